@@ -1,0 +1,137 @@
+"""The face every container has: health, metadata, metrics, problems, and headers that name service and contract."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from pydantic import BaseModel
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contract import CONTRACT_VERSION, problems
+from contract.problems import Problem, Unavailable
+
+_RELOAD_SECONDS = 10.0
+_log = logging.getLogger("distillery")
+
+
+class Readiness:
+    """Whether what the service needs is loaded, and if not, why."""
+
+    def __init__(self, service: str) -> None:
+        self._reason: Problem | None = Unavailable(f"{service} is still loading; ask again soon", retry_after=2)
+
+    def set(self, reason: Problem | None) -> None:
+        """None once all is loaded."""
+        self._reason = reason
+
+    @property
+    def is_ready(self) -> bool:
+        """True once all is loaded."""
+        return self._reason is None
+
+    def require(self) -> None:
+        """Raise the reason why the service is not ready."""
+        if self._reason is not None:
+            raise type(self._reason)(self._reason.detail, retry_after=self._reason.retry_after, **self._reason.extra)
+
+
+def create_face(
+    service: str,
+    version: str,
+    describe: Callable[[], BaseModel],
+    load: Callable[[], None],
+    close: Callable[[], None],
+) -> FastAPI:
+    """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
+
+    `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
+    Unavailable (weights are missing), it is tried again every 10 s. `close` runs at the end.
+    """
+    readiness = Readiness(service)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(service, load, readiness))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await asyncio.to_thread(close)
+
+    app = FastAPI(title=f"Distillery: {service}", version=version, lifespan=lifespan)
+    app.state.readiness = readiness
+    app.state.registry = registry = CollectorRegistry()
+    requests = Counter("distillery_http_requests", "Requests by path and status", ["method", "path", "status"], registry=registry)
+    problems.install(app)
+    app.add_middleware(_Named, service=f"{service}/{version}", requests=requests)
+
+    @app.get("/v1/health/live", tags=["health"])
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive", "service": service}
+
+    @app.get("/v1/health/ready", tags=["health"])
+    async def ready() -> dict[str, str]:
+        """The model is loaded; 503 with the reason if it is not."""
+        readiness.require()
+        return {"status": "ready", "service": service}
+
+    @app.get("/v1/metadata", tags=["metadata"], response_model=None)
+    def metadata() -> BaseModel:
+        """What this service can do and with what."""
+        return describe()
+
+    @app.get("/metrics", tags=["health"])
+    def metrics() -> Response:
+        """Prometheus text format."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(load)
+        except Unavailable as problem:
+            readiness.set(problem)
+            _log.warning("%s is not ready: %s", service, problem.detail)
+            await asyncio.sleep(_RELOAD_SECONDS)
+        except Exception as error:
+            readiness.set(problems.Internal(f"{service} could not load: {type(error).__name__}: {error}"))
+            _log.exception("%s could not load", service)
+            return
+        else:
+            readiness.set(None)
+            return
+
+
+class _Named:
+    """Adds the names of service and contract to every response and counts it."""
+
+    def __init__(self, app: ASGIApp, service: str, requests: Counter) -> None:
+        self._app, self._service, self._requests = app, service, requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"distillery-service", self._service.encode()),
+                    (b"distillery-contract", CONTRACT_VERSION.encode()),
+                ]
+                route = scope.get("route")
+                path = getattr(route, "path", "unknown")
+                self._requests.labels(scope["method"], path, str(message["status"])).inc()
+            await send(message)
+
+        await self._app(scope, receive, named)

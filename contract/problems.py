@@ -1,0 +1,144 @@
+"""Problems: every error a caller can meet, named for the caller's next move (RFC 9457).
+
+Problem
+├── InvalidRequest   400  change the request
+├── NotFound         404  ask for something that exists
+├── Conflict         409  something else already has this name
+├── Unsupported      422  ask another service, or ask for less
+├── Busy             429  the same again after `retry_after` seconds
+├── Internal         500  report it; the log has the cause
+├── Unavailable      503  something is missing (weights, a service, disk); put it there, then again
+└── OutOfMemory      507  ask for less at once
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+PROBLEM_TYPE = "application/problem+json"
+_log = logging.getLogger("distillery")
+
+
+class Problem(Exception):
+    """An error with a kind, an HTTP status and a sentence that says what was wanted, what came and what to do."""
+
+    kind: ClassVar[str] = "problem"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Problem"
+
+    def __init__(self, detail: str, *, retry_after: float | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extra = extra
+
+    def body(self, instance: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 members, `kind` beside them."""
+        body: dict[str, Any] = {
+            "type": f"urn:distillery:problem:{self.kind}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "kind": self.kind,
+            **self.extra,
+        }
+        if instance is not None:
+            body["instance"] = instance
+        return body
+
+
+class InvalidRequest(Problem):
+    kind, status, title = "invalid_request", 400, "The request is malformed"
+
+
+class NotFound(Problem):
+    kind, status, title = "not_found", 404, "There is no such thing here"
+
+
+class Conflict(Problem):
+    kind, status, title = "conflict", 409, "This name is already taken by something else"
+
+
+class Unsupported(Problem):
+    kind, status, title = "unsupported", 422, "This service cannot do that"
+
+
+class Busy(Problem):
+    kind, status, title = "busy", 429, "The queue is full"
+
+
+class Internal(Problem):
+    kind, status, title = "internal", 500, "Something broke here"
+
+
+class Unavailable(Problem):
+    kind, status, title = "unavailable", 503, "Something this needs is missing"
+
+
+class OutOfMemory(Problem):
+    kind, status, title = "out_of_memory", 507, "That was too much at once"
+
+
+KINDS: Mapping[str, type[Problem]] = {
+    problem.kind: problem
+    for problem in (InvalidRequest, NotFound, Conflict, Unsupported, Busy, Internal, Unavailable, OutOfMemory)
+}
+
+
+def from_response(status: int, body: Mapping[str, Any] | None, fallback: str) -> Problem:
+    """The Problem a service answered with; an answer that is no problem document becomes Internal."""
+    if body is None or body.get("kind") not in KINDS:
+        return Internal(f"answered {status}: {fallback}")
+    extra = {k: v for k, v in body.items() if k not in {"type", "title", "status", "detail", "kind", "instance"}}
+    return KINDS[str(body["kind"])](str(body.get("detail", fallback)), **extra)
+
+
+def as_response(problem: Problem, instance: str) -> JSONResponse:
+    """The problem as an application/problem+json response."""
+    headers = {} if problem.retry_after is None else {"Retry-After": str(max(1, round(problem.retry_after)))}
+    return JSONResponse(problem.body(instance), problem.status, headers, media_type=PROBLEM_TYPE)
+
+
+def _describe(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "unknown key; GET /openapi.json has the known ones"
+    came = fault.get("input")
+    short = isinstance(came, str | int | float | bool) and len(str(came)) <= 80
+    return str(fault["msg"]) + (f"; got {came!r}" if short else "")
+
+
+def install(app: FastAPI) -> None:
+    """Translate every exception of `app` to a problem, in this one place."""
+
+    async def on_problem(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Problem)
+        if error.status >= 500:
+            _log.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=error.__cause__)
+        return as_response(error, request.url.path)
+
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        parts = (f"{'.'.join(str(p) for p in e['loc'])}: {_describe(e)}" for e in error.errors())
+        return as_response(InvalidRequest("; ".join(parts)), request.url.path)
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        kind = NotFound if error.status_code == 404 else InvalidRequest
+        response = as_response(kind(f"{request.method} {request.url.path}: {error.detail}"), request.url.path)
+        response.status_code = error.status_code
+        response.headers.update(error.headers or {})
+        return response
+
+    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return as_response(Internal(f"{type(error).__name__}: {error}; the service's log has the cause"), request.url.path)
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_bug)

@@ -1,0 +1,202 @@
+"""Making structures by independent proposals on all cores, with a result that does not depend on how many there are.
+
+Proposal k of a task is a pure function of (task, k). Workers run proposals ahead, the caller accepts them in order of
+k, so the same seed gives the same bytes on one core and on sixty-four.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
+from contract.generator import Made, Progress, Stop, Stopped, Task
+from contract.messages import Message, Metadata
+from contract.perturb import perturb_structure
+from contract.problems import Internal
+from contract.structures import Structure, System
+
+ATTEMPTS_PER_STRUCTURE = 25
+"""A task for n structures makes at most this many times n proposals."""
+_LARGEST_CHUNK = 8
+
+
+class Rejected(Exception):
+    """A proposal that came to nothing; `reason` is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One or more structures of one kind (conformers); proposals with a `key` seen before in the task are duplicates."""
+
+    structures: tuple[Structure, ...]
+    key: str | None = None
+
+
+class Proposer(Protocol):
+    """The method of a CPU-bound service: pure, picklable by name, built once in every worker."""
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    @property
+    def options(self) -> Mapping[System, type[Message]]: ...
+
+    def check(self, task: Task) -> None:
+        """Raise Unsupported if this task can't be done at all."""
+
+    def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
+        """One proposal, all of whose randomness comes from `rng`; Rejected with a reason if it came to nothing."""
+
+
+class ProposalGenerator:
+    """A Generator that runs a Proposer in worker processes."""
+
+    def __init__(self, build: Callable[[], Proposer], workers: int | None = None) -> None:
+        """`build` is an importable class or function; `workers` defaults to the cores this process may use."""
+        self._build = build
+        self._proposer = build()
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._pool: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._proposer.metadata
+
+    @property
+    def options(self) -> Mapping[System, type[Message]]:
+        return self._proposer.options
+
+    def check(self, task: Task) -> None:
+        self._proposer.check(task)
+
+    def load(self) -> None:
+        """Start the workers and wait for the first to be ready."""
+        self._start_pool().submit(os.getpid).result()
+
+    def close(self) -> None:
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
+        """See `contract.generator.Generator`; a worker that dies is replaced once, then the task fails."""
+        try:
+            return self._generate(task, stop, progress)
+        except BrokenProcessPool:
+            self.close()
+        try:
+            return self._generate(task, stop, progress)
+        except BrokenProcessPool as error:
+            self.close()
+            raise Internal(f"a worker of {self.metadata.service} died twice on {task.shard} (out of memory?)") from error
+
+    def _generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
+        chunk = max(1, min(_LARGEST_CHUNK, task.n // (4 * self._workers)))
+        starts = iter(range(0, ATTEMPTS_PER_STRUCTURE * task.n, chunk))
+        running: deque[Future[list[Proposal | str]]] = deque()
+        made, keys = Made(), set[str]()
+        pool = self._start_pool()
+        try:
+            while len(made.structures) < task.n:
+                while len(running) < 2 * self._workers and (start := next(starts, None)) is not None:
+                    running.append(pool.submit(_run_proposals, task, start, chunk))
+                if not running:
+                    break
+                for outcome in _wait(running.popleft(), stop):
+                    _accept(outcome, task, made, keys)
+                progress(len(made.structures), task.n)
+        finally:
+            for future in running:
+                future.cancel()
+        return made
+
+    def _start_pool(self) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(self._workers, context, _start_worker, (self._build,))
+            return self._pool
+
+
+def _wait(future: "Future[list[Proposal | str]]", stop: Stop) -> "list[Proposal | str]":
+    while True:
+        if stop.is_set():
+            raise Stopped
+        try:
+            return future.result(timeout=0.1)
+        except TimeoutError:
+            if future.done():
+                raise
+
+
+def _accept(outcome: Proposal | str, task: Task, made: Made, keys: set[str]) -> None:
+    if len(made.structures) >= task.n:
+        return
+    made.attempts += 1
+    if isinstance(outcome, str):
+        made.rejected[outcome] += 1
+        return
+    if outcome.key is not None and outcome.key in keys:
+        made.rejected["duplicate"] += 1
+        return
+    if outcome.key is not None:
+        keys.add(outcome.key)
+    for structure in outcome.structures[: task.n - len(made.structures)]:
+        made.structures.append(structure.renamed(f"{task.shard}/{len(made.structures):04d}"))
+
+
+_proposer: Proposer | None = None
+"""The worker's own proposer; set once in every worker process, never in the parent."""
+
+
+def _start_worker(build: Callable[[], Proposer]) -> None:
+    global _proposer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _proposer = build()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run_proposals(task: Task, start: int, count: int) -> "list[Proposal | str]":
+    assert _proposer is not None
+    return [propose_one(_proposer, task, attempt) for attempt in range(start, start + count)]
+
+
+def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
+    """Proposal number `attempt`, perturbed and checked, or the reason why there is none."""
+    rng = np.random.default_rng([task.seed, attempt])
+    try:
+        proposal = proposer.propose(task, rng)
+    except Rejected as rejected:
+        return rejected.reason
+    structures = tuple(perturb_structure(s, task.perturb, rng) for s in proposal.structures)
+    for structure in structures:
+        fault = (
+            find_size_fault(structure, task.min_atoms, task.max_atoms)
+            or find_input_fault(structure, task.elements)
+            or find_chemistry_fault(structure)
+        )
+        if fault is not None:
+            return fault.reason
+    return replace(proposal, structures=structures)

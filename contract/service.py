@@ -1,0 +1,155 @@
+"""The one function that makes a service's app from a generator."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.arrow import ARROW_TYPE, to_arrow, to_json
+from contract.face import create_face
+from contract.generator import Generator, Made, Stopped, Task, resolve_task
+from contract.messages import Generated, GenerateRequest
+from contract.problems import Busy, Unsupported
+
+T = TypeVar("T")
+
+
+class ServiceSettings(BaseSettings):
+    """Settings of a generator service, from the environment (DISTILLERY_SERVICE_…)."""
+
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_SERVICE_", frozen=True)
+
+    workers: int | None = Field(None, ge=1, description="worker processes; the available cores if absent")
+    concurrency: int = Field(1, ge=1, description="requests worked on at once")
+    queue: int = Field(8, ge=0, description="requests that may wait; one more gets 429")
+
+
+class Queue:
+    """At most `concurrency` pieces of work at once and `limit` that wait; one more is Busy."""
+
+    def __init__(self, concurrency: int, limit: int, registry: CollectorRegistry) -> None:
+        self._free = asyncio.Semaphore(concurrency)
+        self._limit = limit
+        self._waiting = 0
+        self._gauge = Gauge("distillery_waiting_requests", "Requests that wait for their turn", registry=registry)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it."""
+        if self._free.locked() and self._waiting >= self._limit:
+            raise Busy(f"{self._waiting} requests wait already; ask again later", retry_after=1)
+        self._waiting += 1
+        self._gauge.set(self._waiting)
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+            self._gauge.set(self._waiting)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+async def run_until_client_leaves(request: Request, executor: ThreadPoolExecutor, work: Callable[[threading.Event], T]) -> T:
+    """Run `work` in a thread; set its event, wait for its end and raise Stopped once the client has gone."""
+    stop = threading.Event()
+    job = asyncio.get_running_loop().run_in_executor(executor, work, stop)
+    gone = asyncio.create_task(_wait_until_gone(request))
+    try:
+        await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not job.done():
+            raise Stopped
+        return job.result()
+    finally:
+        stop.set()
+        gone.cancel()
+        await asyncio.gather(job, gone, return_exceptions=True)
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
+    """A service: `POST /generate` beside the common face."""
+    card = generator.metadata
+    executor = ThreadPoolExecutor(settings.concurrency, thread_name_prefix=card.service)
+
+    def close() -> None:
+        executor.shutdown(wait=True)
+        generator.close()
+
+    app = create_face(card.service, card.version, lambda: generator.metadata, generator.load, close)
+    queue = Queue(settings.concurrency, settings.queue, app.state.registry)
+    meter = _Meter(app.state.registry)
+
+    @app.post("/generate", tags=["generate"], response_class=Response)
+    async def generate(body: GenerateRequest, request: Request) -> Response:
+        """Structures as an Arrow IPC stream, or as JSON where `Accept` asks for it."""
+        app.state.readiness.require()
+        task = resolve_task(body, generator)
+        async with queue.turn():
+            start = time.perf_counter()
+            try:
+                made = await run_until_client_leaves(
+                    request, executor, lambda stop: generator.generate(task, stop, meter.show_progress)
+                )
+            except Stopped:
+                return Response(status_code=499)
+            seconds = time.perf_counter() - start
+        meter.count(task, made, seconds)
+        return _answer(generator, task, made, seconds, as_json="application/json" in request.headers.get("accept", ""))
+
+    return app
+
+
+def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:
+    card = generator.metadata
+    if not made.structures:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in made.rejected.most_common())
+        raise Unsupported(f"{card.service} made nothing of this in {made.attempts} attempts ({reasons}); loosen the request")
+    generated = Generated(
+        service=card.service,
+        version=card.version,
+        versions=card.versions,
+        weights_sha256=card.weights_sha256,
+        requested=task.n,
+        attempts=made.attempts,
+        rejected=dict(sorted(made.rejected.items())),
+    ).model_dump()
+    headers = {"Server-Timing": f"generate;dur={1000 * seconds:.1f}"}
+    if as_json:
+        return JSONResponse(to_json(made.structures, generated), headers=headers)
+    return Response(to_arrow(made.structures, generated), media_type=ARROW_TYPE, headers=headers)
+
+
+class _Meter:
+    """The Prometheus metrics of a service."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._made = Counter("distillery_structures", "Structures made", ["system"], registry=registry)
+        self._rejected = Counter("distillery_rejected", "Attempts without a structure", ["reason"], registry=registry)
+        self._seconds = Histogram(
+            "distillery_generate_seconds", "Time of one request, s", registry=registry, buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+        )
+        self._progress = Gauge("distillery_request_progress", "Share done of the request at hand", registry=registry)
+
+    def show_progress(self, made: int, n: int) -> None:
+        self._progress.set(made / n)
+
+    def count(self, task: Task, made: Made, seconds: float) -> None:
+        self._made.labels(task.system).inc(len(made.structures))
+        for reason, count in made.rejected.items():
+            self._rejected.labels(reason).inc(count)
+        self._seconds.observe(seconds)
