@@ -72,7 +72,10 @@ def _find_distance_fault(structure: Structure) -> Fault | None:
     if not pairs.distance.size:
         return None
     ratio = pairs.distance / sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
-    for worst, bad in ((int(pairs.distance.argmin()), pairs.distance.min() < SHORTEST_DISTANCE), (int(ratio.argmin()), ratio.min() < SHORTEST_RATIO)):
+    for worst, bad in (
+        (int(pairs.distance.argmin()), pairs.distance.min() < SHORTEST_DISTANCE),
+        (int(ratio.argmin()), ratio.min() < SHORTEST_RATIO),
+    ):
         if bad:
             a, b = (chemical_symbols[structure.numbers[k[worst]]] for k in (pairs.i, pairs.j))
             return Fault("atoms_too_close", f"{a}-{b} {pairs.distance[worst]:.3f} Å, {ratio[worst]:.2f} of their covalent radii")

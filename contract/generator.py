@@ -108,12 +108,12 @@ def _refuse_elements(service: str, elements: tuple[str, ...], limits: SystemCard
 
 
 def _size_range(request: GenerateRequest, limits: SystemCard, whose: str) -> tuple[int, int]:
-    low = request.min_atoms if request.min_atoms is not None else min(limits.default_min_atoms, request.max_atoms or limits.default_min_atoms)
+    low = (
+        request.min_atoms if request.min_atoms is not None else min(limits.default_min_atoms, request.max_atoms or limits.default_min_atoms)
+    )
     high = request.max_atoms if request.max_atoms is not None else max(limits.default_max_atoms, low)
     if low > high:
         raise InvalidRequest(f"min_atoms must not exceed max_atoms, got {low} and {high}")
     if low < limits.min_atoms or high > limits.max_atoms:
         raise Unsupported(f"{whose} has {limits.min_atoms}-{limits.max_atoms} atoms, asked for {low}-{high}")
     return low, high
-
-

@@ -45,9 +45,7 @@ def _environments(structure: Structure) -> NDArray[np.uint64]:
     tokens = (structure.numbers[pairs.j].astype(np.int64) << 32) + steps
     order = np.lexsort((tokens, pairs.i))
     tokens, starts = tokens[order], np.searchsorted(pairs.i[order], np.arange(len(structure) + 1))
-    return np.array(
-        [_environment(int(z), tokens[starts[k] : starts[k + 1]]) for k, z in enumerate(structure.numbers)], dtype=np.uint64
-    )
+    return np.array([_environment(int(z), tokens[starts[k] : starts[k + 1]]) for k, z in enumerate(structure.numbers)], dtype=np.uint64)
 
 
 def _environment(number: int, tokens: NDArray[np.int64]) -> int:

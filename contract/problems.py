@@ -85,8 +85,7 @@ class OutOfMemory(Problem):
 
 
 KINDS: Mapping[str, type[Problem]] = {
-    problem.kind: problem
-    for problem in (InvalidRequest, NotFound, Conflict, Unsupported, Busy, Internal, Unavailable, OutOfMemory)
+    problem.kind: problem for problem in (InvalidRequest, NotFound, Conflict, Unsupported, Busy, Internal, Unavailable, OutOfMemory)
 }
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -66,7 +66,8 @@ async def run_until_client_leaves(request: Request, executor: ThreadPoolExecutor
     job = asyncio.get_running_loop().run_in_executor(executor, work, stop)
     gone = asyncio.create_task(_wait_until_gone(request))
     try:
-        await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {job, gone}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not job.done():
             raise Stopped
         return job.result()
@@ -102,9 +103,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         async with queue.turn():
             start = time.perf_counter()
             try:
-                made = await run_until_client_leaves(
-                    request, executor, lambda stop: generator.generate(task, stop, meter.show_progress)
-                )
+                made = await run_until_client_leaves(request, executor, lambda stop: generator.generate(task, stop, meter.show_progress))
             except Stopped:
                 return Response(status_code=499)
             seconds = time.perf_counter() - start

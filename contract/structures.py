@@ -83,7 +83,7 @@ def from_ase(atoms: Atoms, *, id: str, system: System, origin: Mapping[str, Any]
     pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     cell = np.array(atoms.cell.array, dtype=np.float64) if any(pbc) else np.zeros((3, 3))
     numbers = np.asarray(atoms.numbers)
-    if numbers.size and not (0 <= int(numbers.min()) and int(numbers.max()) <= 255):
+    if numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) > 255):
         raise ValueError("atomic numbers must lie in 0..255")
     return Structure(
         id=id,
