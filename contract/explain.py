@@ -50,7 +50,8 @@ def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     for step in loc:
         node = _resolve(node, schema)
         properties = node.get("properties", {})
-        node = properties.get(step) or node.get("additionalProperties") or node.get("items") or {}
+        patterns = list(node.get("patternProperties", {}).values())
+        node = properties.get(step) or (patterns and patterns[0]) or node.get("additionalProperties") or node.get("items") or {}
     return list(_resolve(node, schema).get("properties", {}))
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -45,11 +45,13 @@ def create_face(
     describe: Callable[[], BaseModel],
     load: Callable[[], None],
     close: Callable[[], None],
+    alongside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> FastAPI:
     """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
 
     `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
-    Unavailable (weights are missing), it is tried again every 10 s. `close` runs at the end.
+    Unavailable (weights are missing), it is tried again every 10 s. `alongside` is entered while the app runs;
+    `close` is called at the end.
     """
     readiness = Readiness(service)
 
@@ -57,7 +59,8 @@ def create_face(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(service, load, readiness))
         try:
-            yield
+            async with alongside():
+                yield
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import socket
 import uuid
@@ -13,22 +14,19 @@ import h5py
 import numpy as np
 
 from contract.arrow import from_arrow, to_arrow
+from contract.disk import SEAL_BYTES, PatientFile, find_broken_seal, fsync_folder
 from contract.layout import COLUMNS, TEXT, Arrays, describe_columns, read_arrays
 from contract.messages import Receipt
-from contract.problems import Problem, Unavailable
+from contract.problems import CorruptPart, Problem, Unavailable
 from contract.structures import Structure
 
 PARTS_FOLDER = "parts"
 _TEMPORARY = ".tmp"
 
 
-class CorruptPart(Problem):
-    """A part that can't be read or does not hold what it says; move it away and resume to make it again."""
-
-    kind, status, title = "corrupt_part", 500, "A part is corrupt"
-
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} is corrupt ({why}). Move it away and resume: only this part is made again.")
+def corrupt(path: Path, why: str) -> CorruptPart:
+    """The problem of a part that can't be read or does not hold what it says."""
+    return CorruptPart(f"{path} is corrupt ({why}). Move it away and resume: only this part is made again.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +81,16 @@ def write_part(path: Path, receipt: Receipt, arrays: Arrays, quarantined: Sequen
 def write_atomically(path: Path, fill: Callable[[h5py.File], None], *, replace: bool) -> bool:
     """Fill a temporary HDF5 file, fsync it, give it its name, fsync the folder.
 
-    With `replace` false an existing file stays and False is returned, also when two writers race.
+    With `replace` false an existing file stays and False is returned, also when two writers race. The file starts with
+    a user block (which every HDF5 reader skips) that holds the sha256 of all that follows; `contract.disk.find_broken_seal` checks it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{_TEMPORARY}"
     try:
-        with h5py.File(temporary, "x", libver=("v110", "v110")) as file:
-            fill(file)
-        _fsync(temporary)
+        with PatientFile(temporary) as target:
+            with h5py.File(target, "w", libver=("v110", "v110"), userblock_size=SEAL_BYTES) as file:
+                fill(file)
+            target.seal()
         if replace:
             temporary.replace(path)
         else:
@@ -98,18 +98,10 @@ def write_atomically(path: Path, fill: Callable[[h5py.File], None], *, replace: 
                 path.hardlink_to(temporary)
             except FileExistsError:
                 return False
-        _fsync(path.parent)
+        fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return True
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_temporaries(dataset_folder: Path) -> int:
@@ -133,18 +125,23 @@ def read_receipt(path: Path) -> Receipt:
 def read_part(path: Path) -> Part:
     """A part whose content agrees with its digest; CorruptPart if it does not."""
     try:
-        with h5py.File(path, "r") as file:
+        content = path.read_bytes()
+        if (fault := find_broken_seal(io.BytesIO(content))) is not None:
+            raise corrupt(path, fault)
+        with h5py.File(io.BytesIO(content), "r") as file:
             receipt = Receipt.model_validate_json(file.attrs["receipt"])
             arrays = read_arrays(file)
             quarantined, _ = from_arrow(file["quarantine"][:].tobytes())
+    except CorruptPart:
+        raise
     except (OSError, KeyError, ValueError, RuntimeError, Problem) as error:
         raise _unreadable(path, error) from error
     if digest_arrays(arrays) != receipt.content_sha256:
-        raise CorruptPart(path, "its content differs from its digest")
+        raise corrupt(path, "its content differs from its digest")
     return Part(receipt, arrays, quarantined)
 
 
 def _unreadable(path: Path, error: Exception) -> Problem:
     if isinstance(error, FileNotFoundError | PermissionError):
         return Unavailable(f"{path} can't be read: {error}")
-    return CorruptPart(path, f"{type(error).__name__}: {error}")
+    return corrupt(path, f"{type(error).__name__}: {error}")

@@ -7,6 +7,7 @@ Problem
 ├── Unsupported      422  ask another service, or ask for less
 ├── Busy             429  the same again after `retry_after` seconds
 ├── Internal         500  report it; the log has the cause
+├── CorruptPart      500  move the named file away, then resume
 ├── Unavailable      503  something is missing (weights, a service, disk); put it there, then again
 └── OutOfMemory      507  ask for less at once
 """
@@ -76,6 +77,10 @@ class Internal(Problem):
     kind, status, title = "internal", 500, "Something broke here"
 
 
+class CorruptPart(Problem):
+    kind, status, title = "corrupt_part", 500, "A part is corrupt"
+
+
 class Unavailable(Problem):
     kind, status, title = "unavailable", 503, "Something this needs is missing"
 
@@ -85,7 +90,8 @@ class OutOfMemory(Problem):
 
 
 KINDS: Mapping[str, type[Problem]] = {
-    problem.kind: problem for problem in (InvalidRequest, NotFound, Conflict, Unsupported, Busy, Internal, Unavailable, OutOfMemory)
+    problem.kind: problem
+    for problem in (InvalidRequest, NotFound, Conflict, Unsupported, Busy, Internal, CorruptPart, Unavailable, OutOfMemory)
 }
 
 

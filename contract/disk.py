@@ -1,0 +1,119 @@
+"""A file HDF5 can safely write on a disk that may be full, sealed with the sha256 of its content."""
+
+import hashlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+SEAL_BYTES = 512
+_PREFIX = b"distillery sha256 of all that follows this block: "
+_DIGEST_BYTES = 1 << 20
+
+
+class PatientFile:
+    """A new file for h5py's file-object driver that keeps the first write error to itself until it is sealed.
+
+    HDF5 crashes the process (a segmentation fault, HDF5 1.14 and 2.0) where a write fails while it closes a file, as
+    on a full disk. It never learns of the error here: later writes go nowhere, and `seal` raises what happened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        self._at = 0
+        self._size = 0
+        self.error: OSError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._descriptor)
+        if self.error is not None and value is not self.error:
+            raise self.error from value
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, as of an ordinary file."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        """The place the next byte is read from or written to."""
+        return self._at
+
+    def read(self, n_bytes: int) -> bytes:
+        """At most `n_bytes` from here on."""
+        content = os.pread(self._descriptor, n_bytes, self._at)
+        self._at += len(content)
+        return content
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` from here on."""
+        n_bytes = os.preadv(self._descriptor, [buffer], self._at)
+        self._at += n_bytes
+        return n_bytes
+
+    def write(self, content: memoryview) -> int:
+        """Write here; an error is kept for `seal`."""
+        n_bytes = len(content)
+        if self.error is None:
+            try:
+                self._write_all(content)
+            except OSError as error:
+                self.error = error
+        self._at += n_bytes
+        self._size = max(self._size, self._at)
+        return n_bytes
+
+    def _write_all(self, content: memoryview) -> None:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(self._descriptor, content[written:], self._at + written)
+
+    def truncate(self, size: int) -> int:
+        """Set the file's length."""
+        if self.error is None:
+            try:
+                os.ftruncate(self._descriptor, size)
+            except OSError as error:
+                self.error = error
+        self._size = size
+        return size
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def seal(self) -> None:
+        """Write the digest into the user block and fsync; the OSError of any failed write."""
+        if self.error is not None:
+            raise self.error
+        digest, at = hashlib.sha256(), SEAL_BYTES
+        while content := os.pread(self._descriptor, _DIGEST_BYTES, at):
+            digest.update(content)
+            at += len(content)
+        os.pwrite(self._descriptor, _seal(digest.hexdigest()), 0)
+        os.fsync(self._descriptor)
+
+
+def _seal(sha256: str) -> bytes:
+    return (_PREFIX + sha256.encode() + b"\n").ljust(SEAL_BYTES, b"\0")
+
+
+def find_broken_seal(file: BinaryIO) -> str | None:
+    """Why the bytes of a sealed file are not what was sealed, or None; reads the file from its start to its end."""
+    seal, digest = file.read(SEAL_BYTES), hashlib.sha256()
+    if not seal.startswith(_PREFIX):
+        return "it does not start with a seal: not a file of this program, or cut off"
+    while content := file.read(_DIGEST_BYTES):
+        digest.update(content)
+    return None if seal == _seal(digest.hexdigest()) else "its bytes differ from its seal: cut off or changed"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""The gateway's HTTP face: recipes in, datasets out."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Header, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+
+from contract import CONTRACT_VERSION
+from contract.face import create_face
+from contract.messages import Message
+from contract.problems import InvalidRequest, NotFound, Problem
+from gateway.clients import Clients, Connect
+from gateway.datasets import Datasets
+from gateway.settings import GatewaySettings
+
+VERSION = "1.0"
+_LARGEST_RECIPE = 1 << 20
+_HEARTBEAT = 15.0
+
+
+class GatewayCard(Message):
+    """What the gateway's `GET /v1/metadata` answers."""
+
+    service: str = "gateway"
+    version: str = VERSION
+    contract: str = CONTRACT_VERSION
+
+
+def build() -> FastAPI:
+    """The gateway as a container runs it: settings from the environment."""
+    return create_gateway(GatewaySettings())
+
+
+def create_gateway(settings: GatewaySettings, connect: Connect | None = None) -> FastAPI:
+    """The gateway's app; `connect` replaces the network by apps in this process."""
+    clients = Clients(settings, connect)
+    datasets = Datasets(settings, clients)
+
+    @asynccontextmanager
+    async def work() -> AsyncIterator[None]:
+        if settings.resume:
+            await datasets.take_up_unfinished()
+        try:
+            yield
+        finally:
+            await datasets.close()
+            await clients.close()
+
+    app = create_face("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work)
+    _add_dataset_routes(app, datasets)
+    _add_file_routes(app, datasets)
+
+    @app.get("/v1/services/{service}", tags=["services"])
+    async def describe_service(service: str) -> Any:
+        """What a service can do, or why it can't be asked."""
+        card = await clients.peek(service)
+        if isinstance(card, Problem):
+            raise card
+        return card.model_dump(mode="json")
+
+    return app
+
+
+def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
+    @app.post("/v1/datasets", status_code=202, tags=["datasets"])
+    async def create(request: Request) -> JSONResponse:
+        """Begin a dataset from a recipe (YAML or JSON as the body); the same recipe again resumes it."""
+        body = await request.body()
+        if len(body) > _LARGEST_RECIPE:
+            raise InvalidRequest(f"a recipe has at most {_LARGEST_RECIPE} bytes, got {len(body)}")
+        try:
+            name = datasets.create(body.decode())
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"a recipe is UTF-8 text: {error}") from error
+        return JSONResponse(await datasets.status(name), 202, {"Location": f"/v1/datasets/{name}"})
+
+    @app.get("/v1/datasets", tags=["datasets"])
+    async def list_datasets() -> list[dict[str, Any]]:
+        """All datasets and where they stand."""
+        return [await datasets.status(name) for name in datasets.names()]
+
+    @app.get("/v1/datasets/{name}", tags=["datasets"])
+    async def status(name: str) -> dict[str, Any]:
+        """Where a dataset stands, from its parts."""
+        return await datasets.status(name)
+
+    @app.post("/v1/datasets/{name}/pause", status_code=202, tags=["datasets"])
+    async def pause(name: str) -> dict[str, Any]:
+        """Finish the shards in work, begin no others."""
+        datasets.pause(name)
+        return await datasets.status(name)
+
+    @app.post("/v1/datasets/{name}/cancel", status_code=202, tags=["datasets"])
+    async def cancel(name: str) -> dict[str, Any]:
+        """Abandon the shards in work; finished parts stay."""
+        await datasets.cancel(name)
+        return await datasets.status(name)
+
+    @app.post("/v1/datasets/{name}/resume", status_code=202, tags=["datasets"])
+    async def resume(name: str) -> dict[str, Any]:
+        """Go on after pause, cancel or failure."""
+        datasets.resume(name)
+        return await datasets.status(name)
+
+
+def _add_file_routes(app: FastAPI, datasets: Datasets) -> None:
+    @app.get("/v1/datasets/{name}/events", tags=["datasets"])
+    async def events(name: str, last_event_id: int = Header(0)) -> StreamingResponse:
+        """Server-sent events until the dataset stops: state, round, shard, fallback, finalising, finished, failed."""
+        await datasets.status(name)
+        stream = _as_server_sent(datasets.events(name, last_event_id))
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    @app.get("/v1/datasets/{name}/files", tags=["files"])
+    def list_files(name: str) -> list[dict[str, Any]]:
+        """The dataset's files: recipe, report, dataset.h5, parts."""
+        return [{"path": path, "bytes": file.stat().st_size} for path, file in datasets.files(name).items()]
+
+    @app.get("/v1/datasets/{name}/files/{path:path}", tags=["files"])
+    def read_file(name: str, path: str) -> Response:
+        """One file; ranges are honoured."""
+        files = datasets.files(name)
+        if path not in files:
+            raise NotFound(f"dataset {name!r} has no file {path!r}; GET /v1/datasets/{name}/files lists them")
+        return FileResponse(files[path], filename=f"{name}-{files[path].name}")
+
+
+async def _as_server_sent(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    """The SSE text of events, with a comment line every 15 s so that proxies keep the line open."""
+    upcoming = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({upcoming}, timeout=_HEARTBEAT)
+            if not done:
+                yield ": still here\n\n"
+                continue
+            event = upcoming.result()
+            if event is None:
+                return
+            yield f"id: {event['id']}\nevent: {event['event']}\ndata: {json.dumps({'time': event['time'], **event['data']})}\n\n"
+            upcoming = asyncio.ensure_future(anext(events, None))
+    finally:
+        upcoming.cancel()

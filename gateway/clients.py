@@ -1,0 +1,184 @@
+"""Talking to services and labeller: one try, and as many more as can pass."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from contract.arrow import ARROW_TYPE, from_arrow, to_arrow
+from contract.messages import (
+    FinaliseReceipt,
+    FinaliseRequest,
+    Generated,
+    GenerateRequest,
+    Message,
+    Metadata,
+    Receipt,
+    ShardRecord,
+    TeacherCard,
+)
+from contract.problems import Busy, Internal, OutOfMemory, Problem, Unavailable, from_response
+from contract.structures import Structure
+from gateway.settings import GatewaySettings
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+_log = logging.getLogger("distillery.gateway")
+_CAN_PASS = (Busy, Unavailable, Internal, OutOfMemory)
+_LONGEST_WAIT = 30.0
+
+
+class Connect(Protocol):
+    """Makes the HTTP client of a service ("labeller" or a service's name)."""
+
+    def __call__(self, service: str, timeout: httpx.Timeout) -> httpx.AsyncClient: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a service made of a request, and how long that took, s."""
+
+    structures: list[Structure]
+    generated: Generated
+    seconds: float
+
+
+class Clients:
+    """HTTP clients of all services and of the labeller."""
+
+    def __init__(self, settings: GatewaySettings, connect: Connect | None = None) -> None:
+        """`connect` replaces the network by apps in this process (embedded mode)."""
+        self._settings = settings
+        self._connect = connect or self._connect_by_network
+        self._clients: dict[str, httpx.AsyncClient] = {}
+
+    async def close(self) -> None:
+        """Close all connections."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
+
+    async def describe_service(self, service: str) -> Metadata:
+        """A ready service's metadata; retried while it is loading or away."""
+        return await self._retry(service, lambda: self._ask_when_ready(service, Metadata))
+
+    async def peek(self, service: str) -> Metadata | Problem:
+        """A service's metadata, or why there is none; one try."""
+        try:
+            return await self._ask_when_ready(service, Metadata)
+        except Problem as problem:
+            return problem
+
+    async def describe_teacher(self) -> TeacherCard:
+        """The ready labeller's teacher; retried while it is loading or away."""
+
+        async def ask() -> TeacherCard:
+            await self._send("labeller", "GET", "/v1/health/ready")
+            answer = await self._send("labeller", "GET", "/v1/metadata")
+            return _parse(TeacherCard, answer.json()["teacher"], "labeller")
+
+        return await self._retry("labeller", ask)
+
+    async def generate(self, service: str, request: GenerateRequest) -> Batch:
+        """Structures of a service."""
+
+        async def ask() -> Batch:
+            start = time.perf_counter()
+            answer = await self._send(service, "POST", "/generate", json=request.model_dump(mode="json"), headers={"Accept": ARROW_TYPE})
+            structures, metadata = from_arrow(answer.content)
+            return Batch(structures, _parse(Generated, metadata, service), _working_seconds(answer, time.perf_counter() - start))
+
+        return await self._retry(service, ask)
+
+    async def label(self, dataset: str, part: str, structures: list[Structure], record: ShardRecord) -> Receipt:
+        """Have a part labelled and written; the receipt of the existing part if there is one."""
+        body = to_arrow(structures, record.model_dump(mode="json"))
+
+        async def ask() -> Receipt:
+            query = {"dataset": dataset, "part": part}
+            answer = await self._send("labeller", "POST", "/label", params=query, content=body, headers={"Content-Type": ARROW_TYPE})
+            return _parse(Receipt, answer.json(), "labeller")
+
+        return await self._retry("labeller", ask)
+
+    async def finalise(self, request: FinaliseRequest) -> FinaliseReceipt:
+        """Have the parts merged into dataset.h5."""
+
+        async def ask() -> FinaliseReceipt:
+            answer = await self._send("labeller", "POST", "/finalise", json=request.model_dump(mode="json"))
+            return _parse(FinaliseReceipt, answer.json(), "labeller")
+
+        return await self._retry("labeller", ask)
+
+    async def _ask_when_ready(self, service: str, model: type[M]) -> M:
+        await self._send(service, "GET", "/v1/health/ready")
+        return _parse(model, (await self._send(service, "GET", "/v1/metadata")).json(), service)
+
+    async def _retry(self, service: str, ask: Callable[[], Awaitable[T]]) -> T:
+        for number in range(1, self._settings.tries + 1):
+            try:
+                return await ask()
+            except _CAN_PASS as problem:
+                if number == self._settings.tries:
+                    raise
+                wait = min(self._settings.patience * 2 ** (number - 1), _LONGEST_WAIT)
+                wait = max(wait, problem.retry_after or 0)
+                _log.warning("%s: %s; try %d of %d in %.1f s", service, problem.detail, number + 1, self._settings.tries, wait)
+                await asyncio.sleep(wait)
+        raise AssertionError("tries is at least 1")
+
+    async def _send(self, service: str, method: str, path: str, **request: Any) -> httpx.Response:
+        """The answer, if it is a good one; else a Problem that names the service."""
+        try:
+            answer = await self._client(service).request(method, path, **request)
+        except httpx.TimeoutException as error:
+            raise Unavailable(f"{service} did not answer {method} {path} in time ({type(error).__name__})") from error
+        except httpx.TransportError as error:
+            raise Unavailable(f"{service} can't be reached: {error or type(error).__name__}") from error
+        if answer.status_code >= 400:
+            raise _problem_of(service, answer)
+        return answer
+
+    def _client(self, service: str) -> httpx.AsyncClient:
+        if service not in self._clients:
+            longest = self._settings.label_seconds if service == "labeller" else self._settings.generate_seconds
+            timeout = httpx.Timeout(longest, connect=self._settings.connect_seconds)
+            self._clients[service] = self._connect(service, timeout)
+        return self._clients[service]
+
+    def _connect_by_network(self, service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+        url = self._settings.labeller if service == "labeller" else self._settings.service_url(service)
+        return httpx.AsyncClient(base_url=url, timeout=timeout)
+
+
+def _problem_of(service: str, answer: httpx.Response) -> Problem:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    problem = from_response(answer.status_code, body if isinstance(body, dict) else None, answer.text[:200])
+    retry_after = answer.headers.get("Retry-After", "")
+    problem.retry_after = float(retry_after) if retry_after.isdigit() else None
+    problem.detail = f"{service}: {problem.detail}"
+    return problem
+
+
+def _parse(model: type[M], value: Any, service: str) -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise Internal(f"{service} answered with something that is no {model.__name__}: {error}") from error
+
+
+def _working_seconds(answer: httpx.Response, elapsed: float) -> float:
+    """The time the service itself worked (Server-Timing, its queue left out), else the time the answer took, s."""
+    for entry in answer.headers.get("Server-Timing", "").split(","):
+        name, _, duration = entry.strip().partition(";dur=")
+        if name == "generate" and duration:
+            return float(duration) / 1000
+    return elapsed

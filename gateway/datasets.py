@@ -1,0 +1,279 @@
+"""Datasets: folders with a recipe, the wanted state and parts; everything else is derived from them."""
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from contract.parts import PARTS_FOLDER
+from contract.problems import Conflict, Internal, NotFound, Problem, Unavailable
+from gateway.clients import Clients
+from gateway.ledger import Ledger
+from gateway.plan import Plan
+from gateway.recipe import Recipe, parse_recipe
+from gateway.report import REPORT, read_report
+from gateway.run import Run
+from gateway.settings import GatewaySettings
+
+DATASET = "dataset.h5"
+RECIPE = "recipe.yaml"
+STATE = "state.json"
+Wanted = Literal["running", "paused", "cancelled"]
+_EVENTS_KEPT = 1000
+_log = logging.getLogger("distillery.gateway")
+
+
+@dataclass
+class Handle:
+    """A dataset this process knows: its run and what has happened to it."""
+
+    run: Run
+    task: asyncio.Task[None] | None = None
+    problem: Problem | None = None
+    started: float = field(default_factory=time.time)
+    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
+    n_events: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_working(self) -> bool:
+        """True while its task runs."""
+        return self.task is not None and not self.task.done()
+
+    def emit(self, kind: str, data: dict[str, Any]) -> None:
+        """Record an event and wake who listens."""
+        self.n_events += 1
+        self.events.append({"id": self.n_events, "event": kind, "time": round(time.time(), 3), "data": data})
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+
+class Datasets:
+    """All datasets below the data folder."""
+
+    def __init__(self, settings: GatewaySettings, clients: Clients) -> None:
+        self._settings, self._clients = settings, clients
+        self._handles: dict[str, Handle] = {}
+
+    async def take_up_unfinished(self) -> None:
+        """Go on with every dataset that is wanted running and is not finished."""
+        for name in self.names():
+            if self._read_wanted(name) == "running" and read_report(self._folder(name)) is None:
+                try:
+                    self._start(name)
+                except Problem as problem:
+                    _log.error("can't take up %s: %s", name, problem.detail)
+
+    async def close(self) -> None:
+        """Abandon what is in work; nothing is lost, parts in the making are made again."""
+        tasks = [handle.task for handle in self._handles.values() if handle.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def names(self) -> list[str]:
+        """All datasets, sorted."""
+        return sorted(path.parent.name for path in self._settings.data.glob(f"*/{RECIPE}"))
+
+    def create(self, text: str) -> str:
+        """Begin a dataset, or go on with it if the recipe is the same; its name. Conflict if the recipe is another."""
+        recipe = parse_recipe(text)
+        folder = self._settings.data / recipe.name
+        if (folder / RECIPE).exists() and (own := self._read_recipe(recipe.name)).sha256 != recipe.sha256:
+            raise Conflict(
+                f"there is a dataset {recipe.name!r} from another recipe ({own.sha256[:12]}, not {recipe.sha256[:12]}); "
+                f"give this one another name or move {folder} away"
+            )
+        if self._is_working(recipe.name):
+            return recipe.name
+        self._write(recipe.name, RECIPE, text)
+        self._handles.pop(recipe.name, None)
+        self.resume(recipe.name)
+        return recipe.name
+
+    def resume(self, name: str) -> None:
+        """Go on, whatever stopped it."""
+        self._require(name)
+        self._write(name, STATE, json.dumps({"wanted": "running"}))
+        if self._is_working(name):
+            self._handles[name].run.go_on()
+            self._handles[name].emit("state", {"state": "running"})
+        else:
+            self._start(name)
+
+    def pause(self, name: str) -> None:
+        """Finish the shards in work, begin no others."""
+        self._require(name)
+        self._write(name, STATE, json.dumps({"wanted": "paused"}))
+        if self._is_working(name):
+            self._handles[name].run.pause()
+            self._handles[name].emit("state", {"state": "paused"})
+
+    async def cancel(self, name: str) -> None:
+        """Abandon the shards in work; what is finished stays, `resume` goes on from there."""
+        self._require(name)
+        self._write(name, STATE, json.dumps({"wanted": "cancelled"}))
+        if self._is_working(name):
+            handle = self._handles[name]
+            assert handle.task is not None
+            handle.task.cancel()
+            await asyncio.gather(handle.task, return_exceptions=True)
+            handle.emit("state", {"state": "cancelled"})
+
+    async def status(self, name: str) -> dict[str, Any]:
+        """Where a dataset stands, from its parts."""
+        self._require(name)
+        handle = self._handles.get(name)
+        ledger = handle.run.ledger if handle else Ledger(self._folder(name), self._read_recipe(name))
+        plan = handle.run.plan if handle and handle.is_working else await asyncio.to_thread(ledger.make_plan)
+        report = None if handle and handle.is_working else read_report(self._folder(name))
+        problem = handle.problem if handle else None
+        return {
+            "name": name,
+            "state": self._state(name, report),
+            "verdict": report["verdict"] if report else None,
+            "reasons": report["reasons"] if report else [],
+            "problem": problem.body() if problem else None,
+            "round": max(len(plan.rounds) - 1, 0),
+            "started": handle.started if handle else None,
+            "recipe_sha256": ledger.recipe.sha256,
+            "teacher": ledger.recipe.teacher,
+            "sources": _describe_sources(ledger, plan, handle.run.in_work if handle else Counter()),
+        }
+
+    def files(self, name: str) -> dict[str, Path]:
+        """The files of a dataset that may be read, by their path in its folder."""
+        self._require(name)
+        folder = self._folder(name)
+        paths = [folder / RECIPE, folder / REPORT, folder / DATASET, *sorted((folder / PARTS_FOLDER).glob("[!.]*.h5"))]
+        return {str(path.relative_to(folder)): path for path in paths if path.is_file()}
+
+    async def events(self, name: str, after: int) -> AsyncIterator[dict[str, Any]]:
+        """Events with an id over `after`, until the dataset's task ends."""
+        self._require(name)
+        handle = self._handles.get(name)
+        while handle is not None:
+            news, ended = handle.news, not handle.is_working
+            for event in [e for e in handle.events if e["id"] > after]:
+                after = event["id"]
+                yield event
+            if ended:
+                return
+            await news.wait()
+
+    def _start(self, name: str) -> None:
+        recipe, folder = self._read_recipe(name), self._folder(name)
+        text = (folder / RECIPE).read_text(encoding="utf-8")
+        events: list[Handle] = []
+        run = Run(folder, recipe, text, self._clients, self._settings, lambda kind, data: events[0].emit(kind, data))
+        handle = Handle(run)
+        events.append(handle)
+        self._handles[name] = handle
+        handle.task = asyncio.create_task(self._make(name, handle), name=f"make {name}")
+
+    async def _make(self, name: str, handle: Handle) -> None:
+        handle.emit("state", {"state": "running"})
+        try:
+            await handle.run.make()
+        except Problem as problem:
+            handle.problem = problem
+        except OSError as error:
+            handle.problem = Unavailable(f"{type(error).__name__} in {self._folder(name)}: {error}; mend that, then resume")
+        except Exception as error:
+            _log.exception("making %s failed", name)
+            handle.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
+        if handle.problem is not None:
+            _log.error("%s stopped: %s", name, handle.problem.detail)
+            handle.emit("failed", handle.problem.body())
+
+    def _state(self, name: str, report: dict[str, Any] | None) -> str:
+        handle = self._handles.get(name)
+        wanted = self._read_wanted(name)
+        if handle is not None and handle.is_working:
+            return "running" if wanted == "running" else wanted
+        if handle is not None and handle.problem is not None:
+            return "failed"
+        if report is not None:
+            return "finished"
+        return "stopped" if wanted == "running" else wanted
+
+    def _is_working(self, name: str) -> bool:
+        return name in self._handles and self._handles[name].is_working
+
+    def _folder(self, name: str) -> Path:
+        return self._settings.data / name
+
+    def _require(self, name: str) -> None:
+        if name not in self.names():
+            raise NotFound(f"there is no dataset {name!r} in {self._settings.data}; there are: {', '.join(self.names()) or 'none'}")
+
+    def _read_recipe(self, name: str) -> Recipe:
+        path = self._folder(name) / RECIPE
+        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
+
+    def _read_wanted(self, name: str) -> Wanted:
+        try:
+            wanted: Wanted = json.loads((self._folder(name) / STATE).read_text(encoding="utf-8"))["wanted"]
+        except FileNotFoundError:
+            return "running"
+        return wanted
+
+    def _write(self, name: str, file: str, text: str) -> None:
+        """Write a small file whole or not at all."""
+        folder = self._folder(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / f".{file}.tmp"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(folder / file)
+        except OSError as error:
+            raise Unavailable(f"can't write {folder / file}: {error}; make the data folder writable and free some space") from error
+
+
+def _describe_sources(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    sources = {name: _new_row(count) for name, count in ledger.recipe.counts().items()}
+    for shard in plan.shards():
+        row, entry = sources[shard.source], ledger.peek(shard.name)
+        row["shards"] += 1
+        if shard.maker != shard.source:
+            row["fallback"] = shard.maker
+        if entry is None:
+            continue
+        record = entry.receipt.record
+        row["shards_done"] += 1
+        row["requested"] += record.requested
+        row["generated"] += record.generated
+        row["labelled"] += entry.receipt.n_structures
+        row["generate_seconds"] += record.generate_seconds
+        row["label_seconds"] += entry.receipt.label_seconds
+        row["rejected"].update(Counter(record.service_rejected))
+        row["rejected"].update(reject.reason for reject in (*record.rejected, *entry.receipt.rejected))
+    for (name, step), count in in_work.items():
+        sources[name]["in_work"][step] = count
+    for name, tally in plan.tallies.items():
+        sources[name]["duplicates"] = tally.duplicates
+        sources[name]["kept"] = tally.kept
+    return sources
+
+
+def _new_row(count: int) -> dict[str, Any]:
+    return {
+        "wanted": count,
+        "kept": 0,
+        "labelled": 0,
+        "generated": 0,
+        "requested": 0,
+        "shards": 0,
+        "shards_done": 0,
+        "in_work": {"generate": 0, "label": 0},
+        "generate_seconds": 0.0,
+        "label_seconds": 0.0,
+        "rejected": Counter[str](),
+        "duplicates": 0,
+        "fallback": None,
+    }

@@ -1,0 +1,69 @@
+"""The embedded factory: the same apps in one process, joined by httpx's ASGI transport. The one composition root."""
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI
+
+import services
+from contract.explain import suggest
+from contract.problems import NotFound, Unavailable
+from gateway.api import create_gateway
+from gateway.settings import GatewaySettings
+
+
+def list_services() -> list[str]:
+    """The services of this repository: every folder in services/ with an app."""
+    return sorted(path.parent.name for folder in services.__path__ for path in Path(folder).glob("*/app.py"))
+
+
+def build_service(name: str) -> FastAPI:
+    """A service's app; NotFound names the nearest, Unavailable says what is not installed."""
+    if name not in list_services():
+        raise NotFound(f"there is no service {name!r}{suggest(name, list_services())}")
+    try:
+        module = importlib.import_module(f"services.{name}.app")
+    except ImportError as error:
+        raise Unavailable(
+            f"{name} needs what is not installed here: {error}; `pip install '.[{name}]'`, or run it as a container"
+        ) from error
+    app: FastAPI = module.build()
+    return app
+
+
+@asynccontextmanager
+async def run_embedded(settings: GatewaySettings, teacher: str, wanted: set[str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway whose labeller and services run in this process.
+
+    `wanted` are the services to start; the gateway finds no others.
+    """
+    from labeller.app import build_for
+
+    apps = {"labeller": build_for(teacher, settings.data)}
+    problems: dict[str, Exception] = {}
+    for name in sorted(wanted):
+        try:
+            apps[name] = build_service(name)
+        except (NotFound, Unavailable) as problem:
+            problems[name] = problem
+
+    def connect(service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+        if service not in apps:
+            raise problems.get(service, NotFound(f"there is no service {service!r}{suggest(service, list_services())}"))
+        return open_client(apps[service], service, timeout)
+
+    async with AsyncExitStack() as stack:
+        for app in apps.values():
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        gateway = create_gateway(settings, connect)
+        await stack.enter_async_context(gateway.router.lifespan_context(gateway))
+        yield await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(60)))
+
+
+def open_client(app: FastAPI, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    """A client that calls `app` without a network."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=f"http://{name}", timeout=timeout)

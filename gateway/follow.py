@@ -1,0 +1,165 @@
+"""Following a dataset from the terminal: a live table where there is one, plain lines elsewhere."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from contract.problems import Unavailable, from_response
+
+_POLL_SECONDS = 0.5
+_LINE_SECONDS = 5.0
+_PATIENCE = 60.0
+ENDED = frozenset({"finished", "failed", "cancelled", "paused", "stopped"})
+
+Status = dict[str, Any]
+
+
+async def ask(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
+    """The gateway's answer; its Problem if it has one."""
+    try:
+        answer = await client.request(method, path, **request)
+    except httpx.TransportError as error:
+        raise Unavailable(f"the gateway at {client.base_url} can't be reached: {error or type(error).__name__}") from error
+    if answer.status_code >= 400:
+        body = answer.json() if "json" in answer.headers.get("content-type", "") else None
+        raise from_response(answer.status_code, body, answer.text[:200])
+    return answer
+
+
+async def follow(client: httpx.AsyncClient, text: str, console: Console) -> Status:
+    """Hand in a recipe and show its progress until it ends; the last status."""
+    answer = await ask(client, "POST", "/v1/datasets", content=text.encode())
+    path, view = answer.headers["Location"], _choose_view(console)
+    status: Status = answer.json()
+    lost_since: float | None = None
+    with view:
+        while True:
+            view.show(status)
+            if status["state"] in ENDED:
+                return status
+            await asyncio.sleep(_POLL_SECONDS)
+            try:
+                status = (await ask(client, "GET", path)).json()
+                lost_since = None
+            except Unavailable:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > _PATIENCE:
+                    raise
+
+
+def _choose_view(console: Console) -> "LiveView | LineView":
+    return LiveView(console) if console.is_terminal else LineView(console)
+
+
+class LiveView:
+    """A bar a source, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._rates = Rates()
+
+    def __enter__(self) -> "LiveView":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, status: Status) -> None:
+        """Redraw."""
+        self._rates.note(status)
+        for name, row in status["sources"].items():
+            if name not in self._tasks:
+                self._tasks[name] = self._progress.add_task(name, total=row["wanted"], rate="", note="")
+            done = min(row["labelled"], row["wanted"])
+            self._progress.update(self._tasks[name], completed=done, rate=self._rates.describe(name), note=describe_row(row))
+
+
+class LineView:
+    """One line a source every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rates = Rates()
+        self._last = 0.0
+        self._shown = ""
+
+    def __enter__(self) -> "LineView":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, status: Status) -> None:
+        """Print if it is time and there is news."""
+        self._rates.note(status)
+        ended = status["state"] in ENDED
+        if not ended and time.monotonic() - self._last < _LINE_SECONDS:
+            return
+        self._last = time.monotonic()
+        lines = [
+            f"{n}: {r['labelled']}/{r['wanted']} labelled {self._rates.describe(n)} {describe_row(r)}" for n, r in status["sources"].items()
+        ]
+        text = "\n".join(line.rstrip() for line in lines)
+        if text != self._shown:
+            self._shown = text
+            self._console.print(f"[{status['state']}]", text, sep="\n", markup=False, highlight=False)
+
+
+class Rates:
+    """Structures per second of every source since this process began to look."""
+
+    def __init__(self) -> None:
+        self._start: dict[str, tuple[float, int]] = {}
+        self._now: dict[str, tuple[float, int, int]] = {}
+
+    def note(self, status: Status) -> None:
+        """Take in the counts of a status."""
+        now = time.monotonic()
+        for name, row in status["sources"].items():
+            self._start.setdefault(name, (now, row["labelled"]))
+            self._now[name] = (now, row["labelled"], row["wanted"])
+
+    def describe(self, name: str) -> str:
+        """For example `1.3/s, 2 min left`; empty while nothing is known."""
+        (began, before), (now, done, wanted) = self._start[name], self._now[name]
+        if done == before or now == began:
+            return ""
+        rate = (done - before) / (now - began)
+        left = max(wanted - done, 0) / rate
+        return f"{rate:.2f}/s" + (f", {_describe_seconds(left)} left" if left else "")
+
+
+def _describe_seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def describe_row(row: Mapping[str, Any]) -> str:
+    """What else there is to say of a source: its fallback, what was rejected and why."""
+    notes = [f"made by {row['fallback']} (fallback)"] if row["fallback"] else []
+    rejected = sorted(row["rejected"].items(), key=lambda item: (-item[1], item[0]))
+    notes += [f"{count} {reason}" for reason, count in rejected[:3]]
+    return ("rejected " if rejected and not row["fallback"] else "") + ", ".join(notes)
+
+
+def raise_if_failed(status: Status) -> None:
+    """Raise the problem that a dataset failed with."""
+    if status["state"] == "failed":
+        problem = status["problem"]
+        raise from_response(problem["status"], problem, problem["detail"])

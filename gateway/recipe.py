@@ -1,0 +1,215 @@
+"""The recipe: a few lines of YAML that a dataset is a pure function of."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+
+from contract.arrow import canonical_json
+from contract.explain import explain, suggest
+from contract.messages import Element, Message, Name, Perturb
+from contract.problems import InvalidRequest
+from contract.structures import DEFAULT_ELEMENTS, System
+
+Location = tuple[str | int, ...]
+SourceName = Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
+
+
+class Source(Message):
+    """One kind of structures and who makes them."""
+
+    service: StrictStr = Field(description="the service that makes them")
+    system: System = Field(description="molecule | crystal | cluster | surface")
+    count: StrictInt | None = Field(None, ge=1, description="how many; either count or share")
+    share: float | None = Field(None, gt=0, le=1, description="share of `total`; either count or share")
+    atoms: tuple[StrictInt, StrictInt] | None = Field(
+        None, description="smallest and largest number of atoms; the service's default if absent"
+    )
+    elements: tuple[Element, ...] | None = Field(None, min_length=1, description="a subset of the recipe's; all of them if absent")
+    options: dict[str, Any] = Field({}, description="the service's own; `distillery services` shows them")
+    perturb: Perturb | None = Field(None, description="the recipe's if absent")
+    fallback: SourceName | None = Field(None, description="the source that fills in when this one can't meet its count")
+    attempts: float = Field(3.0, ge=1, le=100, description="structures asked of it in all: at most this many times its count")
+    generative: StrictBool = Field(False, description="counts as generative for `generative_fraction`")
+
+
+class GateRule(Message):
+    """A change to one gate."""
+
+    threshold: float | None = None
+    required: StrictBool | None = None
+
+
+GateName = Literal[
+    "completeness",
+    "teacher_success",
+    "element_entropy",
+    "element_coverage",
+    "distinct_sizes",
+    "distinct_compositions",
+    "duplicates",
+    "generation_seconds",
+    "mean_atoms",
+    "size_variation",
+    "system_balance",
+    "bond_lengths",
+    "energy_outliers",
+    "largest_force",
+]
+
+
+class Recipe(Message):
+    """What a dataset is made from; see recipes/quickstart.yaml for one with comments."""
+
+    name: Name = Field(description="names the dataset and its folder")
+    seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
+    total: StrictInt | None = Field(None, ge=1, description="number of structures; the sum of the counts if absent")
+    elements: tuple[Element, ...] = Field(DEFAULT_ELEMENTS, min_length=1)
+    teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
+    shard_size: StrictInt = Field(
+        200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
+    )
+    perturb: Perturb = Perturb()
+    sources: dict[SourceName, Source] = Field(min_length=1)
+    generative_fraction: float | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates' thresholds")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name, source in self.sources.items():
+            _check_source(self, name, source)
+        uses_shares = {source.share is not None for source in self.sources.values()}
+        if len(uses_shares) > 1:
+            raise ValueError("give every source a count or every source a share, not some of each")
+        if uses_shares == {True}:
+            _check_shares(self)
+        elif self.total is not None and self.total != (counted := sum(s.count or 0 for s in self.sources.values())):
+            raise ValueError(f"total is {self.total}, but the counts of the sources add up to {counted}")
+        if self.generative_fraction is not None and len({s.generative for s in self.sources.values()}) < 2:
+            raise ValueError("generative_fraction needs both generative sources (generative: true) and others")
+        return self
+
+    def counts(self) -> dict[str, int]:
+        """How many structures every source owes; they add up to the total."""
+        total = self.total or sum(source.count or 0 for source in self.sources.values())
+        weights = {name: source.share or source.count or 0 for name, source in self.sources.items()}
+        if self.generative_fraction is not None:
+            weights = _rescale(weights, {n: s.generative for n, s in self.sources.items()}, self.generative_fraction)
+        return apportion(total, weights)
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that decides which structures come out; gates only judge them and are left out."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"gates"})).encode()).hexdigest()
+
+
+def _check_source(recipe: Recipe, name: str, source: Source) -> None:
+    if (source.count is None) == (source.share is None):
+        raise ValueError(f"source {name!r} needs either count or share")
+    if source.atoms is not None and not 1 <= source.atoms[0] <= source.atoms[1]:
+        raise ValueError(f"atoms of source {name!r} must be [smallest, largest], got {list(source.atoms)}")
+    foreign = set(source.elements or ()) - set(recipe.elements)
+    if foreign:
+        raise ValueError(f"elements of source {name!r} must be among the recipe's; {' '.join(sorted(foreign))} not there")
+    if source.fallback is None:
+        return
+    others = set(recipe.sources) - {name}
+    if source.fallback not in others:
+        hint = suggest(source.fallback, others)
+        raise ValueError(f"fallback of source {name!r} must be another source, got {source.fallback!r}{hint}")
+    makes = recipe.sources[source.fallback].system
+    if makes != source.system:
+        raise ValueError(f"fallback of source {name!r} must make a {source.system}, {source.fallback!r} makes a {makes}")
+
+
+def _check_shares(recipe: Recipe) -> None:
+    if recipe.total is None:
+        raise ValueError("shares need a total")
+    summed = sum(source.share or 0 for source in recipe.sources.values())
+    if abs(summed - 1) > 1e-6:
+        raise ValueError(f"the shares of the sources must add up to 1, got {summed:g}")
+
+
+def _rescale(weights: Mapping[str, float], generative: Mapping[str, bool], fraction: float) -> dict[str, float]:
+    sums = {kind: sum(w for n, w in weights.items() if generative[n] == kind) for kind in (True, False)}
+    return {n: w / sums[generative[n]] * (fraction if generative[n] else 1 - fraction) for n, w in weights.items()}
+
+
+def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers in proportion to `weights` that add up to `total` (largest remainders)."""
+    exact = {name: total * weight / sum(weights.values()) for name, weight in weights.items()}
+    counts = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (counts[name] - exact[name], list(exact).index(name)))
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def read_recipe(path: Path) -> tuple[Recipe, str]:
+    """A recipe file and its text; InvalidRequest names file, line, key and the nearest valid one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"can't read the recipe {path}: {error}") from error
+    return parse_recipe(text, str(path)), text
+
+
+def parse_recipe(text: str, where: str = "recipe") -> Recipe:
+    """A recipe from YAML (JSON is YAML too); InvalidRequest with one line a fault."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value, lines = _construct(node)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InvalidRequest(f"{where} is not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{where}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}; got {type(value).__name__}")
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        faults = [(_line(lines, at), ".".join(map(str, at)), message) for at, message in explain(error, Recipe)]
+        detail = "\n".join(f"{where}:{line}: {key + ': ' if key else ''}{message}" for line, key, message in faults)
+        raise InvalidRequest(detail, faults=[{"line": line, "key": key, "message": message} for line, key, message in faults]) from error
+
+
+def _line(lines: Mapping[Location, int], at: Location) -> int:
+    while at and at not in lines:
+        at = at[:-1]
+    return lines.get(at, 1)
+
+
+def _construct(node: yaml.Node | None, at: Location = ()) -> tuple[Any, dict[Location, int]]:
+    """The value of a YAML node and the line of every place in it; a key given twice is an error."""
+    if node is None:
+        return None, {}
+    lines = {at: node.start_mark.line + 1}
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = _scalar(key_node)
+            if key in mapping:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            mapping[key], inner = _construct(value_node, (*at, key))
+            lines |= inner | {(*at, key): key_node.start_mark.line + 1}
+        return mapping, lines
+    if isinstance(node, yaml.SequenceNode):
+        items = [_construct(item, (*at, i)) for i, item in enumerate(node.value)]
+        for _, inner in items:
+            lines |= inner
+        return [value for value, _ in items], lines
+    return _scalar(node), lines
+
+
+def _scalar(node: yaml.Node) -> Any:
+    """A scalar by YAML 1.2's idea of booleans: `No` is nobelium, not false."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise yaml.constructor.ConstructorError(None, None, "keys must be plain text", node.start_mark)
+    if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in {"true", "false"}:
+        return node.value
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node)
+    finally:
+        loader.dispose()

@@ -1,0 +1,110 @@
+"""The report: what a dataset is and whether it may be used, from the parts alone."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from contract.messages import FinaliseReceipt
+from gateway.gates import is_go, judge
+from gateway.ledger import Ledger
+from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, measure_parts
+from gateway.plan import Plan
+from gateway.recipe import Recipe
+
+REPORT = "report.json"
+
+
+def write_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:
+    """Measure, judge and write report.json; the report."""
+    report = make_report(ledger, plan, receipt)
+    path = ledger.folder / REPORT
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return report
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of a dataset, None if there is none yet."""
+    try:
+        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return report
+
+
+def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:
+    """The content of report.json."""
+    recipe = ledger.recipe
+    parts = ((ledger.read(shard.name), plan.leave_out[shard.name]) for shard in plan.shards())
+    measures = measure_parts(parts, recipe.sources)
+    for name, tally in plan.tallies.items():
+        measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": tally.surplus})
+    verdicts = judge(measures, recipe)
+    first = ledger.find(next(plan.shards()).name)
+    assert first is not None
+    return {
+        "dataset": recipe.name,
+        "verdict": "GO" if is_go(verdicts) else "NO-GO",
+        "reasons": [f"{v.gate} ({v.scope})" for v in verdicts if v.required and not v.passed],
+        "gates": [verdict.as_json() for verdict in verdicts],
+        "totals": {"n_structures": receipt.n_structures, "n_atoms": receipt.n_atoms, "n_bytes": receipt.n_bytes},
+        "rounds": len(plan.rounds),
+        "parts": sum(1 for _ in plan.shards()),
+        "sources": {name: _describe_source(own, recipe, name) for name, own in measures.sources.items()},
+        "elements": _describe_elements(measures, recipe),
+        "teacher": first.receipt.teacher.model_dump(mode="json"),
+        "recipe_sha256": recipe.sha256,
+        "structures_sha256": receipt.structures_sha256,
+    }
+
+
+def _describe_source(own: SourceMeasures, recipe: Recipe, name: str) -> dict[str, Any]:
+    sizes = np.array(own.sizes or [0])
+    return {
+        "wanted": recipe.counts()[name],
+        "kept": own.kept,
+        "requested": own.requested,
+        "generated": own.generated,
+        "labelled": own.labelled,
+        "made_by": dict(own.makers),
+        "fallback_notes": sorted(own.notes),
+        "rejected": {reason: count for reason, count in sorted(own.rejected.items()) if count},
+        "generate_seconds": round(own.generate_seconds, 3),
+        "label_seconds": round(own.label_seconds, 3),
+        "n_atoms": {"min": int(sizes.min()), "mean": float(sizes.mean()), "max": int(sizes.max())},
+        "n_compositions": len(own.compositions),
+        "element_entropy": _describe_entropy(own, recipe),
+    }
+
+
+def _describe_elements(measures: Measures, recipe: Recipe) -> dict[str, Any]:
+    merged = SourceMeasures()
+    for own in measures.sources.values():
+        merged.atoms_of = merged.atoms_of + own.atoms_of
+        merged.structures_with = merged.structures_with + own.structures_with
+    n_atoms = max(int(merged.atoms_of.sum()), 1)
+    shares = {chemical_symbols[z]: int(merged.atoms_of[z]) / n_atoms for z in np.flatnonzero(merged.atoms_of)}
+    return {"share_of_atoms": shares, "entropy": _describe_entropy(merged, recipe)}
+
+
+def _describe_entropy(own: SourceMeasures, recipe: Recipe) -> dict[str, float]:
+    """Entropy in bits by atoms and by structures, over the recipe's elements and over all, each with its ceiling."""
+    wanted = np.array([atomic_numbers[e] for e in recipe.elements])
+    hydrogen = own.atoms_of[1] / max(int(own.atoms_of.sum()), 1)
+    n_all = int((own.atoms_of > 0).sum())
+    values = {
+        "by_atoms": entropy_bits(own.atoms_of),
+        "by_atoms_of_recipe_elements": entropy_bits(own.atoms_of[wanted]),
+        "by_structures": entropy_bits(own.structures_with),
+        "by_structures_of_recipe_elements": entropy_bits(own.structures_with[wanted]),
+        "ceiling": entropy_ceiling(n_all),
+        "ceiling_of_recipe_elements": entropy_ceiling(len(wanted)),
+        "ceiling_at_this_hydrogen_share": entropy_ceiling(n_all, float(hydrogen)),
+    }
+    assert all(math.isfinite(v) for v in values.values())
+    return {name: round(value, 4) for name, value in values.items()}

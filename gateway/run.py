@@ -1,0 +1,219 @@
+"""One dataset in the making: rounds of shards, each generated, curated and labelled, then merged and judged."""
+
+import asyncio
+import fcntl
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord
+from contract.parts import list_parts
+from contract.problems import Conflict, NotFound, Problem, Unavailable, Unsupported
+from contract.structures import Structure
+from gateway.clients import Batch, Clients
+from gateway.curate import curate
+from gateway.ledger import Ledger
+from gateway.plan import STAGE, Plan, Shard
+from gateway.recipe import Recipe, Source
+from gateway.report import write_report
+from gateway.settings import GatewaySettings
+
+Emit = Callable[[str, dict[str, Any]], None]
+_log = logging.getLogger("distillery.gateway")
+
+
+class Run:
+    """Makes one dataset. `make` may be cancelled at any moment and called again: the parts are the ledger."""
+
+    def __init__(self, folder: Path, recipe: Recipe, text: str, clients: Clients, settings: GatewaySettings, emit: Emit) -> None:
+        self.ledger = Ledger(folder, recipe)
+        self.plan = Plan()
+        self.in_work: Counter[tuple[str, str]] = Counter()
+        """Shards in work by (source, "generate" or "label")."""
+        self._folder, self._recipe, self._text = folder, recipe, text
+        self._clients, self._settings, self._emit = clients, settings, emit
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
+        self._away: dict[str, str] = {}
+        """Services that can't be used in this run, and why; only sources with a fallback may go on without theirs."""
+
+    def pause(self) -> None:
+        """Begin no further shard; those in work are finished."""
+        self._may_go_on.clear()
+
+    def go_on(self) -> None:
+        """The opposite of `pause`."""
+        self._may_go_on.set()
+
+    async def make(self) -> dict[str, Any]:
+        """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
+        with _lock(self._folder):
+            self.plan = await asyncio.to_thread(self.ledger.make_plan)
+            if not self.plan.is_complete:
+                await self._check_teacher()
+                await self._check_sources()
+            while not self.plan.is_complete:
+                await self._make_round(self.plan.rounds[-1])
+                self.plan = await asyncio.to_thread(self.ledger.make_plan)
+            return await self._finish()
+
+    async def _check_teacher(self) -> None:
+        teacher = await self._clients.describe_teacher()
+        if teacher.name != self._recipe.teacher:
+            raise Unsupported(
+                f"the recipe wants the teacher {self._recipe.teacher}, the labeller has {teacher.name}; "
+                f"start the labeller with DISTILLERY_LABELLER_TEACHER={self._recipe.teacher}"
+            )
+        foreign = [e for e in self._recipe.elements if e not in teacher.elements]
+        if foreign:
+            raise Unsupported(f"teacher {teacher.name} does not know {' '.join(foreign)}; it knows {' '.join(teacher.elements)}")
+
+    async def _check_sources(self) -> None:
+        """Ask every service of the recipe whether it can do its part, before anything is made."""
+        await _all(self._check_source(name, source) for name, source in self._recipe.sources.items())
+
+    async def _check_source(self, name: str, source: Source) -> None:
+        try:
+            card = await self._clients.describe_service(source.service)
+        except (Unavailable, NotFound) as problem:
+            self._give_up_service(source, problem)
+            return
+        limits = card.systems.get(source.system)
+        if limits is None:
+            raise Unsupported(f"source {name}: {source.service} cannot make a {source.system}; it makes {', '.join(card.systems)}")
+        foreign = [e for e in source.elements or self._recipe.elements if e not in limits.elements]
+        if foreign:
+            raise Unsupported(f"source {name}: {source.service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
+
+    def _give_up_service(self, source: Source, problem: Problem) -> None:
+        """Go on without a service if all its sources have a fallback; else raise the problem."""
+        if any(s.service == source.service and s.fallback is None for s in self._recipe.sources.values()):
+            raise problem
+        if source.service not in self._away:
+            self._away[source.service] = problem.detail
+            self._emit("away", {"service": source.service, "detail": problem.detail})
+
+    async def _make_round(self, shards: list[Shard]) -> None:
+        pending = [shard for shard in shards if not self.ledger.is_done(shard)]
+        self._emit("round", {"round": shards[0].round, "shards": len(shards), "pending": len(pending)})
+        sources = {shard.source: [s for s in pending if s.source == shard.source] for shard in pending}
+        await _all(
+            self._make_shards(iterator) for iterator in (iter(own) for own in sources.values()) for _ in range(self._settings.concurrency)
+        )
+
+    async def _make_shards(self, shards: Iterator[Shard]) -> None:
+        for shard in shards:
+            await self._may_go_on.wait()
+            receipt = await self._make_shard(shard)
+            await asyncio.to_thread(self.ledger.find, shard.name)
+            self._emit("shard", {"shard": shard.name, "source": shard.source, "labelled": receipt.n_structures})
+
+    async def _make_shard(self, shard: Shard) -> Receipt:
+        maker = self._recipe.sources[shard.maker]
+        with self._counted(shard, "generate"):
+            batch = await self._generate(shard, maker)
+        if isinstance(batch, Problem):
+            structures: list[Structure] = []
+            record = self._record(shard, maker, None, note=batch.detail)
+        else:
+            structures, rejected = await asyncio.to_thread(curate, batch.structures, maker.elements or self._recipe.elements, maker.atoms)
+            record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
+        with self._counted(shard, "label"):
+            return await self._clients.label(self._recipe.name, shard.name, structures, record)
+
+    @contextmanager
+    def _counted(self, shard: Shard, step: str) -> Iterator[None]:
+        self.in_work[shard.source, step] += 1
+        try:
+            yield
+        finally:
+            self.in_work[shard.source, step] -= 1
+
+    async def _generate(self, shard: Shard, maker: Source) -> Batch | Problem:
+        """The batch, or why the maker can't be used and its fallback must."""
+        try:
+            if maker.service in self._away:
+                raise Unavailable(self._away[maker.service])
+            return await self._clients.generate(maker.service, self._request(shard, maker))
+        except (Unavailable, NotFound, Unsupported) as problem:
+            if maker.fallback is None or shard.maker != shard.source:
+                raise
+            self._emit("fallback", {"source": shard.source, "fallback": maker.fallback, "detail": problem.detail})
+            return problem
+
+    def _request(self, shard: Shard, maker: Source) -> GenerateRequest:
+        low, high = maker.atoms or (None, None)
+        return GenerateRequest(
+            n=shard.n,
+            seed=shard.seed,
+            shard=shard.name,
+            system=maker.system,
+            elements=maker.elements or self._recipe.elements,
+            min_atoms=low,
+            max_atoms=high,
+            perturb=maker.perturb or self._recipe.perturb,
+            options=maker.options,
+        )
+
+    def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "") -> ShardRecord:
+        generated = batch.generated if batch else None
+        return ShardRecord(
+            recipe_sha256=self._recipe.sha256,
+            stage=STAGE,
+            source=shard.source,
+            service=maker.service,
+            system=maker.system,
+            seed=shard.seed,
+            round=shard.round,
+            requested=shard.n,
+            generated=len(batch.structures) if batch else 0,
+            generate_seconds=batch.seconds if batch else 0.0,
+            service_version=generated.version if generated else "",
+            service_versions=generated.versions if generated else {},
+            service_rejected=generated.rejected if generated else {},
+            note=note,
+        )
+
+    async def _finish(self) -> dict[str, Any]:
+        self.ledger.refuse_strangers(self.plan)
+        self._emit("finalising", {"parts": len(list_parts(self._folder))})
+        parts = tuple(PartSelection(part=s.name, leave_out=self.plan.leave_out[s.name]) for s in self.plan.shards())
+        request = FinaliseRequest(
+            dataset=self._recipe.name, recipe=self._text, recipe_sha256=self._recipe.sha256, seed=self._recipe.seed, parts=parts
+        )
+        receipt = await self._clients.finalise(request)
+        report = await asyncio.to_thread(write_report, self.ledger, self.plan, receipt)
+        self._emit("finished", {"verdict": report["verdict"]})
+        return report
+
+
+async def _all(work: Any) -> None:
+    """Run coroutines side by side; the first problem stops the others and is raised itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in work:
+                group.create_task(coroutine)
+    except* Problem as problems:
+        raise next(_leaves(problems)) from problems
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the dataset for this process; the lock ends with the process, however that ends."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"another process is making {folder} at this moment; wait for it or stop it") from error
+        yield

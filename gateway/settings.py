@@ -1,0 +1,29 @@
+"""Settings of the gateway, from the environment (DISTILLERY_GATEWAY_…)."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class GatewaySettings(BaseSettings):
+    """One object, built in main and passed in."""
+
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_GATEWAY_", frozen=True)
+
+    data: Path = Field(Path("data"), description="folder of the datasets; the labeller writes to the same one")
+    labeller: str = Field("http://labeller:8000", description="base URL of the labeller")
+    services: dict[str, str] = Field(
+        {}, description='base URLs by service, JSON: {"rdkit": "http://rdkit:8000"}; http://<service>:8000 if absent'
+    )
+    concurrency: int = Field(2, ge=1, description="shards of one source in work at once")
+    tries: int = Field(6, ge=1, description="tries of a request that failed in a way that can pass")
+    patience: float = Field(1.0, gt=0, description="wait before the second try, s; doubles with every try, at most 30 s")
+    connect_seconds: float = Field(5.0, gt=0, description="longest wait for a connection, s")
+    generate_seconds: float = Field(900.0, gt=0, description="longest wait for an answer of /generate, s")
+    label_seconds: float = Field(1800.0, gt=0, description="longest wait for an answer of /label, s")
+    resume: bool = Field(True, description="take up unfinished datasets at the start")
+
+    def service_url(self, service: str) -> str:
+        """Where a service is."""
+        return self.services.get(service, f"http://{service}:8000")

@@ -1,0 +1,116 @@
+"""Checks refuse what no teacher should see, each with its reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
+from contract.geometry import find_bonds, minimum_distance
+from contract.messages import Perturb
+from contract.perturb import perturb_structure
+from contract.structures import DEFAULT_ELEMENTS, Structure, from_ase
+from tests.structures import copper_slab, methane, one_atom, silicon, water
+
+
+def with_positions(structure: Structure, positions: np.ndarray) -> Structure:
+    return replace(structure, positions=positions)
+
+
+def input_reason(structure: Structure, elements: tuple[str, ...] | None = None) -> str | None:
+    fault = find_input_fault(structure, elements)
+    return fault.reason if fault else None
+
+
+@pytest.mark.parametrize("structure", [water(), methane(), silicon(), copper_slab(), one_atom()], ids=lambda s: s.id)
+def test_sound_structures_pass(structure: Structure) -> None:
+    assert find_input_fault(structure) is None
+    assert find_chemistry_fault(structure) is None
+
+
+def test_unsound_structures_are_refused_with_their_reason() -> None:
+    nan = water().positions.copy()
+    nan[1, 2] = np.nan
+    flat = silicon().cell.copy()
+    flat[2] = flat[1]
+    assert input_reason(replace(water(), numbers=np.zeros(0, np.uint8), positions=np.zeros((0, 3)))) == "empty"
+    assert input_reason(with_positions(water(), nan)) == "not_finite"
+    assert input_reason(replace(water(), numbers=np.array([0, 1, 1], np.uint8))) == "unknown_element"
+    assert input_reason(replace(water(), numbers=np.array([200, 1, 1], np.uint8))) == "unknown_element"
+    assert input_reason(copper_slab(), DEFAULT_ELEMENTS) == "unknown_element"
+    assert input_reason(replace(silicon(), pbc=(True, True, False))) == "partial_periodicity"
+    assert input_reason(replace(silicon(), system="cluster")) == "partial_periodicity"
+    assert input_reason(replace(water(), cell=np.eye(3) * 9)) == "bad_cell"
+    assert input_reason(replace(silicon(), cell=flat)) == "bad_cell"
+    assert input_reason(replace(silicon(), cell=silicon().cell * 0.5)) == "too_dense"
+    assert input_reason(with_positions(water(), water().positions * 0.5)) == "atoms_too_close"
+
+
+def test_images_are_seen() -> None:
+    near_the_face = replace(silicon(), positions=silicon().positions.copy())
+    near_the_face.positions[1] = near_the_face.positions[0] + np.array([0.0, 0.0, 5.43 - 0.3])
+    assert minimum_distance(near_the_face) == pytest.approx(0.3)
+    assert input_reason(near_the_face) == "atoms_too_close"
+
+
+def bare(name: str) -> Structure:
+    """A molecule of ASE's g2 set without its hydrogens."""
+    atoms = molecule(name)
+    return from_ase(atoms[[a.index for a in atoms if a.symbol != "H"]], id="x", system="molecule")
+
+
+@pytest.mark.parametrize("name", ["C6H6", "CH3CH2OH", "C2H4", "C5H5N"])
+def test_molecules_without_their_hydrogens_are_refused(name: str) -> None:
+    fault = find_chemistry_fault(bare(name))
+    assert fault is not None
+    assert fault.reason == "bare_carbon"
+    assert find_chemistry_fault(from_ase(molecule(name), id="x", system="molecule")) is None
+
+
+@pytest.mark.parametrize("name", ["CO2", "C2H2", "HCN", "CH3CN"])
+def test_carbon_with_two_neighbours_in_line_is_fine(name: str) -> None:
+    assert find_chemistry_fault(from_ase(molecule(name), id="x", system="molecule")) is None
+
+
+def test_pieces_and_thin_vacuum_are_refused() -> None:
+    far = water().positions + np.array([20.0, 0, 0])
+    two = replace(water(), numbers=np.tile(water().numbers, 2), positions=np.concatenate([water().positions, far]))
+    fault = find_chemistry_fault(two)
+    assert fault is not None
+    assert fault.reason == "fragments"
+    thin = copper_slab().cell.copy()
+    thin[2, 2] -= 5
+    fault = find_chemistry_fault(replace(copper_slab(), cell=thin))
+    assert fault is not None
+    assert fault.reason == "thin_vacuum"
+
+
+def test_size_is_checked() -> None:
+    assert find_size_fault(water(), 3, 3) is None
+    assert find_size_fault(water(), 4, 9) is not None
+
+
+def test_bonds_of_water_and_methane() -> None:
+    assert len(find_bonds(water()).i) == 4
+    assert len(find_bonds(methane()).i) == 8
+
+
+def test_perturbation_strains_cells_and_keeps_the_vacuum() -> None:
+    rng = np.random.default_rng(1)
+    crystal = perturb_structure(silicon(), Perturb(rattle=0.05, strain=0.04, share=1), rng)
+    slab = perturb_structure(copper_slab(), Perturb(rattle=0, strain=0.04, share=1), rng)
+    molecule = perturb_structure(water(), Perturb(rattle=0.05, strain=0.04, share=1), rng)
+    assert not np.allclose(crystal.cell, silicon().cell)
+    assert np.allclose(slab.cell[2], copper_slab().cell[2])
+    assert not np.allclose(slab.cell[0], copper_slab().cell[0])
+    assert not molecule.cell.any()
+    assert crystal.origin["perturb"].keys() == {"rattle", "strain"}
+    assert molecule.origin["perturb"] == {"rattle": 0.05}
+
+
+def test_share_of_the_perturbed_is_met() -> None:
+    rng = np.random.default_rng(2)
+    perturb = Perturb(rattle=0.05, share=0.25, strain=0)
+    moved = sum("perturb" in perturb_structure(water(), perturb, rng).origin for _ in range(400))
+    assert 70 <= moved <= 130

@@ -1,0 +1,115 @@
+"""Recipes: counts that add up, and faults that name line, key and the nearest valid one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.problems import InvalidRequest
+from gateway.recipe import apportion, parse_recipe
+
+GOOD = """\
+name: small
+seed: 1
+teacher: 7net-0
+elements: [H, C, N, O]
+sources:
+  molecules: {service: rdkit, system: molecule, count: 7, atoms: [10, 20]}
+  crystals:
+    service: pymatgen
+    system: crystal
+    count: 3
+"""
+
+
+def faults(text: str) -> list[dict]:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_recipe(text, "r.yaml")
+    return caught.value.extra.get("faults", [])
+
+
+def fault(text: str) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_recipe(text, "r.yaml")
+    return caught.value.detail
+
+
+def test_a_good_recipe_is_read() -> None:
+    recipe = parse_recipe(GOOD)
+    assert recipe.counts() == {"molecules": 7, "crystals": 3}
+    assert recipe.sources["molecules"].atoms == (10, 20)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "text"),
+    [
+        ("teacher:", "teecher:", 3, "teecher", "did you mean 'teacher'?"),
+        ("count: 7", "cuont: 7", 6, "sources.molecules.cuont", "did you mean 'count'?"),
+        ("system: crystal", "system: cristal", 9, "sources.crystals.system", "did you mean 'crystal'?"),
+        ("count: 3", "count: three", 10, "sources.crystals.count", "got 'three'"),
+        ("count: 3", "count: 3.5", 10, "sources.crystals.count", "got 3.5"),
+        ("[H, C, N, O]", "[H, C, Nn, O]", 4, "elements.2", "'Nn' is not a chemical symbol"),
+        ("seed: 1", "seed: -1", 2, "seed", "got -1"),
+        ("seed: 1", "perturb: {ratle: 1}\nseed: 1", 2, "perturb.ratle", "did you mean 'rattle'?"),
+        ("seed: 1", "gates: {element_entropi: {}}\nseed: 1", 2, "gates.element_entropi.[key]", "did you mean 'element_entropy'?"),
+    ],
+)
+def test_faults_name_line_key_and_the_nearest(old: str, new: str, line: int, key: str, text: str) -> None:
+    found = faults(GOOD.replace(old, new))
+    named = [f for f in found if f["key"] == key]
+    assert named, found
+    assert named[0]["line"] == line
+    assert text in named[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("seed: 1", "seed: 1\ntotal: 11", "counts of the sources add up to 10"),
+        (", count: 7", "", "needs either count or share"),
+        ("count: 7", "share: 0.7", "some of each"),
+        ("count: 3", "count: 3\n    fallback: molecule", "did you mean 'molecules'?"),
+        ("count: 3", "count: 3\n    fallback: molecules", "must make a crystal"),
+        ("count: 3", "count: 3\n    elements: [Si]", "Si not there"),
+        ("[10, 20]", "[20, 10]", "smallest, largest"),
+        ("seed: 1", "seed: 1\nseed: 2", "given twice"),
+        ("seed: 1", "seed: 1\ngenerative_fraction: 0.5", "generative"),
+        ("sources:", "sources: [", "not YAML"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(old: str, new: str, text: str) -> None:
+    assert text in fault(GOOD.replace(old, new))
+
+
+def test_text_that_is_no_mapping_is_refused() -> None:
+    for text in ("", "[1]", "just words", "[" * 3000):
+        assert fault(text)
+
+
+def test_nobelium_and_nitrogen_are_elements_not_booleans() -> None:
+    assert parse_recipe(GOOD.replace("[H, C, N, O]", "[H, C, N, No, Y]")).elements == ("H", "C", "N", "No", "Y")
+
+
+def test_shares_are_apportioned() -> None:
+    text = GOOD.replace("count: 7", "share: 0.65").replace("count: 3", "share: 0.35") + "total: 9\n"
+    assert parse_recipe(text).counts() == {"molecules": 6, "crystals": 3}
+
+
+def test_generative_fraction_rescales() -> None:
+    text = GOOD.replace("count: 3", "count: 3\n    generative: true")
+    assert parse_recipe(text + "generative_fraction: 0.5\n").counts() == {"molecules": 5, "crystals": 5}
+
+
+@given(st.integers(0, 10**6), st.dictionaries(st.text(max_size=3), st.floats(0.01, 100), min_size=1, max_size=6))
+def test_apportioned_counts_add_up_and_are_near_their_weight(total: int, weights: dict[str, float]) -> None:
+    counts = apportion(total, weights)
+    assert sum(counts.values()) == total
+    for name, count in counts.items():
+        assert abs(count - total * weights[name] / sum(weights.values())) <= 1
+
+
+def test_comments_and_gates_do_not_change_the_identity_but_options_do() -> None:
+    base = parse_recipe(GOOD).sha256
+    assert parse_recipe("# a comment\n" + GOOD).sha256 == base
+    assert parse_recipe(GOOD + "gates: {duplicates: {required: false}}\n").sha256 == base
+    assert parse_recipe(GOOD.replace("atoms: [10, 20]", "atoms: [10, 21]")).sha256 != base
+    assert parse_recipe(GOOD.replace("seed: 1", "seed: 2")).sha256 != base

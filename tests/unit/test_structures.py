@@ -1,0 +1,104 @@
+"""Structure batches <-> Arrow <-> ASE are lossless, and bad ones are refused."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract.arrow import SCHEMA, from_arrow, to_arrow, to_json
+from contract.problems import InvalidRequest
+from contract.structures import Structure, from_ase, to_ase
+from tests.structures import copper_slab, silicon, structures, water
+
+
+def assert_same(a: Structure, b: Structure) -> None:
+    assert a.id == b.id
+    assert a.system == b.system
+    assert a.pbc == b.pbc
+    assert dict(a.origin) == dict(b.origin)
+    for one, other in ((a.numbers, b.numbers), (a.positions, b.positions), (a.cell, b.cell)):
+        assert one.dtype == other.dtype
+        assert one.tobytes() == other.tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(structures(), max_size=4), st.dictionaries(st.text(max_size=4), st.integers(), max_size=2))
+def test_arrow_gives_back_every_bit(batch: list[Structure], metadata: dict) -> None:
+    back, back_metadata = from_arrow(to_arrow(batch, metadata))
+    assert back_metadata == metadata
+    assert len(back) == len(batch)
+    for a, b in zip(batch, back, strict=True):
+        assert_same(a, b)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(structures(), max_size=3))
+def test_the_same_batch_gives_the_same_bytes(batch: list[Structure]) -> None:
+    assert to_arrow(batch) == to_arrow(batch)
+
+
+@pytest.mark.parametrize("structure", [water(), silicon(), copper_slab()], ids=lambda s: s.id)
+def test_ase_gives_back_every_bit(structure: Structure) -> None:
+    atoms = to_ase(structure)
+    assert_same(structure, from_ase(atoms, id=atoms.info["id"], system=atoms.info["system"], origin=atoms.info["origin"]))
+
+
+def test_json_holds_the_same_content() -> None:
+    row = json.loads(json.dumps(to_json([silicon()], {"service": "x"})))
+    assert row["metadata"] == {"service": "x"}
+    assert np.array_equal(row["structures"][0]["positions"], silicon().positions)
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", to_arrow([water()])[:-300], to_arrow([water()])[:40]])
+def test_what_is_no_arrow_stream_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        from_arrow(body)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_flipped_bytes_never_crash(data: st.DataObject) -> None:
+    body = bytearray(to_arrow([water(), silicon()]))
+    for at in data.draw(st.lists(st.integers(0, len(body) - 1), min_size=1, max_size=4)):
+        body[at] ^= data.draw(st.integers(1, 255))
+    try:
+        from_arrow(bytes(body))
+    except InvalidRequest:
+        return
+
+
+def write(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def test_another_schema_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="numbers: list<item: uint8 not null>, .*; got id: string"):
+        from_arrow(write(pa.table({"id": ["a"]})))
+
+
+def test_lengths_that_disagree_are_refused() -> None:
+    table = pa.ipc.open_stream(to_arrow([water(), silicon()])).read_all()
+    columns = {name: table[name] for name in SCHEMA.names}
+    columns["numbers"] = pa.chunked_array([columns["numbers"].combine_chunks().take(pa.array([1, 0]))])
+    with pytest.raises(InvalidRequest, match="same length"):
+        from_arrow(write(pa.table(columns, schema=SCHEMA)))
+
+
+def test_an_unknown_system_is_refused() -> None:
+    table = pa.ipc.open_stream(to_arrow([water()])).read_all()
+    table = table.set_column(5, SCHEMA.field("system"), pa.array(["liquid"]))
+    with pytest.raises(InvalidRequest, match="liquid"):
+        from_arrow(write(table))
+
+
+def test_wrong_shapes_are_refused_at_creation() -> None:
+    with pytest.raises(ValueError, match="positions must be float64"):
+        Structure("a", np.array([1], np.uint8), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="numbers must be uint8"):
+        Structure("a", np.array([1]), np.zeros((1, 3)))
