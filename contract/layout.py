@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from contract.arrow import canonical_json
 from contract.structures import Structure
 
+LAYOUT_VERSION = "1.0"
+"""Of the names, dtypes and attributes below."""
 CHUNK_ROWS = 2048
 """Rows a chunk of the final file; measured to read best at random."""
 

@@ -2,6 +2,7 @@
 
 Problem
 ├── InvalidRequest   400  change the request
+├── Unauthorized     401  send the API key
 ├── NotFound         404  ask for something that exists
 ├── Conflict         409  something else already has this name
 ├── Unsupported      422  ask another service, or ask for less
@@ -57,6 +58,10 @@ class InvalidRequest(Problem):
     kind, status, title = "invalid_request", 400, "The request is malformed"
 
 
+class Unauthorized(Problem):
+    kind, status, title = "unauthorized", 401, "An API key is needed"
+
+
 class NotFound(Problem):
     kind, status, title = "not_found", 404, "There is no such thing here"
 
@@ -91,7 +96,7 @@ class OutOfMemory(Problem):
 
 KINDS: Mapping[str, type[Problem]] = {
     problem.kind: problem
-    for problem in (InvalidRequest, NotFound, Conflict, Unsupported, Busy, Internal, CorruptPart, Unavailable, OutOfMemory)
+    for problem in (InvalidRequest, Unauthorized, NotFound, Conflict, Unsupported, Busy, Internal, CorruptPart, Unavailable, OutOfMemory)
 }
 
 

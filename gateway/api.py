@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contract import CONTRACT_VERSION
 from contract.face import create_face
 from contract.messages import Message
-from contract.problems import InvalidRequest, NotFound, Problem
+from contract.problems import InvalidRequest, NotFound, Problem, Unauthorized, as_response
 from gateway.clients import Clients, Connect
 from gateway.datasets import Datasets
 from gateway.settings import GatewaySettings
@@ -51,6 +53,8 @@ def create_gateway(settings: GatewaySettings, connect: Connect | None = None) ->
             await clients.close()
 
     app = create_face("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work)
+    if settings.api_key is not None:
+        app.add_middleware(_Guard, api_key=settings.api_key.get_secret_value())
     _add_dataset_routes(app, datasets)
     _add_file_routes(app, datasets)
 
@@ -145,3 +149,23 @@ async def _as_server_sent(events: AsyncIterator[dict[str, Any]]) -> AsyncIterato
             upcoming = asyncio.ensure_future(anext(events, None))
     finally:
         upcoming.cancel()
+
+
+class _Guard:
+    """Lets nobody without the API key through, but to health and metrics."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app, self._expected = app, f"Bearer {api_key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_open = scope["type"] != "http" or scope["path"].startswith("/v1/health/") or scope["path"] == "/metrics"
+        sent = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if is_open or secrets.compare_digest(sent, self._expected):
+            await self._app(scope, receive, send)
+            return
+        problem = Unauthorized(
+            "send the gateway's API key as `Authorization: Bearer …` (the distillery command takes it from DISTILLERY_API_KEY)"
+        )
+        response = as_response(problem, scope["path"])
+        response.headers["WWW-Authenticate"] = "Bearer"
+        await response(scope, receive, send)

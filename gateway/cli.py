@@ -40,7 +40,10 @@ Exit codes: 0 GO, 3 NO-GO, 1 error, 130 stopped by Ctrl-C.""",
 Gateway = Annotated[
     str | None,
     typer.Option(
-        "--gateway", envvar="DISTILLERY_GATEWAY", metavar="URL", help="A running gateway. Without it everything runs in this process."
+        "--gateway",
+        envvar="DISTILLERY_GATEWAY",
+        metavar="URL",
+        help="A running gateway (its API key, if it has one, in DISTILLERY_API_KEY). Without it everything runs in this process.",
     ),
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, for runs in this process.")]
@@ -137,7 +140,9 @@ async def _run(session: Any, text: str, console: Console) -> Status:
 
 @asynccontextmanager
 async def _remote(gateway: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway, timeout=httpx.Timeout(60, connect=5)) as client:
+    key = os.environ.get("DISTILLERY_API_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(base_url=gateway, headers=headers, timeout=httpx.Timeout(60, connect=5)) as client:
         yield client
 
 

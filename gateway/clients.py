@@ -24,6 +24,7 @@ from contract.messages import (
 )
 from contract.problems import Busy, Internal, OutOfMemory, Problem, Unavailable, from_response
 from contract.structures import Structure
+from gateway.replicas import ReplicaTransport, resolve
 from gateway.settings import GatewaySettings
 
 T = TypeVar("T")
@@ -115,6 +116,15 @@ class Clients:
 
         return await self._retry("labeller", ask)
 
+    async def count_replicas(self, service: str) -> int:
+        """How many containers answer to a service's name now; at least 1."""
+        if self._connect != self._connect_by_network:
+            return 1
+        try:
+            return len(await resolve(httpx.URL(self._url(service))))
+        except httpx.ConnectError:
+            return 1
+
     async def _ask_when_ready(self, service: str, model: type[M]) -> M:
         await self._send(service, "GET", "/v1/health/ready")
         return _parse(model, (await self._send(service, "GET", "/v1/metadata")).json(), service)
@@ -152,8 +162,10 @@ class Clients:
         return self._clients[service]
 
     def _connect_by_network(self, service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
-        url = self._settings.labeller if service == "labeller" else self._settings.service_url(service)
-        return httpx.AsyncClient(base_url=url, timeout=timeout)
+        return httpx.AsyncClient(transport=ReplicaTransport(), base_url=self._url(service), timeout=timeout)
+
+    def _url(self, service: str) -> str:
+        return self._settings.labeller if service == "labeller" else self._settings.service_url(service)
 
 
 def _problem_of(service: str, answer: httpx.Response) -> Problem:

@@ -20,6 +20,7 @@ from gateway.plan import STAGE, Plan, Shard
 from gateway.recipe import Recipe, Source
 from gateway.report import write_report
 from gateway.settings import GatewaySettings
+from gateway.turns import Turns
 
 Emit = Callable[[str, dict[str, Any]], None]
 _log = logging.getLogger("distillery.gateway")
@@ -35,6 +36,7 @@ class Run:
         """Shards in work by (source, "generate" or "label")."""
         self._folder, self._recipe, self._text = folder, recipe, text
         self._clients, self._settings, self._emit = clients, settings, emit
+        self._turns = Turns(self._count_turns)
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
         self._away: dict[str, str] = {}
@@ -59,6 +61,9 @@ class Run:
                 await self._make_round(self.plan.rounds[-1])
                 self.plan = await asyncio.to_thread(self.ledger.make_plan)
             return await self._finish()
+
+    async def _count_turns(self, maker: str) -> int:
+        return self._settings.concurrency * await self._clients.count_replicas(self._recipe.sources[maker].service)
 
     async def _check_teacher(self) -> None:
         teacher = await self._clients.describe_teacher()

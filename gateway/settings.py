@@ -1,8 +1,10 @@
 """Settings of the gateway, from the environment (DISTILLERY_GATEWAY_…)."""
 
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -16,7 +18,7 @@ class GatewaySettings(BaseSettings):
     services: dict[str, str] = Field(
         {}, description='base URLs by service, JSON: {"rdkit": "http://rdkit:8000"}; http://<service>:8000 if absent'
     )
-    concurrency: int = Field(2, ge=1, description="shards of one source in work at once")
+    concurrency: int = Field(2, ge=1, description="shards of one source in work at once, for every replica of its service")
     tries: int = Field(6, ge=1, description="tries of a request that failed in a way that can pass")
     patience: float = Field(1.0, gt=0, description="wait before the second try, s; doubles with every try, at most 30 s")
     connect_seconds: float = Field(5.0, gt=0, description="longest wait for a connection, s")
@@ -24,6 +26,27 @@ class GatewaySettings(BaseSettings):
     label_seconds: float = Field(1800.0, gt=0, description="longest wait for an answer of /label, s")
     resume: bool = Field(True, description="take up unfinished datasets at the start")
 
+    published: str = Field("127.0.0.1", description="address on which users reach the gateway; beyond loopback an API key is needed")
+    api_key: SecretStr | None = Field(None, min_length=16, description="users send it as `Authorization: Bearer …`; at least 16 characters")
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> Self:
+        if self.api_key is None and not _is_loopback(self.published):
+            raise ValueError(f"the gateway is published on {self.published}, beyond loopback: set DISTILLERY_GATEWAY_API_KEY")
+        return self
+
     def service_url(self, service: str) -> str:
         """Where a service is."""
         return self.services.get(service, f"http://{service}:8000")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

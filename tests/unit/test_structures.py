@@ -78,7 +78,7 @@ def write(table: pa.Table) -> bytes:
 
 
 def test_another_schema_is_refused_by_name() -> None:
-    with pytest.raises(InvalidRequest, match="numbers: list<item: uint8 not null>, .*; got id: string"):
+    with pytest.raises(InvalidRequest, match=r"numbers: list<item: uint8 not null>, .*; got id: string"):
         from_arrow(write(pa.table({"id": ["a"]})))
 
 

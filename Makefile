@@ -1,0 +1,33 @@
+# make run    the quickstart: data/quickstart/dataset.h5 and report.json
+# make test   all tests that need no container engine
+# make check  lint and types
+# make bench  labeller, writer and sources against plain ways, a table of ratios
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS = rdkit,pymatgen,ase,labeller,test
+INSTALLED = $(VENV)/.installed
+
+.PHONY: run test check bench clean
+
+run: $(INSTALLED)
+	$(VENV)/bin/distillery run recipes/quickstart.yaml
+
+test: $(INSTALLED)
+	$(VENV)/bin/python -m pytest tests/unit tests/contract tests/integration
+
+check: $(INSTALLED)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+bench: $(INSTALLED)
+	$(VENV)/bin/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard */requirements.txt services/*/requirements.txt)
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Distillery needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; say make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $(INSTALLED)

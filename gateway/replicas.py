@@ -1,0 +1,54 @@
+"""Many containers behind one name: every request goes to the address that has least to do."""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+
+import httpx
+
+_AVOID_SECONDS = 10.0
+
+
+class ReplicaTransport(httpx.AsyncBaseTransport):
+    """Resolves the host of every request anew and sends it to one of its addresses.
+
+    Chosen is the address with the fewest requests under way, then the one least recently used; an address that could
+    not be reached is avoided for 10 s if there are others. So replicas may come and go at any time.
+    """
+
+    def __init__(self) -> None:
+        self._inner = httpx.AsyncHTTPTransport()
+        self._under_way: Counter[str] = Counter()
+        self._last_used: dict[str, float] = {}
+        self._failed: dict[str, float] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        address = self._choose(await resolve(request.url))
+        request.url = request.url.copy_with(host=address)  # the Host header keeps the name
+        self._last_used[address] = time.monotonic()
+        self._under_way[address] += 1
+        try:
+            return await self._inner.handle_async_request(request)
+        except httpx.TransportError:
+            self._failed[address] = time.monotonic()
+            raise
+        finally:
+            self._under_way[address] -= 1
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def _choose(self, addresses: list[str]) -> str:
+        now = time.monotonic()
+        sound = [a for a in addresses if now - self._failed.get(a, -_AVOID_SECONDS) >= _AVOID_SECONDS]
+        return min(sound or addresses, key=lambda a: (self._under_way[a], self._last_used.get(a, 0.0), a))
+
+
+async def resolve(url: httpx.URL) -> list[str]:
+    """The addresses of a URL's host, sorted; ConnectError if there are none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise httpx.ConnectError(f"no address for {url.host}: {error}") from error
+    return sorted({str(entry[4][0]) for entry in found})

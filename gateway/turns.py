@@ -1,0 +1,45 @@
+"""How many shards of a source may be in work: so many for every replica of its service, counted anew now and then."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+_LOOK_AGAIN_SECONDS = 5.0
+
+
+class Turns:
+    """A semaphore per key whose size may change while it is used."""
+
+    def __init__(self, count: Callable[[str], Awaitable[int]]) -> None:
+        """`count(key)` says how many turns there are; it is asked again after 5 s."""
+        self._count = count
+        self._sizes: dict[str, tuple[float, int]] = {}
+        self._taken: Counter[str] = Counter()
+        self._freed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def take(self, key: str) -> AsyncIterator[None]:
+        """Wait for a turn and hold it; who waits longest comes first."""
+        while True:
+            size = await self._size(key)
+            if self._taken[key] < size:
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), _LOOK_AGAIN_SECONDS)
+        self._taken[key] += 1
+        try:
+            yield
+        finally:
+            self._taken[key] -= 1
+            freed, self._freed = self._freed, asyncio.Event()
+            freed.set()
+
+    async def _size(self, key: str) -> int:
+        counted, size = self._sizes.get(key, (-_LOOK_AGAIN_SECONDS, 1))
+        if time.monotonic() - counted >= _LOOK_AGAIN_SECONDS:
+            self._sizes[key] = (time.monotonic(), size)
+            size = await self._count(key)
+            self._sizes[key] = (time.monotonic(), size)
+        return size

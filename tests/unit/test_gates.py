@@ -1,0 +1,156 @@
+"""Gates can fail: each of them, on a set made to fail it."""
+
+import numpy as np
+import pytest
+
+from contract.layout import Label, to_arrays
+from contract.messages import Receipt, Reject, ShardRecord, TeacherCard
+from contract.parts import Part
+from contract.structures import Structure, numbers_of
+from gateway.gates import Verdict, is_go, judge
+from gateway.measures import entropy_bits, entropy_ceiling, measure_parts
+from gateway.recipe import Recipe, parse_recipe
+
+N = 60
+
+
+def recipe(extra: str = "") -> Recipe:
+    return parse_recipe(
+        f"name: judged\nseed: 1\nteacher: fake\nsources:\n  atoms: {{service: fake, system: cluster, count: {N}}}\n" + extra
+    )
+
+
+def structures(elements: list[str], sizes: list[int], rng: np.random.Generator) -> list[Structure]:
+    return [
+        Structure(
+            f"full-atoms-00000/{i:04d}",
+            numbers_of([str(s) for s in rng.choice(elements, sizes[i % len(sizes)])]),
+            np.arange(3.0 * sizes[i % len(sizes)]).reshape(-1, 3) * 2.0,
+            system="cluster",
+        )
+        for i in range(N)
+    ]
+
+
+def part(made: list[Structure], *, rejected: int = 0, energy: float = -3.0, seconds: float = 1.0, twins: int = 0) -> Part:
+    labels = [Label(energy * len(s) + 0.01 * i, np.full((len(s), 3), 0.1, np.float32), None) for i, s in enumerate(made)]
+    hashes = [f"{i:032x}" for i in range(len(made))]
+    record = ShardRecord(
+        recipe_sha256="0" * 64,
+        stage="full",
+        source="atoms",
+        service="fake",
+        system="cluster",
+        seed=1,
+        round=0,
+        requested=N,
+        generated=N,
+        generate_seconds=seconds,
+        service_version="1",
+        rejected=tuple(Reject(id=f"t{i}", reason="duplicate", detail="", stage="curation") for i in range(twins)),
+    )
+    teacher = TeacherCard(name="fake", version="1", weights_sha256="0" * 64, device="cpu", elements=("H",))
+    receipt = Receipt(
+        dataset="judged",
+        part="full-atoms-00000",
+        record=record,
+        teacher=teacher,
+        n_structures=len(made),
+        n_atoms=sum(map(len, made)),
+        rejected=tuple(Reject(id=f"r{i}", reason="not_finite_label", detail="", stage="label") for i in range(rejected)),
+        label_seconds=1.0,
+        structures_sha256="0" * 64,
+        content_sha256="0" * 64,
+        created="2026-01-01T00:00:00Z",
+    )
+    return Part(receipt, to_arrays(made, labels, hashes, source="atoms", service="fake", shard="full-atoms-00000"), [])
+
+
+def verdicts(made: Part, extra: str = "") -> dict[tuple[str, str], Verdict]:
+    rules = recipe(extra)
+    return {(v.gate, v.scope): v for v in judge(measure_parts([(made, ())], rules.sources), rules)}
+
+
+def diverse() -> list[Structure]:
+    return structures(list(recipe().elements), [40, 150, 250], np.random.default_rng(0))
+
+
+def failed(found: dict[tuple[str, str], Verdict]) -> set[str]:
+    return {v.gate for v in found.values() if v.required and not v.passed}
+
+
+def test_a_diverse_set_is_go() -> None:
+    found = verdicts(part(diverse()))
+    assert failed(found) == set()
+    assert is_go(list(found.values()))
+    assert found["element_entropy", "all"].ceiling == pytest.approx(np.log2(9))
+
+
+def test_a_set_without_hydrogens_is_no_go() -> None:
+    made = structures(["C", "N", "O", "F", "Si", "P", "S", "Cl"], [40, 150], np.random.default_rng(0))
+    assert failed(verdicts(part(made))) == {"element_coverage", "element_entropy"}
+
+
+def test_a_set_of_one_composition_and_size_is_no_go() -> None:
+    made = structures(["Si"], [50], np.random.default_rng(0))
+    assert {"distinct_sizes", "distinct_compositions", "element_entropy", "element_coverage"} <= failed(verdicts(part(made)))
+
+
+def test_multiples_of_one_formula_are_one_composition() -> None:
+    made = structures(["Si"], [50, 60], np.random.default_rng(0))
+    found = verdicts(part(made))
+    assert found["distinct_sizes", "atoms"].passed
+    assert not found["distinct_compositions", "atoms"].passed
+
+
+def test_a_broken_teacher_is_no_go() -> None:
+    assert "teacher_success" in failed(verdicts(part(diverse(), rejected=4)))
+    assert failed(verdicts(part(diverse(), rejected=2))) == set()
+    nothing = failed(verdicts(part([], rejected=N)))
+    assert {"teacher_success", "completeness", "element_coverage"} <= nothing
+
+
+def test_slow_generation_duplicates_and_a_short_count_are_no_go() -> None:
+    assert failed(verdicts(part(diverse(), seconds=10.0 * N))) == {"generation_seconds"}
+    assert failed(verdicts(part(diverse(), twins=1))) == {"duplicates"}
+    assert "completeness" in failed(verdicts(part(diverse()[:-1])))
+
+
+def test_left_out_structures_are_not_measured() -> None:
+    made = part(diverse())
+    left_out = tuple(made.arrays["provenance/id"][:20])
+    own = measure_parts([(made, left_out)], ["atoms"]).sources["atoms"]
+    assert own.kept == 40
+    assert own.labelled == 60
+
+
+def test_a_recipe_may_change_threshold_and_requirement() -> None:
+    extra = "gates: {element_entropy: {threshold: 3.2}, duplicates: {required: false}}\n"
+    found = verdicts(part(diverse(), twins=10), extra)
+    assert failed(found) == {"element_entropy"}
+    assert not found["duplicates", "all"].passed
+
+
+def test_advisory_gates_notice_outliers_strong_forces_and_short_contacts() -> None:
+    made = part(diverse())
+    made.arrays["labels/energy"][3] += 500.0
+    made.arrays["labels/forces"][::40] = 1e3
+    positions = made.arrays["structures/positions"]
+    positions *= 0.1
+    found = verdicts(made)
+    for gate in ("energy_outliers", "largest_force", "bond_lengths"):
+        assert not found[gate, "all"].passed
+        assert not found[gate, "all"].required
+
+
+def test_entropy_and_its_ceilings() -> None:
+    assert entropy_bits(np.array([5, 5, 0])) == pytest.approx(1.0)
+    assert entropy_bits(np.array([7])) == 0.0
+    assert entropy_ceiling(9) == pytest.approx(3.17, abs=0.005)
+    for share, ceiling in ((0.3, 2.98), (0.4, 2.77), (0.5, 2.50)):
+        assert entropy_ceiling(9, share) == pytest.approx(ceiling, abs=0.005)
+
+
+def test_the_balance_of_the_plans_own_distribution() -> None:
+    counts = np.array([50, 50, 12, 8])
+    assert counts.std() / counts.mean() == pytest.approx(0.67, abs=0.005)

@@ -1,0 +1,334 @@
+"""The rdkit service: growth, conformers, and a user's own SMILES."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDetermineBonds, rdForceFieldHelpers
+
+from contract.checks import find_chemistry_fault, find_input_fault
+from contract.generator import Task, resolve_task
+from contract.messages import GenerateRequest
+from contract.problems import InvalidRequest, Problem, Unsupported
+from contract.proposals import Proposal, propose_one
+from contract.structures import DEFAULT_ELEMENTS, Structure
+from services.rdkit.conformers import make_conformers
+from services.rdkit.fragments import count_atoms, load_fragments
+from services.rdkit.generator import ELEMENTS, MoleculeProposer
+from services.rdkit.given import GivenSmiles
+from services.rdkit.growth import grow_molecule, join
+from services.rdkit.palette import make_palette
+from services.rdkit.rules import find_flaw, may_bond
+
+
+@pytest.fixture
+def proposer() -> MoleculeProposer:
+    return MoleculeProposer()
+
+
+def task_of(proposer: MoleculeProposer, n: int = 10, seed: int = 5, **request: Any) -> Task:
+    return resolve_task(GenerateRequest(n=n, seed=seed, **request), proposer)
+
+
+def propose(proposer: MoleculeProposer, task: Task, n: int) -> list[Proposal | str]:
+    return [propose_one(proposer, task, attempt) for attempt in range(n)]
+
+
+def structures_of(outcomes: list[Proposal | str]) -> list[Structure]:
+    return [structure for outcome in outcomes if isinstance(outcome, Proposal) for structure in outcome.structures]
+
+
+def grow(n: int, low: int, high: int, elements: tuple[str, ...] = DEFAULT_ELEMENTS) -> list[Chem.Mol]:
+    palette = make_palette(frozenset(elements), tuple((e, 1.0) for e in elements if e != "H"))
+    rngs = [np.random.default_rng([11, i]) for i in range(n)]
+    mols = [grow_molecule(palette, int(rng.integers(low, high + 1)), rng) for rng in rngs]
+    return [mol for mol in mols if mol is not None]
+
+
+def symbols_of(mol: Chem.Mol) -> set[str]:
+    return {atom.GetSymbol() for atom in Chem.AddHs(mol).GetAtoms()}
+
+
+def test_every_fragment_is_neutral_closed_shell_and_known_to_a_force_field() -> None:
+    with rdBase.BlockLogs():
+        for fragment in load_fragments():
+            capped = Chem.MolFromSmiles(Chem.MolToSmiles(fragment.mol).replace("*", "[H]"))
+            full = Chem.AddHs(capped)
+            assert Chem.GetFormalCharge(full) == 0
+            assert not any(atom.GetNumRadicalElectrons() for atom in full.GetAtoms())
+            assert full.GetNumAtoms() == fragment.n_atoms == count_atoms(fragment.mol)
+            assert rdForceFieldHelpers.MMFFHasAllMoleculeParams(full) or rdForceFieldHelpers.UFFHasAllMoleculeParams(full)
+
+
+def test_the_library_has_no_fragment_that_the_rules_forbid() -> None:
+    assert [Chem.MolToSmiles(f.mol) for f in load_fragments() if find_flaw(f.mol) is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("smiles", "flaw"),
+    [
+        ("CC(=O)Cl", "acyl halide"),
+        ("CC(=O)OC(C)=O", "anhydride"),
+        ("COCOC", "open acetal or aminal"),
+        ("C=CO", "enol or enamine"),
+        ("COOOC", "chain of heteroatoms"),
+        ("CNNNC", "chain of heteroatoms"),
+        ("CSN", "sulfenamide"),
+        ("C[SiH2]CP", "geminal metalloids"),
+        ("OC(=O)O", "carbamic or carbonic acid"),
+        ("C[SH](=O)=O", "sulfur(IV, VI) hydride"),
+    ],
+)
+def test_unstable_arrangements_are_found_by_name(smiles: str, flaw: str) -> None:
+    assert find_flaw(Chem.MolFromSmiles(smiles)) == flaw
+
+
+@pytest.mark.parametrize("smiles", ["CC(=O)Nc1ccc(O)cc1", "CS(=O)(=O)NC", "C1OCCO1", "FC(F)(F)Oc1ccccc1", "COP(=O)(OC)OC", "C[N+](=O)[O-]"])
+def test_ordinary_molecules_have_no_flaw(smiles: str) -> None:
+    assert find_flaw(Chem.MolFromSmiles(smiles)) is None
+
+
+def test_new_bonds_join_no_two_oxygens_and_no_nitrogen_to_a_halogen() -> None:
+    assert may_bond("C", "O")
+    assert may_bond("P", "O")
+    assert not any(may_bond(*pair) for pair in [("O", "O"), ("N", "N"), ("N", "Cl"), ("P", "Si"), ("Si", "S"), ("F", "F")])
+
+
+def test_joining_keeps_every_atom_but_the_two_that_the_bond_replaces() -> None:
+    pyrrole, amide = Chem.MolFromSmiles("c1cc[nH]c1"), Chem.MolFromSmiles("*C(N)=O")
+    nitrogen = pyrrole.GetSubstructMatch(Chem.MolFromSmarts("[nH]"))[0]
+    joined = join(pyrrole, nitrogen, amide, 0)
+    assert Chem.MolToSmiles(joined) == Chem.CanonSmiles("NC(=O)n1cccc1")
+    assert count_atoms(joined) == count_atoms(pyrrole) + count_atoms(amide) - 2
+
+
+def test_grown_molecules_are_whole_neutral_closed_shell_and_without_flaw() -> None:
+    for mol in grow(100, 10, 100):
+        assert len(Chem.GetMolFrags(mol)) == 1
+        assert Chem.GetFormalCharge(mol) == 0
+        assert not any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+        assert all(atom.GetAtomicNum() for atom in mol.GetAtoms())
+        assert find_flaw(mol) is None
+
+
+def test_grown_molecules_are_nearly_all_different() -> None:
+    smiles = [Chem.MolToSmiles(mol) for mol in grow(200, 10, 100)]
+    assert len(set(smiles)) >= 0.98 * len(smiles)
+
+
+def test_every_element_is_in_at_least_a_sixth_of_the_molecules() -> None:
+    mols = grow(200, 10, 100)
+    counts = Counter(symbol for mol in mols for symbol in symbols_of(mol))
+    assert {e: counts[e] for e in DEFAULT_ELEMENTS if counts[e] < len(mols) / 6} == {}
+
+
+def test_sizes_spread_over_the_whole_range() -> None:
+    histogram, _ = np.histogram([count_atoms(mol) for mol in grow(300, 10, 100)], bins=6, range=(10, 100))
+    assert histogram.min() >= 25
+
+
+@pytest.mark.parametrize(("low", "high"), [(10, 12), (30, 30), (95, 100)])
+def test_narrow_size_ranges_are_met(low: int, high: int) -> None:
+    sizes = [count_atoms(mol) for mol in grow(40, low, high)]
+    assert max(sizes) <= high
+    assert sum(low <= size for size in sizes) >= 36
+
+
+@pytest.mark.parametrize(
+    "elements", [("H", "C"), ("H", "C", "N", "O", "Si"), ("H", "C", "P"), ("H", "C", "F", "Cl"), ("H", "C", "O", "B", "Br", "I")]
+)
+def test_growth_uses_the_allowed_elements_and_no_other(elements: tuple[str, ...]) -> None:
+    seen = set().union(*(symbols_of(mol) for mol in grow(60, 10, 60, elements)))
+    assert seen == set(elements)
+
+
+def test_structures_agree_with_the_smiles_they_record(proposer: MoleculeProposer) -> None:
+    """An independent reader of coordinates finds the same bonds, and the SMILES is canonical."""
+    for structure in structures_of(propose(proposer, task_of(proposer, max_atoms=50), 20)):
+        assert find_input_fault(structure, DEFAULT_ELEMENTS) is None
+        assert find_chemistry_fault(structure) is None
+        mol = Chem.AddHs(Chem.MolFromSmiles(structure.origin["smiles"]))
+        assert Chem.MolToSmiles(Chem.RemoveHs(mol)) == structure.origin["smiles"]
+        assert perceive_bonds(structure) == sorted(
+            sorted((bond.GetBeginAtom().GetSymbol(), bond.GetEndAtom().GetSymbol())) for bond in mol.GetBonds()
+        )
+
+
+def perceive_bonds(structure: Structure) -> list[list[str]]:
+    xyz = "\n".join(f"{s} {x:.6f} {y:.6f} {z:.6f}" for s, (x, y, z) in zip(structure.symbols, structure.positions, strict=True))
+    mol = Chem.MolFromXYZBlock(f"{len(structure)}\n\n{xyz}\n")
+    rdDetermineBonds.DetermineConnectivity(mol)
+    return sorted(sorted((bond.GetBeginAtom().GetSymbol(), bond.GetEndAtom().GetSymbol())) for bond in mol.GetBonds())
+
+
+def test_molecules_are_at_a_minimum_of_their_force_field(proposer: MoleculeProposer) -> None:
+    [benzene] = make_conformers(Chem.MolFromSmiles("c1ccccc1"), 1, seed=1)
+    assert benzene.force_field == "MMFF94"
+    assert np.linalg.norm(benzene.positions[0] - benzene.positions[1]) == pytest.approx(1.395, abs=0.01)
+
+
+def test_uff_takes_over_where_mmff_has_no_parameters() -> None:
+    [acid] = make_conformers(Chem.MolFromSmiles("OB(O)c1ccccc1"), 1, seed=1)
+    assert acid.force_field == "UFF"
+
+
+def test_a_molecule_no_force_field_knows_is_rejected(proposer: MoleculeProposer) -> None:
+    task = task_of(proposer, min_atoms=5, options={"smiles": ["FS(F)(F)(F)(F)F"]})
+    assert propose_one(proposer, task, 0) == "no_force_field"
+
+
+def test_heavier_weights_bring_an_element_more_often(proposer: MoleculeProposer) -> None:
+    def count_silicon(weights: dict[str, float]) -> int:
+        task = task_of(proposer, max_atoms=30, options={"element_weights": weights})
+        return sum("Si" in structure.symbols for structure in structures_of(propose(proposer, task, 25)))
+
+    assert count_silicon({"Si": 0}) == 0 < count_silicon({}) < count_silicon({"Si": 50})
+
+
+@pytest.mark.parametrize(("elements", "named"), [(["C", "N"], "H missing"), (["H", "O"], "C missing"), (["N"], "H and C missing")])
+def test_growth_without_hydrogen_or_carbon_is_refused_by_name(proposer: MoleculeProposer, elements: list[str], named: str) -> None:
+    with pytest.raises(Unsupported, match=named):
+        task_of(proposer, elements=elements)
+
+
+def test_weights_that_leave_nothing_are_refused(proposer: MoleculeProposer) -> None:
+    with pytest.raises(Unsupported, match="element_weights"):
+        task_of(proposer, elements=["H", "C"], options={"element_weights": {"C": 0}})
+
+
+def test_conformers_differ_and_are_one_molecule(proposer: MoleculeProposer) -> None:
+    task = task_of(proposer, options={"conformers": 6, "smiles": ["CCC(O)CC(N)CC(=O)OCC"]})
+    [proposal] = [o for o in propose(proposer, task, 1) if isinstance(o, Proposal)]
+    assert 2 <= len(proposal.structures) <= 6
+    assert {s.origin["smiles"] for s in proposal.structures} == {proposal.key}
+    assert [s.origin["conformer"] for s in proposal.structures] == list(range(len(proposal.structures)))
+    spectra = [np.sort(np.linalg.norm(s.positions[:, None] - s.positions, axis=2).ravel()) for s in proposal.structures]
+    assert all(np.abs(a - b).max() >= 0.1 for i, a in enumerate(spectra) for b in spectra[:i])
+
+
+def test_a_rigid_molecule_has_one_conformer() -> None:
+    assert len(make_conformers(Chem.MolFromSmiles("C1C2CC1C2"), 5, seed=3)) == 1
+
+
+SMILES = ["CCO ethanol", "", "# comment", "c1ccccc1C", "CC(=O)Nc1ccc(O)cc1 paracetamol", "C[C@H](N)C(=O)O L-alanine", "C[C@@H](N)C(=O)O"]
+
+
+def test_every_given_smiles_is_taken_once_in_an_order_of_the_seed(proposer: MoleculeProposer) -> None:
+    def lines(seed: int) -> list[int]:
+        task = task_of(proposer, seed=seed, min_atoms=5, options={"smiles": SMILES})
+        outcomes = propose(proposer, task, 6)
+        assert outcomes[5] == "smiles_used_up"
+        return [structure.origin["line"] for structure in structures_of(outcomes)]
+
+    assert sorted(lines(1)) == [1, 4, 5, 6, 7]
+    assert lines(1) == lines(1)
+    assert len({tuple(lines(seed)) for seed in range(1, 6)}) > 1
+
+
+def test_given_stereo_name_and_text_are_kept(proposer: MoleculeProposer) -> None:
+    [structure] = structures_of(propose(proposer, task_of(proposer, options={"smiles": ["C[C@H](N)C(=O)O  L-alanine "]}), 1))
+    assert structure.origin["smiles"] == Chem.CanonSmiles("C[C@H](N)C(=O)O")
+    assert structure.origin["name"] == "L-alanine"
+    assert structure.origin["given"] == "C[C@H](N)C(=O)O"
+
+
+@pytest.mark.parametrize(
+    ("smiles", "reason"),
+    [
+        ("[Na+].[Cl-]", "fragments"),
+        ("C[NH3+]", "charged"),
+        ("CC[CH2]", "radical"),
+        ("CCCC[SeH]", "unknown_element"),
+        ("CCCCCCCBr", "unknown_element"),
+        ("C", "size"),
+        ("C" * 50, "size"),
+    ],
+)
+def test_given_molecules_that_do_not_fit_are_rejected_with_a_reason(proposer: MoleculeProposer, smiles: str, reason: str) -> None:
+    assert propose_one(proposer, task_of(proposer, options={"smiles": [smiles]}), 0) == reason
+
+
+def test_isotope_labels_are_dropped() -> None:
+    assert Chem.MolToSmiles(GivenSmiles(1, "[13CH3]C").parse()) == "CC"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"smiles": ["CCO", "C(C"]}, r"line 2: 'C\(C'"),
+        ({"smiles": ["CCO", "CC", "FC(F)(F)(F)F"]}, "line 3: .*valence"),
+        ({"smiles": ["Cc1cccc1"]}, "line 1: .*kekulize"),
+        ({"smiles": ["", "# only a comment"]}, "nothing but blank lines"),
+        ({"smiles": ["C"], "smiles_file": "x.smi"}, "not both"),
+        ({"smiles": ["C"], "element_weights": {"C": 1}}, "no meaning"),
+        ({"conformer": 2}, "did you mean 'conformers'"),
+        ({"conformers": 0}, "conformers"),
+        ({"element_weights": {"Fe": 1}}, "element_weights"),
+        ({"element_weights": {"Si": -1}}, "element_weights"),
+    ],
+)
+def test_bad_options_are_refused_by_name(proposer: MoleculeProposer, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        task_of(proposer, options=options)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    (folder / "mine.smi").write_text("\n".join(SMILES))
+    (tmp_path / "secret.smi").write_text("CCO")
+    monkeypatch.setenv("DISTILLERY_SERVICE_INPUTS", str(folder))
+    return folder
+
+
+def test_a_file_gives_the_same_bytes_as_its_lines(inputs: Path) -> None:
+    proposer = MoleculeProposer()
+    named = [{"smiles": SMILES}, {"smiles_file": "mine.smi"}, {"smiles_file": str(inputs / "mine.smi")}]
+    made = [structures_of(propose(proposer, task_of(proposer, min_atoms=5, options=options), 5)) for options in named]
+    assert len(made[0]) == 5
+    for other in made[1:]:
+        assert all(np.array_equal(a.positions, b.positions) and a.origin == b.origin for a, b in zip(made[0], other, strict=True))
+
+
+def test_a_file_that_changed_is_read_again(inputs: Path) -> None:
+    proposer = MoleculeProposer()
+    task_of(proposer, options={"smiles_file": "mine.smi"})
+    (inputs / "mine.smi").write_text("CCO\nnonsense\n")
+    with pytest.raises(InvalidRequest, match="line 2: 'nonsense'"):
+        task_of(proposer, options={"smiles_file": "mine.smi"})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../secret.smi", "outside"),
+        ("/etc/passwd", "outside"),
+        ("../no-such-file.smi", "outside"),
+        ("link.smi", "outside"),
+        ("missing.smi", "is not a file"),
+        (".", "is not a file"),
+        ("a\0b", "not a usable path"),
+        ("x" * 900, "smiles_file"),
+        ("latin1.smi", "UTF-8"),
+    ],
+)
+def test_files_that_may_not_or_cannot_be_read_are_refused(inputs: Path, name: str, said: str) -> None:
+    (inputs / "link.smi").symlink_to(inputs.parent / "secret.smi")
+    (inputs / "latin1.smi").write_bytes(b"CCO \xe4thanol\n")
+    with pytest.raises(InvalidRequest, match=said):
+        task_of(MoleculeProposer(), options={"smiles_file": name})
+
+
+def test_without_an_input_folder_the_refusal_says_how_to_open_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISTILLERY_SERVICE_INPUTS", raising=False)
+    with pytest.raises(Problem, match="set DISTILLERY_SERVICE_INPUTS"):
+        task_of(MoleculeProposer(), options={"smiles_file": "mine.smi"})
+
+
+def test_the_card_names_every_element_that_growth_knows(proposer: MoleculeProposer) -> None:
+    held = set().union(*(fragment.elements for fragment in load_fragments()))
+    assert held == set(ELEMENTS) == set(proposer.metadata.systems["molecule"].elements)

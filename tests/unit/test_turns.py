@@ -1,0 +1,102 @@
+"""Turns are bounded, follow the number of replicas, and requests go where there is least to do."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+import pytest
+
+from gateway import replicas, turns
+from gateway.replicas import ReplicaTransport
+
+
+def test_no_more_at_once_than_there_are_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_LOOK_AGAIN_SECONDS", 0.02)
+    size, at_once, most = 2, Counter(), Counter()
+
+    async def count(key: str) -> int:
+        return size
+
+    async def work(pool: turns.Turns, key: str) -> None:
+        async with pool.take(key):
+            at_once[key] += 1
+            most[key, size] = max(most[key, size], at_once[key])
+            await asyncio.sleep(0.01)
+            at_once[key] -= 1
+
+    async def main() -> None:
+        nonlocal size
+        pool = turns.Turns(count)
+        await asyncio.gather(*(work(pool, key) for key in "ab" for _ in range(10)))
+        size = 5
+        await asyncio.sleep(0.03)
+        await asyncio.gather(*(work(pool, "a") for _ in range(20)))
+
+    asyncio.run(main())
+    assert most["a", 2] == most["b", 2] == 2
+    assert most["a", 5] == 5
+
+
+class Inner(httpx.AsyncBaseTransport):
+    """Answers with the address it was sent to; `dead` ones refuse."""
+
+    def __init__(self) -> None:
+        self.dead: set[str] = set()
+        self.seen: Counter[str] = Counter()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        address = request.url.host
+        await asyncio.sleep(0.01)
+        if address in self.dead:
+            raise httpx.ConnectError("refused")
+        self.seen[address] += 1
+        return httpx.Response(200, text=request.headers["Host"])
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> tuple[httpx.AsyncClient, Inner, list[str]]:
+    addresses, inner, transport = ["10.0.0.1", "10.0.0.2", "10.0.0.3"], Inner(), ReplicaTransport()
+
+    async def resolve(url: httpx.URL) -> list[str]:
+        return list(addresses)
+
+    monkeypatch.setattr(replicas, "resolve", resolve)
+    transport._inner = inner
+    return httpx.AsyncClient(transport=transport, base_url="http://rdkit:8000"), inner, addresses
+
+
+def test_requests_are_spread_and_the_name_is_kept(fleet: tuple[httpx.AsyncClient, Inner, list[str]]) -> None:
+    client, inner, _ = fleet
+
+    async def main() -> list[httpx.Response]:
+        return await asyncio.gather(*(client.get("/") for _ in range(30)))
+
+    answers = asyncio.run(main())
+    assert set(inner.seen.values()) == {10}
+    assert {a.text for a in answers} == {"rdkit:8000"}
+
+
+def test_a_dead_replica_is_avoided_and_a_new_one_is_found(fleet: tuple[httpx.AsyncClient, Inner, list[str]]) -> None:
+    client, inner, addresses = fleet
+    inner.dead = {"10.0.0.2"}
+
+    async def main() -> int:
+        failures = 0
+        for _ in range(10):
+            try:
+                await client.get("/")
+            except httpx.ConnectError:
+                failures += 1
+        addresses.append("10.0.0.4")
+        for _ in range(10):
+            await client.get("/")
+        return failures
+
+    assert asyncio.run(main()) == 1
+    assert inner.seen["10.0.0.4"] > 0
+
+
+def test_localhost_resolves_and_nonsense_does_not() -> None:
+    assert "127.0.0.1" in asyncio.run(replicas.resolve(httpx.URL("http://localhost:80")))
+    with pytest.raises(httpx.ConnectError, match="no address for"):
+        asyncio.run(replicas.resolve(httpx.URL("http://no-such-host.invalid:80")))
