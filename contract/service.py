@@ -102,7 +102,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         Fewer than n come back, perhaps none, where the budget of attempts ran out: the metadata's `rejected` says why.
         """
         app.state.readiness.require()
-        task = resolve_task(body, generator)
+        task = await asyncio.to_thread(resolve_task, body, generator)
         async with queue.turn():
             start = time.perf_counter()
             try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contract import CONTRACT_VERSION
@@ -54,7 +55,7 @@ def create_gateway(settings: GatewaySettings, connect: Connect | None = None) ->
 
     app = create_face("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work)
     if settings.api_key is not None:
-        app.add_middleware(_Guard, api_key=settings.api_key.get_secret_value())
+        app.user_middleware.append(Middleware(_Guard, api_key=settings.api_key.get_secret_value()))  # inside the one that names the service
     _add_dataset_routes(app, datasets)
     _add_file_routes(app, datasets)
 

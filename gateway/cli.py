@@ -58,7 +58,7 @@ def run(
     """Make the dataset of a recipe, or go on with it."""
     console = Console()
     parsed, text = read_recipe(recipe)
-    session = _remote(gateway) if gateway else _embedded(parsed, data)
+    session = _remote(gateway) if gateway else _embedded(parsed, data, recipe.parent)
     status = _until_interrupted(_run(session, text, console), f"distillery run {recipe}", gateway)
     raise_if_failed(status)
     raise typer.Exit(_conclude(status, console, _place(parsed.name, data, gateway)))
@@ -147,9 +147,10 @@ async def _remote(gateway: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def _embedded(recipe: Recipe, data: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[httpx.AsyncClient]:
     from gateway.embedded import run_embedded
 
+    os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
     wanted = {source.service for source in recipe.sources.values()}
     settings = GatewaySettings().model_copy(update={"data": data, "resume": False})
     async with run_embedded(settings, recipe.teacher, wanted) as client:

@@ -130,12 +130,11 @@ class Datasets:
         self._require(name)
         handle = self._handles.get(name)
         ledger = handle.run.ledger if handle else Ledger(self._folder(name), self._read_recipe(name))
-        plan = handle.run.plan if handle and handle.is_working else await asyncio.to_thread(ledger.make_plan)
+        plan, problem = await self._look_at(handle, ledger)
         report = None if handle and handle.is_working else read_report(self._folder(name))
-        problem = handle.problem if handle else None
         return {
             "name": name,
-            "state": self._state(name, report),
+            "state": self._state(name, report, problem),
             "verdict": report["verdict"] if report else None,
             "reasons": report["reasons"] if report else [],
             "problem": problem.body() if problem else None,
@@ -145,6 +144,15 @@ class Datasets:
             "teacher": ledger.recipe.teacher,
             "sources": _describe_sources(ledger, plan, handle.run.in_work if handle else Counter()),
         }
+
+    async def _look_at(self, handle: Handle | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
+        """The plan as far as the parts allow, and what is wrong with the dataset."""
+        if handle is not None and (handle.is_working or handle.problem is not None):
+            return handle.run.plan, handle.problem
+        try:
+            return await asyncio.to_thread(ledger.make_plan), None
+        except Problem as problem:
+            return Plan(), problem
 
     def files(self, name: str) -> dict[str, Path]:
         """The files of a dataset that may be read, by their path in its folder."""
@@ -191,12 +199,11 @@ class Datasets:
             _log.error("%s stopped: %s", name, handle.problem.detail)
             handle.emit("failed", handle.problem.body())
 
-    def _state(self, name: str, report: dict[str, Any] | None) -> str:
-        handle = self._handles.get(name)
+    def _state(self, name: str, report: dict[str, Any] | None, problem: Problem | None) -> str:
         wanted = self._read_wanted(name)
-        if handle is not None and handle.is_working:
-            return "running" if wanted == "running" else wanted
-        if handle is not None and handle.problem is not None:
+        if self._is_working(name):
+            return wanted
+        if problem is not None:
             return "failed"
         if report is not None:
             return "finished"

@@ -13,6 +13,9 @@ from contract.explain import suggest
 from contract.problems import NotFound, Unavailable
 from gateway.api import create_gateway
 from gateway.settings import GatewaySettings
+from labeller.api import create_labeller
+from labeller.settings import LabellerSettings
+from labeller.teachers import create_teacher
 
 
 def list_services() -> list[str]:
@@ -40,9 +43,8 @@ async def run_embedded(settings: GatewaySettings, teacher: str, wanted: set[str]
 
     `wanted` are the services to start; the gateway finds no others.
     """
-    from labeller.app import build_for
-
-    apps = {"labeller": build_for(teacher, settings.data)}
+    labeller_settings = LabellerSettings().model_copy(update={"teacher": teacher, "data": settings.data})
+    apps = {"labeller": create_labeller(create_teacher(labeller_settings), labeller_settings)}
     problems: dict[str, Exception] = {}
     for name in sorted(wanted):
         try:

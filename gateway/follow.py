@@ -96,7 +96,7 @@ class LineView:
         self._console = console
         self._rates = Rates()
         self._last = 0.0
-        self._shown = ""
+        self._shown: dict[str, int] = {}
 
     def __enter__(self) -> "LineView":
         return self
@@ -107,17 +107,14 @@ class LineView:
     def show(self, status: Status) -> None:
         """Print if it is time and there is news."""
         self._rates.note(status)
-        ended = status["state"] in ENDED
-        if not ended and time.monotonic() - self._last < _LINE_SECONDS:
+        ended, now = status["state"] in ENDED, time.monotonic()
+        done = {name: row["labelled"] for name, row in status["sources"].items()}
+        if not ended and (done == self._shown or now - self._last < _LINE_SECONDS):
             return
-        self._last = time.monotonic()
-        lines = [
-            f"{n}: {r['labelled']}/{r['wanted']} labelled {self._rates.describe(n)} {describe_row(r)}" for n, r in status["sources"].items()
-        ]
-        text = "\n".join(line.rstrip() for line in lines)
-        if text != self._shown:
-            self._shown = text
-            self._console.print(f"[{status['state']}]", text, sep="\n", markup=False, highlight=False)
+        self._shown, self._last = done, now
+        for name, row in status["sources"].items():
+            line = f"{name}: {row['labelled']}/{row['wanted']} labelled  {self._rates.describe(name)}  {describe_row(row)}"
+            self._console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 class Rates:

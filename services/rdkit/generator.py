@@ -1,0 +1,192 @@
+"""MoleculeProposer: one molecule a proposal, grown or given, in one or several conformers."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import rdkit
+from numpy.typing import NDArray
+from pydantic import Field, StrictInt, StrictStr, model_validator
+from rdkit import Chem, rdBase
+
+from contract.checks import SHORTEST_DISTANCE
+from contract.generator import Task
+from contract.messages import Message, Metadata, SystemCard
+from contract.problems import Unsupported
+from contract.proposals import Proposal, Rejected
+from contract.structures import Structure, System
+from services.rdkit.conformers import make_conformers
+from services.rdkit.fragments import count_atoms
+from services.rdkit.given import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
+from services.rdkit.growth import grow_molecule
+from services.rdkit.palette import Palette, make_palette
+
+ELEMENTS = ("H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I")
+Heavy = Literal["C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I"]
+_WEIGHTS: Mapping[Heavy, float] = {
+    "C": 2, "N": 2, "O": 2, "F": 1.5, "Si": 1.5, "P": 1.5, "S": 1.5, "Cl": 1.5, "B": 0.5, "Br": 0.5, "I": 0.5,
+}  # fmt: skip
+_C_H = Chem.MolFromSmarts("[C,c;!H0]")
+_GROWTHS = 20
+"""Molecules grown in one proposal before it is given up."""
+
+
+class MoleculeOptions(Message):
+    """The options of a molecule request."""
+
+    conformers: StrictInt = Field(1, ge=1, le=100, description="most conformers of one molecule; each is a structure and counts towards n")
+    smiles: tuple[Annotated[StrictStr, Field(max_length=2000)], ...] = Field(
+        (), max_length=10_000, description="take molecules from these SMILES (a name may follow after a space) instead of growing them"
+    )
+    smiles_file: StrictStr | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="the same from a UTF-8 file, one SMILES a line, below the folder DISTILLERY_SERVICE_INPUTS on the service's machine",
+    )
+    element_weights: dict[Heavy, Annotated[float, Field(ge=0, le=1000)]] = Field(
+        {},
+        description="growth only: relative chance that the next fragment brings this element (C: is a hydrocarbon); 0: never; others keep "
+        + " ".join(f"{element} {weight:g}" for element, weight in _WEIGHTS.items()),
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.smiles and self.smiles_file is not None:
+            raise ValueError("give smiles or smiles_file, not both")
+        if self.is_given and self.element_weights:
+            raise ValueError("element_weights steers growth; it has no meaning beside smiles or smiles_file")
+        return self
+
+    @property
+    def is_given(self) -> bool:
+        """True if molecules come from the user's SMILES."""
+        return bool(self.smiles) or self.smiles_file is not None
+
+
+class MoleculeProposer:
+    """A `contract.proposals.Proposer` of molecules."""
+
+    def __init__(self) -> None:
+        """Settings come from the environment."""
+        self._settings = InputSettings()
+
+    @property
+    def metadata(self) -> Metadata:
+        card = SystemCard(
+            min_atoms=5,
+            max_atoms=200,
+            default_min_atoms=10,
+            default_max_atoms=100,
+            elements=ELEMENTS,
+            options_schema=MoleculeOptions.model_json_schema(),
+        )
+        return Metadata(
+            service="rdkit",
+            version="1.0",
+            method="Molecules grown from drug-like fragments (or a user's SMILES), embedded by ETKDGv3, relaxed by MMFF94 or else UFF.",
+            licence="RDKit: BSD-3-Clause",
+            systems={"molecule": card},
+            n_max=1000,
+            minimum_distance=SHORTEST_DISTANCE,
+            versions={"rdkit": rdkit.__version__},
+        )
+
+    @property
+    def options(self) -> Mapping[System, type[Message]]:
+        return {"molecule": MoleculeOptions}
+
+    def check(self, task: Task) -> None:
+        """Unsupported without H, C or any weight; InvalidRequest for SMILES that can't be read."""
+        options = _options_of(task)
+        if options.is_given:
+            refuse_bad_smiles(self._given(options))
+            return
+        missing = [element for element in ("H", "C") if element not in task.elements]
+        if missing:
+            raise Unsupported(f"rdkit grows organic molecules: elements must include H and C; {' and '.join(missing)} missing")
+        if not any(weight > 0 for _, weight in _weights_of(task)):
+            raise Unsupported("element_weights leaves no allowed element a chance; give at least one of them more than 0")
+
+    def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
+        """One molecule; Rejected with what stood in the way, which RDKit's own log then need not repeat."""
+        with rdBase.BlockLogs():
+            return self._propose(task, _options_of(task), rng)
+
+    def _propose(self, task: Task, options: MoleculeOptions, rng: np.random.Generator) -> Proposal:
+        mol, origin = self._pick(task, options, rng) if options.is_given else _grow(task, rng)
+        conformers = make_conformers(mol, options.conformers, seed=int(rng.integers(1, 2**31 - 1)))
+        structures = tuple(
+            Structure(
+                id="",
+                numbers=conformer.numbers,
+                positions=conformer.positions,
+                system="molecule",
+                origin={**origin, "smiles": conformer.smiles, "force_field": conformer.force_field, "embedding": "ETKDGv3", "conformer": i},
+            )
+            for i, conformer in enumerate(conformers)
+        )
+        return Proposal(structures, key=conformers[0].smiles)
+
+    def _given(self, options: MoleculeOptions) -> tuple[GivenSmiles, ...]:
+        if options.smiles_file is not None:
+            return read_smiles_file(options.smiles_file, self._settings)
+        return list_smiles(options.smiles)
+
+    def _pick(self, task: Task, options: MoleculeOptions, rng: np.random.Generator) -> tuple[Chem.Mol, dict[str, Any]]:
+        pool = self._given(options)
+        attempt = _attempt_of(rng)
+        if attempt >= len(pool):
+            raise Rejected("smiles_used_up")
+        given = pool[int(_shuffle(task.seed, len(pool))[attempt])]
+        mol = given.parse()
+        _refuse_unsuitable(mol, task)
+        origin: dict[str, Any] = {"method": "given SMILES", "given": given.text, "line": given.line}
+        return mol, origin if given.name is None else {**origin, "name": given.name}
+
+
+def _options_of(task: Task) -> MoleculeOptions:
+    assert isinstance(task.options, MoleculeOptions)
+    return task.options
+
+
+def _attempt_of(rng: np.random.Generator) -> int:
+    """The number of the proposal: `contract.proposals.propose_one` seeds every generator with [task seed, number]."""
+    entropy = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
+    return int(entropy[-1])
+
+
+@lru_cache(maxsize=16)
+def _shuffle(seed: int, n: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(n)
+
+
+def _refuse_unsuitable(mol: Chem.Mol, task: Task) -> None:
+    """What a reader can tell before the costly part: pieces, charge, radicals, elements, size."""
+    symbols = {atom.GetSymbol() for atom in mol.GetAtoms()}
+    reasons = {
+        "fragments": len(Chem.GetMolFrags(mol)) > 1,
+        "charged": Chem.GetFormalCharge(mol) != 0,
+        "radical": any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()),
+        "unknown_element": not symbols <= set(task.elements),
+        "size": not task.min_atoms <= count_atoms(mol) <= task.max_atoms,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise Rejected(reason)
+
+
+def _weights_of(task: Task) -> tuple[tuple[Heavy, float], ...]:
+    weights = {**_WEIGHTS, **_options_of(task).element_weights}
+    return tuple((element, weight) for element, weight in weights.items() if element in task.elements)
+
+
+def _grow(task: Task, rng: np.random.Generator) -> tuple[Chem.Mol, dict[str, Any]]:
+    """A molecule of a size drawn uniformly from the range, its atoms in the order of its canonical SMILES."""
+    palette: Palette = make_palette(frozenset(task.elements), _weights_of(task))
+    for _ in range(_GROWTHS):
+        mol = grow_molecule(palette, int(rng.integers(task.min_atoms, task.max_atoms + 1)), rng)
+        if mol is not None and count_atoms(mol) >= task.min_atoms and mol.HasSubstructMatch(_C_H):
+            return Chem.MolFromSmiles(Chem.MolToSmiles(mol)), {"method": "fragment growth"}
+    raise Rejected("growth")

@@ -1,0 +1,115 @@
+"""A user's own SMILES: from a request, or from a file on the service's machine below the folder that it opens for input."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import DirectoryPath, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rdkit import Chem, rdBase
+
+from contract.problems import InvalidRequest, Unsupported
+
+MOST_LINES = 100_000
+"""Longest list of SMILES that is read."""
+_MOST_BYTES = 20_000_000
+_MOST_FAULTS = 5
+
+
+class InputSettings(BaseSettings):
+    """Where a service may read what a request names, from the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_SERVICE_", frozen=True)
+
+    inputs: DirectoryPath | None = Field(None, description="folder from which requests may name files; none if absent")
+
+
+@dataclass(frozen=True)
+class GivenSmiles:
+    """One SMILES as it was given: line (from 1), text and the name that followed it."""
+
+    line: int
+    text: str
+    name: str | None = None
+
+    def parse(self) -> Chem.Mol:
+        """The molecule without isotope labels; InvalidRequest names line, text and fault."""
+        with rdBase.BlockLogs():
+            mol = Chem.MolFromSmiles(self.text)
+            if mol is None or mol.GetNumAtoms() == 0:
+                raise InvalidRequest(f"line {self.line}: {self.text!r} is not a SMILES RDKit can read: {_explain(self.text)}")
+        for atom in mol.GetAtoms():
+            atom.SetIsotope(0)
+        return mol
+
+
+def _explain(text: str) -> str:
+    mol = Chem.MolFromSmiles(text, sanitize=False)
+    if mol is None:
+        return "syntax error"
+    if mol.GetNumAtoms() == 0:
+        return "no atoms"
+    return "; ".join(problem.Message() for problem in Chem.DetectChemistryProblems(mol)) or "it cannot be sanitised"
+
+
+@lru_cache(maxsize=4)
+def list_smiles(texts: tuple[str, ...]) -> tuple[GivenSmiles, ...]:
+    """The SMILES of a request; blank ones and comments (#) are left out, lines are counted from 1."""
+    split = [(line, text.split(maxsplit=1)) for line, text in enumerate(texts, 1) if not text.lstrip().startswith("#")]
+    return tuple(GivenSmiles(line, words[0], words[1].strip() if len(words) > 1 else None) for line, words in split if words)
+
+
+def read_smiles_file(name: str, settings: InputSettings) -> tuple[GivenSmiles, ...]:
+    """The SMILES of a file: one a line, a name may follow; read again only once it has changed."""
+    path = find_input(name, settings.inputs)
+    stat = path.stat()
+    if stat.st_size > _MOST_BYTES:
+        raise Unsupported(f"smiles_file {name!r} has {stat.st_size} bytes, at most {_MOST_BYTES}; split it")
+    return _read(path, name, stat.st_mtime_ns, stat.st_size)
+
+
+def find_input(name: str, folder: Path | None) -> Path:
+    """The file that a request names, absolute or relative to `folder`; refused unless it lies below it, links resolved."""
+    if folder is None:
+        raise Unsupported(
+            "smiles_file needs a folder that this service may read: set DISTILLERY_SERVICE_INPUTS to it and start the service again, "
+            "or send the SMILES themselves as options.smiles"
+        )
+    root = folder.resolve()
+    try:
+        path = (root / name).resolve()
+        is_file = path.is_relative_to(root) and path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InvalidRequest(f"smiles_file {name!r} is not a usable path") from error
+    if not path.is_relative_to(root):
+        raise InvalidRequest(f"smiles_file {name!r} lies outside the service's input folder; name a file below it")
+    if not is_file:
+        raise InvalidRequest(f"smiles_file {name!r} is not a file in the service's input folder; put it there")
+    return path
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, name: str, mtime_ns: int, n_bytes: int) -> tuple[GivenSmiles, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"smiles_file {name!r} cannot be read as UTF-8 text: {error}") from error
+    if len(lines) > MOST_LINES:
+        raise Unsupported(f"smiles_file {name!r} has {len(lines)} lines, at most {MOST_LINES}; split it")
+    return list_smiles(tuple(lines))
+
+
+@lru_cache(maxsize=4)
+def refuse_bad_smiles(pool: tuple[GivenSmiles, ...]) -> None:
+    """InvalidRequest that names the first few SMILES that can't be read, and how many there are."""
+    if not pool:
+        raise InvalidRequest("no SMILES given: smiles or smiles_file holds nothing but blank lines and comments")
+    faults = []
+    for given in pool:
+        try:
+            given.parse()
+        except InvalidRequest as problem:
+            faults.append(problem.detail)
+    if faults:
+        more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        raise InvalidRequest("; ".join(faults[:_MOST_FAULTS]) + more)

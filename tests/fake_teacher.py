@@ -1,0 +1,97 @@
+"""A scripted teacher for tests: a simple pair potential that fails on cue. It is never offered to users."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from contract.geometry import find_pairs
+from contract.layout import Label
+from contract.structures import DEFAULT_ELEMENTS, Structure
+from labeller.teachers.teacher import BudgetRange
+
+CUTOFF = 3.0
+SMALL_BUDGET = BudgetRange(64, 64)
+
+
+def pair_label(structure: Structure) -> Label:
+    """Energy and forces of half the sum of (CUTOFF - r)² over ordered pairs, eV; stress is virial over volume."""
+    pairs = find_pairs(structure, CUTOFF)
+    gap = CUTOFF - pairs.distance
+    pull = (-2 * gap / pairs.distance)[:, None] * pairs.vector
+    forces = np.zeros((len(structure), 3))
+    np.add.at(forces, pairs.i, pull)
+    stress = None
+    if structure.is_periodic:
+        virial = -0.5 * np.einsum("pa,pb->ab", -pull, pairs.vector) / structure.volume
+        stress = -virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    return Label(float(0.5 * np.sum(gap**2)), forces.astype(np.float32), stress)
+
+
+@dataclass
+class FakeTeacher:
+    """Labels by `pair_label`, unless the script says otherwise.
+
+    raises_on      structures that make every batch they are in raise
+    largest_batch  atoms; more raise "CUDA out of memory"
+    spoil          changes a label before it is given
+    gate           `predict` waits for it; set it to let the teacher go on
+    fatal_on       structures that lose the device
+    """
+
+    raises_on: Callable[[Structure], bool] = lambda s: False
+    fatal_on: Callable[[Structure], bool] = lambda s: False
+    fails_featurising: Callable[[Structure], bool] = lambda s: False
+    largest_batch: int | None = None
+    spoil: Callable[[Structure, Label], Label] = lambda s, label: label
+    seconds_an_atom: float = 0.0
+    budget: BudgetRange = SMALL_BUDGET
+    name: str = "fake"
+    version: str = "fake==1"
+    weights_sha256: str = "f" * 64
+    device: str = "cpu"
+    elements: tuple[str, ...] = DEFAULT_ELEMENTS
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+    featurised: list[str] = field(default_factory=list)
+    seen: list[list[str]] = field(default_factory=list)
+    tried: list[int] = field(default_factory=list)
+    n_released: int = 0
+    on_load: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def load(self) -> None:
+        self.on_load()
+
+    def use_threads(self, n_threads: int) -> None:
+        pass
+
+    def featurise(self, structures: Sequence[Structure]) -> list[Structure]:
+        for s in structures:
+            if self.fails_featurising(s):
+                raise ValueError(f"{s.id} can't be featurised")
+        self.featurised += [s.id for s in structures]
+        return list(structures)
+
+    def predict(self, features: list[Structure]) -> list[Label]:
+        self.entered.set()
+        self.gate.wait(30)
+        n_atoms = sum(len(s) for s in features)
+        self.tried.append(n_atoms)
+        if self.largest_batch is not None and n_atoms > self.largest_batch:
+            raise RuntimeError(f"CUDA out of memory. Tried to allocate for {n_atoms} atoms")
+        for s in features:
+            if self.raises_on(s):
+                raise ValueError(f"{s.id} breaks the batch")
+            if self.fatal_on(s):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        time.sleep(self.seconds_an_atom * n_atoms)
+        self.seen.append([s.id for s in features])
+        return [self.spoil(s, pair_label(s)) for s in features]
+
+    def release_memory(self) -> None:
+        self.n_released += 1

@@ -1,0 +1,368 @@
+"""A recipe goes in, a dataset and a verdict come out; what goes wrong on the way is said and made good."""
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from contract.generator import Task
+from contract.layout import Label
+from contract.parts import part_path, read_part
+from contract.problems import Busy, Internal, Unavailable, Unsupported
+from contract.structures import Structure
+from tests.fake_service import FakeGenerator
+from tests.fake_teacher import FakeTeacher
+from tests.integration.factory import RECIPE, factory, identity, leftovers, make, two_fakes, wait_for
+
+
+def run(coroutine: Any) -> Any:
+    return asyncio.run(coroutine)
+
+
+async def make_in(data: Path, generators: dict[str, FakeGenerator] | None = None, recipe: str = RECIPE, **changes: Any) -> dict[str, Any]:
+    async with factory(data, generators or two_fakes(), **changes) as client:
+        return await make(client, recipe)
+
+
+def report(data: Path, name: str = "small") -> dict[str, Any]:
+    return json.loads((data / name / "report.json").read_text())
+
+
+def test_a_recipe_becomes_a_dataset_and_a_verdict(tmp_path: Path) -> None:
+    status = run(make_in(tmp_path))
+    assert status["state"] == "finished"
+    ids = [id for id, _ in identity(tmp_path)]
+    assert len(ids) == len(set(ids)) == 32
+    assert [id.split("/")[0] for id in ids] == sorted(id.split("/")[0] for id in ids)
+    assert report(tmp_path)["verdict"] == status["verdict"]
+    assert not leftovers(tmp_path)
+
+
+def test_the_file_has_the_agreed_layout(tmp_path: Path) -> None:
+    run(make_in(tmp_path))
+    with h5py.File(tmp_path / "small" / "dataset.h5") as file:
+        n, n_atoms = 32, file["structures/atomic_numbers"].shape[0]
+        splits = file["structures/atomic_numbers_splits"][:]
+        expected = {
+            "structures/atomic_numbers": ("int64", (n_atoms,)),
+            "structures/atomic_numbers_splits": ("int64", (n + 1,)),
+            "structures/positions": ("float64", (n_atoms, 3)),
+            "structures/cells": ("float64", (n, 3, 3)),
+            "structures/pbc": ("bool", (n, 3)),
+            "labels/energy": ("float64", (n,)),
+            "labels/forces": ("float32", (n_atoms, 3)),
+            "labels/forces_splits": ("int64", (n + 1,)),
+            "labels/stress": ("float64", (n, 6)),
+            "labels/stress_mask": ("bool", (n,)),
+            "labels/structure_indices": ("int64", (n,)),
+        }
+        assert {name: (str(file[name].dtype), file[name].shape) for name in expected} == expected
+        assert splits[0] == 0
+        assert splits[-1] == n_atoms
+        assert np.array_equal(splits, file["labels/forces_splits"][:])
+        assert not file["labels/stress_mask"][:].any()
+        assert file["metadata"].attrs["num_structures"] == n
+        assert file["metadata"].attrs["teacher_model"] == "fake"
+
+
+def test_the_same_recipe_again_changes_nothing(tmp_path: Path) -> None:
+    run(make_in(tmp_path))
+    before = {path: path.read_bytes() for path in (tmp_path / "small").rglob("*.h5")}
+    generators = two_fakes()
+    run(make_in(tmp_path, generators))
+    assert {path: path.read_bytes() for path in (tmp_path / "small").rglob("*.h5")} == before
+    assert not any(generator.calls for generator in generators.values())
+
+
+def test_another_recipe_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            answer = await client.post("/v1/datasets", content=RECIPE.replace("seed: 1", "seed: 2"))
+            assert answer.status_code == 409
+            assert answer.json()["kind"] == "conflict"
+
+    run(main())
+
+
+def test_a_bad_recipe_is_refused_with_line_and_key(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            answer = await client.post("/v1/datasets", content=RECIPE.replace("count: 20", "cuont: 20"))
+            assert answer.status_code == 400
+            assert {"line": 6, "key": "sources.one.cuont", "message": "unknown key 'cuont'; did you mean 'count'?"} in answer.json()[
+                "faults"
+            ]
+            assert (await client.get("/v1/datasets")).json() == []
+
+    run(main())
+
+
+def test_what_can_pass_is_tried_again(tmp_path: Path) -> None:
+    def fail_once(task: Task, call: int) -> None:
+        if call == 0:
+            raise {0: Busy("full", retry_after=None), 1: Internal("oops"), 2: Unavailable("away")}[task.seed % 3]
+
+    generators = {"fake": FakeGenerator("fake", script=fail_once), "other": FakeGenerator("other")}
+    assert run(make_in(tmp_path, generators))["state"] == "finished"
+    assert set(generators["fake"].calls.values()) == {2}
+
+
+def test_what_cannot_pass_fails_with_a_clear_status_and_can_be_resumed(tmp_path: Path) -> None:
+    def refuse(task: Task, call: int) -> None:
+        raise Unavailable("the weights are gone")
+
+    generators = two_fakes()
+    generators["other"].script = refuse
+
+    async def main() -> None:
+        async with factory(tmp_path, generators) as client:
+            status = await make(client)
+            assert status["state"] == "failed"
+            assert "the weights are gone" in status["problem"]["detail"]
+            assert status["problem"]["kind"] == "unavailable"
+            generators["other"].script = None
+            await client.post("/v1/datasets/small/resume")
+            assert (await wait_for(client, "finished"))["verdict"]
+
+    run(main())
+    assert len(identity(tmp_path)) == 32
+
+
+def test_rejected_structures_are_topped_up(tmp_path: Path) -> None:
+    generators = two_fakes()
+    generators["fake"].made = 3
+    run(make_in(tmp_path, generators))
+    found = report(tmp_path)
+    assert found["sources"]["one"]["kept"] == 20
+    assert found["sources"]["one"]["requested"] > 20
+    assert found["sources"]["one"]["rejected"]["generation: unlucky"] > 0
+    assert found["rounds"] > 1
+
+
+def test_a_spent_budget_falls_back_and_says_so(tmp_path: Path) -> None:
+    def nothing(task: Task, call: int) -> None:
+        raise Unsupported("not today")
+
+    generators = two_fakes()
+    generators["fake"].script = nothing
+    run(make_in(tmp_path, generators, RECIPE.replace("count: 20", "count: 20, fallback: two")))
+    found = report(tmp_path)["sources"]["one"]
+    assert found["made_by"] == {"other": 20}
+    assert "not today" in found["fallback_notes"][0]
+
+
+def test_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
+    generators = two_fakes()
+    generators["fake"].twin = True
+    status = run(make_in(tmp_path, generators))
+    found = report(tmp_path)
+    assert status["verdict"] == "NO-GO"
+    assert found["sources"]["one"]["kept"] == 1
+    assert {"duplicates (all)", "completeness (all)"} <= set(found["reasons"])
+    hashes = Counter(hash for _, hash in identity(tmp_path))
+    assert max(hashes.values()) == 1
+
+
+def test_a_set_without_hydrogens_is_no_go(tmp_path: Path) -> None:
+    generators = two_fakes()
+    for generator in generators.values():
+        generator.use = ("C", "N", "O", "F", "Si", "P", "S", "Cl")
+    run(make_in(tmp_path, generators))
+    assert {"element_coverage (all)", "element_entropy (all)"} <= set(report(tmp_path)["reasons"])
+
+
+def test_one_composition_is_no_go(tmp_path: Path) -> None:
+    generators = two_fakes()
+    generators["other"].composition = "fixed"
+    run(make_in(tmp_path, generators))
+    assert {"distinct_compositions (two)", "distinct_sizes (two)"} <= set(report(tmp_path)["reasons"])
+
+
+def test_a_broken_teacher_is_no_go(tmp_path: Path) -> None:
+    def spoil(structure: Structure, label: Label) -> Label:
+        return replace(label, energy=float("nan")) if len(structure) > 12 else label
+
+    run(make_in(tmp_path, teacher=FakeTeacher(spoil=spoil)))
+    found = report(tmp_path)
+    assert "teacher_success (all)" in found["reasons"]
+    assert found["sources"]["one"]["rejected"]["label: not_finite_label"] > 0
+
+
+def test_pause_and_resume(tmp_path: Path) -> None:
+    generators = two_fakes()
+    for generator in generators.values():
+        generator.seconds = 0.1
+
+    async def main() -> None:
+        async with factory(tmp_path, generators) as client:
+            await client.post("/v1/datasets", content=RECIPE)
+            assert (await client.post("/v1/datasets/small/pause")).json()["state"] == "paused"
+            await asyncio.sleep(0.6)
+            status = (await client.get("/v1/datasets/small")).json()
+            begun = sum(sum(row["in_work"].values()) for row in status["sources"].values())
+            done = sum(row["shards_done"] for row in status["sources"].values())
+            assert begun == 0
+            assert done < 7
+            assert (await client.post("/v1/datasets/small/resume")).json()["state"] == "running"
+            await wait_for(client, "finished")
+
+    run(main())
+
+
+def test_cancel_abandons_the_work_and_resume_takes_it_up(tmp_path: Path) -> None:
+    generators = two_fakes()
+    generators["fake"].seconds = 5.0
+
+    async def main() -> None:
+        async with factory(tmp_path, generators) as client:
+            await client.post("/v1/datasets", content=RECIPE)
+            while not generators["fake"].calls:
+                await asyncio.sleep(0.01)
+            assert (await client.post("/v1/datasets/small/cancel")).json()["state"] == "cancelled"
+            assert generators["fake"].stopped > 0
+            generators["fake"].seconds = 0.0
+            await client.post("/v1/datasets/small/resume")
+            await wait_for(client, "finished")
+
+    run(main())
+    assert len(identity(tmp_path)) == 32
+
+
+def test_a_restarted_gateway_takes_up_what_was_running(tmp_path: Path) -> None:
+    async def main() -> None:
+        generators = two_fakes()
+        generators["fake"].seconds = 0.3
+        async with factory(tmp_path, generators) as client:
+            await client.post("/v1/datasets", content=RECIPE)
+            await asyncio.sleep(0.2)
+        async with factory(tmp_path, two_fakes(), resume=True) as client:
+            await wait_for(client, "finished")
+
+    run(main())
+    undisturbed = tmp_path / "undisturbed"
+    run(make_in(undisturbed))
+    assert identity(tmp_path) == identity(undisturbed)
+
+
+def test_events_tell_what_happened(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            text = (await client.get("/v1/datasets/small/events")).text
+            kinds = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+            assert kinds[:2] == ["state", "round"]
+            assert kinds.count("shard") == 7
+            assert kinds[-2:] == ["finalising", "finished"]
+            later = (await client.get("/v1/datasets/small/events", headers={"Last-Event-ID": "3"})).text
+            assert later.startswith("id: 4\n")
+
+    run(main())
+
+
+def test_files_are_served_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            files = {row["path"] for row in (await client.get("/v1/datasets/small/files")).json()}
+            assert {"dataset.h5", "report.json", "recipe.yaml", "parts/full-one-00000.h5"} <= files
+            body = (await client.get("/v1/datasets/small/files/dataset.h5")).content
+            assert body == (tmp_path / "small" / "dataset.h5").read_bytes()
+            for path in ("../secret.txt", "%2e%2e/secret.txt", "state.json", ".lock", "parts"):
+                assert (await client.get(f"/v1/datasets/small/files/{path}")).status_code == 404
+
+    run(main())
+
+
+def test_a_corrupt_part_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    run(make_in(tmp_path))
+    path = part_path(tmp_path / "small", "full-one-00002")
+    body = bytearray(path.read_bytes())
+    at = body.index(read_part(path).arrays["structures/positions"].tobytes())
+    body[at + 40] ^= 1
+    path.write_bytes(bytes(body))
+    before = identity(tmp_path)
+    status = run(make_in(tmp_path))
+    assert status["state"] == "failed"
+    assert status["problem"]["kind"] == "corrupt_part"
+    assert str(path) in status["problem"]["detail"]
+    path.unlink()
+    assert run(make_in(tmp_path))["state"] == "finished"
+    assert identity(tmp_path) == before
+
+
+def test_a_part_of_another_recipe_is_not_reused(tmp_path: Path) -> None:
+    run(make_in(tmp_path / "a"))
+    run(make_in(tmp_path / "b", recipe=RECIPE.replace("seed: 1", "seed: 2")))
+    stranger = part_path(tmp_path / "b" / "small", "full-one-00001")
+    part_path(tmp_path / "a" / "small", "full-one-00001").write_bytes(stranger.read_bytes())
+    status = run(make_in(tmp_path / "a"))
+    assert status["state"] == "failed"
+    assert "another recipe" in status["problem"]["detail"]
+
+
+def test_two_processes_do_not_make_one_dataset(tmp_path: Path) -> None:
+    async def main() -> None:
+        generators = two_fakes()
+        generators["fake"].seconds = 0.5
+        async with factory(tmp_path, generators) as first, factory(tmp_path, two_fakes()) as second:
+            await first.post("/v1/datasets", content=RECIPE)
+            await asyncio.sleep(0.1)
+            status = await make(second)
+            assert status["state"] == "failed"
+            assert "another process" in status["problem"]["detail"]
+            await wait_for(first, "finished")
+
+    run(main())
+
+
+def test_a_recipe_for_another_teacher_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    generators = two_fakes()
+    status = run(make_in(tmp_path, generators, RECIPE.replace("teacher: fake", "teacher: orb-v2")))
+    assert "DISTILLERY_LABELLER_TEACHER=orb-v2" in status["problem"]["detail"]
+    assert not any(generator.calls for generator in generators.values())
+
+
+def test_elements_a_service_does_not_know_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("seed: 1", "seed: 1\nelements: [H, C, Fe]")
+    status = run(make_in(tmp_path, recipe=recipe))
+    assert "Fe" in status["problem"]["detail"]
+
+
+@pytest.mark.parametrize("path", ["", "/events", "/files", "/files/dataset.h5"])
+def test_unknown_datasets_are_not_found(tmp_path: Path, path: str) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            answer = await client.get(f"/v1/datasets/nothing{path}")
+            assert answer.status_code == 404
+            assert answer.json()["kind"] == "not_found"
+
+    run(main())
+
+
+def test_the_api_key_guards_all_but_health(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes(), api_key="sixteen letters!") as client:
+            refused = await client.get("/v1/datasets")
+            assert refused.status_code == 401
+            assert refused.json()["kind"] == "unauthorized"
+            assert refused.headers["distillery-service"].startswith("gateway/")
+            assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters?"})).status_code == 401
+            assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters!"})).json() == []
+            assert (await client.get("/v1/health/live")).status_code == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
+def test_no_api_key_beyond_loopback_is_refused_at_the_start(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ValueError, match="DISTILLERY_GATEWAY_API_KEY"):
+        run(make_in(tmp_path, published=address))

@@ -1,0 +1,227 @@
+"""Clusters and surfaces: shapes, distances, carbons, slabs, adsorbates, and what is refused."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+
+from contract.checks import LEAST_VACUUM, find_chemistry_fault
+from contract.generator import Task, resolve_task
+from contract.geometry import find_bonds
+from contract.messages import GenerateRequest
+from contract.problems import InvalidRequest, Unsupported
+from contract.proposals import Proposal, ProposalGenerator, Rejected, propose_one
+from contract.structures import DEFAULT_ELEMENTS, Structure, from_ase
+from services.ase.carbons import find_bare_carbons, saturate_carbons
+from services.ase.crystals import decorate, reference_crystal
+from services.ase.generator import ClusterSurfaceProposer
+from services.ase.molecules import molecule_names
+from services.ase.packing import push_apart, slide_to_contact
+from services.ase.prototypes import PROTOTYPES, lattice_of_prototype
+
+PROPOSER = ClusterSurfaceProposer()
+PERTURB = {"rattle": 0.05, "strain": 0.03}
+
+
+def task_for(**request: Any) -> Task:
+    return resolve_task(GenerateRequest(**{"n": 1, "seed": 5, **request}), ProposalGenerator(ClusterSurfaceProposer, 1))
+
+
+def propose(n_attempts: int, **request: Any) -> list[Structure]:
+    """The structures of the first attempts that were accepted."""
+    task = task_for(**request)
+    outcomes = [propose_one(PROPOSER, task, attempt) for attempt in range(n_attempts)]
+    return [o.structures[0] for o in outcomes if isinstance(o, Proposal)]
+
+
+def entropy(structures: list[Structure]) -> float:
+    """Shannon entropy of the elements over all atoms, bits."""
+    counts = np.array(list(Counter(symbol for s in structures for symbol in s.symbols).values()))
+    shares = counts / counts.sum()
+    return float(-(shares * np.log2(shares)).sum())
+
+
+@pytest.mark.parametrize("system", ["cluster", "surface"])
+def test_most_proposals_are_accepted_and_the_elements_are_in_near_equal_shares(system: str) -> None:
+    structures = propose(60, system=system, perturb=PERTURB)
+    assert len(structures) >= 50
+    assert {symbol for s in structures for symbol in s.symbols} == set(DEFAULT_ELEMENTS)
+    assert entropy(structures) > 2.9
+
+
+@pytest.mark.parametrize("system", ["cluster", "surface"])
+def test_the_same_attempt_gives_the_same_structure(system: str) -> None:
+    first, second = (propose(4, system=system, max_atoms=80) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert np.array_equal(a.positions, b.positions)
+        assert a.origin == b.origin
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 6), (20, 24), (55, 55)])
+def test_clusters_fit_narrow_ranges(low: int, high: int) -> None:
+    structures = propose(12, system="cluster", min_atoms=low, max_atoms=high)
+    assert len(structures) >= 6
+    assert all(low <= len(s) <= high and not s.is_periodic for s in structures)
+
+
+@pytest.mark.parametrize(("low", "high"), [(20, 24), (50, 50), (50, 110)])
+def test_slabs_fit_narrow_ranges(low: int, high: int) -> None:
+    structures = propose(12, system="surface", min_atoms=low, max_atoms=high)
+    assert len(structures) >= 6
+    assert all(low <= len(s) <= high and all(s.pbc) for s in structures)
+
+
+def test_slabs_are_compact_and_keep_their_vacuum_when_rattled() -> None:
+    structures = propose(20, system="surface", perturb={"rattle": 0.1}, options={"min_length": 6.0})
+    assert structures
+    for s in structures:
+        lengths = np.linalg.norm(s.cell[:2], axis=1)
+        assert lengths.min() >= 6.0
+        assert lengths.max() <= 2.6 * lengths.min()
+        z = s.positions[:, 2]
+        assert s.cell[2, 2] - np.ptp(z) >= LEAST_VACUUM
+
+
+def test_pure_metals_keep_their_reference_lattice_constant() -> None:
+    for s in propose(6, system="surface", elements=["Cu"], options={"adsorbates": 0}):
+        distance = find_bonds(s).distance.min()
+        assert distance == pytest.approx(3.61 / 2**0.5, abs=1e-6)
+        assert s.origin["lattice_constant"] == 3.61
+        assert s.origin["lattice_source"] == "ase.data.reference_states"
+
+
+def test_a_whole_icosahedron_of_copper_has_a_magic_number_of_atoms_and_twelve_corners() -> None:
+    shapes = propose(
+        20, system="cluster", elements=["Cu"], min_atoms=55, max_atoms=55, options={"kinds": {"shaped": 1}, "shapes": ["icosahedron"]}
+    )
+    assert shapes
+    for s in shapes:
+        n_bonds = np.bincount(find_bonds(s).i, minlength=55)
+        assert sorted(Counter(n_bonds.tolist()).items()) == [(6, 12), (8, 30), (12, 13)]
+
+
+def test_water_clusters_are_whole_molecules_in_contact() -> None:
+    options = {"kinds": {"molecular": 1}, "molecules": ["H2O"]}
+    for s in propose(6, system="cluster", min_atoms=30, max_atoms=60, options=options):
+        assert s.origin["molecules"] == {"H2O": len(s) // 3}
+        bonds = find_bonds(s)
+        assert np.bincount(bonds.i, minlength=len(s)).tolist() == [2, 1, 1] * (len(s) // 3)
+
+
+def test_every_molecule_on_offer_is_sane() -> None:
+    assert {"H2O", "NH3", "CH4", "HF", "HCl", "SH2", "SiH4", "PH3", "CO2", "N2", "CH3OH", "SO2"} <= set(molecule_names())
+    assert "CO" not in molecule_names()
+    for name in molecule_names():
+        assert find_chemistry_fault(from_ase(molecule(name), id=name, system="molecule")) is None
+
+
+def test_every_prototype_reads_as_its_crystal() -> None:
+    """Zincblende has four unlike neighbours, rocksalt six, cesium chloride eight; quartz and cristobalite four and two."""
+    expected = {"zincblende": {4}, "rocksalt": {6}, "cesiumchloride": {8}, "quartz": {4, 2}, "cristobalite": {4, 2}, "graphite": {3}}
+    for name, n_neighbours in expected.items():
+        symbols = {"graphite": ["C"], "quartz": ["Si", "O"], "cristobalite": ["Si", "O"]}.get(name, ["Na", "Cl"])
+        crystal = decorate(name, symbols, 1.0)
+        assert crystal is not None
+        bonds = find_bonds(from_ase(crystal.atoms, id=name, system="crystal"), 1.1)
+        unlike = crystal.atoms.numbers[bonds.i] != crystal.atoms.numbers[bonds.j]
+        assert set(np.bincount(bonds.i[unlike | (len(symbols) == 1)]).tolist()) == n_neighbours
+
+
+def test_prototypes_hold_all_their_sublattices() -> None:
+    for name, prototype in PROTOTYPES.items():
+        assert lattice_of_prototype(name).n_sublattices == len(prototype.sites)
+
+
+def test_decorations_that_leave_atoms_unbonded_are_not_made() -> None:
+    assert decorate("rocksalt", ["O", "F"], 1.0) is None
+    assert decorate("zincblende", ["Si", "C"], 1.0) is not None
+
+
+def test_only_elements_with_a_simple_reference_lattice_have_a_reference_crystal() -> None:
+    silicon = reference_crystal("Si")
+    assert silicon is not None
+    assert (silicon.prototype, silicon.lattice_constant) == ("diamond", 5.43)
+    assert reference_crystal("Cl") is None
+
+
+def test_bare_carbons_get_hydrogens() -> None:
+    ethane = Atoms("C2", positions=[[0, 0, 0], [1.5, 0, 0]])
+    grown = saturate_carbons(ethane, ("C", "H"), 6, np.random.default_rng(0))
+    assert grown.get_chemical_formula() == "C2H6"
+    assert find_bare_carbons(grown) == []
+    assert grown.info["carbons"] == {"hydrogens_added": 6, "replaced": 0, "removed": 0}
+
+
+def test_bare_carbons_are_replaced_where_hydrogen_is_not_allowed() -> None:
+    grown = saturate_carbons(Atoms("C2", positions=[[0, 0, 0], [1.5, 0, 0]]), ("C", "N"), 6, np.random.default_rng(0))
+    assert grown.get_chemical_formula() == "N2"
+
+
+def test_carbon_alone_with_open_ends_is_rejected() -> None:
+    with pytest.raises(Rejected, match="bare_carbon"):
+        saturate_carbons(Atoms("C2", positions=[[0, 0, 0], [1.5, 0, 0]]), ("C",), 6, np.random.default_rng(0))
+
+
+def test_a_group_slides_until_the_first_pair_touches() -> None:
+    moving, obstacles = np.array([[0.0, 0, 0], [0, 0, 5]]), np.array([[0.0, 0, 1], [0.6, 0, 0]])
+    shift = slide_to_contact(moving, obstacles, np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([0.0, 0, 1]))
+    assert shift == pytest.approx(3.0)
+    assert slide_to_contact(moving, obstacles + 9, np.full((2, 2), 1.0), np.array([0.0, 0, 1])) == -np.inf
+
+
+def test_crowded_atoms_are_pushed_to_their_contact_distances() -> None:
+    positions = np.random.default_rng(0).normal(size=(40, 3))
+    kinds = np.arange(40) % 2
+    contact = np.array([[1.0, 1.5], [1.5, 2.0]])
+    apart = push_apart(positions, kinds, contact)
+    distance = np.linalg.norm(apart[:, None] - apart[None], axis=-1) / contact[kinds][:, kinds]
+    np.fill_diagonal(distance, np.inf)
+    assert distance.min() >= 0.979
+
+
+def test_adsorbates_and_terminations_are_recorded() -> None:
+    options = {"adsorbates": 1, "species": ["H2O", "CO", "O"], "terminated": 0, "prototypes": ["elemental"]}
+    for s in propose(8, system="surface", elements=["Pt", "H", "C", "O"], options=options):
+        assert all(a["species"] in ("H2O", "CO", "O") for a in s.origin.get("adsorbates", ()))
+    terminated = propose(
+        12, system="surface", elements=["Si", "H"], options={"terminated": 1, "adsorbates": 0, "prototypes": ["elemental"]}
+    )
+    assert terminated
+    for s in terminated:
+        assert s.origin["termination"]["n"] == s.symbols.count("H")
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        ({"system": "surface", "elements": ["O"]}, "bulk crystal of O"),
+        ({"system": "surface", "elements": ["Si", "C"], "options": {"species": ["H2O"]}}, "H2O needs H O"),
+        ({"system": "surface", "elements": ["Cu"], "options": {"prototypes": ["quartz"]}}, "quartz"),
+        ({"system": "cluster", "elements": ["C"]}, "no cluster of C"),
+        ({"system": "cluster", "elements": ["Si"], "options": {"kinds": {"molecular": 1}}}, "no molecule"),
+        ({"system": "cluster", "elements": ["C", "O"], "options": {"molecules": ["H2O"]}}, "H2O needs H"),
+        ({"system": "cluster", "min_atoms": 20, "max_atoms": 20, "options": {"kinds": {"molecular": 1}, "molecules": ["H2O"]}}, "20-20"),
+    ],
+)
+def test_impossible_tasks_are_refused_by_name(request_: dict[str, Any], named: str) -> None:
+    with pytest.raises(Unsupported, match=named):
+        task_for(**request_)
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "named"),
+    [
+        ("cluster", {"molecules": ["CH3OHH"]}, "did you mean 'CH3OH'"),
+        ("cluster", {"kinds": {"molecullar": 1}}, "did you mean 'molecular'"),
+        ("cluster", {"kinds": {"random": 0}}, "above 0"),
+        ("surface", {"prototypes": ["zincblend"]}, "did you mean 'zincblende'"),
+        ("surface", {"vacuum": 5}, "vacuum"),
+        ("surface", {"thickness": [9, 5]}, "must not exceed"),
+    ],
+)
+def test_wrong_options_are_refused_with_the_nearest_name(system: str, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        task_for(system=system, options=options)

@@ -1,0 +1,364 @@
+"""The labeller over real HTTP, with a scripted teacher."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import httpx
+import numpy as np
+import pytest
+
+from contract.arrow import ARROW_TYPE, to_arrow
+from contract.identity import digest_structures, structure_hash
+from contract.layout import Label
+from contract.parts import list_parts, part_path, read_part
+from contract.problems import Unavailable
+from labeller.api import create_labeller
+from labeller.settings import LabellerSettings
+from labeller.teachers import TEACHERS, create_teacher
+from labeller.teachers.teacher import BudgetRange
+from tests.fake_teacher import FakeTeacher, pair_label
+from tests.labelling import RECIPE, label, methane, mixed, moved, one_atom, receipt, record, silicon, water
+from tests.serving import serve
+
+Start = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Serves a labeller with the given teacher and settings, data in tmp_path."""
+    with ExitStack() as stack:
+
+        def begin(teacher: FakeTeacher, **settings: Any) -> httpx.Client:
+            app = create_labeller(teacher, LabellerSettings(data=tmp_path, **{"workers": 1, **settings}))
+            return stack.enter_context(httpx.Client(base_url=stack.enter_context(serve(app)), timeout=30))
+
+        yield begin
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    values = [float(line.split()[-1]) for line in client.get("/metrics").text.splitlines() if line.startswith(name)]
+    assert values, f"no metric {name}"
+    return sum(values)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_a_part_holds_every_structure_in_order_with_its_label(start: Start, tmp_path: Path) -> None:
+    client = start(FakeTeacher())
+    structures = [*mixed("p", 12), one_atom("p/0012")]
+    answer = receipt(client, "p", structures)
+    part = read_part(part_path(tmp_path / "d", "p"))
+    splits = part.arrays["structures/atomic_numbers_splits"]
+    assert part.arrays["provenance/id"].tolist() == [s.id for s in structures]
+    for i, s in enumerate(structures):
+        expected = pair_label(s)
+        assert part.arrays["labels/energy"][i] == expected.energy
+        assert np.array_equal(part.arrays["labels/forces"][splits[i] : splits[i + 1]], expected.forces)
+        assert part.arrays["labels/stress_mask"][i] == s.is_periodic
+        assert np.array_equal(part.arrays["labels/stress"][i], np.zeros(6) if expected.stress is None else expected.stress)
+        assert np.array_equal(part.arrays["structures/positions"][splits[i] : splits[i + 1]], s.positions)
+    assert answer["n_structures"] == 13
+    assert answer["rejected"] == []
+    assert answer["structures_sha256"] == digest_structures([s.id for s in structures], [structure_hash(s) for s in structures])
+    assert part.receipt.model_dump(mode="json") == answer
+
+
+def test_repeating_a_part_answers_the_stored_receipt_and_changes_nothing(start: Start, tmp_path: Path) -> None:
+    teacher = FakeTeacher()
+    client = start(teacher)
+    first = receipt(client, "p", mixed("p", 5))
+    before = part_path(tmp_path / "d", "p").read_bytes()
+    n_batches = len(teacher.seen)
+    assert receipt(client, "p", mixed("p", 5)) == first
+    assert part_path(tmp_path / "d", "p").read_bytes() == before
+    assert len(teacher.seen) == n_batches
+
+
+def test_the_same_part_asked_for_twice_at_once_is_made_once(start: Start) -> None:
+    teacher = FakeTeacher(seconds_an_atom=0.002)
+    client = start(teacher)
+    answers: list[dict[str, Any]] = []
+    threads = [threading.Thread(target=lambda: answers.append(receipt(client, "p", mixed("p", 9)))) for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert answers[0] == answers[1]
+    assert sum(len(batch) for batch in teacher.seen) == 9
+
+
+@pytest.mark.parametrize(("change", "named"), [({"recipe_sha256": "b" * 64}, "recipe_sha256"), ({"seed": 8}, "seed")])
+def test_a_part_of_something_else_is_a_conflict_that_names_both(start: Start, change: dict[str, Any], named: str) -> None:
+    client = start(FakeTeacher())
+    receipt(client, "p", mixed("p", 3))
+    response = label(client, "p", mixed("p", 3), **change)
+    assert response.status_code == 409
+    assert named in response.json()["detail"]
+    assert str(record()[named]) in response.json()["detail"]
+    assert str(change[named]) in response.json()["detail"]
+
+
+def test_a_part_with_other_structures_is_a_conflict(start: Start) -> None:
+    client = start(FakeTeacher())
+    receipt(client, "p", mixed("p", 3))
+    response = label(client, "p", mixed("p", 4))
+    assert response.status_code == 409
+    assert "p/0003" in response.json()["detail"]
+
+
+def test_a_part_of_another_teacher_is_a_conflict(start: Start) -> None:
+    receipt(start(FakeTeacher()), "p", mixed("p", 3))
+    response = label(start(FakeTeacher(name="other")), "p", mixed("p", 3))
+    assert response.status_code == 409
+    assert "fake" in response.json()["detail"]
+    assert "other" in response.json()["detail"]
+
+
+def test_a_corrupt_part_is_named_and_never_reused(start: Start, tmp_path: Path) -> None:
+    client = start(FakeTeacher())
+    receipt(client, "p", mixed("p", 3))
+    path = part_path(tmp_path / "d", "p")
+    path.write_bytes(path.read_bytes()[:-100])
+    response = label(client, "p", mixed("p", 3))
+    assert response.status_code == 500
+    assert response.json()["kind"] == "corrupt_part"
+    assert str(path) in response.json()["detail"]
+
+
+def test_an_empty_batch_makes_an_empty_part_with_its_note(start: Start, tmp_path: Path) -> None:
+    answer = receipt(start(FakeTeacher()), "p", [], note="the source could not be used", generated=0)
+    part = read_part(part_path(tmp_path / "d", "p"))
+    assert answer["n_structures"] == 0
+    assert part.receipt.record.note == "the source could not be used"
+    assert part.arrays["labels/forces"].shape == (0, 3)
+
+
+def test_unsound_structures_are_refused_with_a_reason_before_the_teacher_sees_them(start: Start, tmp_path: Path) -> None:
+    teacher = FakeTeacher()
+    client = start(teacher)
+    nan = moved(water("p/0001"), np.full((3, 3), np.nan))
+    foreign = replace(water("p/0002"), numbers=np.array([79, 1, 1], np.uint8))
+    close = moved(water("p/0003"), [[0, 0, 0], [0, -0.6, 0.5], [0, 0, 0]])
+    partial = replace(silicon("p/0005"), pbc=(True, True, False))
+    dense = replace(silicon("p/0006"), positions=silicon("p/0006").positions / 3, cell=silicon("p/0006").cell / 3)
+    answer = receipt(client, "p", [water("p/0000"), nan, foreign, close, methane("p/0004"), partial, dense])
+    reasons = {r["id"]: r["reason"] for r in answer["rejected"]}
+    assert reasons == {
+        "p/0001": "not_finite",
+        "p/0002": "unknown_element",
+        "p/0003": "atoms_too_close",
+        "p/0005": "partial_periodicity",
+        "p/0006": "too_dense",
+    }
+    assert all(r["detail"] and r["stage"] == "label" for r in answer["rejected"])
+    assert answer["n_structures"] == 2
+    assert sorted(id for batch in teacher.seen for id in batch) == ["p/0000", "p/0004"]
+    assert [s.id for s in read_part(part_path(tmp_path / "d", "p")).quarantined] == sorted(reasons)
+
+
+@pytest.mark.parametrize("stage", ["raises_on", "fails_featurising"])
+def test_a_failing_batch_is_bisected_down_to_the_offender(start: Start, stage: str) -> None:
+    client = start(FakeTeacher(**{stage: lambda s: s.id in ("p/0003", "p/0010")}, budget=BudgetRange(1000, 1000)))
+    answer = receipt(client, "p", mixed("p", 16))
+    assert [r["id"] for r in answer["rejected"]] == ["p/0003", "p/0010"]
+    assert {r["reason"] for r in answer["rejected"]} == {"teacher_failed"}
+    assert "p/0003" in answer["rejected"][0]["detail"]
+    assert answer["n_structures"] == 14
+    assert metric(client, "distillery_label_rejected_total") == 2
+
+
+def test_out_of_memory_halves_the_budget_for_good_and_loses_nothing(start: Start) -> None:
+    teacher = FakeTeacher(largest_batch=40, budget=BudgetRange(200, 200))
+    client = start(teacher)
+    answer = receipt(client, "p", mixed("p", 40))
+    assert answer["n_structures"] == 40
+    assert answer["rejected"] == []
+    n_failures = teacher.n_released
+    assert n_failures >= 1
+    assert client.get("/v1/metadata").json()["atom_budget"] <= 40
+    receipt(client, "q", mixed("q", 40))
+    assert teacher.n_released == n_failures
+
+
+def test_a_structure_too_large_for_the_memory_is_rejected_alone(start: Start) -> None:
+    client = start(FakeTeacher(largest_batch=10, budget=BudgetRange(200, 200)))
+    answer = receipt(client, "p", [water("p/0000"), silicon("p/0001", 2), methane("p/0002")])
+    assert [(r["id"], r["reason"]) for r in answer["rejected"]] == [("p/0001", "out_of_memory")]
+    assert answer["n_structures"] == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda label: replace(label, energy=float("nan")), "not_finite_label"),
+        (lambda label: replace(label, forces=label.forces * np.float32("inf")), "not_finite_label"),
+        (lambda label: replace(label, forces=label.forces[:-1]), "wrong_shape"),
+        (lambda label: replace(label, stress=np.zeros(6)), "wrong_shape"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_unsound_labels_are_rejected_with_a_reason(start: Start, spoil: Callable[[Label], Label], reason: str) -> None:
+    client = start(FakeTeacher(spoil=lambda s, label: spoil(label) if s.id == "p/0001" else label))
+    answer = receipt(client, "p", mixed("p", 3))
+    assert [(r["id"], r["reason"]) for r in answer["rejected"]] == [("p/0001", reason)]
+    assert answer["n_structures"] == 2
+
+
+def test_structures_of_concurrent_requests_share_batches(start: Start) -> None:
+    teacher = FakeTeacher(budget=BudgetRange(1000, 1000))
+    client = start(teacher)
+    teacher.gate.clear()
+    answers: list[dict[str, Any]] = []
+    threads = [threading.Thread(target=lambda p=p: answers.append(receipt(client, p, mixed(p, 4)))) for p in "abcdefgh"]
+    for t in threads:
+        t.start()
+    until(lambda: metric(client, "distillery_waiting_structures") + len(teacher.featurised) == 32)
+    teacher.gate.set()
+    for t in threads:
+        t.join()
+    assert [a["n_structures"] for a in answers] == [4] * 8
+    assert any(len({id.split("/")[0] for id in batch}) > 1 for batch in teacher.seen)
+
+
+def test_a_full_queue_answers_429_with_retry_after(start: Start) -> None:
+    teacher = FakeTeacher(budget=BudgetRange(10, 10))
+    client = start(teacher, queue=20)
+    teacher.gate.clear()
+    waiting = threading.Thread(target=receipt, args=(client, "p", mixed("p", 20)))
+    waiting.start()
+    until(lambda: metric(client, "distillery_waiting_structures") > 0)
+    response = label(client, "q", mixed("q", 20))
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) >= 1
+    teacher.gate.set()
+    waiting.join()
+
+
+def test_a_client_that_leaves_takes_its_structures_back_and_gets_no_part(start: Start, tmp_path: Path) -> None:
+    teacher = FakeTeacher(budget=BudgetRange(10, 10))
+    client = start(teacher)
+    teacher.gate.clear()
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(
+            "/label",
+            params={"dataset": "d", "part": "p"},
+            content=to_arrow(mixed("p", 30), record()),
+            headers={"Content-Type": ARROW_TYPE},
+            timeout=0.5,
+        )
+    until(lambda: metric(client, "distillery_waiting_structures") == 0)
+    teacher.gate.set()
+    receipt(client, "q", mixed("q", 2))
+    assert list_parts(tmp_path / "d") == ["q"]
+    assert sum(1 for batch in teacher.seen for id in batch if id.startswith("p/")) < 30
+
+
+def test_a_lost_device_fails_the_request_and_the_readiness_but_rejects_nothing(start: Start, tmp_path: Path) -> None:
+    client = start(FakeTeacher(fatal_on=lambda s: s.id == "p/0002"))
+    response = label(client, "p", mixed("p", 5))
+    assert response.status_code == 500
+    assert "Restart the labeller" in response.json()["detail"]
+    assert list_parts(tmp_path / "d") == []
+    assert client.get("/v1/health/ready").status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("part", "structures", "named"),
+    [
+        ("p", [water("q/0000")], "q/0000"),
+        ("p", [water("p/0000"), methane("p/0000")], "p/0000"),
+        ("p", [water("p2/0000")], "p2/0000"),
+        ("../p", [], "part"),
+        ("a/b", [], "part"),
+        ("", [], "part"),
+        (".hidden", [], "part"),
+    ],
+)
+def test_foreign_or_repeated_ids_and_bad_names_are_refused(start: Start, tmp_path: Path, part: str, structures: list, named: str) -> None:
+    response = label(start(FakeTeacher()), part, structures)
+    assert response.status_code == 400
+    assert named in response.json()["detail"]
+    assert list(tmp_path.rglob("*.h5")) == []
+
+
+def test_a_dataset_name_that_leaves_the_folder_is_refused(start: Start) -> None:
+    response = label(start(FakeTeacher()), "p", [], dataset="../../etc")
+    assert response.status_code == 400
+    assert "dataset" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "named"),
+    [
+        (b"{}", "application/json", ARROW_TYPE),
+        (b"junk", ARROW_TYPE, "Arrow"),
+        (to_arrow([], {}), ARROW_TYPE, "recipe_sha256"),
+        (to_arrow([], {**record(), "seeed": 1}), ARROW_TYPE, "did you mean 'seed'"),
+        (b"\0" * ((1 << 20) + 1), ARROW_TYPE, "1 MiB"),
+    ],
+)
+def test_bodies_that_are_no_structure_batch_are_refused(start: Start, content: bytes, content_type: str, named: str) -> None:
+    client = start(FakeTeacher(), body_limit_mib=1)
+    response = client.post("/label", params={"dataset": "d", "part": "p"}, content=content, headers={"Content-Type": content_type})
+    assert response.status_code == 400
+    assert named in response.json()["detail"]
+
+
+def test_teacher_time_and_batches_are_metered_and_attributed(start: Start) -> None:
+    client = start(FakeTeacher(seconds_an_atom=0.001))
+    small, large = receipt(client, "p", mixed("p", 3)), receipt(client, "q", mixed("q", 30))
+    busy = metric(client, "distillery_teacher_busy_seconds_total")
+    assert small["label_seconds"] + large["label_seconds"] == pytest.approx(busy)
+    assert busy >= 0.001 * (small["n_atoms"] + large["n_atoms"])
+    assert metric(client, "distillery_labelled_structures_total") == 33
+    assert metric(client, "distillery_labelled_atoms_total") == small["n_atoms"] + large["n_atoms"]
+    assert metric(client, "distillery_batch_atoms_count") >= 3
+    assert metric(client, "distillery_teacher_workers") == 1
+
+
+def test_the_card_names_teacher_weights_and_budgets(start: Start) -> None:
+    card = start(FakeTeacher()).get("/v1/metadata").json()
+    assert card["service"] == "labeller"
+    assert card["teacher"]["name"] == "fake"
+    assert card["teacher"]["weights_sha256"] == "f" * 64
+    assert card["atom_budget"] == 64
+    assert card["workers"] == 1
+
+
+def test_a_teacher_without_weights_leaves_the_labeller_alive_and_says_what_is_missing(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise Unavailable("put the weights there")
+
+    app = create_labeller(FakeTeacher(on_load=fail), LabellerSettings(data=tmp_path))
+    with serve(app, wait_until_ready=False) as url, httpx.Client(base_url=url) as client:
+        until(lambda: "weights" in client.get("/v1/health/ready").json()["detail"])
+        assert label(client, "p", []).json()["kind"] == "unavailable"
+        assert client.get("/v1/metadata").json()["teacher"] is None
+
+
+def test_an_unknown_teacher_is_refused_with_the_nearest_known_name() -> None:
+    with pytest.raises(Unavailable, match="did you mean 'orb-v2'"):
+        create_teacher(LabellerSettings(teacher="orbv2"))
+
+
+def test_the_fake_teacher_is_not_offered() -> None:
+    assert "fake" not in TEACHERS
+    assert "7net-0" in TEACHERS
+
+
+def test_parts_open_with_plain_h5py_and_carry_units(start: Start, tmp_path: Path) -> None:
+    receipt(start(FakeTeacher()), "p", mixed("p", 3))
+    with h5py.File(part_path(tmp_path / "d", "p"), "r") as file:
+        assert file["labels/forces"].attrs["unit"] == "eV/Å"
+        assert RECIPE in file.attrs["receipt"]

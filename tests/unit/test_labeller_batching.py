@@ -1,0 +1,89 @@
+"""Packing, the atom budget, and the pool."""
+
+import numpy as np
+import pytest
+
+from contract.problems import Busy, Unavailable
+from labeller.batching import AtomBudget, SortedSizes, pack
+from labeller.pool import Pool, Ticket
+from labeller.teachers.teacher import BudgetRange, is_fatal, is_out_of_memory
+from tests.labelling import mixed, water
+
+
+def pack_all(requests: list[list[int]], budget: int) -> list[list[int]]:
+    waiting = [SortedSizes((n, i) for i, n in enumerate(sizes)) for sizes in requests]
+    batches = []
+    while any(len(w) for w in waiting):
+        batches.append([requests[r][i] for r, i in pack(waiting, budget)])
+    return batches
+
+
+def test_every_structure_is_packed_exactly_once_within_the_budget() -> None:
+    rng = np.random.default_rng(0)
+    requests = [rng.integers(1, 300, 400).tolist() for _ in range(3)]
+    batches = pack_all(requests, 1000)
+    assert sorted(n for batch in batches for n in batch) == sorted(n for sizes in requests for n in sizes)
+    assert max(sum(batch) for batch in batches) <= 1000
+    assert np.mean([sum(batch) for batch in batches[:-1]]) > 0.99 * 1000
+
+
+def test_a_structure_larger_than_the_budget_goes_alone() -> None:
+    assert pack_all([[5, 500, 6]], 100) == [[500], [6, 5]]
+
+
+def test_the_oldest_request_goes_first() -> None:
+    waiting = [SortedSizes([(10, 0), (20, 1)]), SortedSizes([(90, 0)])]
+    assert pack(waiting, 100) == [(0, 1), (0, 0)]
+
+
+def test_the_budget_grows_while_batches_fit_and_steps_back_for_good() -> None:
+    budget = AtomBudget(BudgetRange(100, 1000))
+    budget.note_success(40)
+    assert budget.limit == 100
+    for _ in range(20):
+        budget.note_success(budget.limit)
+    assert budget.limit == 1000
+    budget.note_out_of_memory(600)
+    assert budget.limit == 300
+    for _ in range(20):
+        budget.note_success(budget.limit)
+    assert budget.limit == 480
+
+
+def test_the_pool_refuses_what_would_overfill_it_and_what_comes_after_its_end() -> None:
+    pool = Pool(limit=10)
+    pool.add(Ticket(mixed("p", 30)))
+    with pytest.raises(Busy, match="30 structures wait"):
+        pool.add(Ticket([water("q/0000")]))
+    pool.close(Unavailable("closing time"))
+    assert pool.take(100) is None
+    with pytest.raises(Unavailable, match="closing time"):
+        pool.add(Ticket([water("q/0000")]))
+
+
+def test_a_cancelled_ticket_leaves_the_pool_at_once() -> None:
+    pool = Pool(limit=100)
+    first, second = Ticket(mixed("p", 30)), Ticket(mixed("q", 3))
+    pool.add(first)
+    pool.add(second)
+    taken = pool.take(10)
+    assert taken is not None
+    first.future.cancel()
+    assert len(pool) == 3
+    assert not taken[0].is_wanted
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_memory", "fatal"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True, False),
+        (RuntimeError("Failed to allocate 100 bytes on device 'cuda:0'"), True, False),
+        (RuntimeError("CUDA error: out of memory"), True, False),
+        (MemoryError(), True, False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
+        (ValueError("too dense"), False, False),
+    ],
+)
+def test_failures_are_told_apart(error: Exception, out_of_memory: bool, fatal: bool) -> None:
+    assert is_out_of_memory(error) == out_of_memory
+    assert is_fatal(error) == fatal
