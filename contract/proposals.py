@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from contract.checks import find_chemistry_fault, find_input_fault, find_size_fa
 from contract.generator import Made, Progress, Stop, Stopped, Task
 from contract.messages import Message, Metadata
 from contract.perturb import perturb_structure
-from contract.problems import Internal
+from contract.problems import Internal, Unavailable
 from contract.structures import Structure, System
 
+T = TypeVar("T")
 ATTEMPTS_PER_STRUCTURE = 25
 """A task for n structures makes at most this many times n proposals."""
 _LARGEST_CHUNK = 8
@@ -70,6 +71,7 @@ class ProposalGenerator:
         self._proposer = build()
         self._workers = workers or len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
+        self._is_closed = False
         self._lock = threading.Lock()
 
     @property
@@ -85,24 +87,24 @@ class ProposalGenerator:
 
     def load(self) -> None:
         """Start the workers and wait for the first to be ready."""
-        self._start_pool().submit(os.getpid).result()
+        _submit(self._start_pool(), os.getpid).result()
 
     def close(self) -> None:
+        """End the workers, for good."""
         with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            self._is_closed = True
+        self._end_pool()
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
-        """See `contract.generator.Generator`; a worker that dies is replaced once, then the task fails."""
+        """See `contract.generator.Generator`; workers that died are replaced once, then the task fails."""
         try:
             return self._generate(task, stop, progress)
         except BrokenProcessPool:
-            self.close()
+            self._end_pool()
         try:
             return self._generate(task, stop, progress)
         except BrokenProcessPool as error:
-            self.close()
+            self._end_pool()
             raise Internal(f"a worker of {self.metadata.service} died twice on {task.shard} (out of memory?)") from error
 
     def _generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
@@ -114,7 +116,7 @@ class ProposalGenerator:
         try:
             while len(made.structures) < task.n:
                 while len(running) < 2 * self._workers and (start := next(starts, None)) is not None:
-                    running.append(pool.submit(_run_proposals, task, start, chunk))
+                    running.append(_submit(pool, _run_proposals, task, start, chunk))
                 if not running:
                     break
                 for outcome in _wait(running.popleft(), stop):
@@ -127,10 +129,27 @@ class ProposalGenerator:
 
     def _start_pool(self) -> ProcessPoolExecutor:
         with self._lock:
+            if self._is_closed:
+                raise Unavailable(f"{self.metadata.service} is shutting down")
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(self._workers, context, _start_worker, (self._build,))
             return self._pool
+
+    def _end_pool(self) -> None:
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> Future[T]:
+    """Submit work; a worker that this starts is born deaf to Ctrl-C, which is its parent's to handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(work, *arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(future: "Future[list[Proposal | str]]", stop: Stop) -> "list[Proposal | str]":

@@ -135,8 +135,9 @@ def test_prototypes_hold_all_their_sublattices() -> None:
         assert lattice_of_prototype(name).n_sublattices == len(prototype.sites)
 
 
-def test_decorations_that_leave_atoms_unbonded_are_not_made() -> None:
+def test_decorations_that_leave_atoms_unbonded_or_crammed_are_not_made() -> None:
     assert decorate("rocksalt", ["O", "F"], 1.0) is None
+    assert decorate("cadmium-iodide", ["F", "S"], 0.95) is None
     assert decorate("zincblende", ["Si", "C"], 1.0) is not None
 
 

@@ -51,7 +51,7 @@ def decorate(label: str, *elements: str) -> Structure:
 
 @pytest.fixture(scope="module")
 def batch() -> tuple[list[Structure], Counter[str]]:
-    return propose(120, min_atoms=20, max_atoms=60)
+    return propose(80, min_atoms=20, max_atoms=60)
 
 
 def entropy(structures: list[Structure]) -> float:
@@ -157,11 +157,14 @@ def test_a_size_that_no_supercell_has_is_rejected() -> None:
 
 def test_most_proposals_are_accepted(batch: tuple[list[Structure], Counter[str]]) -> None:
     structures, rejected = batch
-    assert len(structures) > 0.75 * (len(structures) + rejected.total()), rejected
+    assert len(structures) > 0.9 * (len(structures) + rejected.total()), rejected
 
 
-def test_every_element_gets_its_share_of_the_atoms(batch: tuple[list[Structure], Counter[str]]) -> None:
-    assert entropy(batch[0]) > 3.0
+def test_carbon_survives_rattle_and_strain() -> None:
+    """It is what the checks refuse most; with its element set drawn anew after each refusal, little of it would be left."""
+    structures = propose(100, max_atoms=60, perturb={"rattle": 0.05, "strain": 0.03}, options={"prototype_share": 1})[0]
+    n_carbon, n_atoms = sum(s.symbols.count("C") for s in structures), sum(map(len, structures))
+    assert n_carbon > 0.03 * n_atoms
 
 
 def test_both_methods_and_many_compositions_appear(batch: tuple[list[Structure], Counter[str]]) -> None:
@@ -203,7 +206,7 @@ def test_space_groups_and_numbers_of_elements_are_honoured() -> None:
 
 
 def test_element_weights_shift_the_shares() -> None:
-    structures = propose(40, max_atoms=60, options={"element_weights": {"Si": 50.0}})[0]
+    structures = propose(30, max_atoms=60, options={"element_weights": {"Si": 50.0}})[0]
     assert sum("Si" in s.symbols for s in structures) > 0.8 * len(structures)
 
 

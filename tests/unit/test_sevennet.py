@@ -32,6 +32,7 @@ WATER_BOND, WATER_ANGLE = 0.971, 103.9
 def teacher() -> Teacher:
     made = create_teacher(LabellerSettings(teacher="7net-0", device="cpu"))
     made.load()
+    made.use_threads(1)
     return made
 
 

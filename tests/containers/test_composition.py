@@ -1,0 +1,82 @@
+"""The compose files: every combination is valid, hardened, and agrees with the settings that processes read."""
+
+import re
+from typing import Any
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from contract.service import ServiceSettings
+from gateway.settings import GatewaySettings
+from labeller.settings import LabellerSettings
+from tests.containers.engine import ROOT, read_config
+
+CPU, GPU = ("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")
+COMBINATIONS = [(CPU, ()), (GPU, ()), (CPU, ("models",)), (GPU, ("models",))]
+SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings]
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+@pytest.fixture(params=COMBINATIONS, ids=lambda c: "+".join((*c[0], *c[1])))
+def services(request: pytest.FixtureRequest) -> dict[str, Any]:
+    files, profiles = request.param
+    found: dict[str, Any] = read_config(*files, profiles=profiles)["services"]
+    return found
+
+
+def test_every_folder_with_a_dockerfile_is_a_service(services: dict[str, Any]) -> None:
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*/Dockerfile"), *ROOT.glob("services/*/Dockerfile")]}
+    assert folders == {service["build"]["dockerfile"].removesuffix("/Dockerfile") for service in services.values()}
+    assert all(folder.rsplit("/")[-1] in services for folder in folders)
+
+
+def test_only_the_gateway_publishes_a_port_on_loopback(services: dict[str, Any]) -> None:
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert list(published) == ["gateway"]
+    assert [port["host_ip"] for port in published["gateway"]] == ["127.0.0.1"]
+
+
+def test_every_container_is_hardened_and_bounded(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert int(service["mem_limit"]) >= 1 << 30, name
+        assert service["stop_grace_period"] == "30s", name
+        assert all(mount["type"] == "volume" for mount in service.get("volumes", [])), name
+        assert not {"privileged", "cap_add", "network_mode", "pid", "container_name", "user"} & service.keys(), name
+
+
+def test_what_containers_are_told_is_what_their_settings_know(services: dict[str, Any]) -> None:
+    known = {kind.model_config["env_prefix"] + name.upper() for kind in SETTINGS for name in kind.model_fields}
+    told = {variable for service in services.values() for variable in service["environment"]}
+    assert told <= known
+
+
+def test_gpus_go_to_the_labeller_with_orb_v2() -> None:
+    labeller = read_config(*GPU)["services"]["labeller"]
+    (device,) = labeller["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert labeller["environment"]["DISTILLERY_LABELLER_TEACHER"] == "orb-v2"
+    assert labeller["environment"]["DISTILLERY_LABELLER_DEVICE"] == "cuda"
+    assert labeller["read_only"] is True
+
+
+def test_env_example_names_every_variable_with_its_default() -> None:
+    text = "".join((ROOT / file).read_text() for file in GPU)
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()))
+    used |= dict.fromkeys(re.findall(r"^ +(DISTILLERY_\w+):$", text, re.MULTILINE), "")
+    used |= {name: default for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", text) if name not in used}
+    example = dict(re.findall(r"^#(DISTILLERY_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert example == used
+
+
+def test_variables_reach_the_containers() -> None:
+    env = {"DISTILLERY_ADDRESS": "0.0.0.0", "DISTILLERY_PORT": "9000", "DISTILLERY_API_KEY": "a key for the tests", "DISTILLERY_SERVICE_WORKERS": "3"}
+    services = read_config("compose.yaml", env=env)["services"]
+    (port,) = services["gateway"]["ports"]
+    assert (port["host_ip"], port["published"]) == ("0.0.0.0", "9000")
+    assert services["gateway"]["environment"]["DISTILLERY_GATEWAY_PUBLISHED"] == "0.0.0.0"
+    assert services["gateway"]["environment"]["DISTILLERY_GATEWAY_API_KEY"] == "a key for the tests"
+    assert services["rdkit"]["environment"]["DISTILLERY_SERVICE_WORKERS"] == "3"

@@ -1,0 +1,75 @@
+"""The Dockerfiles: the same habits in all, and shared stages that are the same lines. Needs no engine."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.containers.engine import ROOT
+
+DOCKERFILES = sorted([*ROOT.glob("*/Dockerfile"), *ROOT.glob("services/*/Dockerfile")])
+
+
+@pytest.fixture(params=DOCKERFILES, ids=lambda path: path.parent.name)
+def dockerfile(request: pytest.FixtureRequest) -> str:
+    path: Path = request.param
+    return path.read_text()
+
+
+def joined(text: str) -> list[str]:
+    """Instructions, continued lines as one, without comments."""
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    return [re.sub(r" +", " ", line) for line in re.sub(r"\\\n", " ", lines).splitlines() if line]
+
+
+def shared_blocks(text: str) -> dict[str, str]:
+    """The text between `shared` marks by name."""
+    return dict(re.findall(r"^# shared: (\w+)\n(.*?)^# end of shared: \1$", text, re.MULTILINE | re.DOTALL))
+
+
+def test_shared_stages_are_the_same_lines_everywhere() -> None:
+    blocks = [block for path in DOCKERFILES for block in shared_blocks(path.read_text()).items()]
+    assert {name for name, _ in blocks} == {"contract", "torch"}
+    assert len(set(blocks)) == 2
+
+
+def test_all_images_share_the_contract_layers(dockerfile: str) -> None:
+    assert "contract" in shared_blocks(dockerfile)
+
+
+def test_every_image_with_torch_takes_the_shared_layers() -> None:
+    for path in DOCKERFILES:
+        needs_torch = "torch" in (path.parent / "requirements.txt").read_text().split()
+        assert needs_torch == ("torch" in shared_blocks(path.read_text())), path
+
+
+def test_no_frontend_is_fetched_from_a_registry(dockerfile: str) -> None:
+    assert "syntax" not in dockerfile
+
+
+def test_images_come_from_python_slim_alone(dockerfile: str) -> None:
+    stages = set(re.findall(r"^FROM \S+ AS (\w+)$", dockerfile, re.MULTILINE))
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) - stages == {"scratch", "python:3.12-slim-bookworm"}
+
+
+def test_commands_have_exec_form_and_the_user_is_not_root(dockerfile: str) -> None:
+    final = joined(dockerfile[dockerfile.rindex("\nFROM ") :])
+    (command,) = (json.loads(line[4:]) for line in final if line.startswith("CMD "))
+    assert command[:4] == ["python", "-m", "uvicorn", "--factory"]
+    assert command[-2:] == ["--timeout-graceful-shutdown", "25"]
+    assert [line for line in final if line.startswith("USER ")] == ["USER 10001:10001"]
+
+
+def test_the_healthcheck_asks_whether_it_is_ready(dockerfile: str) -> None:
+    (check,) = (line for line in joined(dockerfile) if line.startswith("HEALTHCHECK "))
+    command = json.loads(check[check.index("[") :])
+    assert command[:2] == ["python", "-ISc"]
+    assert "/v1/health/ready" in command[2]
+
+
+def test_an_image_gets_the_contract_and_its_own_folder(dockerfile: str) -> None:
+    own = re.findall(r"^COPY (\S+) /app/", dockerfile, re.MULTILINE)
+    folder = own[-1]
+    assert own == ["contract", *(["services/__init__.py"] if folder.startswith("services/") else []), folder]
+    assert (ROOT / folder / "Dockerfile").read_text() == dockerfile

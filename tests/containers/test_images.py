@@ -1,0 +1,98 @@
+"""Each image as it was built: who it runs as, what it holds, how large it is."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.containers.engine import ROOT, inspect_image, run_in
+
+LARGEST_MB = {"gateway": 800, "rdkit": 950, "pymatgen": 1150, "ase": 800, "labeller": 8500}
+"""Size budgets, 10^6 bytes; docs/docker.md has the sizes."""
+NAMES = sorted(LARGEST_MB)
+HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def image(images: dict[str, str], name: str) -> str:
+    return images[name]
+
+
+def test_every_image_has_a_budget(images: dict[str, str]) -> None:
+    assert sorted(images) == NAMES
+
+
+def test_it_runs_as_a_user_that_is_not_root(image: str) -> None:
+    assert inspect_image(image)["Config"]["User"] == "10001:10001"
+    assert run_in(image, "id -u; id -g").split() == ["10001", "10001"]
+
+
+def test_it_has_a_healthcheck_on_ready(image: str) -> None:
+    check = inspect_image(image)["Config"]["Healthcheck"]
+    assert check["Test"][0] == "CMD"
+    assert "/v1/health/ready" in check["Test"][-1]
+
+
+def test_its_command_is_the_process_itself(image: str) -> None:
+    config = inspect_image(image)["Config"]
+    assert config["Entrypoint"] is None
+    assert config["Cmd"][:3] == ["python", "-m", "uvicorn"]
+
+
+def test_it_stays_within_its_size(image: str, name: str) -> None:
+    assert inspect_image(image)["Size"] < LARGEST_MB[name] * 10**6
+
+
+def test_it_is_python_3_12(image: str) -> None:
+    assert run_in(image, "python --version").startswith("Python 3.12.")
+
+
+def test_no_package_caches_are_left(image: str) -> None:
+    places = "/root/.cache /var/lib/apt/lists /var/cache/apt /wheels /run/secrets /tmp"
+    assert run_in(image, f"find {places} -type f 2>/dev/null; true", "--user", "0") == ""
+
+
+def test_nothing_of_the_build_machine_is_left(image: str) -> None:
+    assert run_in(image, "cat /etc/pip.conf /root/.config/pip/pip.conf /root/.pip/pip.conf 2>/dev/null; env | grep -iE '^(pip|ssl)_'; true") == ""
+    variables = {entry.partition("=")[0] for entry in inspect_image(image)["Config"]["Env"]}
+    assert variables <= {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "HOME", "LANG", "GPG_KEY", "PYTHON_VERSION", "PYTHON_SHA256"}
+
+
+def test_certificates_of_the_build_machine_are_not_in_it(image: str) -> None:
+    extra = [line for path in Path("/usr/local/share/ca-certificates").glob("*.crt") for line in path.read_text().splitlines()[1:2]]
+    command = " ".join(f"-e {line}" for line in [*extra, "no-certificate-has-this-line"])
+    assert run_in(image, f"grep -rlF {command} /etc/ssl /venv/lib/python3.12/site-packages/certifi 2>/dev/null; true", "--user", "0") == ""
+
+
+def test_it_holds_the_contract_and_its_own_code_alone(image: str, name: str) -> None:
+    own = name if (ROOT / name).is_dir() else "services"
+    assert run_in(image, "ls /app").split() == sorted({"contract", own})
+    if own == "services":
+        assert run_in(image, "ls /app/services").split() == sorted({"__init__.py", name})
+
+
+def test_packages_agree_with_each_other(image: str) -> None:
+    script = "python - <<'END'\nfrom importlib.metadata import distributions\nnames = [d.name.lower() for d in distributions()]\nprint(*(n for n in set(names) if names.count(n) > 1))\nEND"
+    assert run_in(image, script).split() == []
+
+
+def test_its_root_is_read_only_and_it_has_no_capabilities(image: str) -> None:
+    script = "touch /app/x /venv/x /opt/contract/x 2>/dev/null; ls /app/x /venv/x /opt/contract/x 2>/dev/null; touch /tmp/x && grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status"
+    status = dict(line.split(":\t") for line in run_in(image, script, *HARDENED).splitlines())
+    assert status == {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1"}
+
+
+def test_its_app_is_made_on_a_read_only_root(image: str) -> None:
+    target = inspect_image(image)["Config"]["Cmd"][4]
+    module, _, factory = target.partition(":")
+    script = f"python -W error::ResourceWarning -c 'from {module} import {factory}; print({factory}().title)'"
+    assert run_in(image, script, *HARDENED).startswith("Distillery: ")
+
+
+def test_volumes_belong_to_the_user(images: dict[str, str]) -> None:
+    assert run_in(images["gateway"], "stat -c %u:%g /data").split() == ["10001:10001"]
+    assert run_in(images["labeller"], "stat -c %u:%g /data /weights").split() == ["10001:10001"] * 2

@@ -1,0 +1,101 @@
+"""kill -9 at any moment, the same command again: the same structures, each once. Real services, real teacher."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.factory import identity, leftovers
+
+RECIPE = """\
+name: durable
+seed: 11
+teacher: 7net-0
+shard_size: 3
+perturb: {rattle: 0.03}
+sources:
+  molecules: {service: rdkit, system: molecule, count: 9, atoms: [8, 16]}
+  crystals: {service: pymatgen, system: crystal, count: 6, atoms: [8, 20]}
+  clusters: {service: ase, system: cluster, count: 6, atoms: [8, 16]}
+"""
+# Nine small molecules can't reach the entropy that a real dataset must: the verdict is NO-GO, exit code 3.
+FINISHED = 3
+N_KILLS = 5
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gateway", "run", str(folder / "recipe.yaml"), "--data", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[str, str]], float]:
+    """The identity of the dataset of a run that nobody disturbed, and how long that took, s."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    begun = time.monotonic()
+    process = start(folder)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == FINISHED, output
+    found = identity(folder, "durable")
+    assert len(found) == 21
+    return found, time.monotonic() - begun
+
+
+def test_killed_at_random_moments_it_ends_the_same(tmp_path: Path, undisturbed: tuple[list[tuple[str, str]], float]) -> None:
+    expected, seconds = undisturbed
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    moments = random.Random(os.environ.get("DISTILLERY_TEST_SEED", "5"))
+    n_parts = []
+    for _ in range(N_KILLS):
+        process = start(tmp_path)
+        workers = wait_or_end(process, moments.uniform(0.3, 0.95) * seconds)
+        process.kill()
+        process.communicate(timeout=60)
+        assert_gone(workers)
+        n_parts.append(len(list((tmp_path / "durable" / "parts").glob("[!.]*.h5"))))
+    assert n_parts == sorted(n_parts)
+    process = start(tmp_path)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == FINISHED, output
+    assert identity(tmp_path, "durable") == expected
+    assert not leftovers(tmp_path)
+
+
+def wait_or_end(process: subprocess.Popen[str], seconds: float) -> list[psutil.Process]:
+    """Wait; the worker processes there are at the end."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def assert_gone(workers: list[psutil.Process]) -> None:
+    """Workers of a killed parent end by themselves."""
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, undisturbed: tuple[list[tuple[str, str]], float]) -> None:
+    expected, seconds = undisturbed
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    process = start(tmp_path)
+    workers = wait_or_end(process, 0.6 * seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Stopped. Nothing is lost." in output
+    assert f"distillery run {tmp_path / 'recipe.yaml'}" in output
+    assert "Traceback" not in output
+    assert_gone(workers)
+    process = start(tmp_path)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == FINISHED, output
+    assert identity(tmp_path, "durable") == expected

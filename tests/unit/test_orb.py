@@ -1,0 +1,154 @@
+"""Orb teachers on a checkpoint of random weights: the whole path, mixed batches, what is refused."""
+
+import importlib.util
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from ase.build import fcc111
+
+from contract.layout import Label
+from contract.problems import Unavailable
+from contract.structures import Structure, from_ase
+from labeller.api import create_labeller
+from labeller.settings import LabellerSettings
+from labeller.teachers import ORB_NAMES, create_teacher
+from labeller.teachers.teacher import Teacher
+from tests.labelling import methane, mixed, moved, one_atom, receipt, silicon, water
+from tests.serving import serve
+
+ENERGY_TOLERANCE = 1e-3
+FORCE_TOLERANCE = 1e-3
+
+IS_MISSING = sys.version_info < (3, 12) or importlib.util.find_spec("orb_models") is None
+needs_orb = pytest.mark.skipif(IS_MISSING, reason="needs orb-models (Python >= 3.12)")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> LabellerSettings:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from orb_models.forcefield.pretrained import orb_v2_architecture
+
+        torch.manual_seed(0)
+        path = tmp_path_factory.mktemp("weights") / "random.ckpt"
+        torch.save(orb_v2_architecture(device="cpu").state_dict(), path)
+    return LabellerSettings(teacher="orb-v2", device="cpu", weights_path=path, data=tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def teacher(settings: LabellerSettings) -> Teacher:
+    made = create_teacher(settings)
+    made.load()
+    made.use_threads(1)
+    return made
+
+
+def slab() -> Structure:
+    atoms = fcc111("Si", (2, 2, 2), a=5.4, vacuum=7.5, periodic=True)
+    atoms.rattle(0.05, seed=1)
+    return from_ase(atoms, id="p/0004", system="surface")
+
+
+def samples() -> list[Structure]:
+    bent = moved(water("p/0000"), np.random.default_rng(0).normal(0, 0.05, (3, 3)))
+    return [bent, silicon("p/0001", 1, seed=1), one_atom("p/0002"), methane("p/0003"), slab()]
+
+
+def label_all(teacher: Teacher, structures: list[Structure]) -> list[Label]:
+    return teacher.predict(teacher.featurise(structures))
+
+
+@needs_orb
+def test_a_mixed_batch_is_labelled_in_order_with_the_right_shapes(teacher: Teacher) -> None:
+    for structure, label in zip(samples(), label_all(teacher, samples()), strict=True):
+        assert label.forces.shape == (len(structure), 3)
+        assert label.forces.dtype == np.float32
+        assert np.isfinite(label.energy)
+        assert (label.stress is not None) == structure.is_periodic
+        assert label.stress is None or label.stress.shape == (6,)
+
+
+@needs_orb
+def test_labels_agree_with_the_calculator_of_orb_models(teacher: Teacher, settings: LabellerSettings) -> None:
+    from orb_models.forcefield import pretrained
+    from orb_models.forcefield.inference.calculator import ORBCalculator
+
+    from contract.structures import to_ase
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, adapter = pretrained.orb_v2(weights_path=str(settings.weights_path), device="cpu", compile=False)
+        calculator = ORBCalculator(model, adapter, device="cpu")
+    for structure, label in zip(samples(), label_all(teacher, samples()), strict=True):
+        atoms = to_ase(structure)
+        atoms.calc = calculator
+        assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=ENERGY_TOLERANCE)
+        assert np.allclose(label.forces, atoms.get_forces(), atol=FORCE_TOLERANCE)
+        assert label.stress is None or np.allclose(label.stress, atoms.get_stress(), atol=FORCE_TOLERANCE)
+
+
+@needs_orb
+def test_labels_are_the_same_alone_and_in_a_batch(teacher: Teacher) -> None:
+    for structure, label in zip(samples(), label_all(teacher, samples()), strict=True):
+        alone = label_all(teacher, [structure])[0]
+        assert label.energy == pytest.approx(alone.energy, abs=ENERGY_TOLERANCE)
+        assert np.allclose(label.forces, alone.forces, atol=FORCE_TOLERANCE)
+
+
+@needs_orb
+def test_unsound_structures_never_reach_the_teacher(settings: LabellerSettings) -> None:
+    nan = moved(water("p/0001"), np.full((3, 3), np.nan))
+    foreign = replace(water("p/0002"), numbers=np.array([0, 1, 1], np.uint8))
+    heavy = replace(water("p/0003"), numbers=np.array([117, 1, 1], np.uint8))
+    with serve(create_labeller(create_teacher(settings), settings)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        answer = receipt(client, "p", [*mixed("p", 1), nan, foreign, heavy])
+    assert {r["id"]: r["reason"] for r in answer["rejected"]} == {
+        "p/0001": "not_finite",
+        "p/0002": "unknown_element",
+        "p/0003": "unknown_element",
+    }
+    assert answer["n_structures"] == 1
+    assert answer["teacher"]["version"].startswith("orb-models==")
+
+
+@needs_orb
+def test_the_elements_are_those_of_the_training_data(teacher: Teacher) -> None:
+    assert len(teacher.elements) == 89
+    assert "Ra" not in teacher.elements
+    assert {"H", "Si", "Cl", "U"} <= set(teacher.elements)
+
+
+@needs_orb
+def test_every_name_is_known_to_orb_models() -> None:
+    from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
+
+    assert set(ORB_NAMES) <= set(ORB_PRETRAINED_MODELS)
+
+
+@needs_orb
+def test_missing_weights_are_named_with_their_official_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(Unavailable) as problem:
+        create_teacher(LabellerSettings(teacher="orb-v2", device="cpu", weights=tmp_path)).load()
+    assert "orb-v2-20241011.ckpt" in problem.value.detail
+    assert "https://orbitalmaterials-public-models" in problem.value.detail
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="needs a Python older than 3.12")
+def test_an_older_python_is_told_what_orb_needs(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"Python >= 3\.12"):
+        create_teacher(LabellerSettings(teacher="orb-v2", weights=tmp_path)).load()
+
+
+@pytest.mark.parametrize("name", ORB_NAMES)
+def test_every_orb_name_makes_a_teacher(name: str) -> None:
+    assert create_teacher(LabellerSettings(teacher=name)).name == name
