@@ -25,7 +25,12 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], str]]:
     """Every fault of a pydantic validation as (where, sentence)."""
-    return [(prefix + tuple(e["loc"]), _sentence(dict(e), model)) for e in error.errors(include_url=False)]
+    return [(prefix + _place(tuple(e["loc"])), _sentence(dict(e), model)) for e in error.errors(include_url=False)]
+
+
+def _place(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Where a fault is; pydantic marks a fault of a key itself by a last step `[key]`."""
+    return loc[:-1] if loc and loc[-1] == "[key]" else loc
 
 
 def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:

@@ -127,7 +127,7 @@ def install(app: FastAPI) -> None:
 
     async def on_problem(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)
-        if error.status >= 500:
+        if error.status >= 500 and error.retry_after is None:
             _log.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=error.__cause__)
         return as_response(error, request.url.path)
 

@@ -68,7 +68,7 @@ class ProposalGenerator:
     def __init__(self, build: Callable[[], Proposer], workers: int | None = None) -> None:
         """`build` is an importable class or function; `workers` defaults to the cores this process may use."""
         self._build = build
-        self._proposer = build()
+        self.proposer = build()
         self._workers = workers or len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
         self._is_closed = False
@@ -76,14 +76,14 @@ class ProposalGenerator:
 
     @property
     def metadata(self) -> Metadata:
-        return self._proposer.metadata
+        return self.proposer.metadata
 
     @property
     def options(self) -> Mapping[System, type[Message]]:
-        return self._proposer.options
+        return self.proposer.options
 
     def check(self, task: Task) -> None:
-        self._proposer.check(task)
+        self.proposer.check(task)
 
     def load(self) -> None:
         """Start the workers and wait for the first to be ready."""

@@ -92,6 +92,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         generator.close()
 
     app = create_face(card.service, card.version, lambda: generator.metadata, generator.load, close)
+    app.state.generator = generator
     queue = Queue(settings.concurrency, settings.queue, app.state.registry)
     meter = _Meter(app.state.registry)
 

@@ -46,7 +46,7 @@ def _read_one(file: h5py.File, i: int, rows: slice, info: dict[str, str]) -> Ato
     results = {"energy": float(file["labels/energy"][i]), "forces": file["labels/forces"][rows].astype(np.float64)}
     if file["labels/stress_mask"][i]:
         results["stress"] = file["labels/stress"][i]
-    atoms.calc = SinglePointCalculator(atoms, **results)  # type: ignore[no-untyped-call]
+    atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
 
@@ -83,7 +83,7 @@ def export_ase_db(dataset: Path, target: Path) -> int:
 
     def write(temporary: Path) -> int:
         n = 0
-        with connect(temporary, type="db", append=False) as database:  # type: ignore[no-untyped-call]
+        with connect(temporary, type="db", append=False) as database:
             for atoms in read_dataset(dataset):
                 info = atoms.info
                 keys = {"structure_id": info["id"], "source": info["source"], "system": info["system"]}

@@ -20,7 +20,7 @@ def serve(app: FastAPI, *, wait_until_ready: bool = True) -> Iterator[str]:
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        _wait(url + ("/v1/health/ready" if wait_until_ready else "/v1/health/live"))
+        wait_for_answer(url + ("/v1/health/ready" if wait_until_ready else "/v1/health/live"))
         yield url
     finally:
         server.should_exit = True
@@ -28,7 +28,14 @@ def serve(app: FastAPI, *, wait_until_ready: bool = True) -> Iterator[str]:
         listening.close()
 
 
-def _wait(url: str, seconds: float = 120) -> None:
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def wait_for_answer(url: str, seconds: float = 120) -> None:
+    """Ask until the answer is 200."""
     end = time.monotonic() + seconds
     while True:
         try:

@@ -16,6 +16,7 @@ from gateway.embedded import open_client
 from gateway.settings import GatewaySettings
 from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
+from labeller.teachers.teacher import Teacher
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 
@@ -36,11 +37,15 @@ def settings_for(data: Path, **changes: Any) -> GatewaySettings:
 
 @asynccontextmanager
 async def factory(
-    data: Path, generators: Mapping[str, FakeGenerator], teacher: FakeTeacher | None = None, **changes: Any
+    data: Path,
+    generators: Mapping[str, FakeGenerator],
+    teacher: Teacher | None = None,
+    apps: dict[str, FastAPI] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the gateway."""
-    settings = ServiceSettings(concurrency=4)
-    apps: dict[str, FastAPI] = {name: create_app(generator, settings) for name, generator in generators.items()}
+    """A client of the gateway; the apps it talks to are put into `apps`."""
+    settings, apps = ServiceSettings(concurrency=4), {} if apps is None else apps
+    apps |= {name: create_app(generator, settings) for name, generator in generators.items()}
     apps["labeller"] = create_labeller(teacher or FakeTeacher(), LabellerSettings(data=data))
     async with AsyncExitStack() as stack:
         for app in apps.values():
@@ -65,11 +70,11 @@ async def wait_for(client: httpx.AsyncClient, *states: str, name: str = "small",
             await asyncio.sleep(0.02)
 
 
-async def make(client: httpx.AsyncClient, recipe: str = RECIPE) -> dict[str, Any]:
+async def make(client: httpx.AsyncClient, recipe: str = RECIPE, seconds: float = 60) -> dict[str, Any]:
     """Hand in a recipe and wait for its end."""
     answer = await client.post("/v1/datasets", content=recipe)
     assert answer.status_code == 202, answer.text
-    return await wait_for(client, "finished", "failed", name=answer.json()["name"])
+    return await wait_for(client, "finished", "failed", name=answer.json()["name"], seconds=seconds)
 
 
 def identity(data: Path, name: str = "small") -> list[tuple[str, str]]:

@@ -29,12 +29,8 @@ from services.pymatgen.volume import estimate_volume, is_nonmetal, known_element
 NUMBER_OF_AFLOW_PROTOTYPES = 288
 
 
-class ProposerAsGenerator(CrystalProposer):
-    """What `resolve_task` needs of a generator."""
-
-
 def make_task(**request: Any) -> Task:
-    return resolve_task(GenerateRequest(**{"n": 1, "seed": 11, **request}), ProposerAsGenerator())  # type: ignore[arg-type]
+    return resolve_task(GenerateRequest(**{"n": 1, "seed": 11, **request}), CrystalProposer())  # type: ignore[arg-type]
 
 
 def propose(n_attempts: int, **request: Any) -> tuple[list[Structure], Counter[str]]:
@@ -221,6 +217,7 @@ def test_element_weights_shift_the_shares() -> None:
         ({"options": {"space_groups": [231]}}, InvalidRequest, "space_groups"),
         ({"options": {"volume_scale": [1.2, 1.0]}}, InvalidRequest, "volume_scale"),
         ({"options": {"prototype_shares": 1}}, InvalidRequest, "did you mean 'prototype_share'"),
+        ({"elements": ["Si", "C"], "options": {"element_weights": {"O": 2}}}, InvalidRequest, "O not among"),
         ({"elements": ["He"]}, Unsupported, "He"),
     ],
 )

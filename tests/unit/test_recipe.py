@@ -50,7 +50,7 @@ def test_a_good_recipe_is_read() -> None:
         ("[H, C, N, O]", "[H, C, Nn, O]", 4, "elements.2", "'Nn' is not a chemical symbol"),
         ("seed: 1", "seed: -1", 2, "seed", "got -1"),
         ("seed: 1", "perturb: {ratle: 1}\nseed: 1", 2, "perturb.ratle", "did you mean 'rattle'?"),
-        ("seed: 1", "gates: {element_entropi: {}}\nseed: 1", 2, "gates.element_entropi.[key]", "did you mean 'element_entropy'?"),
+        ("seed: 1", "gates: {element_entropi: {}}\nseed: 1", 2, "gates.element_entropi", "did you mean 'element_entropy'?"),
     ],
 )
 def test_faults_name_line_key_and_the_nearest(old: str, new: str, line: int, key: str, text: str) -> None:

@@ -1,0 +1,200 @@
+"""The labeller's app: `POST /label`, `POST /finalise` beside the common face."""
+
+import asyncio
+import os
+import weakref
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from contract.arrow import ARROW_TYPE
+from contract.face import create_face
+from contract.generator import Stopped
+from contract.messages import FinaliseReceipt, FinaliseRequest, Message, Name, Receipt, TeacherCard
+from contract.problems import InvalidRequest, Unavailable
+from labeller import VERSION
+from labeller.batching import AtomBudget
+from labeller.engine import Engine
+from labeller.finalise import finalise
+from labeller.labelling import Labelling
+from labeller.meter import Meter
+from labeller.pool import Pool
+from labeller.settings import LabellerSettings
+from labeller.teachers import create_teacher
+from labeller.teachers.teacher import BudgetRange, Teacher
+
+T = TypeVar("T")
+_CLIENT_LEFT = 499
+_ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+
+
+class LabellerCard(Message):
+    """What `GET /v1/metadata` of a labeller answers.
+
+    teacher                which teacher; absent until it is loaded
+    workers                threads that predict
+    atom_budget            atoms a batch may have now
+    waiting                structures that wait for the teacher
+    """
+
+    service: Name = "labeller"
+    version: str = VERSION
+    teacher_name: str
+    teacher: TeacherCard | None
+    data: str
+    workers: int | None
+    atom_budget: int | None
+    waiting: int
+    queue: int
+    body_limit_mib: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """A loaded teacher at work."""
+
+    card: TeacherCard
+    engine: Engine
+    budget: AtomBudget
+    labelling: Labelling
+    n_workers: int
+
+    def close(self) -> None:
+        """Fail what is unfinished, end all threads."""
+        self.engine.close()
+        self.labelling.close()
+
+
+class Labeller:
+    """A teacher and, once it is loaded, what runs it; `app.state.labeller`."""
+
+    def __init__(self, teacher: Teacher, settings: LabellerSettings) -> None:
+        self._teacher, self._settings = teacher, settings
+        self._is_closed = False
+        self._running: Running | None = None
+
+    @property
+    def running(self) -> Running:
+        """What `load` made; Unavailable before."""
+        if self._running is None:
+            raise Unavailable("the teacher is not loaded yet; ask again soon", retry_after=2)
+        return self._running
+
+    def load(self, app: FastAPI) -> None:
+        """Load the teacher and start the pipeline; Unavailable says what is missing."""
+        teacher, settings = self._teacher, self._settings
+        teacher.load()
+        if self._is_closed:
+            return
+        n_cores = len(os.sched_getaffinity(0))
+        n_workers = settings.workers or (n_cores if teacher.device == "cpu" else 1)
+        teacher.use_threads(max(1, n_cores // n_workers))
+        chosen = teacher.budget if settings.atom_budget is None else BudgetRange(settings.atom_budget, settings.atom_budget)
+        budget, card = AtomBudget(chosen), describe_teacher(teacher)
+        engine = Engine(teacher, n_workers, budget, Pool(settings.queue), Meter(app.state.registry))
+        engine.on_fatal = app.state.readiness.set
+        engine.start()
+        self._running = Running(card, engine, budget, Labelling(engine, card, settings.data), n_workers)
+
+    def describe(self) -> LabellerCard:
+        """The card of `GET /v1/metadata`."""
+        running = self._running
+        return LabellerCard(
+            teacher_name=self._teacher.name,
+            teacher=None if running is None else running.card,
+            data=str(self._settings.data),
+            workers=None if running is None else running.n_workers,
+            atom_budget=None if running is None else running.budget.limit,
+            waiting=0 if running is None else len(running.engine.pool),
+            queue=self._settings.queue,
+            body_limit_mib=self._settings.body_limit_mib,
+        )
+
+    def close(self) -> None:
+        """Fail what is unfinished, end all threads."""
+        self._is_closed = True
+        if self._running is not None:
+            self._running.close()
+
+
+def describe_teacher(teacher: Teacher) -> TeacherCard:
+    """The card of a loaded teacher, as it goes into every receipt."""
+    return TeacherCard(
+        name=teacher.name,
+        version=teacher.version,
+        weights_sha256=teacher.weights_sha256,
+        device=teacher.device,
+        elements=teacher.elements,
+    )
+
+
+def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
+    """The labeller's app with this teacher; the teacher is loaded once the app's lifespan has begun."""
+    labeller = Labeller(teacher, settings)
+    app = create_face("labeller", VERSION, labeller.describe, lambda: labeller.load(app), labeller.close)
+    app.state.labeller = labeller
+    finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    @app.post("/label", tags=["label"], response_model=Receipt, openapi_extra={"requestBody": _ARROW_BODY})
+    async def label(dataset: Name, part: Name, request: Request) -> Response:
+        """Label a structure batch (Arrow) and write it as a part; a part that is there already stays as it is."""
+        app.state.readiness.require()
+        running = labeller.running
+        running.engine.pool.require_room()
+        try:
+            body = await _read_body(request, settings.body_limit_mib)
+            receipt = await _until_client_leaves(request, running.labelling.label(dataset, part, body))
+        except (Stopped, ClientDisconnect):
+            return Response(status_code=_CLIENT_LEFT)
+        return JSONResponse(receipt.model_dump(mode="json"))
+
+    @app.post("/finalise", tags=["finalise"], response_model=FinaliseReceipt)
+    async def finalise_dataset(body: FinaliseRequest) -> FinaliseReceipt:
+        """Merge parts, in the order given, into dataset.h5."""
+        async with finalising.setdefault(body.dataset, asyncio.Lock()):
+            return await asyncio.to_thread(finalise, settings.data, body)
+
+    return app
+
+
+async def _read_body(request: Request, limit_mib: int) -> bytes:
+    content_type = request.headers.get("content-type", "nothing").split(";")[0].strip()
+    if content_type != ARROW_TYPE:
+        raise InvalidRequest(f"unsupported media type: the body of /label is {ARROW_TYPE}, got {content_type}")
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > limit_mib << 20:
+            raise InvalidRequest(f"a body may have {limit_mib} MiB, this one has more; send fewer structures at once")
+    return bytes(body)
+
+
+async def _until_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`; cancel it, wait for its end and raise Stopped once the client has gone. Being cancelled cancels it too."""
+    job = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_wait_until_gone(request))
+    waiting: set[asyncio.Future[Any]] = {job, gone}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not job.done():
+            raise Stopped
+        return job.result()
+    finally:
+        job.cancel()
+        gone.cancel()
+        await asyncio.gather(job, gone, return_exceptions=True)
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def build() -> FastAPI:
+    """The app as a container runs it: settings from the environment."""
+    settings = LabellerSettings()
+    return create_labeller(create_teacher(settings), settings)

@@ -1,0 +1,161 @@
+"""The pipeline: featurising in one thread, the teacher in one or more, failures bisected down to the single structure."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from contract.layout import Label
+from contract.messages import Reject
+from contract.problems import Internal, Problem, Unavailable
+from contract.structures import Structure
+from labeller.batching import AtomBudget
+from labeller.inspection import find_label_fault
+from labeller.meter import Meter
+from labeller.pool import Item, Pool, Ticket
+from labeller.teachers.teacher import Teacher, is_fatal, is_out_of_memory
+
+_log = logging.getLogger("distillery")
+Batch = list[Item]
+
+
+class Engine:
+    """Labels the structures of all tickets with one teacher."""
+
+    def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, pool: Pool, meter: Meter) -> None:
+        self.pool = pool
+        self._teacher, self._budget, self._meter = teacher, budget, meter
+        self._featurised: queue.Queue[tuple[Batch, Any] | None] = queue.Queue(maxsize=n_workers)
+        self._n_workers = n_workers
+        self._threads: list[threading.Thread] = []
+        self._tickets: set[Ticket] = set()
+        self.on_fatal: Callable[[Problem], None] = lambda problem: None
+        meter.waiting.set_function(lambda: len(pool))
+        meter.budget_atoms.set_function(lambda: budget.limit)
+        meter.workers.set(n_workers)
+
+    def start(self) -> None:
+        """Start the threads; the teacher must be loaded."""
+        self._threads = [threading.Thread(target=self._run_worker, name=f"teacher-{k}", daemon=True) for k in range(self._n_workers)]
+        self._threads.append(threading.Thread(target=self._run_featuriser, name="featuriser", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, structures: Sequence[Structure]) -> Ticket:
+        """Hand structures to the teacher; Busy if too many wait already."""
+        ticket = Ticket(structures)
+        if structures:
+            self._tickets.add(ticket)
+            ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
+            try:
+                self.pool.add(ticket)
+            except Problem:
+                ticket.future.cancel()
+                raise
+        return ticket
+
+    def close(self, problem: Problem | None = None) -> None:
+        """Fail what is unfinished and end the threads."""
+        self._abandon(problem or Unavailable("the labeller is shutting down; ask again when it is back", retry_after=5))
+        for thread in self._threads:
+            thread.join()
+
+    def _abandon(self, problem: Problem) -> None:
+        self.pool.close(problem)
+        for ticket in list(self._tickets):
+            ticket.fail(problem)
+
+    def _run_featuriser(self) -> None:
+        while (batch := self.pool.take(self._budget.limit)) is not None:
+            try:
+                features = self._teacher.featurise([item.structure for item in batch])
+            except Exception as error:  # any failure of the teacher is bisected
+                features = error
+            self._featurised.put((batch, features))
+        for _ in range(self._n_workers):
+            self._featurised.put(None)
+
+    def _run_worker(self) -> None:
+        while (job := self._featurised.get()) is not None:
+            batch, features = job
+            if not any(item.is_wanted for item in batch):
+                continue
+            try:
+                self._label(batch, features)
+            except Exception as error:  # a bug here must not leave a request waiting for ever
+                _log.exception("labelling a batch failed")
+                for item in batch:
+                    item.ticket.fail(Internal(f"the labeller failed: {type(error).__name__}: {error}"))
+
+    def _label(self, batch: Batch, features: Any) -> None:
+        n_atoms = sum(len(item.structure) for item in batch)
+        try:
+            if isinstance(features, Exception):
+                raise features
+            labels, seconds = self._predict(batch, features)
+        except Exception as error:  # any failure of the teacher is bisected
+            self._recover(batch, n_atoms, error)
+            return
+        self._budget.note_success(n_atoms)
+        self._meter.batch_atoms.observe(n_atoms)
+        for item, label in zip(batch, labels, strict=True):
+            self._settle(item, label, seconds * len(item.structure) / n_atoms)
+
+    def _predict(self, batch: Batch, features: Any) -> tuple[list[Label], float]:
+        start = time.perf_counter()
+        try:
+            labels = self._teacher.predict(features)
+        finally:
+            seconds = time.perf_counter() - start
+            self._meter.busy_seconds.inc(seconds)
+        if len(labels) != len(batch):
+            raise RuntimeError(f"the teacher gave {len(labels)} labels for {len(batch)} structures")
+        return labels, seconds
+
+    def _recover(self, batch: Batch, n_atoms: int, error: Exception) -> None:
+        """Try the halves of a batch that failed; a structure that fails alone is rejected."""
+        out_of_memory = is_out_of_memory(error)
+        if is_fatal(error):
+            self._give_up(error)
+            return
+        if out_of_memory:
+            self._teacher.release_memory()
+            self._budget.note_out_of_memory(n_atoms)
+        if len(batch) == 1:
+            self._reject(batch[0], "out_of_memory" if out_of_memory else "teacher_failed", f"{type(error).__name__}: {error}")
+            return
+        _log.info("a batch of %d structures failed (%s: %s); trying its halves", len(batch), type(error).__name__, error)
+        middle = len(batch) // 2
+        self._retry(batch[:middle])
+        self._retry(batch[middle:])
+
+    def _retry(self, batch: Batch) -> None:
+        if not any(item.is_wanted for item in batch):
+            return
+        try:
+            features = self._teacher.featurise([item.structure for item in batch])
+        except Exception as error:  # any failure of the teacher is bisected
+            features = error
+        self._label(batch, features)
+
+    def _settle(self, item: Item, label: Label, seconds: float) -> None:
+        fault = find_label_fault(item.structure, label)
+        if fault is not None:
+            self._reject(item, fault.reason, fault.detail, seconds)
+            return
+        self._meter.structures.inc()
+        self._meter.atoms.inc(len(item.structure))
+        item.ticket.settle(item.index, label, seconds)
+
+    def _reject(self, item: Item, reason: str, detail: str, seconds: float = 0.0) -> None:
+        self._meter.rejected.labels(reason).inc()
+        reject = Reject(id=item.structure.id, reason=reason, detail=detail, stage="label")
+        item.ticket.settle(item.index, reject, seconds)
+
+    def _give_up(self, error: Exception) -> None:
+        problem = Internal(f"the teacher's device is lost: {error}. Restart the labeller; parts already written are safe.")
+        _log.error("%s", problem.detail)
+        self.on_fatal(problem)
+        self._abandon(problem)

@@ -1,0 +1,21 @@
+"""What the labeller counts, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_ATOM_BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+
+class Meter:
+    """The Prometheus metrics of a labeller."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.busy_seconds = Counter(
+            "distillery_teacher_busy_seconds", "Time the teacher computed, summed over its workers, s", registry=registry
+        )
+        self.workers = Gauge("distillery_teacher_workers", "Threads that predict", registry=registry)
+        self.structures = Counter("distillery_labelled_structures", "Structures labelled", registry=registry)
+        self.atoms = Counter("distillery_labelled_atoms", "Atoms labelled", registry=registry)
+        self.batch_atoms = Histogram("distillery_batch_atoms", "Atoms a batch", registry=registry, buckets=_ATOM_BUCKETS)
+        self.rejected = Counter("distillery_label_rejected", "Structures without a label", ["reason"], registry=registry)
+        self.waiting = Gauge("distillery_waiting_structures", "Structures that wait for the teacher", registry=registry)
+        self.budget_atoms = Gauge("distillery_atom_budget", "Atoms a batch may have now", registry=registry)

@@ -1,0 +1,26 @@
+"""The labeller's settings, from the environment (DISTILLERY_LABELLER_…)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LabellerSettings(BaseSettings):
+    """Every setting of a labeller process."""
+
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_LABELLER_", frozen=True)
+
+    teacher: str = Field("7net-0", description="name of the teacher")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is cuda where there is one")
+    data: Path = Field(Path("data"), description="folder of all datasets")
+    weights: Path = Field(Path("weights"), description="folder that downloaded weights are kept in")
+    weights_path: Path | None = Field(None, description="a weights file to take instead of looking into the folder or downloading")
+    compile: bool | None = Field(None, description="torch.compile the teacher (orb only); on cuda only if absent")
+    workers: int | None = Field(None, ge=1, description="threads that predict; if absent the available cores on cpu, 1 on cuda")
+    atom_budget: int | None = Field(
+        None, ge=1, description="atoms a batch; if absent the teacher's own, which grows on cuda while memory lasts"
+    )
+    queue: int = Field(50_000, ge=1, description="structures that may wait; more get 429")
+    body_limit_mib: int = Field(256, ge=1, description="largest body of a request, MiB")

@@ -1,0 +1,101 @@
+"""SevenNet-0 (Park et al., JCTC 2024, 20, 4857), whose weights come inside the sevenn package."""
+
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch_geometric.data import Batch
+
+from contract.geometry import find_pairs
+from contract.layout import Label
+from contract.structures import Structure
+from labeller.teachers.device import choose_device, release_cuda_memory
+from labeller.teachers.teacher import BudgetRange
+from labeller.teachers.weights import sha256_of
+
+_TO_ASE = [0, 1, 2, 4, 5, 3]
+"""sevenn orders the stress xx yy zz xy yz zx, ASE xx yy zz yz xz xy."""
+_BUDGETS = {"cpu": BudgetRange(64, 64), "cuda": BudgetRange(2_000, 32_000)}
+"""On cpu as measured (larger batches do not pay); on cuda a careful start that grows while memory lasts."""
+
+
+class SevenNetTeacher:
+    """7net-0 in batches; energies, forces and stresses agree with `sevenn.calculator.SevenNetCalculator`."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self.name = name
+        self._wanted_device = device
+        self.device = "cpu"
+        self.elements: tuple[str, ...] = ()
+        self.weights_sha256 = ""
+        self.version = f"sevenn=={version('sevenn')}"
+        self._model: Any = None
+        self._cutoff = 0.0
+
+    @property
+    def budget(self) -> BudgetRange:
+        """Atoms a batch on the device in use."""
+        return _BUDGETS[self.device]
+
+    def load(self) -> None:
+        """Build the model from the checkpoint in the package."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import sevenn.util
+
+            path = Path(sevenn.util.pretrained_name_to_path(self.name))
+            checkpoint = sevenn.util.load_checkpoint(str(path))
+            model = checkpoint.build_model()
+        self.device = choose_device(self._wanted_device)
+        self.weights_sha256 = sha256_of(path)
+        self.elements = tuple(chemical_symbols[z] for z in sorted(model.type_map or ()))
+        self._cutoff = float(model.cutoff)
+        model.set_is_batch_data(True)
+        self._model = model.to(self.device).eval().requires_grad_(False)
+
+    def use_threads(self, n_threads: int) -> None:
+        """Sets torch's number of threads for the whole process."""
+        torch.set_num_threads(n_threads)
+
+    def featurise(self, structures: Sequence[Structure]) -> tuple[Any, list[bool]]:
+        """A batch of neighbour graphs on the host, and which of them are periodic."""
+        return Batch.from_data_list([_graph(s, self._cutoff) for s in structures]), [s.is_periodic for s in structures]
+
+    def predict(self, features: tuple[Any, list[bool]]) -> list[Label]:
+        """Labels in ASE's units, order and sign."""
+        batch, periodic = features
+        output = self._model(batch.to(self.device))
+        energy = output["inferred_total_energy"].detach().cpu().double().reshape(-1).tolist()
+        forces = output["inferred_force"].detach().cpu().numpy()
+        stress = -output["inferred_stress"].detach().cpu().numpy().astype(np.float64).reshape(-1, 6)[:, _TO_ASE]
+        splits = batch.ptr.tolist()
+        return [Label(energy[i], forces[splits[i] : splits[i + 1]], stress[i] if periodic[i] else None) for i in range(len(periodic))]
+
+    def release_memory(self) -> None:
+        """Empty torch's cache on cuda."""
+        release_cuda_memory()
+
+
+def _graph(structure: Structure, cutoff: float) -> Any:
+    """One structure as sevenn's graph: every ordered pair within the cutoff is an edge."""
+    import sevenn._keys as key
+    from sevenn.atom_graph_data import AtomGraphData
+
+    pairs = find_pairs(structure, cutoff)
+    numbers = torch.from_numpy(structure.numbers.astype(np.int64))
+    return AtomGraphData(
+        **{
+            key.NODE_FEATURE: numbers,
+            key.ATOMIC_NUMBERS: numbers,
+            key.POS: torch.from_numpy(structure.positions.astype(np.float32)),
+            key.EDGE_IDX: torch.from_numpy(np.stack([pairs.i, pairs.j])),
+            key.EDGE_VEC: torch.from_numpy(pairs.vector.astype(np.float32).reshape(-1, 3)),
+            key.CELL_VOLUME: torch.tensor(structure.volume, dtype=torch.float32),
+            key.NUM_ATOMS: torch.tensor(len(structure)),
+        }
+    )

@@ -1,0 +1,72 @@
+"""What a teacher is: structures in, energies, forces and stresses out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from contract.layout import Label
+from contract.structures import Structure
+
+
+@dataclass(frozen=True)
+class BudgetRange:
+    """Atoms a batch: where to start and how far to grow while memory lasts."""
+
+    start: int
+    most: int
+
+
+class Teacher(Protocol):
+    """A model that labels structures. All but `name` may be asked only after `load`."""
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by."""
+
+    @property
+    def version(self) -> str:
+        """`package==version`."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """sha256 of the weights file."""
+
+    @property
+    def device(self) -> str:
+        """cpu | cuda."""
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols it was trained on."""
+
+    @property
+    def budget(self) -> BudgetRange:
+        """The atom budget it works well with on its device."""
+
+    def load(self) -> None:
+        """Load the weights; Unavailable says what is missing and where to put it."""
+
+    def use_threads(self, n_threads: int) -> None:
+        """How many threads one `predict` may use on cpu; called once after `load`."""
+
+    def featurise(self, structures: Sequence[Structure]) -> Any:
+        """What `predict` takes, made on the host; runs beside `predict`, in another thread."""
+
+    def predict(self, features: Any) -> list[Label]:
+        """One label a structure, in order. On cpu several threads may call it at once."""
+
+    def release_memory(self) -> None:
+        """Give cached device memory back; called after an allocation failed."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch's, CUDA's and Warp's words for it, or Python's."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "failed to allocate", "can't allocate memory", "cannot allocate memory")
+    )
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether the device is lost for this process, so that no later batch can succeed."""
+    return not is_out_of_memory(error) and "cuda error" in str(error).lower()

@@ -1,0 +1,1 @@
+"""Clusters and surfaces from ASE's tools."""

@@ -1,0 +1,110 @@
+"""The proposer of the ase service: one cluster or slab at a time."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import ase
+import numpy as np
+import scipy
+from ase import Atoms
+
+from contract.checks import SHORTEST_DISTANCE
+from contract.generator import Task
+from contract.messages import Message, Metadata, SystemCard
+from contract.problems import Unsupported
+from contract.proposals import Proposal
+from contract.structures import System, from_ase
+from services.ase.clusters import build_cluster, possible_kinds, why_not
+from services.ase.molecules import symbols_of
+from services.ase.options import ClusterOptions, SurfaceOptions
+from services.ase.radii import ELEMENTS
+from services.ase.surfaces import build_surface, usable_prototypes
+
+OPTIONS: Mapping[System, type[Message]] = {"cluster": ClusterOptions, "surface": SurfaceOptions}
+
+
+class ClusterSurfaceProposer:
+    """Shaped, random and molecular clusters, and slabs of general Miller indices."""
+
+    def __init__(self) -> None:
+        self._metadata = Metadata(
+            service="ase",
+            version="1.0",
+            method="clusters (icosahedra, decahedra, octahedra, Wulff polyhedra, random packings, molecules) and slabs, with ASE",
+            licence="ASE: LGPL-2.1-or-later",
+            systems={
+                "cluster": _card(2, 500, 20, 200, ClusterOptions),
+                "surface": _card(8, 600, 50, 300, SurfaceOptions),
+            },
+            n_max=500,
+            minimum_distance=SHORTEST_DISTANCE,
+            versions={"ase": ase.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
+        )
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._metadata
+
+    @property
+    def options(self) -> Mapping[System, type[Message]]:
+        return OPTIONS
+
+    def check(self, task: Task) -> None:
+        """Raise Unsupported where the elements or sizes allow nothing of what the options ask for."""
+        if task.system == "cluster":
+            _check_cluster(task, cast(ClusterOptions, task.options))
+        else:
+            _check_surface(task, cast(SurfaceOptions, task.options))
+
+    def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
+        """One cluster or slab; Rejected if it came to nothing."""
+        atoms = self._build(task, rng)
+        return Proposal((from_ase(atoms, id="", system=task.system, origin=atoms.info),))
+
+    def _build(self, task: Task, rng: np.random.Generator) -> Atoms:
+        if task.system == "cluster":
+            return build_cluster(task, cast(ClusterOptions, task.options), rng)
+        return build_surface(task, cast(SurfaceOptions, task.options), rng)
+
+
+def _card(least: int, most: int, default_least: int, default_most: int, options: type[Message]) -> SystemCard:
+    return SystemCard(
+        min_atoms=least,
+        max_atoms=most,
+        default_min_atoms=default_least,
+        default_max_atoms=default_most,
+        elements=ELEMENTS,
+        options_schema=options.model_json_schema(),
+    )
+
+
+def _check_cluster(task: Task, options: ClusterOptions) -> None:
+    _refuse_foreign(options.molecules, task, "molecule")
+    for kind in options.kinds or {}:
+        reason = why_not(kind, task, options)
+        if options.kinds and options.kinds[kind] > 0 and reason is not None:
+            raise Unsupported(
+                f"ase cannot make {kind} clusters of {' '.join(task.elements)}: {reason}; allow other elements, sizes or kinds"
+            )
+    if not possible_kinds(task, options):
+        raise Unsupported(f"ase can make no cluster of {' '.join(task.elements)} with {task.min_atoms}-{task.max_atoms} atoms; allow more")
+
+
+def _check_surface(task: Task, options: SurfaceOptions) -> None:
+    _refuse_foreign(options.species, task, "adsorbate")
+    usable = usable_prototypes(task.elements, options)
+    missing = [p for p in options.prototypes or () if p not in usable]
+    if missing:
+        raise Unsupported(f"ase cannot make {' '.join(missing)} of {' '.join(task.elements)}; allow more elements or other prototypes")
+    if not usable:
+        raise Unsupported(
+            f"ase knows no bulk crystal of {' '.join(task.elements)} alone to cut a surface from; "
+            "allow more elements (any of C, Si, P or a metal will do)"
+        )
+
+
+def _refuse_foreign(names: tuple[str, ...] | None, task: Task, what: str) -> None:
+    for name in names or ():
+        foreign = sorted(symbols_of(name) - set(task.elements))
+        if foreign:
+            raise Unsupported(f"{what} {name} needs {' '.join(foreign)}, not among {' '.join(task.elements)}; allow it or leave {name} out")
