@@ -29,7 +29,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A request whose defaults are filled in and whose options are validated."""
+    """A request whose defaults are filled in and whose options are validated.
+
+    attempt  which proposal of the task is asked for (`contract.proposals`)
+    """
 
     n: int
     seed: int
@@ -40,6 +43,7 @@ class Task:
     max_atoms: int
     perturb: Perturb
     options: Message
+    attempt: int = 0
 
 
 @dataclass

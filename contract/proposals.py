@@ -206,7 +206,7 @@ def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
     """Proposal number `attempt`, perturbed and checked, or the reason why there is none."""
     rng = np.random.default_rng([task.seed, attempt])
     try:
-        proposal = proposer.propose(task, rng)
+        proposal = proposer.propose(replace(task, attempt=attempt), rng)
     except Rejected as rejected:
         return rejected.reason
     structures = tuple(perturb_structure(s, task.perturb, rng) for s in proposal.structures)

@@ -115,7 +115,7 @@ class MoleculeProposer:
             return self._propose(task, _options_of(task), rng)
 
     def _propose(self, task: Task, options: MoleculeOptions, rng: np.random.Generator) -> Proposal:
-        mol, origin = self._pick(task, options, rng) if options.is_given else _grow(task, rng)
+        mol, origin = self._pick(task, options) if options.is_given else _grow(task, rng)
         conformers = make_conformers(mol, options.conformers, seed=int(rng.integers(1, 2**31 - 1)))
         structures = tuple(
             Structure(
@@ -134,12 +134,11 @@ class MoleculeProposer:
             return read_smiles_file(options.smiles_file, self._settings)
         return list_smiles(options.smiles)
 
-    def _pick(self, task: Task, options: MoleculeOptions, rng: np.random.Generator) -> tuple[Chem.Mol, dict[str, Any]]:
+    def _pick(self, task: Task, options: MoleculeOptions) -> tuple[Chem.Mol, dict[str, Any]]:
         pool = self._given(options)
-        attempt = _attempt_of(rng)
-        if attempt >= len(pool):
+        if task.attempt >= len(pool):
             raise Rejected("smiles_used_up")
-        given = pool[int(_shuffle(task.seed, len(pool))[attempt])]
+        given = pool[int(_shuffle(task.seed, len(pool))[task.attempt])]
         mol = given.parse()
         _refuse_unsuitable(mol, task)
         origin: dict[str, Any] = {"method": "given SMILES", "given": given.text, "line": given.line}
@@ -149,12 +148,6 @@ class MoleculeProposer:
 def _options_of(task: Task) -> MoleculeOptions:
     assert isinstance(task.options, MoleculeOptions)
     return task.options
-
-
-def _attempt_of(rng: np.random.Generator) -> int:
-    """The number of the proposal: `contract.proposals.propose_one` seeds every generator with [task seed, number]."""
-    entropy = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
-    return int(entropy[-1])
 
 
 @lru_cache(maxsize=16)

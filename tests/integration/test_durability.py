@@ -31,7 +31,8 @@ N_KILLS = 5
 
 def start(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "gateway", "run", str(folder / "recipe.yaml"), "--data", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    environment = {**os.environ, "DISTILLERY_SERVICE_WORKERS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Crystals: AFLOW prototypes and symmetric random crystals, decorated, scaled to a sensible volume and expanded."""
