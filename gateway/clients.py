@@ -130,17 +130,21 @@ class Clients:
         return _parse(model, (await self._send(service, "GET", "/v1/metadata")).json(), service)
 
     async def _retry(self, service: str, ask: Callable[[], Awaitable[T]]) -> T:
-        for number in range(1, self._settings.tries + 1):
+        """Ask until there is an answer; waits that the service asks for (loading, busy) have a limit of their own."""
+        tries, end = 1, time.monotonic() + self._settings.busy_seconds
+        while True:
             try:
                 return await ask()
             except _CAN_PASS as problem:
-                if number == self._settings.tries:
+                if problem.retry_after is not None and time.monotonic() < end:
+                    await asyncio.sleep(problem.retry_after)
+                    continue
+                if tries == self._settings.tries:
                     raise
-                wait = min(self._settings.patience * 2 ** (number - 1), _LONGEST_WAIT)
-                wait = max(wait, problem.retry_after or 0)
-                _log.warning("%s: %s; try %d of %d in %.1f s", service, problem.detail, number + 1, self._settings.tries, wait)
+                wait = min(self._settings.patience * 2 ** (tries - 1), _LONGEST_WAIT)
+                tries += 1
+                _log.warning("%s: %s; try %d of %d in %.1f s", service, problem.detail, tries, self._settings.tries, wait)
                 await asyncio.sleep(wait)
-        raise AssertionError("tries is at least 1")
 
     async def _send(self, service: str, method: str, path: str, **request: Any) -> httpx.Response:
         """The answer, if it is a good one; else a Problem that names the service."""

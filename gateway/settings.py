@@ -21,6 +21,7 @@ class GatewaySettings(BaseSettings):
     concurrency: int = Field(2, ge=1, description="shards of one source in work at once, for every replica of its service")
     tries: int = Field(6, ge=1, description="tries of a request that failed in a way that can pass")
     patience: float = Field(1.0, gt=0, description="wait before the second try, s; doubles with every try, at most 30 s")
+    busy_seconds: float = Field(900.0, gt=0, description="longest wait for a service that is loading or busy and says when to ask again, s")
     connect_seconds: float = Field(5.0, gt=0, description="longest wait for a connection, s")
     generate_seconds: float = Field(900.0, gt=0, description="longest wait for an answer of /generate, s")
     label_seconds: float = Field(1800.0, gt=0, description="longest wait for an answer of /label, s")

@@ -162,8 +162,6 @@ sources: {{atoms: {{service: fake, system: cluster, count: 160, atoms: [20, 60]}
         apps: dict[str, Any] = {}
         async with factory(data, {"fake": FakeGenerator("fake")}, create_teacher(settings), apps=apps) as client:
             labeller = apps["labeller"]
-            while not labeller.state.readiness.is_ready:
-                await asyncio.sleep(0.05)
             value = labeller.state.registry.get_sample_value
             start = time.perf_counter()
             await make(client, recipe, seconds=900)

@@ -140,7 +140,8 @@ def _draw_cell(task: Task, options: CrystalOptions, elements: tuple[str, ...], f
 def _expand_safely(cell: Structure, task: Task, rng: np.random.Generator) -> Structure:
     """The supercell; Rejected if it fails the contract's checks under a perturbation like the one it will get."""
     larger = expand(cell, task.min_atoms, task.max_atoms, rng)
-    moved = perturb_structure(larger, task.perturb.model_copy(update={"share": 1.0}), rng)
+    likely = task.perturb.model_copy(update={"share": float(task.perturb.share > 0)})
+    moved = perturb_structure(larger, likely, rng.spawn(1)[0])
     fault = find_input_fault(moved) or find_chemistry_fault(moved)
     if fault is not None:
         raise Rejected(fault.reason)
