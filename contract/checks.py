@@ -11,6 +11,8 @@ from contract.structures import PERIODIC_SYSTEMS, Structure
 
 SHORTEST_DISTANCE = 0.6
 """No two atoms closer than this, Å, whatever they are (H2 is 0.74)."""
+LARGEST_EXTENT = 1000.0
+"""No structure or cell is longer than this, Å: nothing that large is asked for, and neighbour lists of it exhaust memory."""
 SHORTEST_RATIO = 0.6
 """No two atoms closer than this fraction of the sum of their covalent radii."""
 LARGEST_NUMBER_DENSITY = 0.25
@@ -32,12 +34,15 @@ class Fault:
 def find_input_fault(structure: Structure, elements: Collection[str] | None = None) -> Fault | None:
     """The first reason why no teacher should see this structure, or None.
 
-    Checks, in order: not empty, finite, known elements, all or no periodicity, a sane cell, density, distances.
+    Checks, in order: not empty, finite, not too large, known elements, all or no periodicity, a sane cell, density, distances.
     """
     if len(structure) == 0:
         return Fault("empty", "the structure has no atoms")
     if not np.isfinite(structure.positions).all() or not np.isfinite(structure.cell).all():
         return Fault("not_finite", "positions or cell hold NaN or infinity")
+    extent = max(float(np.ptp(structure.positions, axis=0).max()), float(np.abs(structure.cell).max()))
+    if extent > LARGEST_EXTENT:
+        return Fault("too_large", f"it extends over {extent:.0f} Å, at most {LARGEST_EXTENT:.0f}")
     return _find_element_fault(structure, elements) or _find_cell_fault(structure) or _find_distance_fault(structure)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
-from vesin import NeighborList
+from matscipy.neighbours import neighbour_list
 
 from contract.structures import Structure
 
@@ -27,10 +27,11 @@ class Pairs:
 
 def find_pairs(structure: Structure, cutoff: float) -> Pairs:
     """All pairs within `cutoff` Å, each in both directions."""
-    neighbours = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
-    i, j, distance, vector = neighbours.compute(
-        points=structure.positions, box=structure.cell, periodic=list(structure.pbc), quantities="ijdD"
-    )
+    positions, box = structure.positions, structure.cell
+    if not structure.is_periodic:
+        positions = positions - positions.min(axis=0)
+        box = np.diag(np.ptp(positions, axis=0) + 1.0)
+    i, j, distance, vector = neighbour_list("ijdD", positions=positions, cell=box, pbc=np.array(structure.pbc), cutoff=cutoff)
     return Pairs(i.astype(np.int64), j.astype(np.int64), distance, vector)
 
 

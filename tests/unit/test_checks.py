@@ -36,6 +36,8 @@ def test_unsound_structures_are_refused_with_their_reason() -> None:
     flat[2] = flat[1]
     assert input_reason(replace(water(), numbers=np.zeros(0, np.uint8), positions=np.zeros((0, 3)))) == "empty"
     assert input_reason(with_positions(water(), nan)) == "not_finite"
+    assert input_reason(with_positions(water(), water().positions * 1e5)) == "too_large"
+    assert input_reason(replace(silicon(), cell=silicon().cell * 1e12)) == "too_large"
     assert input_reason(replace(water(), numbers=np.array([0, 1, 1], np.uint8))) == "unknown_element"
     assert input_reason(replace(water(), numbers=np.array([200, 1, 1], np.uint8))) == "unknown_element"
     assert input_reason(copper_slab(), DEFAULT_ELEMENTS) == "unknown_element"
