@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 from matscipy.neighbours import neighbour_list
+from numpy.typing import NDArray
 
 from contract.structures import Structure
 

@@ -1,12 +1,10 @@
 """The one function that makes a service's app from a generator."""
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -17,10 +15,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contract.arrow import ARROW_TYPE, to_arrow, to_json
 from contract.face import create_face
 from contract.generator import Generator, Made, Stopped, Task, resolve_task
+from contract.leaving import CLIENT_LEFT, run_in_thread, until_client_leaves
 from contract.messages import Generated, GenerateRequest
 from contract.problems import Busy
-
-T = TypeVar("T")
 
 
 class ServiceSettings(BaseSettings):
@@ -60,28 +57,6 @@ class Queue:
             self._free.release()
 
 
-async def run_until_client_leaves(request: Request, executor: ThreadPoolExecutor, work: Callable[[threading.Event], T]) -> T:
-    """Run `work` in a thread; set its event, wait for its end and raise Stopped once the client has gone."""
-    stop = threading.Event()
-    job = asyncio.get_running_loop().run_in_executor(executor, work, stop)
-    gone = asyncio.create_task(_wait_until_gone(request))
-    try:
-        waiting: set[asyncio.Future[Any]] = {job, gone}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not job.done():
-            raise Stopped
-        return job.result()
-    finally:
-        stop.set()
-        gone.cancel()
-        await asyncio.gather(job, gone, return_exceptions=True)
-
-
-async def _wait_until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     """A service: `POST /generate` beside the common face."""
     card = generator.metadata
@@ -104,13 +79,17 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         """
         app.state.readiness.require()
         task = await asyncio.to_thread(resolve_task, body, generator)
-        async with queue.turn():
-            start = time.perf_counter()
-            try:
-                made = await run_until_client_leaves(request, executor, lambda stop: generator.generate(task, stop, meter.show_progress))
-            except Stopped:
-                return Response(status_code=499)
-            seconds = time.perf_counter() - start
+
+        async def work() -> tuple[Made, float]:
+            async with queue.turn():
+                start = time.perf_counter()
+                made = await run_in_thread(executor, lambda stop: generator.generate(task, stop, meter.show_progress))
+                return made, time.perf_counter() - start
+
+        try:
+            made, seconds = await until_client_leaves(request, work())
+        except Stopped:
+            return Response(status_code=CLIENT_LEFT)
         meter.count(task, made, seconds)
         return _answer(generator, task, made, seconds, as_json="application/json" in request.headers.get("accept", ""))
 

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import weakref
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -14,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from contract.arrow import ARROW_TYPE
 from contract.face import create_face
 from contract.generator import Stopped
+from contract.leaving import CLIENT_LEFT, until_client_leaves
 from contract.messages import FinaliseReceipt, FinaliseRequest, Message, Name, Receipt, TeacherCard
 from contract.problems import InvalidRequest, Unavailable
 from labeller import VERSION
@@ -27,8 +26,6 @@ from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import BudgetRange, Teacher
 
-T = TypeVar("T")
-_CLIENT_LEFT = 499
 _ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -147,9 +144,9 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         running.engine.pool.require_room()
         try:
             body = await _read_body(request, settings.body_limit_mib)
-            receipt = await _until_client_leaves(request, running.labelling.label(dataset, part, body))
+            receipt = await until_client_leaves(request, running.labelling.label(dataset, part, body))
         except (Stopped, ClientDisconnect):
-            return Response(status_code=_CLIENT_LEFT)
+            return Response(status_code=CLIENT_LEFT)
         return JSONResponse(receipt.model_dump(mode="json"))
 
     @app.post("/finalise", tags=["finalise"], response_model=FinaliseReceipt)
@@ -171,27 +168,6 @@ async def _read_body(request: Request, limit_mib: int) -> bytes:
         if len(body) > limit_mib << 20:
             raise InvalidRequest(f"a body may have {limit_mib} MiB, this one has more; send fewer structures at once")
     return bytes(body)
-
-
-async def _until_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`; cancel it, wait for its end and raise Stopped once the client has gone. Being cancelled cancels it too."""
-    job = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_wait_until_gone(request))
-    waiting: set[asyncio.Future[Any]] = {job, gone}
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not job.done():
-            raise Stopped
-        return job.result()
-    finally:
-        job.cancel()
-        gone.cancel()
-        await asyncio.gather(job, gone, return_exceptions=True)
-
-
-async def _wait_until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def build() -> FastAPI:

@@ -1,0 +1,115 @@
+"""Proposals on several cores: the same result on any number of them, workers that die, and a service that ends."""
+
+import os
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import psutil
+import pytest
+
+from contract.arrow import to_arrow
+from contract.generator import Stopped, Task
+from contract.messages import Message, Metadata, Perturb, SystemCard
+from contract.problems import Internal, Unavailable
+from contract.proposals import Proposal, ProposalGenerator, Rejected
+from contract.structures import Structure, System, numbers_of
+
+
+class Scripted(Message):
+    """How the proposer behaves; `die_at` ends the worker at that attempt, unless the file `once` is there."""
+
+    die_at: int = -1
+    once: str = ""
+    twins: int = 1_000_000
+
+
+class ScriptedProposer:
+    """Pairs of atoms; every third attempt comes to nothing."""
+
+    @property
+    def metadata(self) -> Metadata:
+        limits = SystemCard(
+            min_atoms=1, max_atoms=9, default_min_atoms=2, default_max_atoms=2, elements=("Ar",), options_schema={"type": "object"}
+        )
+        return Metadata(service="scripted", version="1", method="", licence="", systems={"cluster": limits}, n_max=100, minimum_distance=1)
+
+    @property
+    def options(self) -> Mapping[System, type[Message]]:
+        return {"cluster": Scripted}
+
+    def check(self, task: Task) -> None: ...
+
+    def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
+        options = task.options
+        assert isinstance(options, Scripted)
+        if task.attempt == options.die_at and not (options.once and os.path.exists(options.once)):
+            if options.once:
+                open(options.once, "w").close()
+            os._exit(9)
+        if task.attempt % 3 == 2:
+            raise Rejected("third")
+        distance = 4.0 + rng.random()
+        positions = np.array([[0.0, 0, 0], [distance, 0, 0]])
+        structure = Structure("x", numbers_of(["Ar", "Ar"]), positions, system="cluster", origin={"attempt": task.attempt})
+        return Proposal((structure,), key=str(task.attempt % options.twins))
+
+
+def task(n: int = 20, **options: object) -> Task:
+    return Task(n, 3, "shard", "cluster", ("Ar",), 2, 2, Perturb(rattle=0.01), Scripted(**options))
+
+
+@pytest.fixture(params=[1, 3])
+def generator(request: pytest.FixtureRequest):
+    made = ProposalGenerator(ScriptedProposer, request.param)
+    yield made
+    made.close()
+
+
+def make(generator: ProposalGenerator, wanted: Task):
+    return generator.generate(wanted, threading.Event(), lambda made, n: None)
+
+
+def test_the_result_is_that_of_one_core_in_order(generator: ProposalGenerator) -> None:
+    made = make(generator, task())
+    assert [s.origin["attempt"] for s in made.structures] == [k for k in range(30) if k % 3 != 2][:20]
+    assert [s.id for s in made.structures] == [f"shard/{i:04d}" for i in range(20)]
+    assert made.attempts == 29
+    assert made.rejected == {"third": 9}
+    assert to_arrow(made.structures) == to_arrow(make(generator, task()).structures)
+
+
+def test_duplicates_are_rejected_and_the_budget_ends(generator: ProposalGenerator) -> None:
+    made = make(generator, task(n=10, twins=4))
+    assert len(made.structures) == 4
+    assert made.attempts == 250
+    assert made.rejected["duplicate"] > 100
+
+
+def test_a_worker_that_dies_once_is_replaced(generator: ProposalGenerator, tmp_path) -> None:
+    made = make(generator, task(die_at=4, once=str(tmp_path / "died")))
+    assert (tmp_path / "died").exists()
+    assert to_arrow(made.structures) == to_arrow(make(generator, task(die_at=4, once=str(tmp_path / "died"))).structures)
+    assert len(made.structures) == 20
+
+
+def test_a_worker_that_dies_again_and_again_is_an_error_and_the_next_task_works(generator: ProposalGenerator) -> None:
+    with pytest.raises(Internal, match="died twice on shard"):
+        make(generator, task(die_at=4))
+    assert len(make(generator, task()).structures) == 20
+
+
+def test_a_set_stop_ends_the_work(generator: ProposalGenerator) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        generator.generate(task(), stop, lambda made, n: None)
+
+
+def test_closing_leaves_no_worker_and_starts_none(generator: ProposalGenerator) -> None:
+    generator.load()
+    generator.close()
+    ours = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+    assert ours == []
+    with pytest.raises(Unavailable, match="shutting down"):
+        generator.load()

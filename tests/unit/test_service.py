@@ -1,0 +1,108 @@
+"""The app every service is: its queue, its readiness, its errors, and clients that leave. Real uvicorn."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from contract import face
+from contract.arrow import from_arrow
+from contract.generator import Task
+from contract.problems import OutOfMemory, Unavailable
+from contract.service import ServiceSettings, create_app
+from tests.fake_service import FakeGenerator
+from tests.serving import serve
+
+REQUEST = {"n": 3, "seed": 1}
+
+
+def wait_until(condition, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_a_full_queue_is_busy_and_says_when_to_come_back() -> None:
+    gate, generator = threading.Event(), FakeGenerator(script=lambda task, call: gate.wait(20))
+    app = create_app(generator, ServiceSettings(concurrency=1, queue=1))
+    with serve(app) as url, ThreadPoolExecutor(2) as pool, httpx.Client(base_url=url, timeout=30) as client:
+        waiting = [pool.submit(client.post, "/generate", json={**REQUEST, "seed": seed}) for seed in (1, 2)]
+        wait_until(lambda: "distillery_waiting_requests 1.0" in client.get("/metrics").text)
+        refused = client.post("/generate", json=REQUEST)
+        assert refused.status_code == 429
+        assert refused.json()["kind"] == "busy"
+        assert int(refused.headers["Retry-After"]) >= 1
+        gate.set()
+        assert [w.result().status_code for w in waiting] == [200, 200]
+
+
+def test_a_client_that_leaves_stops_the_work_and_frees_the_queue() -> None:
+    generator = FakeGenerator()
+    generator.seconds = 30
+    with serve(create_app(generator, ServiceSettings(concurrency=1, queue=0))) as url, httpx.Client(base_url=url) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/generate", json=REQUEST, timeout=0.5)
+        wait_until(lambda: generator.stopped == 1)
+        generator.seconds = 0
+        wait_until(lambda: client.post("/generate", json=REQUEST).status_code == 200)
+
+
+def test_a_client_that_leaves_while_waiting_takes_its_place_back() -> None:
+    gate, generator = threading.Event(), FakeGenerator(script=lambda task, call: gate.wait(20))
+    app = create_app(generator, ServiceSettings(concurrency=1, queue=1))
+    with serve(app) as url, ThreadPoolExecutor(1) as pool, httpx.Client(base_url=url, timeout=30) as client:
+        first = pool.submit(client.post, "/generate", json=REQUEST)
+        wait_until(lambda: generator.calls)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/generate", json=REQUEST, timeout=0.3)
+        wait_until(lambda: "distillery_waiting_requests 0.0" in client.get("/metrics").text)
+        gate.set()
+        assert first.result().status_code == 200
+
+
+def test_not_ready_until_loaded_and_alive_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face, "_RELOAD_SECONDS", 0.05)
+    generator, weights = FakeGenerator(), threading.Event()
+
+    def load() -> None:
+        if not weights.is_set():
+            raise Unavailable("there is no model.ckpt; put it into /weights")
+
+    generator.load = load  # type: ignore[method-assign]
+    with serve(create_app(generator, ServiceSettings()), wait_until_ready=False) as url, httpx.Client(base_url=url) as client:
+        wait_until(lambda: "model.ckpt" in client.get("/v1/health/ready").text)
+        assert client.get("/v1/health/ready").status_code == 503
+        assert client.get("/v1/health/live").status_code == 200
+        refused = client.post("/generate", json=REQUEST)
+        assert (refused.status_code, refused.json()["kind"]) == (503, "unavailable")
+        weights.set()
+        wait_until(lambda: client.get("/v1/health/ready").status_code == 200)
+        assert client.post("/generate", json=REQUEST).status_code == 200
+
+
+def test_a_problem_keeps_its_kind_and_a_bug_is_internal() -> None:
+    def fail(task: Task, call: int) -> None:
+        raise OutOfMemory("ask for fewer at once") if task.seed == 1 else ZeroDivisionError("a bug")
+
+    with serve(create_app(FakeGenerator(script=fail), ServiceSettings())) as url, httpx.Client(base_url=url) as client:
+        first, second = (client.post("/generate", json={**REQUEST, "seed": seed}) for seed in (1, 2))
+        assert (first.status_code, first.json()["kind"]) == (507, "out_of_memory")
+        assert (second.status_code, second.json()["kind"]) == (500, "internal")
+        assert "a bug" in second.json()["detail"]
+        assert second.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("made", [0, 2])
+def test_fewer_than_asked_for_come_with_the_reasons(made: int) -> None:
+    generator = FakeGenerator()
+    generator.made = made
+    with serve(create_app(generator, ServiceSettings())) as url, httpx.Client(base_url=url) as client:
+        answer = client.post("/generate", json=REQUEST)
+        structures, metadata = from_arrow(answer.content)
+        assert len(structures) == made
+        assert metadata["requested"] == 3
+        assert metadata["rejected"] == {"unlucky": 3 - made}
+        assert answer.headers["Server-Timing"].startswith("generate;dur=")
