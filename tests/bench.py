@@ -153,8 +153,8 @@ def bench_teacher_share() -> tuple[str, ...]:
 name: share
 seed: 1
 teacher: {TEACHER}
-shard_size: 10
-sources: {{atoms: {{service: fake, system: cluster, count: 160, atoms: [20, 60]}}}}
+shard_size: 20
+sources: {{atoms: {{service: fake, system: cluster, count: 320, atoms: [20, 60]}}}}
 """
     settings = LabellerSettings(teacher=TEACHER)
 

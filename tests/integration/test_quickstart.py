@@ -46,7 +46,7 @@ def test_molecules_have_their_hydrogens(quickstart: Finished) -> None:
     assert all(1 in a.numbers for a in molecules)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:No tensor product accelerator:UserWarning")
 def test_labels_are_those_of_the_teachers_own_calculator(quickstart: Finished) -> None:
     from sevenn.calculator import SevenNetCalculator
 
