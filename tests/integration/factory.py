@@ -50,6 +50,9 @@ async def factory(
     async with AsyncExitStack() as stack:
         for app in apps.values():
             await stack.enter_async_context(app.router.lifespan_context(app))
+        async with asyncio.timeout(120):
+            while not all(app.state.readiness.is_ready for app in apps.values()):
+                await asyncio.sleep(0.01)
         gateway = create_gateway(settings_for(data, **changes), lambda service, timeout: open_client(apps[service], service, timeout))
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
         yield await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(30)))
