@@ -1,5 +1,6 @@
 # make run    the quickstart: data/quickstart/dataset.h5 and report.json
 # make test   all tests that need no container engine
+# make test-containers   tests of the images and of the running factory; needs a container engine and built images (docs/docker.md)
 # make check  lint and types
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 PYTHON ?= python3
@@ -7,13 +8,16 @@ VENV ?= .venv
 EXTRAS = rdkit,pymatgen,ase,labeller,test
 INSTALLED = $(VENV)/.installed
 
-.PHONY: run test check bench clean
+.PHONY: run test test-containers check bench clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest tests/unit tests/contract tests/integration
+
+test-containers: $(INSTALLED)
+	$(VENV)/bin/python -m pytest tests/containers
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check

@@ -166,7 +166,7 @@ class Clients:
         return self._clients[service]
 
     def _connect_by_network(self, service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=ReplicaTransport(), base_url=self._url(service), timeout=timeout)
+        return httpx.AsyncClient(transport=ReplicaTransport(), base_url=self._url(service), timeout=timeout, trust_env=False)
 
     def _url(self, service: str) -> str:
         return self._settings.labeller if service == "labeller" else self._settings.service_url(service)

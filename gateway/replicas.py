@@ -14,7 +14,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
     """Resolves the host of every request anew and sends it to one of its addresses.
 
     Chosen is the address with the fewest requests under way, then the one least recently used; an address that could
-    not be reached is avoided for 10 s if there are others. So replicas may come and go at any time.
+    not be reached, or was not ready (503), is avoided for 10 s if there are others. So replicas may come and go at any time.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,10 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
         self._last_used[address] = time.monotonic()
         self._under_way[address] += 1
         try:
-            return await self._inner.handle_async_request(request)
+            response = await self._inner.handle_async_request(request)
+            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                self._failed[address] = time.monotonic()
+            return response
         except httpx.TransportError:
             self._failed[address] = time.monotonic()
             raise

@@ -1,14 +1,26 @@
-"""Fixtures of the container tests."""
+"""Fixtures of the container tests: the engine, the images, and what an undisturbed run in one process gives."""
 
-import asyncio
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from gateway.cli import embedded_client
-from tests.containers.engine import read_config, require_engine, require_image
-from tests.containers.project import Identity, Project, read_identity, running
+from tests.containers.engine import ROOT, read_config, require_engine, require_image
+from tests.containers.project import Identity, read_identity
+
+RECIPE = """\
+name: {name}
+seed: 23
+teacher: 7net-0
+shard_size: 3
+perturb: {{rattle: 0.03}}
+sources:
+  molecules: {{service: rdkit, system: molecule, count: 24, atoms: [8, 20]}}
+  crystals: {{service: pymatgen, system: crystal, count: 18, atoms: [8, 24]}}
+  clusters: {{service: ase, system: cluster, count: 18, atoms: [8, 20]}}
+"""
+GO, NO_GO = 0, 3
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +36,26 @@ def images(engine: None) -> dict[str, str]:
     for image in found.values():
         require_image(image)
     return found
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    """What RECIPE gives in one process, without containers."""
+    folder = tmp_path_factory.mktemp("embedded")
+    (folder / "recipe.yaml").write_text(RECIPE.format(name="embedded"))
+    return run_embedded(folder / "recipe.yaml", folder, "embedded")
+
+
+def run_embedded(recipe: Path, folder: Path, name: str) -> Identity:
+    """The identity of the dataset that a recipe gives in one process."""
+    run_command(str(recipe), "--data", str(folder))
+    return read_identity(folder / name / "dataset.h5")
+
+
+def run_command(*arguments: str) -> str:
+    """`distillery run` to its end; its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "run", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=900, check=False
+    )
+    assert done.returncode in {GO, NO_GO}, done.stdout + done.stderr
+    return done.stdout

@@ -1,5 +1,6 @@
 """The container engine as tests ask it: the docker command, and what it answers."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -38,9 +39,15 @@ def require_engine() -> None:
 
 
 def require_image(image: str) -> None:
-    """Fail, or skip where CI is not set, if an image has not been built."""
+    """Fail, or skip where CI is not set, if an image has not been built from this checkout."""
+    build = "build it with docker compose build, or docker/build-airgapped.sh where no registry is reachable"
     if docker("image", "inspect", image, check=False).returncode:
-        miss(f"there is no image {image}: build it with docker compose build, or docker/build-airgapped.sh where no registry is reachable")
+        miss(f"there is no image {image}: {build}")
+    listed = run_in(image, "cd /app && find . -name '*.py' -type f -exec sha256sum {} +").splitlines()
+    for digest, path in (line.split() for line in listed):
+        file = ROOT / path
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            miss(f"{image} has another {path} than this checkout: {build}")
 
 
 def miss(what: str) -> None:

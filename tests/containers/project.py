@@ -1,10 +1,8 @@
 """One running factory: a Compose project of its own name, port and volumes, to use, kill and starve."""
 
-import io
 import json
 import os
 import socket
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -89,7 +87,9 @@ class Project:
 
 
 @contextmanager
-def running(name: str, *arguments: str, env: Mapping[str, str] | None = None, files: tuple[str, ...] = ("compose.yaml",)) -> Iterator[Project]:
+def running(
+    name: str, *arguments: str, env: Mapping[str, str] | None = None, files: tuple[str, ...] = ("compose.yaml",)
+) -> Iterator[Project]:
     """A project that is up and is gone afterwards; where the block fails, the containers' logs are printed."""
     project = Project(f"{name}-{os.getpid()}", env, files)
     try:
@@ -144,9 +144,12 @@ class Dataset:
         return dict(answer.raise_for_status().json())
 
     def shards_done(self) -> int:
-        """How many parts there are."""
+        """How many parts there are; AssertionError if the run has stopped."""
         status = self.status()
-        return sum(row["shards_done"] for row in status["sources"].values()) if status else 0
+        if status is None:
+            return 0
+        assert status["state"] in {"running", "finished"}, status
+        return sum(row["shards_done"] for row in status["sources"].values())
 
     def wait_for_shards(self, n_shards: int, seconds: float = 180) -> None:
         """Wait until at least so many parts are there."""
@@ -181,13 +184,3 @@ def read_identity(path: Path) -> Identity:
     with h5py.File(path) as file:
         ids, hashes = (file[f"provenance/{key}"].asstr()[:] for key in ("id", "structure_hash"))
         return list(zip(ids.tolist(), hashes.tolist(), strict=True))
-
-
-def archive(name: str, content: bytes) -> bytes:
-    """A tar archive of one file that every user may read, for `docker cp -`."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.size, entry.mode = len(content), 0o644
-        tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()

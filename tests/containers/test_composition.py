@@ -9,11 +9,12 @@ from pydantic_settings import BaseSettings
 from contract.service import ServiceSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
+from services.rdkit.given import InputSettings
 from tests.containers.engine import ROOT, read_config
 
 CPU, GPU = ("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")
 COMBINATIONS = [(CPU, ()), (GPU, ()), (CPU, ("models",)), (GPU, ("models",))]
-SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings]
+SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings, InputSettings]
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -44,12 +45,14 @@ def test_every_container_is_hardened_and_bounded(services: dict[str, Any]) -> No
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert int(service["mem_limit"]) >= 1 << 30, name
         assert service["stop_grace_period"] == "30s", name
-        assert all(mount["type"] == "volume" for mount in service.get("volumes", [])), name
+        assert all(mount["type"] == "volume" or mount["read_only"] for mount in service.get("volumes", [])), name
         assert not {"privileged", "cap_add", "network_mode", "pid", "container_name", "user"} & service.keys(), name
 
 
 def test_what_containers_are_told_is_what_their_settings_know(services: dict[str, Any]) -> None:
-    known = {kind.model_config["env_prefix"] + name.upper() for kind in SETTINGS for name in kind.model_fields}
+    known = {"DISTILLERY_SERVICE_INPUTS"} | {
+        kind.model_config["env_prefix"] + name.upper() for kind in SETTINGS for name in kind.model_fields
+    }
     told = {variable for service in services.values() for variable in service["environment"]}
     assert told <= known
 
@@ -73,7 +76,12 @@ def test_env_example_names_every_variable_with_its_default() -> None:
 
 
 def test_variables_reach_the_containers() -> None:
-    env = {"DISTILLERY_ADDRESS": "0.0.0.0", "DISTILLERY_PORT": "9000", "DISTILLERY_API_KEY": "a key for the tests", "DISTILLERY_SERVICE_WORKERS": "3"}
+    env = {
+        "DISTILLERY_ADDRESS": "0.0.0.0",
+        "DISTILLERY_PORT": "9000",
+        "DISTILLERY_API_KEY": "a key for the tests",
+        "DISTILLERY_SERVICE_WORKERS": "3",
+    }
     services = read_config("compose.yaml", env=env)["services"]
     (port,) = services["gateway"]["ports"]
     assert (port["host_ip"], port["published"]) == ("0.0.0.0", "9000")

@@ -42,6 +42,7 @@ class Inner(httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self.dead: set[str] = set()
+        self.loading: set[str] = set()
         self.seen: Counter[str] = Counter()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -49,6 +50,8 @@ class Inner(httpx.AsyncBaseTransport):
         await asyncio.sleep(0.01)
         if address in self.dead:
             raise httpx.ConnectError("refused")
+        if address in self.loading:
+            return httpx.Response(503)
         self.seen[address] += 1
         return httpx.Response(200, text=request.headers["Host"])
 
@@ -94,6 +97,16 @@ def test_a_dead_replica_is_avoided_and_a_new_one_is_found(fleet: tuple[httpx.Asy
 
     assert asyncio.run(main()) == 1
     assert inner.seen["10.0.0.4"] > 0
+
+
+def test_a_replica_that_is_still_loading_is_avoided(fleet: tuple[httpx.AsyncClient, Inner, list[str]]) -> None:
+    client, inner, _ = fleet
+    inner.loading = {"10.0.0.2"}
+
+    async def main() -> list[int]:
+        return [(await client.get("/")).status_code for _ in range(10)]
+
+    assert sorted(asyncio.run(main())) == [200] * 9 + [503]
 
 
 def test_localhost_resolves_and_nonsense_does_not() -> None:

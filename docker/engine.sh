@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Brings a Docker engine where none runs, on Debian 12 as root; does nothing where one answers. Says what is missing elsewhere.
+# Bookworm's own engine (20.10) has no named build contexts, so Docker's packages come from trixie, beside bookworm's runc and libc.
+set -euo pipefail
+
+LOG=${DISTILLERY_ENGINE_LOG:-/var/log/dockerd.log}
+ROOT=${DISTILLERY_ENGINE_ROOT:-/var/lib/docker}
+
+say() { echo "engine: $*" >&2; }
+give_up() {
+    say "$*"
+    exit 1
+}
+
+require_tools() {
+    docker compose version >/dev/null 2>&1 || give_up "an engine answers, but 'docker compose' is missing: install Docker Compose 2.24 or later"
+    docker buildx version >/dev/null 2>&1 || give_up "an engine answers, but 'docker buildx' is missing: install buildx 0.11 or later"
+    say "$(docker version --format 'Engine {{.Server.Version}}'), Compose $(docker compose version --short), $(docker buildx version | cut -d' ' -f2)"
+}
+
+require_debian_as_root() {
+    local advice="install Docker Engine 25 or later with Compose and buildx, and start it"
+    [ -r /etc/os-release ] && . /etc/os-release
+    [ "${ID:-}" = debian ] && [ "${VERSION_ID:-}" = 12 ] || give_up "no engine answers, and this script knows Debian 12 only; here is ${PRETTY_NAME:-an unknown system}: $advice"
+    [ "$(id -u)" = 0 ] || give_up "no engine answers, and installing one needs root: $advice, or run this as root"
+}
+
+find_mirror() {
+    apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Origin: Debian' | head -n 1
+}
+
+install_packages() {
+    local mirror
+    apt-get update -qq
+    mirror=$(find_mirror)
+    [ -n "$mirror" ] || give_up "apt has no source for bookworm: add one to /etc/apt/sources.list"
+    cat >/etc/apt/sources.list.d/distillery-engine.sources <<-SOURCE
+		Types: deb
+		URIs: $mirror
+		Suites: trixie
+		Components: main
+		Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+	SOURCE
+    printf 'Package: *\nPin: release n=trixie\nPin-Priority: 100\n' >/etc/apt/preferences.d/distillery-engine
+    apt-get update -qq
+    # A service manager may be absent or must not be asked: the daemon is started below.
+    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq --yes --no-install-recommends \
+        docker.io/trixie docker-cli/trixie docker-compose/trixie docker-buildx/trixie containerd/trixie runc iptables ca-certificates >/dev/null
+}
+
+start_daemon() {
+    rm -f /var/run/docker.pid /run/docker/containerd/containerd.pid
+    setsid --fork dockerd --data-root "$ROOT" >>"$LOG" 2>&1 </dev/null
+    for _ in $(seq 60); do
+        docker info >/dev/null 2>&1 && return
+        sleep 1
+    done
+    tail -n 20 "$LOG" >&2
+    give_up "dockerd does not answer after 60 s; its log is $LOG"
+}
+
+if ! docker info >/dev/null 2>&1; then
+    require_debian_as_root
+    command -v dockerd >/dev/null || install_packages
+    start_daemon
+fi
+require_tools
