@@ -5,7 +5,7 @@
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS = rdkit,pymatgen,ase,labeller,test
+EXTRAS = rdkit,pymatgen,ase,benchmarks,labeller,test
 INSTALLED = $(VENV)/.installed
 
 .PHONY: run test test-containers check bench clean

@@ -22,4 +22,4 @@ python3 docker/pip_settings.py >"$settings/pip.conf"
 export DISTILLERY_PIP_CONF=${DISTILLERY_PIP_CONF:-$settings/pip.conf}
 DISTILLERY_CA_BUNDLE=${DISTILLERY_CA_BUNDLE:-$(find_ca_bundle)}
 export DISTILLERY_CA_BUNDLE
-docker compose build "$@"
+docker compose --profile "*" build "$@"

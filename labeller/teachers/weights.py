@@ -7,10 +7,9 @@ from pathlib import Path
 
 import httpx
 
+from contract.downloads import download
 from contract.problems import Unavailable
 
-_TIMEOUT = httpx.Timeout(30, connect=10)
-_LOG_EVERY_BYTES = 20 << 20
 _log = logging.getLogger("distillery")
 
 
@@ -67,28 +66,9 @@ def _download(name: str, url: str, file: Path) -> None:
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(url, partial)
+        download(url, partial)
         partial.replace(file)
     except httpx.HTTPError as error:
         raise Unavailable(f"{file} is missing and {url} can't be had ({type(error).__name__}: {error}). {by_hand}") from error
     except OSError as error:
         raise Unavailable(f"{file} can't be written: {error}. {by_hand}") from error
-
-
-def _fetch(url: str, partial: Path) -> None:
-    start = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with httpx.stream("GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True) as response:
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            partial.unlink()
-        response.raise_for_status()
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
-        at = start if resumed else 0
-        total = at + int(response.headers.get("Content-Length", 0))
-        _log.info("downloading %s from byte %d of %d", url, at, total)
-        with partial.open("ab" if resumed else "wb") as target:
-            for block in response.iter_raw():
-                target.write(block)
-                if (at + len(block)) // _LOG_EVERY_BYTES > at // _LOG_EVERY_BYTES:
-                    _log.info("%s: %d of %d MiB", partial.name, (at + len(block)) >> 20, total >> 20)
-                at += len(block)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import ROOT, read_config, require_engine, require_image
+from tests.containers.engine import EVERYTHING, ROOT, read_config, require_engine, require_image
 from tests.containers.project import Identity, read_identity
 
 RECIPE = """\
@@ -31,8 +31,19 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def images(engine: None) -> dict[str, str]:
-    """The images by service, all of them built."""
-    found = {name: service["image"] for name, service in read_config("compose.yaml")["services"].items()}
+    """The images of the containers that start without a profile, by service, all of them built."""
+    return find_images()
+
+
+@pytest.fixture(scope="session")
+def all_images(engine: None) -> dict[str, str]:
+    """The images of all services, those behind a profile too, all of them built."""
+    return find_images(EVERYTHING)
+
+
+def find_images(profiles: tuple[str, ...] = ()) -> dict[str, str]:
+    """The images by service; fails or skips where one has not been built from this checkout."""
+    found = {name: service["image"] for name, service in read_config("compose.yaml", profiles=profiles)["services"].items()}
     for image in found.values():
         require_image(image)
     return found

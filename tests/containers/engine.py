@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+EVERYTHING = ("*",)
+"""All profiles of the compose files."""
 _ADVICE = "bring one with docker/engine.sh (Debian 12, as root) or install Docker Engine 25 or later with Compose 2.24 or later"
 
 

@@ -9,12 +9,13 @@ from pydantic_settings import BaseSettings
 from contract.service import ServiceSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
+from services.benchmarks.settings import BenchmarkSettings
 from services.rdkit.given import InputSettings
-from tests.containers.engine import ROOT, read_config
+from tests.containers.engine import EVERYTHING, ROOT, read_config
 
 CPU, GPU = ("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")
-COMBINATIONS = [(CPU, ()), (GPU, ()), (CPU, ("models",)), (GPU, ("models",))]
-SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings, InputSettings]
+COMBINATIONS = [(CPU, ()), (GPU, ()), (CPU, EVERYTHING), (GPU, EVERYTHING)]
+SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings, InputSettings, BenchmarkSettings]
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -26,7 +27,9 @@ def services(request: pytest.FixtureRequest) -> dict[str, Any]:
     return found
 
 
-def test_every_folder_with_a_dockerfile_is_a_service(services: dict[str, Any]) -> None:
+@pytest.mark.parametrize("files", [CPU, GPU])
+def test_every_folder_with_a_dockerfile_is_a_service(files: tuple[str, ...]) -> None:
+    services = read_config(*files, profiles=EVERYTHING)["services"]
     folders = {path.parent.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*/Dockerfile"), *ROOT.glob("services/*/Dockerfile")]}
     assert folders == {service["build"]["dockerfile"].removesuffix("/Dockerfile") for service in services.values()}
     assert all(folder.rsplit("/")[-1] in services for folder in folders)

@@ -1,0 +1,115 @@
+"""A subset's files on disk: found, or taken from an official archive that is downloaded, checked and extracted once."""
+
+import hashlib
+import shutil
+import tarfile
+import zlib
+from pathlib import Path
+
+import httpx
+
+from contract.disk import fsync_folder
+from contract.downloads import download
+from contract.generator import Stop, Stopped
+from contract.problems import Unavailable
+from services.benchmarks.catalogue import SUFFIXES, Archive, Subset
+from services.benchmarks.settings import BenchmarkSettings
+
+
+def ensure_files(subset: Subset, settings: BenchmarkSettings, stop: Stop) -> list[Path]:
+    """The files with the subset's structures, in a fixed order; Unavailable says what is missing, from where and where to put it."""
+    try:
+        _extract_found(subset, settings.folder, stop)
+        if not find_files(subset, settings.folder):
+            if not settings.download:
+                raise Unavailable(_ask_for_files(subset, settings.folder))
+            _download(subset, settings.folder, stop)
+            _extract_found(subset, settings.folder, stop)
+    except OSError as error:
+        raise Unavailable(f"{subset.name} can't be made ready in {settings.folder.absolute()}: {error}") from error
+    files = find_files(subset, settings.folder)
+    if not files:
+        raise Unavailable(f"the archive of {subset.name} holds no {SUFFIXES[subset.format][0]} file")
+    return files
+
+
+def find_files(subset: Subset, folder: Path) -> list[Path]:
+    """Files of the subset: below its own folder, and for MatBench beside it by its name."""
+    ending = SUFFIXES[subset.format][0]
+    inside = [path for path in (folder / subset.name).rglob(f"*{ending}") if path.is_file()]
+    beside = [path for path in (folder / (subset.name + ending),) if path.is_file()]
+    return sorted(inside + beside)
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _extract_found(subset: Subset, folder: Path, stop: Stop) -> None:
+    """Unpack the official tar files that lie in the folder and are not unpacked yet."""
+    for archive in subset.archives:
+        path, target = folder / archive.name, folder / subset.name / archive.name.split(".tar")[0]
+        if archive.name.endswith((".tar", ".tar.gz")) and path.is_file() and not target.exists():
+            _require_digest(archive, path, f"Remove it and get it again from {archive.url}.")
+            _extract(subset, path, target, stop)
+
+
+def _ask_for_files(subset: Subset, folder: Path) -> str:
+    ending = SUFFIXES[subset.format][0]
+    offers = " or ".join(f"{archive.url} ({archive.size}, {archive.algorithm} {archive.digest})" for archive in subset.archives)
+    return (
+        f"{subset.name} is missing. Put {offers} as it is into {folder.absolute()}, or your own *{ending} files into "
+        f"{folder.absolute() / subset.name}; or set DISTILLERY_BENCHMARKS_DOWNLOAD=true"
+    )
+
+
+def _download(subset: Subset, folder: Path, stop: Stop) -> None:
+    archive = subset.archives[0]
+    target, partial = folder / archive.name, folder / f"{archive.name}.partial"
+    refused = folder / f"{archive.name}.refused"
+    if refused.exists():
+        raise Unavailable(f"{refused} came from {archive.url} with a wrong {archive.algorithm}; remove it to try again")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        download(archive.url, partial, stop)
+    except httpx.HTTPError as error:
+        raise Unavailable(
+            f"{archive.url} ({archive.size}) can't be had ({type(error).__name__}: {error}); what came is kept and the next try goes on "
+            f"from there. Or get it elsewhere and put it at {target.absolute()}"
+        ) from error
+    try:
+        _require_digest(archive, partial, f"It is kept as {refused.name}; remove it to try again.")
+    except Unavailable:
+        partial.replace(refused)
+        raise
+    partial.replace(target)
+    fsync_folder(folder)
+
+
+def _require_digest(archive: Archive, path: Path, advice: str) -> None:
+    digest = digest_of(path, archive.algorithm)
+    if digest != archive.digest:
+        raise Unavailable(f"{path} is not {archive.name}: its {archive.algorithm} is {digest}, wanted {archive.digest}. {advice}")
+
+
+def _extract(subset: Subset, path: Path, target: Path, stop: Stop) -> None:
+    """Unpack what the subset needs beside its place, then rename; nothing leaves the folder (tarfile's `data` filter)."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if stop.is_set():
+                    raise Stopped
+                tarfile.data_filter(member, str(unfinished))
+                if member.isreg() and member.name.endswith(SUFFIXES[subset.format]):
+                    tar.extract(member, unfinished, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        shutil.rmtree(unfinished)
+        raise Unavailable(f"{path} can't be extracted ({type(error).__name__}: {error}); remove it") from error
+    target.parent.mkdir(exist_ok=True)
+    unfinished.replace(target)
+    fsync_folder(target.parent)

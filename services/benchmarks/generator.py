@@ -1,0 +1,197 @@
+"""BenchmarkGenerator: seeded samples, without replacement, of benchmark structures that fit a request."""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import ase
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from contract.checks import SHORTEST_DISTANCE, find_chemistry_fault, find_input_fault, find_size_fault
+from contract.generator import Made, Progress, Stop, Stopped, Task
+from contract.identity import structure_hash
+from contract.messages import Message, Metadata, SystemCard
+from contract.perturb import perturb_structure
+from contract.problems import Unavailable, Unsupported
+from contract.proposals import ATTEMPTS_PER_STRUCTURE, Rejected
+from contract.structures import Structure, System
+from services.benchmarks.catalogue import SUBSETS, Subset
+from services.benchmarks.options import CrystalOptions, SurfaceOptions
+from services.benchmarks.settings import BenchmarkSettings
+from services.benchmarks.shelf import File, Shelf, open_shelf
+from services.benchmarks.supercell import expand
+
+ELEMENTS = tuple(chemical_symbols[1:95])
+_READ_AHEAD = 2
+"""Structures read from the files at a time, for every one that is still missing."""
+_log = logging.getLogger("distillery")
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The structures that fit a task: row `rows[k]` of file `files[which[k]]`."""
+
+    files: Sequence[File]
+    which: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, chosen: NDArray[np.int64], stop: Stop) -> dict[int, Structure]:
+        """The chosen structures by their place in the pool; every file is gone through once."""
+        read: dict[int, Structure] = {}
+        for k in np.unique(self.which[chosen]):
+            members = np.sort(chosen[self.which[chosen] == k])
+            structures = self.files[k].read(self.rows[members].tolist())
+            for place in members.tolist():
+                if stop.is_set():
+                    raise Stopped
+                read[place] = next(structures)
+        return read
+
+
+class BenchmarkGenerator:
+    """A `contract.generator.Generator` of crystals (MatBench) and surfaces (OC20, OC22)."""
+
+    def __init__(self, settings: BenchmarkSettings, subsets: Sequence[Subset] = SUBSETS) -> None:
+        self._settings = settings
+        self._subsets = subsets
+        self._shelves: dict[str, Shelf] = {}
+        self._missing: dict[str, str] = {}
+        self._is_closing = threading.Event()
+
+    @property
+    def metadata(self) -> Metadata:
+        return Metadata(
+            service="benchmarks",
+            version="1.0",
+            method="Seeded samples without replacement of OC20, OC22 and MatBench; `versions` names the subsets at hand.",
+            licence="; ".join(f"{subset.name}: {subset.licence}" for subset in self._subsets),
+            systems={
+                "crystal": _card(1, 1000, CrystalOptions, (50, 500)),
+                "surface": _card(1, 1000, SurfaceOptions, (50, 300)),
+            },
+            n_max=1000,
+            minimum_distance=SHORTEST_DISTANCE,
+            versions={"ase": ase.__version__, **{name: shelf.version for name, shelf in self._shelves.items()}},
+        )
+
+    @property
+    def options(self) -> Mapping[System, type[Message]]:
+        return {"crystal": CrystalOptions, "surface": SurfaceOptions}
+
+    def load(self) -> None:
+        """Find and index every subset there is; Unavailable if there is none."""
+        shelves: dict[str, Shelf] = {}
+        for subset in self._subsets:
+            try:
+                shelves[subset.name] = open_shelf(subset, self._settings, self._is_closing)
+            except Unavailable as problem:
+                self._missing[subset.name] = problem.detail
+                _log.info("%s", problem.detail)
+        if not shelves:
+            raise Unavailable("no benchmark is at hand. " + ". ".join(self._missing.values()))
+        self._shelves = shelves
+
+    def close(self) -> None:
+        """Give up a download or scan that is under way."""
+        self._is_closing.set()
+
+    def check(self, task: Task) -> None:
+        """Unavailable if a subset that is asked for is not at hand, Unsupported if no structure in them fits."""
+        if not len(self._gather(task)):
+            raise Unsupported(
+                f"none of the structures in {', '.join(_subsets_of(task))} has {_size_of(task)} atoms of {' '.join(task.elements)} only; "
+                "allow more elements or another size, or name other subsets"
+            )
+
+    def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
+        """See `contract.generator.Generator`: the pool in an order that the seed alone fixes, until n have passed the checks."""
+        pool, made, hashes = self._gather(task), Made(), set[str]()
+        order = iter(np.random.default_rng(task.seed).permutation(len(pool))[: ATTEMPTS_PER_STRUCTURE * task.n].tolist())
+        while len(made.structures) < task.n:
+            chosen = list(islice(order, _READ_AHEAD * (task.n - len(made.structures))))
+            if not chosen:
+                break
+            structures = pool.read(np.array(chosen), stop)
+            for place in chosen:
+                if stop.is_set():
+                    raise Stopped
+                _accept(structures.pop(place), task, made, hashes)
+                progress(len(made.structures), task.n)
+                if len(made.structures) == task.n:
+                    break
+        return made
+
+    def _gather(self, task: Task) -> Pool:
+        """Every structure that fits by its elements and size; crystals may be smaller, they are repeated."""
+        files = [file for name in _subsets_of(task) for file in self._require(name).files]
+        fewest = 1 if task.system == "crystal" else task.min_atoms
+        rows = [np.flatnonzero(file.contents.find_fitting(task.elements, fewest, task.max_atoms)) for file in files]
+        which = np.repeat(np.arange(len(files)), [len(r) for r in rows])
+        return Pool(files, which, np.concatenate(rows))
+
+    def _require(self, name: str) -> Shelf:
+        if name not in self._shelves:
+            at_hand = ", ".join(self._shelves) or "none"
+            raise Unavailable(f"{self._missing.get(name, f'{name} is missing')}. Then start the service again; at hand: {at_hand}")
+        return self._shelves[name]
+
+
+def _card(least: int, most: int, options: type[Message], default: tuple[int, int]) -> SystemCard:
+    return SystemCard(
+        min_atoms=least,
+        max_atoms=most,
+        default_min_atoms=default[0],
+        default_max_atoms=default[1],
+        elements=ELEMENTS,
+        options_schema=options.model_json_schema(),
+    )
+
+
+def _subsets_of(task: Task) -> tuple[str, ...]:
+    assert isinstance(task.options, CrystalOptions | SurfaceOptions)
+    return task.options.subsets
+
+
+def _size_of(task: Task) -> str:
+    return f"at most {task.max_atoms}" if task.system == "crystal" else f"{task.min_atoms}-{task.max_atoms}"
+
+
+def _accept(structure: Structure, task: Task, made: Made, hashes: set[str]) -> None:
+    """Take the structure or count why not."""
+    rng = np.random.default_rng([task.seed, made.attempts])
+    made.attempts += 1
+    try:
+        _refuse_twin(structure, hashes)
+        finished = _finish(structure, task, rng)
+    except Rejected as rejected:
+        made.rejected[rejected.reason] += 1
+    else:
+        made.structures.append(finished.renamed(f"{task.shard}/{len(made.structures):04d}"))
+
+
+def _refuse_twin(structure: Structure, hashes: set[str]) -> None:
+    """Some benchmarks hold the same structure twice; what can't be compared is refused for that."""
+    fault = find_input_fault(structure)
+    if fault is not None:
+        raise Rejected(fault.reason)
+    own = structure_hash(structure)
+    if own in hashes:
+        raise Rejected("duplicate")
+    hashes.add(own)
+
+
+def _finish(structure: Structure, task: Task, rng: np.random.Generator) -> Structure:
+    """Repeated where it is a small crystal, perturbed and checked."""
+    whole = expand(structure, task.min_atoms, task.max_atoms, rng) if len(structure) < task.min_atoms else structure
+    moved = perturb_structure(whole, task.perturb, rng)
+    fault = find_size_fault(moved, task.min_atoms, task.max_atoms) or find_input_fault(moved, task.elements) or find_chemistry_fault(moved)
+    if fault is not None:
+        raise Rejected(fault.reason)
+    return moved
