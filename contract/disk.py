@@ -110,6 +110,17 @@ def find_broken_seal(file: BinaryIO) -> str | None:
     return None if seal == _seal(digest.hexdigest()) else "its bytes differ from its seal: cut off or changed"
 
 
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all, durably."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_folder(path.parent)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

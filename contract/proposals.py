@@ -109,14 +109,15 @@ class ProposalGenerator:
 
     def _generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
         chunk = max(1, min(_LARGEST_CHUNK, task.n // (4 * self._workers)))
-        starts = iter(range(0, ATTEMPTS_PER_STRUCTURE * task.n, chunk))
+        budget = ATTEMPTS_PER_STRUCTURE * task.n
+        starts = iter(range(0, budget, chunk))
         running: deque[Future[list[Proposal | str]]] = deque()
         made, keys = Made(), set[str]()
         pool = self._start_pool()
         try:
             while len(made.structures) < task.n:
                 while len(running) < 2 * self._workers and (start := next(starts, None)) is not None:
-                    running.append(_submit(pool, _run_proposals, task, start, chunk))
+                    running.append(_submit(pool, _run_proposals, task, start, min(chunk, budget - start)))
                 if not running:
                     break
                 for outcome in _wait(running.popleft(), stop):

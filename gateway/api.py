@@ -18,6 +18,7 @@ from contract.messages import Message
 from contract.problems import InvalidRequest, NotFound, Problem, Unauthorized, as_response
 from gateway.clients import Clients, Connect
 from gateway.datasets import Datasets
+from gateway.recipe import ServiceName
 from gateway.settings import GatewaySettings
 
 VERSION = "1.0"
@@ -60,7 +61,7 @@ def create_gateway(settings: GatewaySettings, connect: Connect | None = None) ->
     _add_file_routes(app, datasets)
 
     @app.get("/v1/services/{service}", tags=["services"])
-    async def describe_service(service: str) -> Any:
+    async def describe_service(service: ServiceName) -> Any:
         """What a service can do, or why it can't be asked."""
         card = await clients.peek(service)
         if isinstance(card, Problem):
@@ -74,11 +75,13 @@ def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
     @app.post("/v1/datasets", status_code=202, tags=["datasets"])
     async def create(request: Request) -> JSONResponse:
         """Begin a dataset from a recipe (YAML or JSON as the body); the same recipe again resumes it."""
-        body = await request.body()
-        if len(body) > _LARGEST_RECIPE:
-            raise InvalidRequest(f"a recipe has at most {_LARGEST_RECIPE} bytes, got {len(body)}")
+        body = bytearray()
+        async for block in request.stream():
+            body += block
+            if len(body) > _LARGEST_RECIPE:
+                raise InvalidRequest(f"a recipe has at most {_LARGEST_RECIPE} bytes, this one has more")
         try:
-            name = datasets.create(body.decode())
+            name = await datasets.create(body.decode())
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"a recipe is UTF-8 text: {error}") from error
         return JSONResponse(await datasets.status(name), 202, {"Location": f"/v1/datasets/{name}"})
@@ -86,7 +89,7 @@ def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
     @app.get("/v1/datasets", tags=["datasets"])
     async def list_datasets() -> list[dict[str, Any]]:
         """All datasets and where they stand."""
-        return [await datasets.status(name) for name in datasets.names()]
+        return [await datasets.status_or_problem(name) for name in datasets.names()]
 
     @app.get("/v1/datasets/{name}", tags=["datasets"])
     async def status(name: str) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
     @app.post("/v1/datasets/{name}/resume", status_code=202, tags=["datasets"])
     async def resume(name: str) -> dict[str, Any]:
         """Go on after pause, cancel or failure."""
-        datasets.resume(name)
+        await datasets.resume(name)
         return await datasets.status(name)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -59,7 +60,8 @@ def run(
     console = Console()
     parsed, text = read_recipe(recipe)
     session = _remote(gateway) if gateway else _embedded(parsed, data, recipe.parent)
-    status = _until_interrupted(_run(session, text, console), f"distillery run {recipe}", gateway)
+    again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else [])])
+    status = _until_interrupted(_run(session, text, console), again, gateway)
     raise_if_failed(status)
     raise typer.Exit(_conclude(status, console, _place(parsed.name, data, gateway)))
 
@@ -152,7 +154,7 @@ async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[h
 
     os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
     wanted = {source.service for source in recipe.sources.values()}
-    settings = GatewaySettings().model_copy(update={"data": data, "resume": False})
+    settings = GatewaySettings(data=data, resume=False, api_key=None, published="127.0.0.1")
     async with run_embedded(settings, recipe.teacher, wanted) as client:
         yield client
 
@@ -236,7 +238,7 @@ async def _ask_status(name: str | None, gateway: str | None, data: Path) -> list
     from gateway.api import create_gateway
     from gateway.embedded import open_client
 
-    settings = GatewaySettings().model_copy(update={"data": data, "resume": False})
+    settings = GatewaySettings(data=data, resume=False, api_key=None, published="127.0.0.1")
     session = _remote(gateway) if gateway else open_client(create_gateway(settings), "gateway", httpx.Timeout(60))
     async with session as client:
         answer = (await ask(client, "GET", "/v1/datasets" + (f"/{name}" if name else ""))).json()

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from contract.disk import write_text_whole
 from contract.parts import PARTS_FOLDER
 from contract.problems import Conflict, Internal, NotFound, Problem, Unavailable
 from gateway.clients import Clients
 from gateway.ledger import Ledger
 from gateway.plan import Plan
-from gateway.recipe import Recipe, parse_recipe
+from gateway.recipe import Recipe, parse_recipe, read_recipe
 from gateway.report import REPORT, read_report
-from gateway.run import Run
+from gateway.run import Run, is_locked
 from gateway.settings import GatewaySettings
 
 DATASET = "dataset.h5"
@@ -34,6 +35,7 @@ class Handle:
 
     run: Run
     task: asyncio.Task[None] | None = None
+    is_cancelling: bool = False
     problem: Problem | None = None
     started: float = field(default_factory=time.time)
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
@@ -63,11 +65,11 @@ class Datasets:
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished."""
         for name in self.names():
-            if self._read_wanted(name) == "running" and read_report(self._folder(name)) is None:
-                try:
+            try:
+                if self._read_wanted(name) == "running" and read_report(self._folder(name)) is None:
                     self._start(name)
-                except Problem as problem:
-                    _log.error("can't take up %s: %s", name, problem.detail)
+            except Problem as problem:
+                _log.error("can't take up %s: %s", name, problem.detail)
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
@@ -80,7 +82,7 @@ class Datasets:
         """All datasets, sorted."""
         return sorted(path.parent.name for path in self._settings.data.glob(f"*/{RECIPE}"))
 
-    def create(self, text: str) -> str:
+    async def create(self, text: str) -> str:
         """Begin a dataset, or go on with it if the recipe is the same; its name. Conflict if the recipe is another."""
         recipe = parse_recipe(text)
         folder = self._settings.data / recipe.name
@@ -89,17 +91,20 @@ class Datasets:
                 f"there is a dataset {recipe.name!r} from another recipe ({own.sha256[:12]}, not {recipe.sha256[:12]}); "
                 f"give this one another name or move {folder} away"
             )
-        if self._is_working(recipe.name):
-            return recipe.name
-        self._write(recipe.name, RECIPE, text)
-        self._handles.pop(recipe.name, None)
-        self.resume(recipe.name)
+        if not self._is_working(recipe.name):
+            self._write(recipe.name, RECIPE, text)
+        elif self._read_recipe(recipe.name).gates != recipe.gates:
+            raise Conflict(f"{recipe.name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
+        await self.resume(recipe.name)
         return recipe.name
 
-    def resume(self, name: str) -> None:
-        """Go on, whatever stopped it."""
+    async def resume(self, name: str) -> None:
+        """Go on, whatever stopped it; a cancel at work is let end first."""
         self._require(name)
         self._write(name, STATE, json.dumps({"wanted": "running"}))
+        handle = self._handles.get(name)
+        if handle is not None and handle.is_cancelling and handle.task is not None:
+            await asyncio.wait({handle.task})
         if self._is_working(name):
             self._handles[name].run.go_on()
             self._handles[name].emit("state", {"state": "running"})
@@ -121,8 +126,9 @@ class Datasets:
         if self._is_working(name):
             handle = self._handles[name]
             assert handle.task is not None
+            handle.is_cancelling = True
             handle.task.cancel()
-            await asyncio.gather(handle.task, return_exceptions=True)
+            await asyncio.wait({handle.task})
             handle.emit("state", {"state": "cancelled"})
 
     async def status(self, name: str) -> dict[str, Any]:
@@ -131,7 +137,7 @@ class Datasets:
         handle = self._handles.get(name)
         ledger = handle.run.ledger if handle else Ledger(self._folder(name), self._read_recipe(name))
         plan, problem = await self._look_at(handle, ledger)
-        report = None if handle and handle.is_working else read_report(self._folder(name))
+        report = read_report(self._folder(name)) if plan.is_complete and not (handle and handle.is_working) else None
         return {
             "name": name,
             "state": self._state(name, report, problem),
@@ -144,6 +150,13 @@ class Datasets:
             "teacher": ledger.recipe.teacher,
             "sources": _describe_sources(ledger, plan, handle.run.in_work if handle else Counter()),
         }
+
+    async def status_or_problem(self, name: str) -> dict[str, Any]:
+        """The status, or what keeps it from being read: one bad folder does not hide the others."""
+        try:
+            return await self.status(name)
+        except Problem as problem:
+            return {"name": name, "state": "failed", "verdict": None, "problem": problem.body(), "round": 0, "teacher": "", "sources": {}}
 
     async def _look_at(self, handle: Handle | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""
@@ -176,6 +189,9 @@ class Datasets:
 
     def _start(self, name: str) -> None:
         recipe, folder = self._read_recipe(name), self._folder(name)
+        if recipe.name != name:
+            raise Conflict(f"{folder} holds the recipe of {recipe.name!r}; name the folder so, or move it out of {self._settings.data}")
+        self._forget_report(name)
         text = (folder / RECIPE).read_text(encoding="utf-8")
         events: list[Handle] = []
         run = Run(folder, recipe, text, self._clients, self._settings, lambda kind, data: events[0].emit(kind, data))
@@ -207,7 +223,9 @@ class Datasets:
             return "failed"
         if report is not None:
             return "finished"
-        return "stopped" if wanted == "running" else wanted
+        if wanted == "running":
+            return "running" if is_locked(self._folder(name)) else "stopped"
+        return wanted
 
     def _is_working(self, name: str) -> bool:
         return name in self._handles and self._handles[name].is_working
@@ -220,14 +238,22 @@ class Datasets:
             raise NotFound(f"there is no dataset {name!r} in {self._settings.data}; there are: {', '.join(self.names()) or 'none'}")
 
     def _read_recipe(self, name: str) -> Recipe:
-        path = self._folder(name) / RECIPE
-        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
+        return read_recipe(self._folder(name) / RECIPE)[0]
+
+    def _forget_report(self, name: str) -> None:
+        """A verdict holds until the dataset is worked on again."""
+        try:
+            (self._folder(name) / REPORT).unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable(f"can't remove the old {self._folder(name) / REPORT}: {error}; make the data folder writable") from error
 
     def _read_wanted(self, name: str) -> Wanted:
         try:
             wanted: Wanted = json.loads((self._folder(name) / STATE).read_text(encoding="utf-8"))["wanted"]
         except FileNotFoundError:
             return "running"
+        except (OSError, ValueError, KeyError) as error:
+            raise Internal(f"{self._folder(name) / STATE} can't be read: {error}; remove it, then resume") from error
         return wanted
 
     def _write(self, name: str, file: str, text: str) -> None:
@@ -235,9 +261,7 @@ class Datasets:
         folder = self._folder(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{file}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / file)
+            write_text_whole(folder / file, text)
         except OSError as error:
             raise Unavailable(f"can't write {folder / file}: {error}; make the data folder writable and free some space") from error
 

@@ -103,7 +103,7 @@ def _judge(finding: Finding, recipe: Recipe) -> Verdict:
 def find_values(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
     """The values of all gates."""
     wanted = recipe.counts()
-    sources = measures.sources
+    sources = {name: own for name, own in measures.sources.items() if wanted[name]}
     kept = sum(own.kept for own in sources.values())
     yield Finding("completeness", "all", kept / sum(wanted.values()), 1.0)
     yield from _success(sources)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 
 from contract.arrow import canonical_json
 from contract.explain import explain, suggest
@@ -15,15 +15,26 @@ from contract.problems import InvalidRequest
 from contract.structures import DEFAULT_ELEMENTS, System
 
 Location = tuple[str | int, ...]
+LARGEST_COUNT = 10_000_000
+_LARGEST_NODES = 100_000
 SourceName = Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
+
+
+def _is_a_source(name: str) -> str:
+    if name in {"labeller", "gateway"}:
+        raise ValueError(f"{name} makes no structures")
+    return name
+
+
+ServiceName = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$"), AfterValidator(_is_a_source)]
 
 
 class Source(Message):
     """One kind of structures and who makes them."""
 
-    service: StrictStr = Field(description="the service that makes them")
+    service: ServiceName = Field(description="the service that makes them")
     system: System = Field(description="molecule | crystal | cluster | surface")
-    count: StrictInt | None = Field(None, ge=1, description="how many; either count or share")
+    count: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="how many; either count or share")
     share: float | None = Field(None, gt=0, le=1, description="share of `total`; either count or share")
     atoms: tuple[StrictInt, StrictInt] | None = Field(
         None, description="smallest and largest number of atoms; the service's default if absent"
@@ -66,7 +77,7 @@ class Recipe(Message):
 
     name: Name = Field(description="names the dataset and its folder")
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
-    total: StrictInt | None = Field(None, ge=1, description="number of structures; the sum of the counts if absent")
+    total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
     elements: tuple[Element, ...] = Field(DEFAULT_ELEMENTS, min_length=1)
     teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
     shard_size: StrictInt = Field(
@@ -107,6 +118,10 @@ class Recipe(Message):
 
 
 def _check_source(recipe: Recipe, name: str, source: Source) -> None:
+    try:
+        canonical_json(source.options).encode()
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"options of source {name!r} hold what JSON can't carry: {error}") from error
     if (source.count is None) == (source.share is None):
         raise ValueError(f"source {name!r} needs either count or share")
     if source.atoms is not None and not 1 <= source.atoms[0] <= source.atoms[1]:
@@ -160,6 +175,7 @@ def read_recipe(path: Path) -> tuple[Recipe, str]:
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     """A recipe from YAML (JSON is YAML too); InvalidRequest with one line a fault."""
     try:
+        _refuse_aliases(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         value, lines = _construct(node)
     except (yaml.YAMLError, RecursionError) as error:
@@ -172,6 +188,19 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
         faults = [(_line(lines, at), ".".join(map(str, at)), message) for at, message in explain(error, Recipe)]
         detail = "\n".join(f"{where}:{line}: {key + ': ' if key else ''}{message}" for line, key, message in faults)
         raise InvalidRequest(detail, faults=[{"line": line, "key": key, "message": message} for line, key, message in faults]) from error
+
+
+def _refuse_aliases(text: str) -> None:
+    """YAML aliases can make a gigabyte of a kilobyte, and a recipe needs none."""
+    for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(problem=f"aliases (*name) are not taken, line {_line_of(event)}")
+        if number > _LARGEST_NODES:
+            raise yaml.constructor.ConstructorError(problem=f"it has more than {_LARGEST_NODES} values")
+
+
+def _line_of(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
 
 
 def _line(lines: Mapping[Location, int], at: Location) -> int:
@@ -208,8 +237,12 @@ def _scalar(node: yaml.Node) -> Any:
         raise yaml.constructor.ConstructorError(None, None, "keys must be plain text", node.start_mark)
     if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in {"true", "false"}:
         return node.value
+    if node.tag == "tag:yaml.org,2002:timestamp":
+        return node.value
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node)
+    except (ValueError, TypeError, KeyError) as error:
+        raise yaml.constructor.ConstructorError(None, None, f"{node.value!r}: {error}", node.start_mark) from error
     finally:
         loader.dispose()

@@ -52,6 +52,6 @@ async def resolve(url: httpx.URL) -> list[str]:
     """The addresses of a URL's host, sorted; ConnectError if there are none."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise httpx.ConnectError(f"no address for {url.host}: {error}") from error
     return sorted({str(entry[4][0]) for entry in found})

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from contract.disk import write_text_whole
 from contract.messages import FinaliseReceipt
+from contract.problems import Internal
 from gateway.gates import is_go, judge
 from gateway.ledger import Ledger
 from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, measure_parts
@@ -21,10 +23,7 @@ REPORT = "report.json"
 def write_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:
     """Measure, judge and write report.json; the report."""
     report = make_report(ledger, plan, receipt)
-    path = ledger.folder / REPORT
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text_whole(ledger.folder / REPORT, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
 
 
@@ -34,6 +33,8 @@ def read_report(folder: Path) -> dict[str, Any] | None:
         report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise Internal(f"{folder / REPORT} can't be read: {error}; remove it and resume: it is made again") from error
     return report
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord
-from contract.parts import list_parts
+from contract.parts import list_parts, part_path
 from contract.problems import Conflict, NotFound, Problem, Unavailable, Unsupported
 from contract.structures import Structure
 from gateway.clients import Batch, Clients
@@ -84,6 +84,8 @@ class Run:
         try:
             card = await self._clients.describe_service(source.service)
         except (Unavailable, NotFound) as problem:
+            if self._has_begun(name):
+                raise
             self._give_up_service(source, problem)
             return
         limits = card.systems.get(source.system)
@@ -92,6 +94,10 @@ class Run:
         foreign = [e for e in source.elements or self._recipe.elements if e not in limits.elements]
         if foreign:
             raise Unsupported(f"source {name}: {source.service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
+
+    def _has_begun(self, maker: str) -> bool:
+        """True if a part of this maker is there: an outage after that is waited for, or it would change the result."""
+        return any(s.maker == maker and (entry := self.ledger.peek(s.name)) and not entry.facts.note for s in self.plan.shards())
 
     def _give_up_service(self, source: Source, problem: Problem) -> None:
         """Go on without a service if all its sources have a fallback; else raise the problem."""
@@ -104,16 +110,17 @@ class Run:
     async def _make_round(self, shards: list[Shard]) -> None:
         pending = [shard for shard in shards if not self.ledger.is_done(shard)]
         self._emit("round", {"round": shards[0].round, "shards": len(shards), "pending": len(pending)})
-        sources = {shard.source: [s for s in pending if s.source == shard.source] for shard in pending}
-        await _all(
-            self._make_shards(iterator) for iterator in (iter(own) for own in sources.values()) for _ in range(self._settings.concurrency)
-        )
+        await _all(self._make_in_turn(shard) for shard in pending)
 
-    async def _make_shards(self, shards: Iterator[Shard]) -> None:
-        for shard in shards:
+    async def _make_in_turn(self, shard: Shard) -> None:
+        async with self._turns.take(shard.maker):
             await self._may_go_on.wait()
             receipt = await self._make_shard(shard)
-            await asyncio.to_thread(self.ledger.find, shard.name)
+            if await asyncio.to_thread(self.ledger.find, shard.name) is None:
+                raise Conflict(
+                    f"the labeller says that it wrote {shard.name}, but {part_path(self._folder, shard.name)} is not there: "
+                    f"gateway and labeller need the same data folder"
+                )
             self._emit("shard", {"shard": shard.name, "source": shard.source, "labelled": receipt.n_structures})
 
     async def _make_shard(self, shard: Shard) -> Receipt:
@@ -138,16 +145,24 @@ class Run:
             self.in_work[shard.source, step] -= 1
 
     async def _generate(self, shard: Shard, maker: Source) -> Batch | Problem:
-        """The batch, or why the maker can't be used and its fallback must."""
-        try:
-            if maker.service in self._away:
-                raise Unavailable(self._away[maker.service])
-            return await self._clients.generate(maker.service, self._request(shard, maker))
-        except (Unavailable, NotFound, Unsupported) as problem:
-            if maker.fallback is None or shard.maker != shard.source:
-                raise
-            self._emit("fallback", {"source": shard.source, "fallback": maker.fallback, "detail": problem.detail})
-            return problem
+        """The batch, or why the maker can't be used and its fallback must.
+
+        Only what can't pass leads to the fallback: the service was not there when the run began, or it refuses the request.
+        An outage on the way stops the run, to be resumed; written into a part it would change the result for good.
+        """
+        can_fall_back = maker.fallback is not None and shard.maker == shard.source
+        problem: Problem
+        if maker.service in self._away:
+            problem = Unavailable(self._away[maker.service])
+        else:
+            try:
+                return await self._clients.generate(maker.service, self._request(shard, maker))
+            except Unsupported as refusal:
+                problem = refusal
+        if not can_fall_back:
+            raise problem
+        self._emit("fallback", {"source": shard.source, "fallback": maker.fallback, "detail": problem.detail})
+        return problem
 
     def _request(self, shard: Shard, maker: Source) -> GenerateRequest:
         low, high = maker.atoms or (None, None)
@@ -211,6 +226,18 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
             yield from _leaves(error)
         else:
             yield error
+
+
+def is_locked(folder: Path) -> bool:
+    """True while a process, perhaps another one, makes the dataset in this folder."""
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager

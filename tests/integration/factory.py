@@ -10,6 +10,7 @@ import h5py
 import httpx
 from fastapi import FastAPI
 
+from contract.problems import NotFound
 from contract.service import ServiceSettings, create_app
 from gateway.api import create_gateway
 from gateway.embedded import open_client
@@ -41,19 +42,26 @@ async def factory(
     generators: Mapping[str, FakeGenerator],
     teacher: Teacher | None = None,
     apps: dict[str, FastAPI] | None = None,
+    labeller_data: Path | None = None,
     **changes: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the gateway; the apps it talks to are put into `apps`."""
     settings, apps = ServiceSettings(concurrency=4), {} if apps is None else apps
     apps |= {name: create_app(generator, settings) for name, generator in generators.items()}
-    apps["labeller"] = create_labeller(teacher or FakeTeacher(), LabellerSettings(data=data))
+    apps["labeller"] = create_labeller(teacher or FakeTeacher(), LabellerSettings(data=labeller_data or data))
     async with AsyncExitStack() as stack:
         for app in apps.values():
             await stack.enter_async_context(app.router.lifespan_context(app))
         async with asyncio.timeout(120):
             while not all(app.state.readiness.is_ready for app in apps.values()):
                 await asyncio.sleep(0.01)
-        gateway = create_gateway(settings_for(data, **changes), lambda service, timeout: open_client(apps[service], service, timeout))
+
+        def connect(service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+            if service not in apps:
+                raise NotFound(f"there is no service {service!r}")
+            return open_client(apps[service], service, timeout)
+
+        gateway = create_gateway(settings_for(data, **changes), connect)
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
         yield await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(30)))
 

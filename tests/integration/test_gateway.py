@@ -158,6 +158,118 @@ def test_a_spent_budget_falls_back_and_says_so(tmp_path: Path) -> None:
     assert "not today" in found["fallback_notes"][0]
 
 
+def test_a_source_that_is_not_there_at_the_start_falls_back(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("service: fake, system: cluster, count: 20", "service: nowhere, system: cluster, count: 20, fallback: two")
+    run(make_in(tmp_path, recipe=recipe))
+    found = report(tmp_path)["sources"]["one"]
+    assert found["made_by"] == {"other": 20}
+    assert found["fallback_notes"]
+
+
+def test_an_outage_on_the_way_stops_the_run_and_does_not_change_the_result(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("count: 20", "count: 20, fallback: two")
+    generators = two_fakes()
+
+    def go_away(task: Task, call: int) -> None:
+        if task.shard.endswith("2"):
+            raise Unavailable("gone for a while")
+
+    async def main() -> None:
+        async with factory(tmp_path / "outage", generators) as client:
+            generators["fake"].script = go_away
+            assert (await make(client, recipe))["state"] == "failed"
+            generators["fake"].script = None
+            await client.post("/v1/datasets/small/resume")
+            await wait_for(client, "finished")
+
+    run(main())
+    run(make_in(tmp_path / "undisturbed", recipe=recipe))
+    assert identity(tmp_path / "outage") == identity(tmp_path / "undisturbed")
+
+
+def test_gateway_and_labeller_with_different_folders_are_an_error(tmp_path: Path) -> None:
+    async def main() -> dict[str, Any]:
+        async with factory(tmp_path / "gateway", two_fakes(), labeller_data=tmp_path / "labeller") as client:
+            return await make(client)
+
+    status = run(main())
+    assert status["state"] == "failed"
+    assert "the same data folder" in status["problem"]["detail"]
+
+
+def test_a_renamed_folder_is_refused_and_hides_no_other(tmp_path: Path) -> None:
+    run(make_in(tmp_path))
+    (tmp_path / "small").rename(tmp_path / "moved")
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            refused = await client.post("/v1/datasets/moved/resume")
+            assert refused.status_code == 409
+            (tmp_path / "moved" / "state.json").write_text("")
+            rows = {row["name"]: row for row in (await client.get("/v1/datasets")).json()}
+            assert rows["moved"]["problem"]["kind"] == "internal"
+            assert rows["small"]["state"] == "finished"
+        async with factory(tmp_path, two_fakes(), resume=True) as client:
+            assert (await client.get("/v1/datasets/small")).json()["state"] == "finished"
+
+    run(main())
+
+
+def test_an_old_report_does_not_vouch_for_a_dataset_that_lost_a_part(tmp_path: Path) -> None:
+    run(make_in(tmp_path))
+    part_path(tmp_path / "small", "full-one-00002").unlink()
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            status = (await client.get("/v1/datasets/small")).json()
+            assert (status["state"], status["verdict"]) == ("stopped", None)
+
+    run(main())
+
+
+def test_the_same_recipe_again_ends_a_pause_and_other_gates_are_refused_meanwhile(tmp_path: Path) -> None:
+    generators = two_fakes()
+    for generator in generators.values():
+        generator.seconds = 0.2
+
+    async def main() -> None:
+        async with factory(tmp_path, generators) as client:
+            await client.post("/v1/datasets", content=RECIPE)
+            await client.post("/v1/datasets/small/pause")
+            other = await client.post("/v1/datasets", content=RECIPE + "gates: {duplicates: {required: false}}\n")
+            assert other.status_code == 409
+            assert (await client.post("/v1/datasets", content=RECIPE)).json()["state"] == "running"
+            await wait_for(client, "finished")
+
+    run(main())
+
+
+def test_a_resume_during_a_cancel_is_not_lost(tmp_path: Path) -> None:
+    generators = two_fakes()
+    generators["fake"].seconds = 0.5
+
+    async def main() -> None:
+        async with factory(tmp_path, generators) as client:
+            await client.post("/v1/datasets", content=RECIPE)
+            while not generators["fake"].calls:
+                await asyncio.sleep(0.01)
+            await asyncio.gather(client.post("/v1/datasets/small/cancel"), client.post("/v1/datasets/small/resume"))
+            await wait_for(client, "finished")
+
+    run(main())
+
+
+@pytest.mark.parametrize("service", ["evil.example:80%23", "labeller", "a" * 64, "UPPER"])
+def test_only_services_can_be_asked_for_by_name(tmp_path: Path, service: str) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            assert (await client.get(f"/v1/services/{service}")).status_code == 400
+            assert (await client.get("/v1/services/fake")).json()["service"] == "fake"
+
+    run(main())
+
+
 def test_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
     generators = two_fakes()
     generators["fake"].twin = True

@@ -116,6 +116,18 @@ def test_slow_generation_duplicates_and_a_short_count_are_no_go() -> None:
     assert "completeness" in failed(verdicts(part(diverse()[:-1])))
 
 
+def test_a_source_that_owes_nothing_is_not_judged() -> None:
+    rules = parse_recipe(
+        f"name: judged\nseed: 1\nteacher: fake\ngenerative_fraction: 0\nsources:\n"
+        f"  atoms: {{service: fake, system: cluster, count: {N - 1}}}\n"
+        f"  model: {{service: model, system: cluster, count: 1, generative: true}}\n"
+    )
+    assert rules.counts() == {"atoms": N, "model": 0}
+    found = judge(measure_parts([(part(diverse()), ())], rules.sources), rules)
+    assert is_go(found)
+    assert "model" not in {verdict.scope for verdict in found}
+
+
 def test_left_out_structures_are_not_measured() -> None:
     made = part(diverse())
     left_out = tuple(made.arrays["provenance/id"][:20])

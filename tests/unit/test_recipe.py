@@ -74,6 +74,13 @@ def test_faults_name_line_key_and_the_nearest(old: str, new: str, line: int, key
         ("seed: 1", "seed: 1\nseed: 2", "given twice"),
         ("seed: 1", "seed: 1\ngenerative_fraction: 0.5", "generative"),
         ("sources:", "sources: [", "not YAML"),
+        ("seed: 1", "seed: !!int abc", "'abc'"),
+        ("seed: 1", "seed: &a 1\ntotal: *a", "aliases"),
+        ("count: 7", "count: 1000000000000", "10000000"),
+        ("service: rdkit", "service: 'evil.example:80#'", "should match pattern"),
+        ("service: rdkit", "service: labeller", "makes no structures"),
+        ("count: 7", "count: 7, options: {x: .nan}", "JSON can't carry"),
+        ("count: 7", 'count: 7, options: {x: "\\uD800"}', "JSON can't carry"),
     ],
 )
 def test_what_does_not_fit_together_is_said(old: str, new: str, text: str) -> None:
