@@ -16,6 +16,7 @@ from contract.problems import Conflict, Internal, NotFound, Problem, Unavailable
 from gateway.clients import Clients
 from gateway.ledger import Ledger
 from gateway.plan import Plan
+from gateway.progress import describe_sources
 from gateway.recipe import Recipe, parse_recipe, read_recipe
 from gateway.report import REPORT, read_report
 from gateway.run import Run, is_locked
@@ -148,7 +149,7 @@ class Datasets:
             "started": handle.started if handle else None,
             "recipe_sha256": ledger.recipe.sha256,
             "teacher": ledger.recipe.teacher,
-            "sources": _describe_sources(ledger, plan, handle.run.in_work if handle else Counter()),
+            "sources": describe_sources(ledger, plan, handle.run.in_work if handle else Counter()),
         }
 
     async def status_or_problem(self, name: str) -> dict[str, Any]:
@@ -264,47 +265,3 @@ class Datasets:
             write_text_whole(folder / file, text)
         except OSError as error:
             raise Unavailable(f"can't write {folder / file}: {error}; make the data folder writable and free some space") from error
-
-
-def _describe_sources(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    sources = {name: _new_row(count) for name, count in ledger.recipe.counts().items()}
-    for shard in plan.shards():
-        row, entry = sources[shard.source], ledger.peek(shard.name)
-        row["shards"] += 1
-        if shard.maker != shard.source:
-            row["fallback"] = shard.maker
-        if entry is None:
-            continue
-        record = entry.receipt.record
-        row["shards_done"] += 1
-        row["requested"] += record.requested
-        row["generated"] += record.generated
-        row["labelled"] += entry.receipt.n_structures
-        row["generate_seconds"] += record.generate_seconds
-        row["label_seconds"] += entry.receipt.label_seconds
-        row["rejected"].update(Counter(record.service_rejected))
-        row["rejected"].update(reject.reason for reject in (*record.rejected, *entry.receipt.rejected))
-    for (name, step), count in in_work.items():
-        sources[name]["in_work"][step] = count
-    for name, tally in plan.tallies.items():
-        sources[name]["duplicates"] = tally.duplicates
-        sources[name]["kept"] = tally.kept
-    return sources
-
-
-def _new_row(count: int) -> dict[str, Any]:
-    return {
-        "wanted": count,
-        "kept": 0,
-        "labelled": 0,
-        "generated": 0,
-        "requested": 0,
-        "shards": 0,
-        "shards_done": 0,
-        "in_work": {"generate": 0, "label": 0},
-        "generate_seconds": 0.0,
-        "label_seconds": 0.0,
-        "rejected": Counter[str](),
-        "duplicates": 0,
-        "fallback": None,
-    }
