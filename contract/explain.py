@@ -23,9 +23,9 @@ def suggest(name: str, known: Collection[str]) -> str:
     return f"; did you mean {nearest!r}?" if nearest else f"; known: {', '.join(sorted(known)) or 'none'}"
 
 
-def explain(error: ValidationError, model: type[BaseModel], prefix: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], str]]:
+def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
     """Every fault of a pydantic validation as (where, sentence)."""
-    return [(prefix + _place(tuple(e["loc"])), _sentence(dict(e), model)) for e in error.errors(include_url=False)]
+    return [(_place(tuple(e["loc"])), _sentence(dict(e), model)) for e in error.errors(include_url=False)]
 
 
 def _place(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:

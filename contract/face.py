@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from pydantic import BaseModel
@@ -95,6 +95,16 @@ def create_face(
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+async def read_body(request: Request, largest: int, too_large: str) -> bytes:
+    """The body of a request, at most `largest` bytes in memory; InvalidRequest says `too_large` if there are more."""
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > largest:
+            raise problems.InvalidRequest(too_large)
+    return bytes(body)
 
 
 async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:

@@ -82,11 +82,8 @@ class Generator(Protocol):
 def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
     """Fill in the defaults of a request; refuse by name what the generator does not know."""
     card = generator.metadata
-    system = request.system or next(iter(card.systems))
-    if system not in card.systems:
-        raise Unsupported(f"{card.service} cannot make a {system}; it makes {', '.join(card.systems)}")
-    limits = card.systems[system]
-    _refuse_elements(card.service, request.elements, limits)
+    system: System = next(iter(card.systems)) if request.system is None else request.system
+    limits = find_limits(card, system, request.elements)
     if request.n > card.n_max:
         raise Unsupported(f"n must be at most {card.n_max} in one request, got {request.n}; ask several times with other seeds")
     low, high = _size_range(request, limits, f"{card.service}'s {system}")
@@ -105,10 +102,15 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
     return task
 
 
-def _refuse_elements(service: str, elements: tuple[str, ...], limits: SystemCard) -> None:
+def find_limits(card: Metadata, system: System, elements: tuple[str, ...]) -> SystemCard:
+    """What a service says of a system; Unsupported names the system or the elements that it can't make."""
+    if system not in card.systems:
+        raise Unsupported(f"{card.service} cannot make a {system}; it makes {', '.join(card.systems)}")
+    limits = card.systems[system]
     foreign = [e for e in elements if e not in limits.elements]
     if foreign:
-        raise Unsupported(f"{service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
+        raise Unsupported(f"{card.service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
+    return limits
 
 
 def _size_range(request: GenerateRequest, limits: SystemCard, whose: str) -> tuple[int, int]:

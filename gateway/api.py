@@ -13,9 +13,9 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contract import CONTRACT_VERSION
-from contract.face import create_face
+from contract.face import create_face, read_body
 from contract.messages import Message
-from contract.problems import InvalidRequest, NotFound, Problem, Unauthorized, as_response
+from contract.problems import InvalidRequest, NotFound, Unauthorized, as_response
 from gateway.clients import Clients, Connect
 from gateway.datasets import Datasets
 from gateway.recipe import ServiceName
@@ -63,10 +63,7 @@ def create_gateway(settings: GatewaySettings, connect: Connect | None = None) ->
     @app.get("/v1/services/{service}", tags=["services"])
     async def describe_service(service: ServiceName) -> Any:
         """What a service can do, or why it can't be asked."""
-        card = await clients.peek(service)
-        if isinstance(card, Problem):
-            raise card
-        return card.model_dump(mode="json")
+        return (await clients.peek(service)).model_dump(mode="json")
 
     return app
 
@@ -75,11 +72,7 @@ def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
     @app.post("/v1/datasets", status_code=202, tags=["datasets"])
     async def create(request: Request) -> JSONResponse:
         """Begin a dataset from a recipe (YAML or JSON as the body); the same recipe again resumes it."""
-        body = bytearray()
-        async for block in request.stream():
-            body += block
-            if len(body) > _LARGEST_RECIPE:
-                raise InvalidRequest(f"a recipe has at most {_LARGEST_RECIPE} bytes, this one has more")
+        body = await read_body(request, _LARGEST_RECIPE, f"a recipe has at most {_LARGEST_RECIPE} bytes, this one has more")
         try:
             name = await datasets.create(body.decode())
         except UnicodeDecodeError as error:

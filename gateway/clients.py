@@ -66,14 +66,12 @@ class Clients:
 
     async def describe_service(self, service: str) -> Metadata:
         """A ready service's metadata; retried while it is loading or away."""
-        return await self._retry(service, lambda: self._ask_when_ready(service, Metadata))
+        return await self._retry(service, lambda: self.peek(service))
 
-    async def peek(self, service: str) -> Metadata | Problem:
-        """A service's metadata, or why there is none; one try."""
-        try:
-            return await self._ask_when_ready(service, Metadata)
-        except Problem as problem:
-            return problem
+    async def peek(self, service: str) -> Metadata:
+        """A ready service's metadata; one try."""
+        await self._send(service, "GET", "/v1/health/ready")
+        return _parse(Metadata, (await self._send(service, "GET", "/v1/metadata")).json(), service)
 
     async def describe_teacher(self) -> TeacherCard:
         """The ready labeller's teacher; retried while it is loading or away."""
@@ -124,10 +122,6 @@ class Clients:
             return len(await resolve(httpx.URL(self._url(service))))
         except httpx.ConnectError:
             return 1
-
-    async def _ask_when_ready(self, service: str, model: type[M]) -> M:
-        await self._send(service, "GET", "/v1/health/ready")
-        return _parse(model, (await self._send(service, "GET", "/v1/metadata")).json(), service)
 
     async def _retry(self, service: str, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until there is an answer; waits that the service asks for (loading, busy) have a limit of their own."""

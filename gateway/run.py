@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from contract.generator import find_limits
 from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord
 from contract.parts import list_parts, part_path
 from contract.problems import Conflict, NotFound, Problem, Unavailable, Unsupported
@@ -88,12 +89,10 @@ class Run:
                 raise
             self._give_up_service(source, problem)
             return
-        limits = card.systems.get(source.system)
-        if limits is None:
-            raise Unsupported(f"source {name}: {source.service} cannot make a {source.system}; it makes {', '.join(card.systems)}")
-        foreign = [e for e in source.elements or self._recipe.elements if e not in limits.elements]
-        if foreign:
-            raise Unsupported(f"source {name}: {source.service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
+        try:
+            find_limits(card, source.system, source.elements or self._recipe.elements)
+        except Unsupported as refusal:
+            raise Unsupported(f"source {name}: {refusal.detail}") from refusal
 
     def _has_begun(self, maker: str) -> bool:
         """True if a part of this maker is there: an outage after that is waited for, or it would change the result."""

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from contract.arrow import ARROW_TYPE
-from contract.face import create_face
+from contract.face import create_face, read_body
 from contract.generator import Stopped
 from contract.leaving import CLIENT_LEFT, until_client_leaves
 from contract.messages import FinaliseReceipt, FinaliseRequest, Message, Name, Receipt, TeacherCard
@@ -162,12 +162,7 @@ async def _read_body(request: Request, limit_mib: int) -> bytes:
     content_type = request.headers.get("content-type", "nothing").split(";")[0].strip()
     if content_type != ARROW_TYPE:
         raise InvalidRequest(f"unsupported media type: the body of /label is {ARROW_TYPE}, got {content_type}")
-    body = bytearray()
-    async for block in request.stream():
-        body += block
-        if len(body) > limit_mib << 20:
-            raise InvalidRequest(f"a body may have {limit_mib} MiB, this one has more; send fewer structures at once")
-    return bytes(body)
+    return await read_body(request, limit_mib << 20, f"a body may have {limit_mib} MiB, this one has more; send fewer structures at once")
 
 
 def build() -> FastAPI:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import h5py
 import httpx
 
 from tests.containers.engine import docker
+from tests.serving import free_port
 
 Identity = list[tuple[str, str]]
 
@@ -22,7 +22,7 @@ class Project:
 
     def __init__(self, name: str, env: Mapping[str, str] | None = None, files: tuple[str, ...] = ("compose.yaml",)) -> None:
         self.name = name
-        self.port = find_free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {"DISTILLERY_PORT": str(self.port), **(env or {})}
         self._files = files
@@ -100,13 +100,6 @@ def running(
         raise
     finally:
         project.down()
-
-
-def find_free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float, interval: float = 0.3) -> None:
