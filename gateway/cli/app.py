@@ -1,0 +1,33 @@
+"""The `distillery` command's root, its exit codes, and the options that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GO, ERROR, NO_GO, STOPPED = 0, 1, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""**Distillery** makes labelled datasets for force-field distillation: a recipe goes in,
+one HDF5 file and a GO / NO-GO verdict come out.
+
+Begin with `distillery run recipes/quickstart.yaml`. It can be stopped or killed at any moment; the same command goes
+on where it was. The dataset is `data/<name>/dataset.h5`, the verdict `data/<name>/report.json`.
+
+Exit codes: 0 GO, 3 NO-GO, 1 error, 130 stopped by Ctrl-C.""",
+)
+
+Gateway = Annotated[
+    str | None,
+    typer.Option(
+        "--gateway",
+        envvar="DISTILLERY_GATEWAY",
+        metavar="URL",
+        help="A running gateway (its API key, if it has one, in DISTILLERY_API_KEY). Without it everything runs in this process.",
+    ),
+]
+Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, for runs in this process.")]

@@ -1,0 +1,92 @@
+"""`distillery run`."""
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+
+from gateway.cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app
+from gateway.cli.sessions import open_remote
+from gateway.follow import Status, follow, raise_if_failed
+from gateway.recipe import Recipe, read_recipe
+from gateway.settings import GatewaySettings
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML; recipes/quickstart.yaml explains every key.")],
+    gateway: Gateway = None,
+    data: Data = Path("data"),
+) -> None:
+    """Make the dataset of a recipe, or go on with it."""
+    console = Console()
+    parsed, text = read_recipe(recipe)
+    session = open_remote(gateway) if gateway else _embedded(parsed, data, recipe.parent)
+    again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else [])])
+    status = _until_interrupted(_run(session, text, console), again, gateway)
+    raise_if_failed(status)
+    raise typer.Exit(_conclude(status, console, _place(parsed.name, data, gateway)))
+
+
+async def _run(session: Any, text: str, console: Console) -> Status:
+    async with session as client:
+        return await follow(client, text, console)
+
+
+@asynccontextmanager
+async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[httpx.AsyncClient]:
+    from gateway.embedded import run_embedded
+
+    os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
+    wanted = {source.service for source in recipe.sources.values()}
+    settings = GatewaySettings(data=data, resume=False, api_key=None, published="127.0.0.1")
+    async with run_embedded(settings, recipe.teacher, wanted) as client:
+        yield client
+
+
+def _until_interrupted(work: Coroutine[Any, Any, Status], again: str, gateway: str | None) -> Status:
+    """Run `work`; at Ctrl-C (or SIGTERM) stop it cleanly and say how to go on."""
+
+    async def watch() -> Status:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(watch())
+    except asyncio.CancelledError:
+        where = (
+            f"The gateway goes on with it. `{again} --gateway {gateway}` shows it again."
+            if gateway
+            else f"Nothing is lost. `{again}` goes on."
+        )
+        print(f"\nStopped. {where}", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
+
+
+def _place(name: str, data: Path, gateway: str | None) -> str:
+    return f"{gateway}/v1/datasets/{name}/files/" if gateway else f"{data / name}/"
+
+
+def _conclude(status: Status, console: Console, place: str) -> int:
+    if status["state"] != "finished":
+        console.print(f"{status['name']} is {status['state']}", highlight=False)
+        return ERROR
+    is_go = status["verdict"] == "GO"
+    kept, wanted = (sum(row[key] for row in status["sources"].values()) for key in ("kept", "wanted"))
+    console.print(f"[bold {'green' if is_go else 'red'}]{status['verdict']}[/]  {kept} of {wanted} structures", highlight=False)
+    for reason in status["reasons"]:
+        console.print(f"  failed: {reason}", highlight=False)
+    console.print(f"dataset  {place}dataset.h5\nreport   {place}report.json", highlight=False, soft_wrap=True)
+    return GO if is_go else NO_GO
