@@ -22,9 +22,9 @@ class Stop(Protocol):
 
 
 class Progress(Protocol):
-    """Told how many of n structures there are so far."""
+    """Told how many of n structures there are so far; a batch half sampled counts half."""
 
-    def __call__(self, made: int, n: int) -> None: ...
+    def __call__(self, made: float, n: int) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class ProposalGenerator:
                 if not running:
                     break
                 for outcome in _wait(running.popleft(), stop):
-                    _accept(outcome, task, made, keys)
+                    accept_outcome(outcome, task, made, keys)
                 progress(len(made.structures), task.n)
         finally:
             for future in running:
@@ -164,7 +164,8 @@ def _wait(future: "Future[list[Proposal | str]]", stop: Stop) -> "list[Proposal 
                 raise
 
 
-def _accept(outcome: Proposal | str, task: Task, made: Made, keys: set[str]) -> None:
+def accept_outcome(outcome: Proposal | str, task: Task, made: Made, keys: set[str]) -> None:
+    """Count one attempt and take its structures unless they are duplicates or too many; `keys` are those seen so far."""
     if len(made.structures) >= task.n:
         return
     made.attempts += 1
@@ -210,6 +211,11 @@ def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
         proposal = proposer.propose(replace(task, attempt=attempt), rng)
     except Rejected as rejected:
         return rejected.reason
+    return finish_proposal(proposal, task, rng)
+
+
+def finish_proposal(proposal: Proposal, task: Task, rng: np.random.Generator) -> Proposal | str:
+    """The proposal perturbed, or why it is refused: size, elements, input and chemistry are checked after the perturbation."""
     structures = tuple(perturb_structure(s, task.perturb, rng) for s in proposal.structures)
     for structure in structures:
         fault = (

@@ -124,7 +124,7 @@ class _Meter:
         )
         self._progress = Gauge("distillery_request_progress", "Share done of the request at hand", registry=registry)
 
-    def show_progress(self, made: int, n: int) -> None:
+    def show_progress(self, made: float, n: int) -> None:
         self._progress.set(made / n)
 
     def count(self, task: Task, made: Made, seconds: float) -> None:

@@ -1,10 +1,11 @@
 """The labeller's settings, from the environment (DISTILLERY_LABELLER_…)."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.device import Device
 
 
 class LabellerSettings(BaseSettings):
@@ -13,7 +14,7 @@ class LabellerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DISTILLERY_LABELLER_", frozen=True)
 
     teacher: str = Field("7net-0", description="name of the teacher")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is cuda where there is one")
+    device: Device = Field("auto", description="auto is cuda where there is one")
     data: Path = Field(Path("data"), description="folder of all datasets")
     weights: Path = Field(Path("weights"), description="folder that downloaded weights are kept in")
     weights_path: Path | None = Field(None, description="a weights file to take instead of looking into the folder or downloading")

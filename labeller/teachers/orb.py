@@ -14,11 +14,11 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from contract.device import choose_device, release_cuda_memory
 from contract.layout import Label
 from contract.problems import Unavailable
 from contract.structures import Structure
 from labeller.settings import LabellerSettings
-from labeller.teachers.device import choose_device, release_cuda_memory
 from labeller.teachers.teacher import BudgetRange
 from labeller.teachers.weights import ensure_weights
 
@@ -78,7 +78,7 @@ class OrbTeacher:
         loader = _find_loader(self.name)
         url = inspect.signature(loader).parameters["weights_path"].default
         weights = ensure_weights(self.name, url, self._settings.weights, self._settings.weights_path)
-        self.device = choose_device(self._settings.device)
+        self.device = choose_device(self._settings.device, "DISTILLERY_LABELLER_DEVICE")
         self._is_compiled = self.device == "cuda" if self._settings.compile is None else self._settings.compile
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -11,10 +11,10 @@ import torch
 from ase.data import chemical_symbols
 from torch_geometric.data import Batch
 
+from contract.device import Device, choose_device, release_cuda_memory
 from contract.geometry import find_pairs
 from contract.layout import Label
 from contract.structures import Structure
-from labeller.teachers.device import choose_device, release_cuda_memory
 from labeller.teachers.teacher import BudgetRange
 from labeller.teachers.weights import sha256_of
 
@@ -27,7 +27,7 @@ _BUDGETS = {"cpu": BudgetRange(64, 64), "cuda": BudgetRange(2_000, 32_000)}
 class SevenNetTeacher:
     """7net-0 in batches; energies, forces and stresses agree with `sevenn.calculator.SevenNetCalculator`."""
 
-    def __init__(self, name: str, device: str) -> None:
+    def __init__(self, name: str, device: Device) -> None:
         self.name = name
         self._wanted_device = device
         self.device = "cpu"
@@ -51,7 +51,7 @@ class SevenNetTeacher:
             path = Path(sevenn.util.pretrained_name_to_path(self.name))
             checkpoint = sevenn.util.load_checkpoint(str(path))
             model = checkpoint.build_model()
-        self.device = choose_device(self._wanted_device)
+        self.device = choose_device(self._wanted_device, "DISTILLERY_LABELLER_DEVICE")
         self.weights_sha256 = sha256_of(path)
         self.elements = tuple(chemical_symbols[z] for z in sorted(model.type_map or ()))
         self._cutoff = float(model.cutoff)

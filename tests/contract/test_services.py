@@ -13,6 +13,7 @@ from contract.checks import find_chemistry_fault, find_input_fault
 from contract.geometry import minimum_distance
 from contract.structures import DEFAULT_ELEMENTS, Structure
 from tests.serving import serve
+from tests.upstream import MODELS, require_upstream
 
 SERVICES = sorted(p.parent.name for p in (Path(__file__).parents[2] / "services").glob("*/app.py"))
 SEED = 7
@@ -20,6 +21,8 @@ SEED = 7
 
 @pytest.fixture(scope="module", params=SERVICES)
 def service(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    if request.param in MODELS:
+        require_upstream(request.param)
     app = importlib.import_module(f"services.{request.param}.app").build()
     with serve(app) as url, httpx.Client(base_url=url, timeout=300) as client:
         yield client

@@ -1,0 +1,18 @@
+"""The services of generative models, and where tests find upstream's code."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+MODELS = sorted(path.parent.name for path in (Path(__file__).parents[1] / "services").glob("*/weights.yaml"))
+
+
+def require_upstream(name: str) -> Path:
+    """The checkout in $UPSTREAM_DIR/<name>; the test is skipped, saying what is missing, where there is none."""
+    folder = Path(os.environ.get("UPSTREAM_DIR", "/opt/upstream")) / name
+    if not folder.is_dir():
+        pytest.skip(
+            f"needs upstream's code: set UPSTREAM_DIR to a folder with a checkout {name}/ at the pinned commit (services/{name}/README.md)"
+        )
+    return folder
