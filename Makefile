@@ -5,6 +5,8 @@
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
+PARALLEL = -n $(WORKERS) --dist loadfile
 EXTRAS = rdkit,pymatgen,ase,benchmarks,labeller,test
 INSTALLED = $(VENV)/.installed
 
@@ -14,10 +16,10 @@ run: $(INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
 
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest tests/unit tests/contract tests/integration
+	$(VENV)/bin/python -m pytest $(PARALLEL) tests/unit tests/contract tests/integration
 
 test-containers: $(INSTALLED)
-	$(VENV)/bin/python -m pytest tests/containers
+	$(VENV)/bin/python -m pytest $(PARALLEL) tests/containers
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check

@@ -13,7 +13,7 @@ RECIPE = """\
 name: {name}
 seed: 23
 teacher: 7net-0
-shard_size: 3
+shard_size: 2
 perturb: {{rattle: 0.03}}
 sources:
   molecules: {{service: rdkit, system: molecule, count: 24, atoms: [8, 20]}}

@@ -11,6 +11,19 @@ LARGEST_MB = {"gateway": 800, "rdkit": 950, "pymatgen": 1150, "ase": 800, "bench
 """Size budgets, 10^6 bytes; docs/docker.md has the sizes."""
 NAMES = sorted(LARGEST_MB)
 LIST_PACKAGES = 'from importlib.metadata import distributions; print(*(f"{d.name.lower()}=={d.version}" for d in distributions()))'
+CACHES = "/root/.cache /var/lib/apt/lists /var/cache/apt /wheels /run/secrets /tmp"
+AS_ITSELF = {
+    "user": "id -u; id -g",
+    "python": "python --version",
+    "code": "ls /app; ls /app/services 2>/dev/null",
+    "packages": f"python -c '{LIST_PACKAGES}'",
+}
+AS_ROOT = {
+    "caches": f"find {CACHES} -type f 2>/dev/null",
+    "settings": "cat /etc/pip.conf /root/.config/pip/pip.conf /root/.pip/pip.conf 2>/dev/null; env | grep -iE '^(pip|ssl)_'",
+    "certificates": "grep -rlF {certificates} /etc/ssl /venv/lib/python3.12/site-packages/certifi 2>/dev/null",
+}
+"""What is asked of an image in one container each, for a container takes a second to start."""
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")
 
 
@@ -24,13 +37,38 @@ def image(all_images: dict[str, str], name: str) -> str:
     return all_images[name]
 
 
+@pytest.fixture(scope="module")
+def answers(all_images: dict[str, str]) -> dict[str, dict[str, str]]:
+    """What every image answers to AS_ITSELF and AS_ROOT, by image and question."""
+    return {image: ask(image, AS_ITSELF) | ask(image, AS_ROOT, "--user", "0") for image in all_images.values()}
+
+
+@pytest.fixture
+def answer(answers: dict[str, dict[str, str]], image: str) -> dict[str, str]:
+    return answers[image]
+
+
+def ask(image: str, questions: dict[str, str], *options: str) -> dict[str, str]:
+    """The answers of one throw-away container to several shell questions."""
+    script = "".join(f"echo '== {name}'\n{question.format(certificates=own_certificates())}\n" for name, question in questions.items())
+    output = run_in(image, script + "true", *options)
+    parts = [part.partition("\n") for part in output.split("== ")[1:]]
+    return {name: text.strip() for name, _, text in parts}
+
+
+def own_certificates() -> str:
+    """grep's options for a line of every certificate that this machine trusts beyond the usual."""
+    extra = [line for path in Path("/usr/local/share/ca-certificates").glob("*.crt") for line in path.read_text().splitlines()[1:2]]
+    return " ".join(f"-e {line}" for line in [*extra, "no-certificate-has-this-line"])
+
+
 def test_every_image_has_a_budget(all_images: dict[str, str]) -> None:
     assert sorted(all_images) == NAMES
 
 
-def test_it_runs_as_a_user_that_is_not_root(image: str) -> None:
+def test_it_runs_as_a_user_that_is_not_root(image: str, answer: dict[str, str]) -> None:
     assert inspect_image(image)["Config"]["User"] == "10001:10001"
-    assert run_in(image, "id -u; id -g").split() == ["10001", "10001"]
+    assert answer["user"].split() == ["10001", "10001"]
 
 
 def test_it_has_a_healthcheck_on_ready(image: str) -> None:
@@ -49,39 +87,31 @@ def test_it_stays_within_its_size(image: str, name: str) -> None:
     assert inspect_image(image)["Size"] < LARGEST_MB[name] * 10**6
 
 
-def test_it_is_python_3_12(image: str) -> None:
-    assert run_in(image, "python --version").startswith("Python 3.12.")
+def test_it_is_python_3_12(answer: dict[str, str]) -> None:
+    assert answer["python"].startswith("Python 3.12.")
 
 
-def test_no_package_caches_are_left(image: str) -> None:
-    places = "/root/.cache /var/lib/apt/lists /var/cache/apt /wheels /run/secrets /tmp"
-    assert run_in(image, f"find {places} -type f 2>/dev/null; true", "--user", "0") == ""
+def test_no_package_caches_are_left(answer: dict[str, str]) -> None:
+    assert answer["caches"] == ""
 
 
-def test_nothing_of_the_build_machine_is_left(image: str) -> None:
-    assert (
-        run_in(image, "cat /etc/pip.conf /root/.config/pip/pip.conf /root/.pip/pip.conf 2>/dev/null; env | grep -iE '^(pip|ssl)_'; true")
-        == ""
-    )
+def test_nothing_of_the_build_machine_is_left(image: str, answer: dict[str, str]) -> None:
+    assert answer["settings"] == ""
     variables = {entry.partition("=")[0] for entry in inspect_image(image)["Config"]["Env"]}
     assert variables <= {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "HOME", "LANG", "GPG_KEY", "PYTHON_VERSION", "PYTHON_SHA256"}
 
 
-def test_certificates_of_the_build_machine_are_not_in_it(image: str) -> None:
-    extra = [line for path in Path("/usr/local/share/ca-certificates").glob("*.crt") for line in path.read_text().splitlines()[1:2]]
-    command = " ".join(f"-e {line}" for line in [*extra, "no-certificate-has-this-line"])
-    assert run_in(image, f"grep -rlF {command} /etc/ssl /venv/lib/python3.12/site-packages/certifi 2>/dev/null; true", "--user", "0") == ""
+def test_certificates_of_the_build_machine_are_not_in_it(answer: dict[str, str]) -> None:
+    assert answer["certificates"] == ""
 
 
-def test_it_holds_the_contract_and_its_own_code_alone(image: str, name: str) -> None:
-    own = name if (ROOT / name).is_dir() else "services"
-    assert run_in(image, "ls /app").split() == sorted({"contract", own})
-    if own == "services":
-        assert run_in(image, "ls /app/services").split() == sorted({"__init__.py", name})
+def test_it_holds_the_contract_and_its_own_code_alone(answer: dict[str, str], name: str) -> None:
+    own = [name] if (ROOT / name).is_dir() else ["services", "__init__.py", name]
+    assert sorted(answer["code"].split()) == sorted(["contract", *own])
 
 
-def test_shared_layers_hold_the_same_versions(image: str) -> None:
-    found = set(run_in(image, f"python -c '{LIST_PACKAGES}'").split())
+def test_shared_layers_hold_the_same_versions(answer: dict[str, str]) -> None:
+    found = set(answer["packages"].split())
     assert len(found) > 20
     assert [name for name, n in Counter(entry.partition("==")[0] for entry in found).items() if n > 1] == []
 
