@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
@@ -57,6 +58,7 @@ def create_face(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _show_log()
         loading = asyncio.create_task(_load(service, load, readiness))
         try:
             async with alongside():
@@ -105,6 +107,15 @@ async def read_body(request: Request, largest: int, too_large: str) -> bytes:
         if len(body) > largest:
             raise problems.InvalidRequest(too_large)
     return bytes(body)
+
+
+def _show_log() -> None:
+    """Let a person see what goes on (downloads, faults) on stderr, from DISTILLERY_LOG (INFO) on, unless the process logs its own way."""
+    if not logging.getLogger().handlers and not _log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
+        _log.addHandler(handler)
+        _log.setLevel(os.environ.get("DISTILLERY_LOG", "INFO"))
 
 
 async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.arrow import canonical_json
+from contract.problems import InvalidRequest
 from contract.structures import Structure
 
-LAYOUT_VERSION = "1.0"
+LAYOUT_VERSION = "1.1"
 """Of the names, dtypes and attributes below."""
 CHUNK_ROWS = 2048
 """Rows a chunk of the final file; measured to read best at random."""
@@ -118,6 +120,19 @@ def describe_columns(file: h5py.Group) -> None:
 def read_arrays(file: h5py.Group) -> Arrays:
     """Every column, text as str objects; KeyError names a missing one."""
     return {name: file[name].asstr()[:] if column.dtype is TEXT else file[name][:] for name, column in COLUMNS.items()}
+
+
+def open_dataset(path: Path) -> h5py.File:
+    """A dataset, open for reading; InvalidRequest if it can't be read or lacks a column."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InvalidRequest(f"{path} can't be read as HDF5: {error}") from error
+    missing = [name for name in COLUMNS if name not in file]
+    if missing:
+        file.close()
+        raise InvalidRequest(f"{path} is no Distillery dataset: it has no {', '.join(missing)}")
+    return file
 
 
 def select_structures(arrays: Arrays, keep: NDArray[np.bool_]) -> Arrays:

@@ -85,6 +85,7 @@ class Generated(Message):
     contract: str = CONTRACT_VERSION
     versions: dict[str, str] = {}
     weights_sha256: Sha256 | None = None
+    licence: str = Field("", description="of the method, and of its model where it has one")
     requested: int
     attempts: int
     rejected: dict[str, int] = Field({}, description="attempts that gave no structure, by reason")
@@ -114,6 +115,8 @@ class ShardRecord(Message):
     generate_seconds: float = Field(ge=0, description="wall time of /generate, s")
     service_version: str
     service_versions: dict[str, str] = {}
+    service_weights_sha256: Sha256 | None = None
+    service_licence: str = ""
     service_rejected: dict[str, int] = {}
     rejected: tuple[Reject, ...] = Field((), description="structures that curation refused")
     note: str = Field("", description="why the shard is empty, where its source could not be used at all")
@@ -160,6 +163,7 @@ class FinaliseRequest(Message):
     recipe: str = Field(description="the recipe, YAML")
     recipe_sha256: Sha256
     seed: StrictInt
+    checkpoints: str = Field("[]", description="what the gates said on the way and at the end, JSON; goes into the file as it is")
     parts: tuple[PartSelection, ...]
 
 

@@ -61,7 +61,7 @@ def digest_arrays(arrays: Arrays) -> str:
         if column.dtype is TEXT:
             digest.update("\0".join(array.tolist()).encode())
         else:
-            digest.update(np.ascontiguousarray(array, dtype=column.dtype).tobytes())
+            digest.update(np.ascontiguousarray(array, dtype=column.dtype).data)
     return digest.hexdigest()
 
 

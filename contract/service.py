@@ -103,6 +103,7 @@ def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_jso
         version=card.version,
         versions=card.versions,
         weights_sha256=card.weights_sha256,
+        licence=card.licence,
         requested=task.n,
         attempts=made.attempts,
         rejected=dict(sorted(made.rejected.items())),

@@ -2,6 +2,7 @@
 # Builds the images where no container registry can be reached: base images from the distribution and a local CPython,
 # packages through this machine's pip settings and CA bundle, which do not stay in the images. The images are the same otherwise.
 #   docker/build-airgapped.sh [SERVICE…]
+# Without names it builds all but the generative models, which join where DISTILLERY_UPSTREAM holds their code (compose.upstream.yaml).
 # DISTILLERY_PIP_CONF, DISTILLERY_CA_BUNDLE and DISTILLERY_WHEELS, where set, are taken instead of what is found here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,4 +23,8 @@ python3 docker/pip_settings.py >"$settings/pip.conf"
 export DISTILLERY_PIP_CONF=${DISTILLERY_PIP_CONF:-$settings/pip.conf}
 DISTILLERY_CA_BUNDLE=${DISTILLERY_CA_BUNDLE:-$(find_ca_bundle)}
 export DISTILLERY_CA_BUNDLE
-docker compose --profile "*" build "$@"
+if [ -n "${DISTILLERY_UPSTREAM:-}" ]; then
+    docker compose -f compose.yaml -f compose.upstream.yaml --profile "*" build "$@"
+else
+    docker compose --profile benchmarks build "$@"
+fi

@@ -5,25 +5,30 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contract import CONTRACT_VERSION
+from contract.explain import validate_message
 from contract.face import create_face, read_body
 from contract.messages import Message
 from contract.problems import InvalidRequest, NotFound, Unauthorized, as_response
 from gateway.clients import Clients, Connect
 from gateway.datasets import Datasets
-from gateway.recipe import ServiceName
+from gateway.recipe import ServiceName, StageName
 from gateway.settings import GatewaySettings
+from gateway.wish import Wish
 
 VERSION = "1.0"
 _LARGEST_RECIPE = 1 << 20
 _HEARTBEAT = 15.0
+
+Until = Annotated[StageName | None, Query(description="stop after this stage")]
+Only = Annotated[StageName | None, Query(description="make this stage alone; those before it must be there and GO")]
 
 
 class GatewayCard(Message):
@@ -70,14 +75,15 @@ def create_gateway(settings: GatewaySettings, connect: Connect | None = None) ->
 
 def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
     @app.post("/v1/datasets", status_code=202, tags=["datasets"])
-    async def create(request: Request) -> JSONResponse:
+    async def create(request: Request, until: Until = None, stage: Only = None) -> JSONResponse:
         """Begin a dataset from a recipe (YAML or JSON as the body); the same recipe again resumes it."""
-        body = await read_body(request, _LARGEST_RECIPE, f"a recipe has at most {_LARGEST_RECIPE} bytes, this one has more")
-        try:
-            name = await datasets.create(body.decode())
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"a recipe is UTF-8 text: {error}") from error
+        name = await datasets.create(await _read_recipe(request), _make_wish(until, stage))
         return JSONResponse(await datasets.status(name), 202, {"Location": f"/v1/datasets/{name}"})
+
+    @app.post("/v1/datasets/plan", tags=["datasets"])
+    async def plan(request: Request, until: Until = None, stage: Only = None) -> dict[str, Any]:
+        """What a recipe would make and take, by the rates of its parts if there are any; starts nothing."""
+        return await datasets.forecast(await _read_recipe(request), _make_wish(until, stage))
 
     @app.get("/v1/datasets", tags=["datasets"])
     async def list_datasets() -> list[dict[str, Any]]:
@@ -88,6 +94,11 @@ def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
     async def status(name: str) -> dict[str, Any]:
         """Where a dataset stands, from its parts."""
         return await datasets.status(name)
+
+    @app.get("/v1/datasets/{name}/plan", tags=["datasets"])
+    async def plan_rest(name: str) -> dict[str, Any]:
+        """What the rest of a dataset takes, by the rates of its parts."""
+        return await datasets.forecast_rest(name)
 
     @app.post("/v1/datasets/{name}/pause", status_code=202, tags=["datasets"])
     async def pause(name: str) -> dict[str, Any]:
@@ -108,18 +119,38 @@ def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
         return await datasets.status(name)
 
 
+async def _read_recipe(request: Request) -> str:
+    body = await read_body(request, _LARGEST_RECIPE, f"a recipe has at most {_LARGEST_RECIPE} bytes, this one has more")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"a recipe is UTF-8 text: {error}") from error
+
+
+def _make_wish(until: StageName | None, stage: StageName | None) -> Wish:
+    return validate_message(Wish, {"until": until, "stage": stage}, "")
+
+
 def _add_file_routes(app: FastAPI, datasets: Datasets) -> None:
     @app.get("/v1/datasets/{name}/events", tags=["datasets"])
     async def events(name: str, last_event_id: int = Header(0)) -> StreamingResponse:
-        """Server-sent events until the dataset stops: state, round, shard, fallback, finalising, finished, failed."""
+        """Server-sent events until the dataset stops.
+
+        They are state, round, shard, checkpoint, verdict, fallback, away, finalising, finished and failed.
+        """
         await datasets.status(name)
         stream = _as_server_sent(datasets.events(name, last_event_id))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     @app.get("/v1/datasets/{name}/files", tags=["files"])
     def list_files(name: str) -> list[dict[str, Any]]:
-        """The dataset's files: recipe, report, dataset.h5, parts."""
+        """The dataset's files: recipe, report, checkpoints, dataset.h5, parts."""
         return [{"path": path, "bytes": file.stat().st_size} for path, file in datasets.files(name).items()]
+
+    @app.get("/v1/datasets/{name}/report.html", tags=["files"], response_class=HTMLResponse)
+    async def read_page(name: str) -> HTMLResponse:
+        """The page of a dataset; while it is being made, one of its finished parts, which may take a minute."""
+        return HTMLResponse(await datasets.read_page(name))
 
     @app.get("/v1/datasets/{name}/files/{path:path}", tags=["files"])
     def read_file(name: str, path: str) -> Response:

@@ -14,7 +14,7 @@ def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tupl
     rejected: list[Reject] = []
     seen: set[str] = set()
     for structure in structures:
-        fault = _find_fault(structure, elements, atoms) or _find_twin(structure, seen)
+        fault = find_fault(structure, elements, atoms) or _find_twin(structure, seen)
         if fault is None:
             kept.append(structure)
         else:
@@ -22,7 +22,8 @@ def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tupl
     return kept, rejected
 
 
-def _find_fault(structure: Structure, elements: Sequence[str], atoms: tuple[int, int] | None) -> Fault | None:
+def find_fault(structure: Structure, elements: Sequence[str], atoms: tuple[int, int] | None) -> Fault | None:
+    """Why a structure is not worth a label, whatever the others are, or None."""
     size = find_size_fault(structure, *atoms) if atoms is not None else None
     return size or find_input_fault(structure, elements) or find_chemistry_fault(structure)
 

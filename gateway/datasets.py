@@ -1,59 +1,32 @@
 """Datasets: folders with a recipe, the wanted state and parts; everything else is derived from them."""
 
 import asyncio
-import json
 import logging
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from contract.disk import write_text_whole
-from contract.parts import PARTS_FOLDER
+from contract.parts import PARTS_FOLDER, list_parts
 from contract.problems import Conflict, Internal, NotFound, Problem, Unavailable
 from gateway.clients import Clients
+from gateway.forecast import describe_forecast
+from gateway.handle import Handle
 from gateway.ledger import Ledger
+from gateway.lock import is_locked
+from gateway.page.aside import PAGE, make_page_aside
 from gateway.plan import Plan
-from gateway.progress import describe_sources
+from gateway.progress import describe_checkpoint, describe_scenario, describe_sources
 from gateway.recipe import Recipe, parse_recipe, read_recipe
-from gateway.report import REPORT, read_report
-from gateway.run import Run, is_locked
+from gateway.report import CHECKPOINTS, REPORT, read_report
+from gateway.run import Run
 from gateway.settings import GatewaySettings
+from gateway.wish import STATE, Wanted, Wish, read_wish
 
 DATASET = "dataset.h5"
 RECIPE = "recipe.yaml"
-STATE = "state.json"
-Wanted = Literal["running", "paused", "cancelled"]
-_EVENTS_KEPT = 1000
 _log = logging.getLogger("distillery.gateway")
-
-
-@dataclass
-class Handle:
-    """A dataset this process knows: its run and what has happened to it."""
-
-    run: Run
-    task: asyncio.Task[None] | None = None
-    is_cancelling: bool = False
-    problem: Problem | None = None
-    started: float = field(default_factory=time.time)
-    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
-    n_events: int = 0
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def is_working(self) -> bool:
-        """True while its task runs."""
-        return self.task is not None and not self.task.done()
-
-    def emit(self, kind: str, data: dict[str, Any]) -> None:
-        """Record an event and wake who listens."""
-        self.n_events += 1
-        self.events.append({"id": self.n_events, "event": kind, "time": round(time.time(), 3), "data": data})
-        news, self.news = self.news, asyncio.Event()
-        news.set()
 
 
 class Datasets:
@@ -62,12 +35,13 @@ class Datasets:
     def __init__(self, settings: GatewaySettings, clients: Clients) -> None:
         self._settings, self._clients = settings, clients
         self._handles: dict[str, Handle] = {}
+        self._page_turn = asyncio.Lock()
 
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished."""
         for name in self.names():
             try:
-                if self._read_wanted(name) == "running" and read_report(self._folder(name)) is None:
+                if read_wish(self._folder(name)).wanted == "running" and read_report(self._folder(name)) is None:
                     self._start(name)
             except Problem as problem:
                 _log.error("can't take up %s: %s", name, problem.detail)
@@ -83,26 +57,37 @@ class Datasets:
         """All datasets, sorted."""
         return sorted(path.parent.name for path in self._settings.data.glob(f"*/{RECIPE}"))
 
-    async def create(self, text: str) -> str:
+    async def create(self, text: str, wish: Wish) -> str:
         """Begin a dataset, or go on with it if the recipe is the same; its name. Conflict if the recipe is another."""
         recipe = parse_recipe(text)
-        folder = self._settings.data / recipe.name
+        recipe.stages_until(wish.last)
+        self._refuse_another(recipe)
+        wish.refuse_cutting_back(recipe, list_parts(self._folder(recipe.name)))
+        name = recipe.name
+        if not self._is_working(name):
+            self._write(name, RECIPE, text)
+        elif self._read_recipe(name) != recipe:
+            raise Conflict(f"{name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
+        elif (known := read_wish(self._folder(name))).last != wish.last or known.stage != wish.stage:
+            raise Conflict(f"{name!r} is being made to the end of stage {known.last}; ask again when that has ended, or cancel it first")
+        await self._go_on(name, wish)
+        return name
+
+    def _refuse_another(self, recipe: Recipe) -> None:
+        folder = self._folder(recipe.name)
         if (folder / RECIPE).exists() and (own := self._read_recipe(recipe.name)).sha256 != recipe.sha256:
             raise Conflict(
                 f"there is a dataset {recipe.name!r} from another recipe ({own.sha256[:12]}, not {recipe.sha256[:12]}); "
                 f"give this one another name or move {folder} away"
             )
-        if not self._is_working(recipe.name):
-            self._write(recipe.name, RECIPE, text)
-        elif self._read_recipe(recipe.name).gates != recipe.gates:
-            raise Conflict(f"{recipe.name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
-        await self.resume(recipe.name)
-        return recipe.name
 
     async def resume(self, name: str) -> None:
-        """Go on, whatever stopped it; a cancel at work is let end first."""
+        """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first."""
         self._require(name)
-        self._write(name, STATE, json.dumps({"wanted": "running"}))
+        await self._go_on(name, read_wish(self._folder(name)).model_copy(update={"wanted": "running"}))
+
+    async def _go_on(self, name: str, wish: Wish) -> None:
+        self._write(name, STATE, wish.as_text())
         handle = self._handles.get(name)
         if handle is not None and handle.is_cancelling and handle.task is not None:
             await asyncio.wait({handle.task})
@@ -112,10 +97,22 @@ class Datasets:
         else:
             self._start(name)
 
+    async def forecast(self, text: str, wish: Wish) -> dict[str, Any]:
+        """What making this recipe would take, by what its parts show so far; starts nothing."""
+        recipe = parse_recipe(text)
+        recipe.stages_until(wish.last)
+        self._refuse_another(recipe)
+        return await asyncio.to_thread(describe_forecast, Ledger(self._folder(recipe.name), recipe), wish.last)
+
+    async def forecast_rest(self, name: str) -> dict[str, Any]:
+        """What the rest of a dataset would take, as far as it is wanted."""
+        self._require(name)
+        return await self.forecast((self._folder(name) / RECIPE).read_text(encoding="utf-8"), read_wish(self._folder(name)))
+
     def pause(self, name: str) -> None:
         """Finish the shards in work, begin no others."""
         self._require(name)
-        self._write(name, STATE, json.dumps({"wanted": "paused"}))
+        self._want(name, "paused")
         if self._is_working(name):
             self._handles[name].run.pause()
             self._handles[name].emit("state", {"state": "paused"})
@@ -123,7 +120,7 @@ class Datasets:
     async def cancel(self, name: str) -> None:
         """Abandon the shards in work; what is finished stays, `resume` goes on from there."""
         self._require(name)
-        self._write(name, STATE, json.dumps({"wanted": "cancelled"}))
+        self._want(name, "cancelled")
         if self._is_working(name):
             handle = self._handles[name]
             assert handle.task is not None
@@ -146,6 +143,13 @@ class Datasets:
             "reasons": report["reasons"] if report else [],
             "problem": problem.body() if problem else None,
             "round": max(len(plan.rounds) - 1, 0),
+            "stage": plan.stage,
+            "wave": plan.wave,
+            "waves": plan.n_waves,
+            "stages": list(ledger.recipe.stage_names),
+            "until": read_wish(self._folder(name)).last,
+            "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
+            "scenario": describe_scenario(plan, ledger.recipe)["text"],
             "started": handle.started if handle else None,
             "recipe_sha256": ledger.recipe.sha256,
             "teacher": ledger.recipe.teacher,
@@ -157,23 +161,48 @@ class Datasets:
         try:
             return await self.status(name)
         except Problem as problem:
-            return {"name": name, "state": "failed", "verdict": None, "problem": problem.body(), "round": 0, "teacher": "", "sources": {}}
+            return {
+                "name": name,
+                "state": "failed",
+                "verdict": None,
+                "problem": problem.body(),
+                "round": 0,
+                "stage": "",
+                "teacher": "",
+                "sources": {},
+            }
 
     async def _look_at(self, handle: Handle | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""
         if handle is not None and (handle.is_working or handle.problem is not None):
             return handle.run.plan, handle.problem
         try:
-            return await asyncio.to_thread(ledger.make_plan), None
+            return await asyncio.to_thread(ledger.make_plan, read_wish(ledger.folder).last), None
         except Problem as problem:
-            return Plan(), problem
+            return Plan(stage=ledger.recipe.stage_names[0]), problem
 
     def files(self, name: str) -> dict[str, Path]:
         """The files of a dataset that may be read, by their path in its folder."""
         self._require(name)
         folder = self._folder(name)
-        paths = [folder / RECIPE, folder / REPORT, folder / DATASET, *sorted((folder / PARTS_FOLDER).glob("[!.]*.h5"))]
+        paths = [
+            folder / RECIPE,
+            folder / REPORT,
+            folder / PAGE,
+            folder / CHECKPOINTS,
+            folder / DATASET,
+            *sorted((folder / PARTS_FOLDER).glob("[!.]*.h5")),
+        ]
         return {str(path.relative_to(folder)): path for path in paths if path.is_file()}
+
+    async def read_page(self, name: str) -> bytes:
+        """The page of a dataset: the one made at its end, or one of the parts there are now."""
+        self._require(name)
+        folder = self._folder(name)
+        async with self._page_turn:
+            if (folder / REPORT).is_file() and (folder / PAGE).is_file():
+                return await asyncio.to_thread((folder / PAGE).read_bytes)
+            return await make_page_aside(folder)
 
     async def events(self, name: str, after: int) -> AsyncIterator[dict[str, Any]]:
         """Events with an id over `after`, until the dataset's task ends."""
@@ -195,7 +224,7 @@ class Datasets:
         self._forget_report(name)
         text = (folder / RECIPE).read_text(encoding="utf-8")
         events: list[Handle] = []
-        run = Run(folder, recipe, text, self._clients, self._settings, lambda kind, data: events[0].emit(kind, data))
+        run = Run(folder, recipe, text, self._clients, self._settings, lambda kind, data: events[0].emit(kind, data), read_wish(folder))
         handle = Handle(run)
         events.append(handle)
         self._handles[name] = handle
@@ -217,7 +246,7 @@ class Datasets:
             handle.emit("failed", handle.problem.body())
 
     def _state(self, name: str, report: dict[str, Any] | None, problem: Problem | None) -> str:
-        wanted = self._read_wanted(name)
+        wanted = read_wish(self._folder(name)).wanted
         if self._is_working(name):
             return wanted
         if problem is not None:
@@ -243,19 +272,14 @@ class Datasets:
 
     def _forget_report(self, name: str) -> None:
         """A verdict holds until the dataset is worked on again."""
-        try:
-            (self._folder(name) / REPORT).unlink(missing_ok=True)
-        except OSError as error:
-            raise Unavailable(f"can't remove the old {self._folder(name) / REPORT}: {error}; make the data folder writable") from error
+        for path in (self._folder(name) / REPORT, self._folder(name) / PAGE):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise Unavailable(f"can't remove the old {path}: {error}; make the data folder writable") from error
 
-    def _read_wanted(self, name: str) -> Wanted:
-        try:
-            wanted: Wanted = json.loads((self._folder(name) / STATE).read_text(encoding="utf-8"))["wanted"]
-        except FileNotFoundError:
-            return "running"
-        except (OSError, ValueError, KeyError) as error:
-            raise Internal(f"{self._folder(name) / STATE} can't be read: {error}; remove it, then resume") from error
-        return wanted
+    def _want(self, name: str, wanted: Wanted) -> None:
+        self._write(name, STATE, read_wish(self._folder(name)).model_copy(update={"wanted": wanted}).as_text())
 
     def _write(self, name: str, file: str, text: str) -> None:
         """Write a small file whole or not at all."""

@@ -12,6 +12,7 @@ import services
 from contract.explain import suggest
 from contract.problems import NotFound, Unavailable
 from gateway.api import create_gateway
+from gateway.clients import Connect
 from gateway.settings import GatewaySettings
 from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
@@ -38,12 +39,9 @@ def build_service(name: str) -> FastAPI:
 
 
 @asynccontextmanager
-async def run_embedded(settings: GatewaySettings, teacher: str, wanted: set[str]) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a gateway whose labeller and services run in this process.
-
-    `wanted` are the services to start; the gateway finds no others.
-    """
-    labeller_settings = LabellerSettings().model_copy(update={"teacher": teacher, "data": settings.data})
+async def run_apps(data: Path, teacher: str, wanted: set[str]) -> AsyncIterator[Connect]:
+    """Run a labeller that writes below `data` and the `wanted` services in this process; what makes a client of each."""
+    labeller_settings = LabellerSettings().model_copy(update={"teacher": teacher, "data": data})
     apps = {"labeller": create_labeller(create_teacher(labeller_settings), labeller_settings)}
     problems: dict[str, Exception] = {}
     for name in sorted(wanted):
@@ -60,6 +58,17 @@ async def run_embedded(settings: GatewaySettings, teacher: str, wanted: set[str]
     async with AsyncExitStack() as stack:
         for app in apps.values():
             await stack.enter_async_context(app.router.lifespan_context(app))
+        yield connect
+
+
+@asynccontextmanager
+async def run_embedded(settings: GatewaySettings, teacher: str, wanted: set[str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway whose labeller and services run in this process.
+
+    `wanted` are the services to start; the gateway finds no others.
+    """
+    async with AsyncExitStack() as stack:
+        connect = await stack.enter_async_context(run_apps(settings.data, teacher, wanted))
         gateway = create_gateway(settings, connect)
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
         yield await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(60)))

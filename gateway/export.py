@@ -1,8 +1,10 @@
-"""Handing a dataset on: extended XYZ (plain or with MACE's keys) and ASE databases."""
+"""Handing a dataset on: extended XYZ (plain or with MACE's keys), ASE databases (SQLite, as orb reads them) and ASE LMDBs (fairchem)."""
 
 import json
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,29 +12,25 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io.extxyz import write_extxyz
+from numpy.typing import NDArray
 
-from contract.problems import InvalidRequest
+from contract.layout import open_dataset
+from contract.problems import Unavailable
 
-REQUIRED = ("structures/atomic_numbers", "structures/positions", "labels/energy", "labels/forces", "provenance/id")
+Indices = Sequence[int] | NDArray[np.int64]
 
 
-def read_dataset(path: Path) -> Iterator[Atoms]:
+def read_dataset(path: Path, indices: Indices | None = None) -> Iterator[Atoms]:
     """The structures of a dataset one by one as ASE atoms with a calculator that holds the labels (eV, eV/Å, eV/Å³).
 
-    `info` has id, source, system and origin (JSON); stress is there only where it has a meaning.
+    `info` has id, source, system and origin (JSON); stress is there only where it has a meaning. `indices` says which
+    structures and in which order; all if absent. InvalidRequest if the file is no dataset.
     """
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be read as HDF5: {error}") from error
-    with file:
-        missing = [name for name in REQUIRED if name not in file]
-        if missing:
-            raise InvalidRequest(f"{path} is no Distillery dataset: it has no {', '.join(missing)}")
+    with open_dataset(path) as file:
         splits = file["structures/atomic_numbers_splits"][:]
         texts = {name: file[f"provenance/{name}"].asstr()[:] for name in ("id", "source", "system", "origin")}
-        for i in range(len(splits) - 1):
-            yield _read_one(file, i, slice(splits[i], splits[i + 1]), {name: str(text[i]) for name, text in texts.items()})
+        for i in range(len(splits) - 1) if indices is None else indices:
+            yield _read_one(file, int(i), slice(splits[i], splits[i + 1]), {name: str(text[i]) for name, text in texts.items()})
 
 
 def _read_one(file: h5py.File, i: int, rows: slice, info: dict[str, str]) -> Atoms:
@@ -50,14 +48,20 @@ def _read_one(file: h5py.File, i: int, rows: slice, info: dict[str, str]) -> Ato
     return atoms
 
 
-def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool) -> int:
+def find_stressed(path: Path) -> NDArray[np.int64]:
+    """The indices of the structures whose stress has a meaning: crystals and surfaces."""
+    with open_dataset(path) as file:
+        return np.flatnonzero(file["labels/stress_mask"][:])
+
+
+def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indices | None = None) -> int:
     """Write extended XYZ; with `mace_keys` the labels are REF_energy, REF_forces, REF_stress. The number of structures."""
     prepare = _with_mace_keys if mace_keys else _plain
 
     def write(temporary: Path) -> int:
         n = 0
         with temporary.open("w", encoding="utf-8") as file:
-            for atoms in read_dataset(dataset):
+            for atoms in read_dataset(dataset, indices):
                 write_extxyz(file, [prepare(atoms)], write_results=not mace_keys)
                 n += 1
         return n
@@ -78,20 +82,50 @@ def _with_mace_keys(atoms: Atoms) -> Atoms:
     return atoms
 
 
-def export_ase_db(dataset: Path, target: Path) -> int:
-    """Write an ASE database (SQLite); id, source and system are key-value pairs, origin is in `data`. The number of structures."""
+def export_ase_db(dataset: Path, target: Path, *, indices: Indices | None = None) -> int:
+    """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
+
+    structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64.
+    """
 
     def write(temporary: Path) -> int:
-        n = 0
         with connect(temporary, type="db", append=False) as database:
-            for atoms in read_dataset(dataset):
-                info = atoms.info
-                keys = {"structure_id": info["id"], "source": info["source"], "system": info["system"]}
-                database.write(atoms, data={"origin": json.loads(info["origin"])}, **keys)
-                n += 1
-        return n
+            return sum(_write_row(database, atoms) is not None for atoms in read_dataset(dataset, indices))
 
     return _write_whole(target, write)
+
+
+def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = None) -> int:
+    """Write a folder as fairchem's AseDBDataset reads it: `data.aselmdb` and `metadata.npz` (natoms). The number of structures.
+
+    Rows are those of `export_ase_db`, with the id as `sid` in `data` too. Unavailable if ase-db-backends is not installed.
+    """
+    try:
+        from ase_db_backends.aselmdb import LMDBDatabase
+    except ImportError as error:
+        raise Unavailable("ASE LMDBs need the package ase-db-backends: pip install 'distillery[training]'") from error
+    target.mkdir(parents=True, exist_ok=True)
+    metadata = target / "metadata.npz"
+    metadata.unlink(missing_ok=True)
+    n_atoms: list[int] = []
+    with tempfile.TemporaryDirectory(dir=target, prefix=".") as folder:
+        temporary = Path(folder) / "data.aselmdb"
+        with LMDBDatabase(temporary, use_lock_file=False) as database:
+            for atoms in read_dataset(dataset, indices):
+                _write_row(database, atoms, sid=atoms.info["id"])
+                n_atoms.append(len(atoms))
+        np.savez(Path(folder) / metadata.name, natoms=np.array(n_atoms, dtype=np.int64))
+        temporary.replace(target / temporary.name)
+        (Path(folder) / metadata.name).replace(metadata)
+    return len(n_atoms)
+
+
+def _write_row(database: Any, atoms: Atoms, **data: str) -> int:
+    """A row of an ASE database; `data` must not hold energy, forces or stress, which fairchem would take for the labels."""
+    info = atoms.info
+    keys = {"structure_id": info["id"], "source": info["source"], "system": info["system"]}
+    row: int = database.write(atoms, data={"origin": json.loads(info["origin"]), **data}, **keys)
+    return row
 
 
 def _write_whole(target: Path, write: Callable[[Path], int]) -> int:
@@ -105,5 +139,5 @@ def _write_whole(target: Path, write: Callable[[Path], int]) -> int:
     return n
 
 
-FORMATS = ("extxyz", "ase-db")
-SUFFIXES = {"extxyz": ".extxyz", "ase-db": ".db"}
+FORMATS = ("extxyz", "ase-db", "aselmdb")
+SUFFIXES = {"extxyz": ".extxyz", "ase-db": ".db", "aselmdb": "-aselmdb"}

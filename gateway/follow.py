@@ -31,9 +31,9 @@ async def ask(client: httpx.AsyncClient, method: str, path: str, **request: Any)
     return answer
 
 
-async def follow(client: httpx.AsyncClient, text: str, console: Console) -> Status:
-    """Hand in a recipe and show its progress until it ends; the last status."""
-    answer = await ask(client, "POST", "/v1/datasets", content=text.encode())
+async def follow(client: httpx.AsyncClient, text: str, console: Console, wish: Mapping[str, str]) -> Status:
+    """Hand in a recipe, to be made as far as `wish` says, and show its progress until it ends; the last status."""
+    answer = await ask(client, "POST", "/v1/datasets", content=text.encode(), params=wish)
     path, view = answer.headers["Location"], _choose_view(console)
     status: Status = answer.json()
     lost_since: float | None = None
@@ -71,6 +71,7 @@ class LiveView:
         )
         self._tasks: dict[str, TaskID] = {}
         self._rates = Rates()
+        self._story = Story()
 
     def __enter__(self) -> "LiveView":
         self._progress.start()
@@ -82,11 +83,15 @@ class LiveView:
     def show(self, status: Status) -> None:
         """Redraw."""
         self._rates.note(status)
+        for line in self._story.tell(status):
+            self._progress.console.print(line, markup=False, highlight=False)
         for name, row in status["sources"].items():
             if name not in self._tasks:
                 self._tasks[name] = self._progress.add_task(name, total=row["wanted"], rate="", note="")
             done = min(row["labelled"], row["wanted"])
-            self._progress.update(self._tasks[name], completed=done, rate=self._rates.describe(name), note=describe_row(row))
+            self._progress.update(
+                self._tasks[name], total=row["wanted"], completed=done, rate=self._rates.describe(name), note=describe_row(row)
+            )
 
 
 class LineView:
@@ -95,6 +100,7 @@ class LineView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rates = Rates()
+        self._story = Story()
         self._last = 0.0
         self._shown: dict[str, int] = {}
 
@@ -107,6 +113,8 @@ class LineView:
     def show(self, status: Status) -> None:
         """Print if it is time and there is news."""
         self._rates.note(status)
+        for line in self._story.tell(status):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         ended, now = status["state"] in ENDED, time.monotonic()
         done = {name: row["labelled"] for name, row in status["sources"].items()}
         if not ended and (done == self._shown or now - self._last < _LINE_SECONDS):
@@ -115,6 +123,45 @@ class LineView:
         for name, row in status["sources"].items():
             line = f"{name}: {row['labelled']}/{row['wanted']} labelled  {self._rates.describe(name)}  {describe_row(row)}"
             self._console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+class Story:
+    """What has happened to a dataset in stages, each thing told once; nothing where there is but one stage."""
+
+    def __init__(self) -> None:
+        self._n_told = 0
+        self._at: tuple[Any, ...] = ()
+
+    def tell(self, status: Status) -> list[str]:
+        """The lines since the last time."""
+        if len(status["stages"]) == 1:
+            return []
+        lines = [describe_checkpoint(checkpoint) for checkpoint in status["checkpoints"][self._n_told :]]
+        self._n_told = max(self._n_told, len(status["checkpoints"]))
+        at = (status["stage"], status["wave"], status["waves"])
+        if at != self._at and status["state"] not in ENDED:
+            lines.append(
+                f"stage {describe_place(status)}: {sum(row['wanted'] for row in status['sources'].values())} structures by its end"
+            )
+            self._at = at
+        return lines
+
+
+def describe_place(status: Mapping[str, Any]) -> str:
+    """For example `full, wave 2 of 12`."""
+    return str(status["stage"]) + (f", wave {status['wave']} of {status['waves']}" if status["waves"] > 1 else "")
+
+
+def describe_checkpoint(checkpoint: Mapping[str, Any]) -> str:
+    """For example `stage test, generative fraction 0.7: NO-GO  5000 structures  failed: element_entropy (all)`."""
+    fraction = checkpoint["generative_fraction"]
+    where = describe_place(checkpoint) if not checkpoint["ends_stage"] else checkpoint["stage"]
+    if checkpoint["stretch"] is not None:
+        where += f", stretch {checkpoint['stretch']}"
+    where += "" if fraction is None else f", generative fraction {fraction:g}"
+    failed = f"  failed: {', '.join(checkpoint['reasons'])}" if checkpoint["reasons"] else ""
+    kind = "stage" if checkpoint["ends_stage"] else "checkpoint"
+    return f"{kind} {where}: {checkpoint['verdict']}  {checkpoint['n_structures']} structures{failed}"
 
 
 class Rates:
@@ -138,10 +185,11 @@ class Rates:
             return ""
         rate = (done - before) / (now - began)
         left = max(wanted - done, 0) / rate
-        return f"{rate:.2f}/s" + (f", {_describe_seconds(left)} left" if left else "")
+        return f"{rate:.2f}/s" + (f", {describe_seconds(left)} left" if left else "")
 
 
-def _describe_seconds(seconds: float) -> str:
+def describe_seconds(seconds: float) -> str:
+    """For example `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

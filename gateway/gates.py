@@ -1,8 +1,8 @@
 """Gates: numbers a dataset must reach. Each can fail; a NO-GO says which and by how much."""
 
 import operator
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from ase.data import atomic_numbers
 
 from contract.structures import SYSTEMS
 from gateway.measures import Measures, SourceMeasures, energy_residuals, entropy_bits, entropy_ceiling, robust_z
-from gateway.recipe import GateName, Recipe
+from gateway.plan import Judgement
+from gateway.recipe import GateName, Recipe, StageName
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -49,6 +50,10 @@ RULES: dict[GateName, Rule] = {
     "energy_outliers": Rule("<", 0.01, False, "share with an energy per atom over 10 robust deviations off a fit by elements"),
     "largest_force": Rule("<", 100.0, False, "99th percentile of the largest force in a structure, eV/Å"),
 }
+ADVISORY_IN_PILOT: frozenset[GateName] = frozenset({"element_entropy", "element_coverage", "duplicates"})
+"""A few structures of every source can't tell these: one duplicate among eighty is over a percent."""
+BY_CLOCK: frozenset[GateName] = frozenset({"generation_seconds"})
+"""What these measure is no property of structures: it must not decide which of them come out."""
 _SHORT_CONTACT = 0.7
 _OUTLIER_Z = 10.0
 
@@ -82,9 +87,14 @@ class Verdict:
         return asdict(self)
 
 
-def judge(measures: Measures, recipe: Recipe) -> list[Verdict]:
-    """Every gate, with the recipe's changes to thresholds."""
-    return [_judge(finding, recipe) for finding in find_values(measures, recipe)]
+def judge(measures: Measures, recipe: Recipe, stage: StageName = "full", wanted: Mapping[str, int] | None = None) -> list[Verdict]:
+    """Every gate by the rules of a stage.
+
+    wanted  structures owed by every source; what the recipe says of the stage if absent
+    """
+    rules = find_rules(recipe, stage)
+    wanted = recipe.stage_counts(stage) if wanted is None else wanted
+    return [_judge(finding, rules[finding.gate]) for finding in find_values(measures, recipe, wanted)]
 
 
 def is_go(verdicts: list[Verdict]) -> bool:
@@ -92,17 +102,33 @@ def is_go(verdicts: list[Verdict]) -> bool:
     return all(verdict.passed for verdict in verdicts if verdict.required)
 
 
-def _judge(finding: Finding, recipe: Recipe) -> Verdict:
-    rule, change = RULES[finding.gate], recipe.gates.get(finding.gate)
-    threshold = change.threshold if change and change.threshold is not None else rule.threshold
-    required = change.required if change and change.required is not None else rule.required
-    passed = finding.value is not None and _COMPARE[rule.sign](finding.value, threshold)
-    return Verdict(finding.gate, finding.scope, finding.value, rule.sign, threshold, finding.ceiling, required, passed, rule.meaning)
+def sum_up(verdicts: list[Verdict]) -> Judgement:
+    """What the verdicts mean for the plan."""
+    failed = [verdict for verdict in verdicts if verdict.required and not verdict.passed]
+    return Judgement(tuple(f"{v.gate} ({v.scope})" for v in failed), is_for_good=all(v.gate in BY_CLOCK for v in failed))
 
 
-def find_values(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
-    """The values of all gates."""
-    wanted = recipe.counts()
+def find_rules(recipe: Recipe, stage: StageName) -> dict[GateName, Rule]:
+    """The rules of a stage: the defaults, changed by the recipe, changed by the recipe's stage."""
+    rules = {gate: replace(rule, required=rule.required and not _is_lenient(gate, stage)) for gate, rule in RULES.items()}
+    for changes in recipe.gate_changes(stage):
+        rules |= {gate: replace(rules[gate], **change.model_dump(exclude_none=True)) for gate, change in changes.items()}
+    return rules
+
+
+def _is_lenient(gate: GateName, stage: StageName) -> bool:
+    return stage == "pilot" and gate in ADVISORY_IN_PILOT
+
+
+def _judge(finding: Finding, rule: Rule) -> Verdict:
+    passed = finding.value is not None and _COMPARE[rule.sign](finding.value, rule.threshold)
+    return Verdict(
+        finding.gate, finding.scope, finding.value, rule.sign, rule.threshold, finding.ceiling, rule.required, passed, rule.meaning
+    )
+
+
+def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -> Iterator[Finding]:
+    """The values of all gates where so many structures are wanted of each source."""
     sources = {name: own for name, own in measures.sources.items() if wanted[name]}
     kept = sum(own.kept for own in sources.values())
     yield Finding("completeness", "all", kept / sum(wanted.values()), 1.0)

@@ -1,23 +1,29 @@
-"""The ledger: what the parts on disk say. Parts never change, so each is read and verified once."""
+"""The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from contract.messages import Receipt
+from contract.messages import TeacherCard
 from contract.parts import Part, corrupt, list_parts, part_path, read_part
 from contract.problems import Conflict
-from gateway.plan import PartFacts, Plan, Shard, make_plan
-from gateway.recipe import Recipe
+from gateway.gates import judge, sum_up
+from gateway.measures import Measures, PartMeasures, gather_measures, measure_part
+from gateway.plan import Judgement, Mark, PartFacts, Plan, Shard
+from gateway.recipe import Recipe, StageName
+from gateway.walk import make_plan
 
 
 @dataclass(frozen=True)
 class Entry:
     """What stays in memory of a part."""
 
-    receipt: Receipt
+    seed: int
+    teacher: TeacherCard
     facts: PartFacts
+    measures: PartMeasures
 
 
 class Ledger:
@@ -27,11 +33,13 @@ class Ledger:
         self.folder = folder
         self.recipe = recipe
         self._entries: dict[str, Entry] = {}
+        self._judgements: dict[Mark, Judgement] = {}
 
     def find(self, part: str) -> Entry | None:
         """The entry of a part, None if there is none yet; CorruptPart or Conflict if it is not ours."""
-        if part not in self._entries and part_path(self.folder, part).exists():
-            self._entries[part] = self._take(part, self.read(part))
+        path = part_path(self.folder, part)
+        if part not in self._entries and path.exists():
+            self._entries[part] = self._take(path, part, self.read(part))
         return self._entries.get(part)
 
     def peek(self, part: str) -> Entry | None:
@@ -42,26 +50,55 @@ class Ledger:
         """A whole part, verified."""
         return read_part(part_path(self.folder, part))
 
-    def make_plan(self) -> Plan:
-        """The plan as far as the parts allow."""
-        return make_plan(self.recipe, self._look_up)
+    def make_plan(self, until: StageName = "full") -> Plan:
+        """The plan as far as the parts allow, to the end of a stage."""
+        return make_plan(self.recipe, self.look_up, self.judge, until)
+
+    def measure(self, plan: Plan, wanted: Mapping[str, int]) -> Measures:
+        """The measures of the structures that count where so many are wanted of each source."""
+        kept = ((self._entries[part].measures, drawn.keep(wanted)) for part, drawn in plan.drawn.items())
+        measures = gather_measures(kept, self.recipe.sources)
+        for name, tally in plan.tallies.items():
+            surplus = max(tally.made - wanted[name], 0)
+            measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": surplus})
+        return measures
 
     def refuse_strangers(self, plan: Plan) -> None:
         """Conflict if a finished plan does not account for every part in the folder."""
         strangers = sorted(set(list_parts(self.folder)) - {shard.name for shard in plan.shards()})
-        if strangers:
-            raise Conflict(f"{self.folder} holds parts that this recipe does not ask for: {', '.join(strangers[:5])}; move them away")
+        if not strangers:
+            return
+        names = self.recipe.stage_names
+        later = [stage for stage in names[names.index(plan.stage) + 1 :] if any(part.startswith(f"{stage}-") for part in strangers)]
+        if later:
+            raise Conflict(
+                f"{self.folder} holds parts of stage {later[-1]}, but by the recipe's gates the dataset ends with stage {plan.stage}: "
+                f"{', '.join(plan.checkpoints[-1].judgement.reasons)}; relax the gates, or move the parts of later stages away"
+            )
+        raise Conflict(f"{self.folder} holds parts that this recipe does not ask for: {', '.join(strangers[:5])}; move them away")
 
     def is_done(self, shard: Shard) -> bool:
         """True if the shard's part exists."""
         return self.find(shard.name) is not None
 
-    def _look_up(self, part: str) -> PartFacts | None:
-        entry = self.find(part)
+    def look_up(self, shard: Shard) -> PartFacts | None:
+        """What the plan needs to know of a shard's part, None if there is none yet; Conflict if it came of another request."""
+        entry = self.find(shard.name)
+        if entry is not None and (entry.measures.requested, entry.seed) != (shard.n, shard.seed):
+            raise Conflict(
+                f"{part_path(self.folder, shard.name)} holds what came of {entry.measures.requested} structures asked for with seed "
+                f"{entry.seed}; the plan asks for {shard.n} with seed {shard.seed}: move it away"
+            )
         return None if entry is None else entry.facts
 
-    def _take(self, name: str, part: Part) -> Entry:
-        record, path = part.receipt.record, part_path(self.folder, name)
+    def judge(self, plan: Plan, wanted: Mapping[str, int], mark: Mark) -> Judgement:
+        """What the gates say at a mark; judged once, as the parts up to it do not change."""
+        if mark not in self._judgements:
+            self._judgements[mark] = sum_up(judge(self.measure(plan, wanted), self.recipe, mark.stage, wanted))
+        return self._judgements[mark]
+
+    def _take(self, path: Path, name: str, part: Part) -> Entry:
+        record = part.receipt.record
         if part.receipt.part != name:
             raise corrupt(path, f"it holds part {part.receipt.part}")
         if record.recipe_sha256 != self.recipe.sha256:
@@ -73,4 +110,5 @@ class Ledger:
         ids = part.arrays["provenance/id"]
         if len(np.unique(ids)) != len(ids):
             raise corrupt(path, "it holds an id twice")
-        return Entry(part.receipt, PartFacts(tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note))
+        facts = PartFacts(tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note)
+        return Entry(record.seed, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))

@@ -1,22 +1,59 @@
-"""What a dataset is made of, measured from its parts one at a time."""
+"""What a dataset is made of: every part is measured once, and its structures that count are put together."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from contract.geometry import find_pairs, sum_of_radii
-from contract.layout import Arrays, select_structures
+from contract.layout import Arrays
 from contract.messages import Receipt
 from contract.parts import Part
 from contract.structures import Structure
 
 _N_ELEMENTS = len(chemical_symbols)
-_CONTACT_SAMPLE = 50
+_CONTACT_SAMPLE = 20
 """Structures of a part whose shortest contact is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartMeasures:
+    """What of a part its dataset's gates need; it stays in memory, the part does not.
+
+    rejected         by `<stage>: <reason>`
+    n_bytes          of the file; `n_payload_bytes` of its structures and labels
+    numbers          the elements that occur, shape (k,)
+    counts           atoms of each of them, shape (n_structures, k)
+    energies         eV, shape (n_structures,)
+    largest_forces   eV/Å, shape (n_structures,)
+    compositions     a key of every structure's reduced composition, shape (n_structures,)
+    contacts         shortest distance over sum of covalent radii, of a sample, by index of the structure
+    """
+
+    source: str
+    service: str
+    system: str
+    requested: int
+    generated: int
+    labelled: int
+    refused_by_labeller: int
+    generate_seconds: float
+    label_seconds: float
+    rejected: Counter[str]
+    note: str
+    n_bytes: int
+    n_payload_bytes: int
+    numbers: NDArray[np.int64]
+    counts: NDArray[np.uint16]
+    energies: NDArray[np.float64]
+    largest_forces: NDArray[np.float64]
+    compositions: NDArray[np.uint64]
+    contacts: dict[int, float]
 
 
 @dataclass
@@ -25,7 +62,7 @@ class SourceMeasures:
 
     atoms_of, structures_with  by atomic number: atoms, and structures that hold the element, shape (119,)
     sizes                      atoms of every structure
-    compositions               distinct compositions
+    compositions               keys of the distinct reduced compositions
     """
 
     requested: int = 0
@@ -42,7 +79,7 @@ class SourceMeasures:
     atoms_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
     structures_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
     sizes: list[int] = field(default_factory=list)
-    compositions: set[bytes] = field(default_factory=set)
+    compositions: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -62,54 +99,106 @@ class Measures:
     contacts: list[float] = field(default_factory=list)
 
 
-def measure_parts(parts: Iterable[tuple[Part, tuple[str, ...]]], sources: Iterable[str]) -> Measures:
-    """Measure parts, each with the ids to leave out of it."""
+def measure_part(part: Part, n_bytes: int) -> PartMeasures:
+    """Measure all structures of a part whose file has `n_bytes`."""
+    receipt, arrays = part.receipt, part.arrays
+    record, splits = receipt.record, arrays["structures/atomic_numbers_splits"]
+    numbers, counts = _count_elements(arrays)
+    return PartMeasures(
+        source=record.source,
+        service=record.service,
+        system=record.system,
+        requested=record.requested,
+        generated=record.generated,
+        labelled=receipt.n_structures,
+        refused_by_labeller=len(receipt.rejected),
+        generate_seconds=record.generate_seconds,
+        label_seconds=receipt.label_seconds,
+        rejected=_count_rejects(receipt),
+        note=record.note,
+        n_bytes=n_bytes,
+        n_payload_bytes=sum(_count_bytes(array) for array in arrays.values()),
+        numbers=numbers,
+        counts=counts,
+        energies=arrays["labels/energy"],
+        largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
+        compositions=np.array([_key_composition(numbers, row) for row in counts], np.uint64),
+        contacts={i: _shortest_contact(arrays, i) for i in _spread(len(counts))},
+    )
+
+
+def _count_rejects(receipt: Receipt) -> Counter[str]:
+    rejected = Counter({f"generation: {reason}": count for reason, count in receipt.record.service_rejected.items()})
+    rejected.update(f"{reject.stage}: {reject.reason}" for reject in (*receipt.record.rejected, *receipt.rejected))
+    return rejected
+
+
+def _count_bytes(array: NDArray[Any]) -> int:
+    return sum(len(text) for text in array) if array.dtype == object else array.nbytes
+
+
+def _count_elements(arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
+    n_atoms = np.diff(arrays["structures/atomic_numbers_splits"])
+    numbers, columns = np.unique(arrays["structures/atomic_numbers"], return_inverse=True)
+    counts = np.zeros((len(n_atoms), len(numbers)), np.uint16)
+    np.add.at(counts, (np.repeat(np.arange(len(n_atoms)), n_atoms), columns), 1)
+    return numbers, counts
+
+
+def _find_largest_forces(forces: NDArray[np.float32], splits: NDArray[np.int64]) -> NDArray[np.float64]:
+    if len(splits) == 1:
+        return np.zeros(0)
+    largest: NDArray[np.float64] = np.maximum.reduceat(np.linalg.norm(forces.astype(np.float64), axis=1), splits[:-1])
+    return largest
+
+
+def _key_composition(numbers: NDArray[np.int64], counts: NDArray[np.uint16]) -> int:
+    present = counts > 0
+    reduced = np.stack([numbers[present], counts[present] // np.gcd.reduce(counts)]).astype("<i8")
+    return int.from_bytes(hashlib.blake2b(reduced.tobytes(), digest_size=8).digest(), "little")
+
+
+def gather_measures(parts: Iterable[tuple[PartMeasures, Sequence[int]]], sources: Iterable[str]) -> Measures:
+    """The measures of a dataset from those of its parts, each with the indices of the structures that count."""
     measures = Measures({name: SourceMeasures() for name in sources})
-    for part, leave_out in parts:
-        own = measures.sources[part.receipt.record.source]
-        _count_losses(own, part.receipt)
-        keep = ~np.isin(part.arrays["provenance/id"].astype(str), np.array(leave_out, dtype=str))
-        if keep.any():
-            _measure_structures(measures, own, select_structures(part.arrays, keep))
+    for part, kept in parts:
+        own = measures.sources[part.source]
+        _add_losses(own, part)
+        if kept:
+            _add_structures(measures, own, part, np.array(kept))
     return measures
 
 
-def _count_losses(own: SourceMeasures, receipt: Receipt) -> None:
-    record = receipt.record
-    own.requested += record.requested
-    own.generated += record.generated
-    own.labelled += receipt.n_structures
-    own.refused_by_labeller += len(receipt.rejected)
-    own.generate_seconds += record.generate_seconds
-    own.label_seconds += receipt.label_seconds
-    for reason, count in record.service_rejected.items():
-        own.rejected[f"generation: {reason}"] += count
-    for reject in (*record.rejected, *receipt.rejected):
-        own.rejected[f"{reject.stage}: {reject.reason}"] += 1
-    if record.note:
-        own.notes.add(record.note)
+def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
+    own.requested += part.requested
+    own.generated += part.generated
+    own.labelled += part.labelled
+    own.refused_by_labeller += part.refused_by_labeller
+    own.generate_seconds += part.generate_seconds
+    own.label_seconds += part.label_seconds
+    own.rejected.update(part.rejected)
+    if part.note:
+        own.notes.add(part.note)
 
 
-def _measure_structures(measures: Measures, own: SourceMeasures, arrays: Arrays) -> None:
-    splits, numbers = arrays["structures/atomic_numbers_splits"], arrays["structures/atomic_numbers"]
-    n_atoms = np.diff(splits)
-    counts = np.zeros((len(n_atoms), _N_ELEMENTS), np.uint16)
-    np.add.at(counts, (np.repeat(np.arange(len(n_atoms)), n_atoms), numbers), 1)
-    own.kept += len(n_atoms)
-    own.sizes += n_atoms.tolist()
+def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures, kept: NDArray[np.int64]) -> None:
+    counts = np.zeros((len(kept), _N_ELEMENTS), np.uint16)
+    counts[:, part.numbers] = part.counts[kept]
+    own.kept += len(kept)
+    own.sizes += counts.sum(axis=1, dtype=np.int64).tolist()
     own.atoms_of += counts.sum(axis=0, dtype=np.int64)
     own.structures_with += (counts > 0).sum(axis=0)
-    own.compositions |= {(row // np.gcd.reduce(row)).tobytes() for row in counts}
-    own.makers.update(arrays["provenance/service"].tolist())
-    own.systems.update(arrays["provenance/system"].tolist())
-    measures.energies.append(arrays["labels/energy"])
+    own.compositions.update(part.compositions[kept].tolist())
+    own.makers[part.service] += len(kept)
+    own.systems[part.system] += len(kept)
+    measures.energies.append(part.energies[kept])
     measures.counts.append(counts)
-    forces = np.linalg.norm(arrays["labels/forces"].astype(np.float64), axis=1)
-    measures.largest_forces.append(np.maximum.reduceat(forces, splits[:-1]))
-    measures.contacts += [_shortest_contact(arrays, i) for i in _spread(len(n_atoms))]
+    measures.largest_forces.append(part.largest_forces[kept])
+    measures.contacts += [part.contacts[i] for i in kept.tolist() if i in part.contacts]
 
 
 def _spread(n: int) -> list[int]:
+    """Evenly spread indices of at most a sample's size."""
     return sorted({int(i) for i in np.linspace(0, n - 1, min(n, _CONTACT_SAMPLE))})
 
 

@@ -1,19 +1,10 @@
-"""The plan: a recipe and the parts so far give the next round of shards, and nothing else has a say.
-
-A dataset is made in rounds. Round 0 asks every source for its count. What was rejected, failed or came twice is asked
-for again in the next round, when every part of this one exists; so neither timing nor kills can change the plan.
-"""
+"""The plan's parts of speech: shards, what came of them, what every source has, and what was judged."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from contract.identity import derive_seed
-from gateway.recipe import Recipe, Source
-
-STAGE = "full"
-_LEAST_ACCEPTANCE = 0.1
-"""A round asks at most for ten times what is missing, however bad the last one went."""
+from gateway.recipe import StageName
 
 
 @dataclass(frozen=True)
@@ -24,14 +15,17 @@ class Shard:
     source  who owes the structures
     maker   the source whose service and options make them: `source` itself or its fallback
     n       how many structures are asked for
+    block   which stretch of the round it belongs to; each ends with a checkpoint
     """
 
     name: str
+    stage: StageName
     source: str
     maker: str
     n: int
     seed: int
     round: int
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,39 +43,137 @@ class PartFacts:
 
 @dataclass
 class Tally:
-    """What a source has so far: whom it asked for how many, and what came of it."""
+    """What a source has so far: whom it asked for how many, and what came of it.
 
-    count: int
+    count     how many it owes by the end of the wave at hand
+    asked     structures asked for, by maker; `answered` those whose parts are there
+    made_by   distinct structures that came of it, by maker
+    draws     the same in plan order: (maker, structures) of every part
+    """
+
+    count: int = 0
     asked: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
     shards: Counter[str] = field(default_factory=Counter)
-    kept_by: Counter[str] = field(default_factory=Counter)
+    made_by: Counter[str] = field(default_factory=Counter)
+    draws: list[tuple[str, int]] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
     duplicates: int = 0
-    surplus: int = 0
+
+    @property
+    def made(self) -> int:
+        """Distinct structures, counted or not."""
+        return sum(self.made_by.values())
 
     @property
     def kept(self) -> int:
-        """Structures that count."""
-        return sum(self.kept_by.values())
+        """Structures that count: the first ones, as many as are owed."""
+        return min(self.made, self.count)
+
+    @property
+    def surplus(self) -> int:
+        """Structures beyond what is owed; a later wave may count them."""
+        return self.made - self.kept
 
     @property
     def missing(self) -> int:
         """Structures still owed."""
         return self.count - self.kept
 
+    @property
+    def kept_by(self) -> Counter[str]:
+        """The structures that count, by maker."""
+        kept, room = Counter[str](), self.count
+        for maker, n in self.draws:
+            kept[maker] += min(n, room)
+            room -= min(n, room)
+        return +kept
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A part in the plan.
+
+    before  distinct structures of its source in the parts before it
+    fresh   which of its structures came for the first time, by their index in the part
+    """
+
+    source: str
+    facts: PartFacts
+    before: int
+    fresh: tuple[int, ...]
+
+    def keep(self, wanted: Mapping[str, int]) -> tuple[int, ...]:
+        """Which of its structures count where so many are wanted of each source."""
+        return self.fresh[: max(wanted[self.source] - self.before, 0)]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where in the plan something is judged: stage, how often its shares were changed, wave and stretch of it."""
+
+    stage: StageName
+    attempt: int
+    wave: int
+    block: int | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What gates say.
+
+    reasons      the required gates that are not passed
+    is_for_good  other shares can't change what failed
+    """
+
+    reasons: tuple[str, ...] = ()
+    is_for_good: bool = False
+
+    @property
+    def is_go(self) -> bool:
+        """True if every required gate is passed."""
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What there was at a mark, judged.
+
+    n_waves     waves in this stage at these shares
+    fraction    the generative fraction that the recipe gives for these shares
+    ends_stage  the judgement decides how it goes on
+    wanted      structures owed by every source
+    n_structures  structures that count
+    """
+
+    mark: Mark
+    n_waves: int
+    fraction: float | None
+    ends_stage: bool
+    wanted: Mapping[str, int]
+    n_structures: int
+    judgement: Judgement
+
 
 @dataclass
 class Plan:
     """The rounds so far, in plan order.
 
-    rounds     all shards planned; the last round may be unfinished
-    leave_out  ids to leave out of the dataset by part: duplicates and surplus
+    rounds       all shards planned; the last round may be unfinished
+    drawn        the parts that are there, as far as they are without a gap
+    stage, attempt, wave, n_waves  what is at hand
+    checkpoints  in order
     is_complete  no further shard is needed or allowed
     """
 
     rounds: list[list[Shard]] = field(default_factory=list)
     tallies: dict[str, Tally] = field(default_factory=dict)
-    leave_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    drawn: dict[str, Drawn] = field(default_factory=dict)
+    stage: StageName = "full"
+    attempt: int = 0
+    wave: int = 1
+    n_waves: int = 1
+    checkpoints: list[Checkpoint] = field(default_factory=list)
     is_complete: bool = False
 
     def shards(self) -> Iterator[Shard]:
@@ -89,88 +181,12 @@ class Plan:
         for shards in self.rounds:
             yield from shards
 
-
-def make_plan(recipe: Recipe, look_up: Callable[[str], PartFacts | None]) -> Plan:
-    """Walk the rounds as far as `look_up` knows their parts."""
-    plan = Plan(tallies={name: Tally(count) for name, count in recipe.counts().items()})
-    seen: set[str] = set()
-    while shards := _next_round(recipe, plan):
-        plan.rounds.append(shards)
-        facts = [look_up(shard.name) for shard in shards]
-        if None in facts:
-            return plan
-        for shard, part in zip(shards, facts, strict=True):
-            assert part is not None
-            plan.leave_out[shard.name] = _select(shard, part, plan.tallies[shard.source], seen)
-    plan.is_complete = True
-    return plan
+    @property
+    def leave_out(self) -> dict[str, tuple[str, ...]]:
+        """The ids to leave out of the dataset by part: duplicates and surplus."""
+        wanted = {name: tally.count for name, tally in self.tallies.items()}
+        return {name: _others(drawn.facts.ids, set(drawn.keep(wanted))) for name, drawn in self.drawn.items()}
 
 
-def _select(shard: Shard, part: PartFacts, tally: Tally, seen: set[str]) -> tuple[str, ...]:
-    """The ids to leave out; first come in plan order, first kept."""
-    left_out = []
-    for id, structure_hash in zip(part.ids, part.hashes, strict=True):
-        if structure_hash in seen:
-            tally.duplicates += 1
-        elif tally.missing <= 0:
-            tally.surplus += 1
-        else:
-            seen.add(structure_hash)
-            tally.kept_by[shard.maker] += 1
-            continue
-        left_out.append(id)
-    if part.note:
-        tally.unusable[shard.maker] = part.note
-    return tuple(left_out)
-
-
-def _next_round(recipe: Recipe, plan: Plan) -> list[Shard]:
-    return [shard for name, source in recipe.sources.items() for shard in _next_shards(recipe, name, source, plan)]
-
-
-def _next_shards(recipe: Recipe, name: str, source: Source, plan: Plan) -> list[Shard]:
-    tally = plan.tallies[name]
-    maker = find_maker(name, source, tally)
-    if tally.missing <= 0 or maker is None:
-        return []
-    budget = _budget(source, tally) - tally.asked[maker]
-    n = min(_ask_for(tally, maker), budget)
-    shards = list(_cut(recipe, name, maker, n, len(plan.rounds), tally.shards[maker]))
-    tally.asked[maker] += n
-    tally.shards[maker] += len(shards)
-    return shards
-
-
-def find_maker(name: str, source: Source, tally: Tally) -> str | None:
-    """Who is asked next: the source while it is usable and within its budget of attempts, then its fallback, then nobody."""
-    makers = [name] if source.fallback is None else [name, source.fallback]
-    for maker in makers:
-        if maker not in tally.unusable and tally.asked[maker] < _budget(source, tally):
-            return maker
-    return None
-
-
-def _budget(source: Source, tally: Tally) -> int:
-    return int(source.attempts * tally.count)
-
-
-def _ask_for(tally: Tally, maker: str) -> int:
-    """As many as bring what is missing at the rate seen so far."""
-    if not tally.asked[maker]:
-        return tally.missing
-    acceptance = max(tally.kept_by[maker] / tally.asked[maker], _LEAST_ACCEPTANCE)
-    return -int(-tally.missing // acceptance)
-
-
-def _cut(recipe: Recipe, source: str, maker: str, n: int, round: int, first: int) -> Iterator[Shard]:
-    stem = f"{STAGE}-{source}" if maker == source else f"{STAGE}-{source}-via-{maker}"
-    for k, size in enumerate(_sizes(n, recipe.shard_size)):
-        index = first + k
-        seed = derive_seed(recipe.seed, stem, index)
-        yield Shard(f"{stem}-{index:05d}", source, maker, size, seed, round)
-
-
-def _sizes(n: int, largest: int) -> Sequence[int]:
-    """Equal sizes, at most `largest`, that add up to n."""
-    n_shards = -(-n // largest)
-    return [n // n_shards + (k < n % n_shards) for k in range(n_shards)]
+def _others(ids: tuple[str, ...], kept: set[int]) -> tuple[str, ...]:
+    return tuple(id for k, id in enumerate(ids) if k not in kept)

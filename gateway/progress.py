@@ -1,15 +1,62 @@
-"""How far a dataset is, source by source, from its parts."""
+"""How far a dataset is and which way it went: stages, checkpoints, scenario and sources, from its parts."""
 
 from collections import Counter
 from typing import Any
 
 from gateway.ledger import Ledger
-from gateway.plan import Plan
+from gateway.plan import Checkpoint, Plan, Tally
+from gateway.recipe import Recipe
+
+
+def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint as JSON."""
+    mark, judgement = checkpoint.mark, checkpoint.judgement
+    return {
+        "stage": mark.stage,
+        "attempt": mark.attempt,
+        "generative_fraction": checkpoint.fraction,
+        "wave": mark.wave,
+        "waves": checkpoint.n_waves,
+        "stretch": None if mark.block is None else mark.block + 1,
+        "ends_stage": checkpoint.ends_stage,
+        "n_structures": checkpoint.n_structures,
+        "wanted": dict(checkpoint.wanted),
+        "verdict": "GO" if judgement.is_go else "NO-GO",
+        "reasons": list(judgement.reasons),
+    }
+
+
+def describe_stages(plan: Plan) -> list[dict[str, Any]]:
+    """How every stage ended, each attempt at its shares a row."""
+    return [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints if checkpoint.ends_stage]
+
+
+def describe_scenario(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+    """Whether every source made its own structures (A), or who stood in for whom and why (B)."""
+    stand_ins = [
+        {"source": name, "by": maker, "n_structures": tally.kept_by[maker], "reason": _explain_fallback(name, tally)}
+        for name, tally in plan.tallies.items()
+        for maker in tally.answered
+        if maker != name
+    ]
+    text = "; ".join(f"{row['by']} for {row['source']} ({row['reason']})" for row in stand_ins)
+    return {
+        "name": "B" if stand_ins else "A",
+        "text": f"B: {text}" if stand_ins else "A: every source made its own structures",
+        "stand_ins": stand_ins,
+        "unusable": {name: dict(tally.unusable) for name, tally in plan.tallies.items() if tally.unusable},
+    }
+
+
+def _explain_fallback(name: str, tally: Tally) -> str:
+    if name in tally.unusable:
+        return tally.unusable[name]
+    return f"of {tally.answered[name]} structures asked of {name}, {tally.made_by[name]} could be used"
 
 
 def describe_sources(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    """Counts, times and rejections of every source so far, for the status."""
-    sources = {name: _new_row(count) for name, count in ledger.recipe.counts().items()}
+    """Counts, times and rejections of every source so far, for the status; `wanted` is for the end of the stage at hand."""
+    sources = {name: _new_row(count) for name, count in ledger.recipe.stage_counts(plan.stage, plan.attempt).items()}
     for shard in plan.shards():
         row, entry = sources[shard.source], ledger.peek(shard.name)
         row["shards"] += 1
@@ -17,15 +64,15 @@ def describe_sources(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str
             row["fallback"] = shard.maker
         if entry is None:
             continue
-        record = entry.receipt.record
+        part = entry.measures
         row["shards_done"] += 1
-        row["requested"] += record.requested
-        row["generated"] += record.generated
-        row["labelled"] += entry.receipt.n_structures
-        row["generate_seconds"] += record.generate_seconds
-        row["label_seconds"] += entry.receipt.label_seconds
-        row["rejected"].update(Counter(record.service_rejected))
-        row["rejected"].update(reject.reason for reject in (*record.rejected, *entry.receipt.rejected))
+        row["requested"] += part.requested
+        row["generated"] += part.generated
+        row["labelled"] += part.labelled
+        row["generate_seconds"] += part.generate_seconds
+        row["label_seconds"] += part.label_seconds
+        for reason, count in part.rejected.items():
+            row["rejected"][reason.split(": ", 1)[1]] += count
     for (name, step), count in in_work.items():
         sources[name]["in_work"][step] = count
     for name, tally in plan.tallies.items():

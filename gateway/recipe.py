@@ -13,10 +13,12 @@ from contract.explain import explain, suggest
 from contract.messages import Element, Message, Name, Perturb
 from contract.problems import InvalidRequest
 from contract.structures import DEFAULT_ELEMENTS, System
+from gateway.lines import Location, read_lines
 
-Location = tuple[str | int, ...]
 LARGEST_COUNT = 10_000_000
-_LARGEST_NODES = 100_000
+CHECKPOINT_EVERY = 10_000
+"""A dataset in stages is judged at least so often, in structures."""
+LARGEST_WAVE = 40_000
 SourceName = Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
 
 
@@ -54,6 +56,7 @@ class GateRule(Message):
     required: StrictBool | None = None
 
 
+StageName = Literal["pilot", "test", "full"]
 GateName = Literal[
     "completeness",
     "teacher_success",
@@ -72,6 +75,37 @@ GateName = Literal[
 ]
 
 
+class PilotStage(Message):
+    """A first look: the same few structures of every source."""
+
+    per_source: StrictInt = Field(10, ge=1, le=LARGEST_COUNT, description="structures of every source; of one that owes fewer, all it owes")
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
+
+
+class TestStage(Message):
+    """The dataset in small, for the decision whether the whole is worth making."""
+
+    total: StrictInt = Field(ge=1, le=LARGEST_COUNT, description="structures in the dataset at its end, the pilot's among them")
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
+
+
+class FullStage(Message):
+    """All the structures that the sources owe."""
+
+    wave: StrictInt = Field(
+        CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures asked for before the next are; every wave has all sources' shares"
+    )
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
+
+
+class Stages(Message):
+    """The stages of a dataset. Each counts on from the one before and begins when that one's gates are passed."""
+
+    pilot: PilotStage | None = None
+    test: TestStage | None = None
+    full: FullStage = FullStage()
+
+
 class Recipe(Message):
     """What a dataset is made from; see recipes/quickstart.yaml for one with comments."""
 
@@ -86,7 +120,9 @@ class Recipe(Message):
     perturb: Perturb = Perturb()
     sources: dict[SourceName, Source] = Field(min_length=1)
     generative_fraction: float | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
-    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates' thresholds")
+    stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
+    rebalance: tuple[float, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates, in all stages")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -99,22 +135,80 @@ class Recipe(Message):
             _check_shares(self)
         elif self.total is not None and self.total != (counted := sum(s.count or 0 for s in self.sources.values())):
             raise ValueError(f"total is {self.total}, but the counts of the sources add up to {counted}")
-        if self.generative_fraction is not None and len({s.generative for s in self.sources.values()}) < 2:
-            raise ValueError("generative_fraction needs both generative sources (generative: true) and others")
+        if (self.generative_fraction is not None or self.rebalance) and len({s.generative for s in self.sources.values()}) < 2:
+            raise ValueError("generative_fraction and rebalance need both generative sources (generative: true) and others")
+        _check_rebalance(self)
+        if self.stages and self.stages.test and self.stages.test.total >= self.size:
+            raise ValueError(f"the test stage's total must be below the {self.size} of the whole, got {self.stages.test.total}")
         return self
 
-    def counts(self) -> dict[str, int]:
-        """How many structures every source owes; they add up to the total."""
-        total = self.total or sum(source.count or 0 for source in self.sources.values())
-        weights = {name: source.share or source.count or 0 for name, source in self.sources.items()}
-        if self.generative_fraction is not None:
-            weights = _rescale(weights, {n: s.generative for n, s in self.sources.items()}, self.generative_fraction)
-        return apportion(total, weights)
+    @property
+    def size(self) -> int:
+        """Structures that all sources owe together."""
+        return self.total or sum(source.count or 0 for source in self.sources.values())
+
+    @property
+    def fractions(self) -> tuple[float | None, ...]:
+        """The generative fractions to try in turn; None is what the counts themselves give."""
+        return (self.generative_fraction, *self.rebalance)
+
+    @property
+    def stage_names(self) -> tuple[StageName, ...]:
+        """The stages in order; the last is always full."""
+        optional: tuple[StageName, ...] = ("pilot", "test")
+        return (*(name for name in optional if self.stages and getattr(self.stages, name)), "full")
+
+    def stages_until(self, last: StageName) -> tuple[StageName, ...]:
+        """The stages in order up to `last`; InvalidRequest if the recipe has no such stage."""
+        if last not in self.stage_names:
+            raise InvalidRequest(f"{self.name} has no stage {last}; its stages are {', '.join(self.stage_names)}")
+        return self.stage_names[: self.stage_names.index(last) + 1]
+
+    def counts(self, attempt: int = 0) -> dict[str, int]:
+        """How many structures every source owes by `fractions[attempt]`; they add up to the total."""
+        return apportion(self.size, self._weights(attempt))
+
+    def stage_counts(self, stage: StageName, attempt: int = 0) -> dict[str, int]:
+        """How many structures of every source there are at the end of a stage, those of earlier stages among them."""
+        owed = self.counts(attempt)
+        if stage == "pilot" and self.stages and self.stages.pilot:
+            return {name: min(count, self.stages.pilot.per_source) for name, count in owed.items()}
+        if stage == "test" and self.stages and self.stages.test:
+            return apportion(self.stages.test.total, self._weights(attempt))
+        return owed
+
+    def gate_changes(self, stage: StageName) -> tuple[dict[GateName, GateRule], ...]:
+        """The changes to gates that hold in a stage, the more particular last."""
+        own = getattr(self.stages, stage) if self.stages else None
+        return (self.gates, own.gates) if own else (self.gates,)
+
+    def _weights(self, attempt: int) -> dict[str, float]:
+        weights = {name: float(source.share or source.count or 0) for name, source in self.sources.items()}
+        fraction = self.fractions[attempt]
+        return weights if fraction is None else _rescale(weights, {n: s.generative for n, s in self.sources.items()}, fraction)
 
     @property
     def sha256(self) -> str:
-        """Of everything that decides which structures come out; gates only judge them and are left out."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"gates"})).encode()).hexdigest()
+        """Of everything that decides which structures come out: gates only judge them, unless they may change the shares."""
+        content = self.model_dump(mode="json")
+        if not self.rebalance:
+            del content["gates"], content["rebalance"]
+            for stage in filter(None, (content["stages"] or {}).values()):
+                del stage["gates"]
+        if self.stages is None:
+            del content["stages"]
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def _check_rebalance(recipe: Recipe) -> None:
+    generative = {name for name, source in recipe.sources.items() if source.generative}
+    now = recipe.generative_fraction
+    if now is None:
+        now = sum(count for name, count in recipe.counts().items() if name in generative) / recipe.size
+    for fraction in recipe.rebalance:
+        if not 0 <= fraction < now:
+            raise ValueError(f"every fraction of rebalance must be below the one before and at least 0; {fraction:g} comes after {now:g}")
+        now = fraction
 
 
 def _check_source(recipe: Recipe, name: str, source: Source) -> None:
@@ -175,9 +269,7 @@ def read_recipe(path: Path) -> tuple[Recipe, str]:
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     """A recipe from YAML (JSON is YAML too); InvalidRequest with one line a fault."""
     try:
-        _refuse_aliases(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value, lines = _construct(node)
+        value, lines = read_lines(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidRequest(f"{where} is not YAML: {error}") from error
     if not isinstance(value, dict):
@@ -190,59 +282,7 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
         raise InvalidRequest(detail, faults=[{"line": line, "key": key, "message": message} for line, key, message in faults]) from error
 
 
-def _refuse_aliases(text: str) -> None:
-    """YAML aliases can make a gigabyte of a kilobyte, and a recipe needs none."""
-    for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(problem=f"aliases (*name) are not taken, line {_line_of(event)}")
-        if number > _LARGEST_NODES:
-            raise yaml.constructor.ConstructorError(problem=f"it has more than {_LARGEST_NODES} values")
-
-
-def _line_of(event: yaml.Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark else 0
-
-
 def _line(lines: Mapping[Location, int], at: Location) -> int:
     while at and at not in lines:
         at = at[:-1]
     return lines.get(at, 1)
-
-
-def _construct(node: yaml.Node | None, at: Location = ()) -> tuple[Any, dict[Location, int]]:
-    """The value of a YAML node and the line of every place in it; a key given twice is an error."""
-    if node is None:
-        return None, {}
-    lines = {at: node.start_mark.line + 1}
-    if isinstance(node, yaml.MappingNode):
-        mapping: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = _scalar(key_node)
-            if key in mapping:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            mapping[key], inner = _construct(value_node, (*at, key))
-            lines |= inner | {(*at, key): key_node.start_mark.line + 1}
-        return mapping, lines
-    if isinstance(node, yaml.SequenceNode):
-        items = [_construct(item, (*at, i)) for i, item in enumerate(node.value)]
-        for _, inner in items:
-            lines |= inner
-        return [value for value, _ in items], lines
-    return _scalar(node), lines
-
-
-def _scalar(node: yaml.Node) -> Any:
-    """A scalar by YAML 1.2's idea of booleans: `No` is nobelium, not false."""
-    if not isinstance(node, yaml.ScalarNode):
-        raise yaml.constructor.ConstructorError(None, None, "keys must be plain text", node.start_mark)
-    if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in {"true", "false"}:
-        return node.value
-    if node.tag == "tag:yaml.org,2002:timestamp":
-        return node.value
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node)
-    except (ValueError, TypeError, KeyError) as error:
-        raise yaml.constructor.ConstructorError(None, None, f"{node.value!r}: {error}", node.start_mark) from error
-    finally:
-        loader.dispose()

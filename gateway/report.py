@@ -11,13 +11,15 @@ from ase.data import atomic_numbers, chemical_symbols
 from contract.disk import write_text_whole
 from contract.messages import FinaliseReceipt
 from contract.problems import Internal
-from gateway.gates import is_go, judge
+from gateway.gates import is_go, judge, sum_up
 from gateway.ledger import Ledger
-from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, measure_parts
+from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling
 from gateway.plan import Plan
+from gateway.progress import describe_checkpoint, describe_scenario, describe_stages
 from gateway.recipe import Recipe
 
 REPORT = "report.json"
+CHECKPOINTS = "checkpoints.json"
 
 
 def write_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:
@@ -25,6 +27,12 @@ def write_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[s
     report = make_report(ledger, plan, receipt)
     write_text_whole(ledger.folder / REPORT, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
+
+
+def write_checkpoints(folder: Path, plan: Plan) -> None:
+    """Write checkpoints.json, what is known while there is no report; it can be derived from the parts at any time."""
+    rows = [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints]
+    write_text_whole(folder / CHECKPOINTS, json.dumps(rows, indent=2, allow_nan=False) + "\n")
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -40,34 +48,35 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 
 def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:
     """The content of report.json."""
-    recipe = ledger.recipe
-    parts = ((ledger.read(shard.name), plan.leave_out[shard.name]) for shard in plan.shards())
-    measures = measure_parts(parts, recipe.sources)
-    for name, tally in plan.tallies.items():
-        measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": tally.surplus})
-    verdicts = judge(measures, recipe)
+    recipe, wanted = ledger.recipe, {name: tally.count for name, tally in plan.tallies.items()}
+    measures = ledger.measure(plan, wanted)
+    verdicts = judge(measures, recipe, plan.stage, wanted)
     first = ledger.find(next(plan.shards()).name)
     assert first is not None
     return {
         "dataset": recipe.name,
         "verdict": "GO" if is_go(verdicts) else "NO-GO",
-        "reasons": [f"{v.gate} ({v.scope})" for v in verdicts if v.required and not v.passed],
+        "stage": plan.stage,
+        "reasons": list(sum_up(verdicts).reasons),
         "gates": [verdict.as_json() for verdict in verdicts],
+        "stages": describe_stages(plan),
+        "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
+        "scenario": describe_scenario(plan, recipe),
         "totals": {"n_structures": receipt.n_structures, "n_atoms": receipt.n_atoms, "n_bytes": receipt.n_bytes},
         "rounds": len(plan.rounds),
         "parts": sum(1 for _ in plan.shards()),
-        "sources": {name: _describe_source(own, recipe, name) for name, own in measures.sources.items()},
+        "sources": {name: _describe_source(own, recipe, wanted[name]) for name, own in measures.sources.items()},
         "elements": _describe_elements(measures, recipe),
-        "teacher": first.receipt.teacher.model_dump(mode="json"),
+        "teacher": first.teacher.model_dump(mode="json"),
         "recipe_sha256": recipe.sha256,
         "structures_sha256": receipt.structures_sha256,
     }
 
 
-def _describe_source(own: SourceMeasures, recipe: Recipe, name: str) -> dict[str, Any]:
+def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> dict[str, Any]:
     sizes = np.array(own.sizes or [0])
     return {
-        "wanted": recipe.counts()[name],
+        "wanted": wanted,
         "kept": own.kept,
         "requested": own.requested,
         "generated": own.generated,

@@ -1,14 +1,15 @@
 """One dataset in the making: rounds of shards, each generated, curated and labelled, then merged and judged."""
 
 import asyncio
-import fcntl
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from contract.arrow import canonical_json
 from contract.generator import find_limits
 from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord
 from contract.parts import list_parts, part_path
@@ -17,11 +18,15 @@ from contract.structures import Structure
 from gateway.clients import Batch, Clients
 from gateway.curate import curate
 from gateway.ledger import Ledger
-from gateway.plan import STAGE, Plan, Shard
-from gateway.recipe import Recipe, Source
-from gateway.report import write_report
+from gateway.lock import hold_lock
+from gateway.page.aside import PAGE, write_page_aside
+from gateway.plan import Judgement, Plan, Shard
+from gateway.progress import describe_checkpoint
+from gateway.recipe import Recipe, Source, StageName
+from gateway.report import write_checkpoints, write_report
 from gateway.settings import GatewaySettings
 from gateway.turns import Turns
+from gateway.wish import Wish
 
 Emit = Callable[[str, dict[str, Any]], None]
 _log = logging.getLogger("distillery.gateway")
@@ -30,14 +35,18 @@ _log = logging.getLogger("distillery.gateway")
 class Run:
     """Makes one dataset. `make` may be cancelled at any moment and called again: the parts are the ledger."""
 
-    def __init__(self, folder: Path, recipe: Recipe, text: str, clients: Clients, settings: GatewaySettings, emit: Emit) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, text: str, clients: Clients, settings: GatewaySettings, emit: Emit, wish: Wish
+    ) -> None:
+        self.wish = wish
         self.ledger = Ledger(folder, recipe)
-        self.plan = Plan()
+        self.plan = Plan(stage=recipe.stage_names[0])
         self.in_work: Counter[tuple[str, str]] = Counter()
         """Shards in work by (source, "generate" or "label")."""
         self._folder, self._recipe, self._text = folder, recipe, text
         self._clients, self._settings, self._emit = clients, settings, emit
         self._turns = Turns(self._count_turns)
+        self._looking = asyncio.Lock()
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
         self._away: dict[str, str] = {}
@@ -53,15 +62,40 @@ class Run:
 
     async def make(self) -> dict[str, Any]:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
-        with _lock(self._folder):
-            self.plan = await asyncio.to_thread(self.ledger.make_plan)
+        with hold_lock(self._folder):
+            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.wish.last)
+            self._require_earlier_stages()
             if not self.plan.is_complete:
                 await self._check_teacher()
                 await self._check_sources()
             while not self.plan.is_complete:
                 await self._make_round(self.plan.rounds[-1])
-                self.plan = await asyncio.to_thread(self.ledger.make_plan)
+                await self._look_again()
             return await self._finish()
+
+    async def _look_again(self) -> None:
+        """Plan anew, and tell of the checkpoints that came."""
+        async with self._looking:
+            n_known = len(self.plan.checkpoints)
+            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.wish.last)
+            fresh = self.plan.checkpoints[n_known:]
+            if fresh:
+                await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
+            for checkpoint in fresh:
+                self._emit("verdict" if checkpoint.ends_stage else "checkpoint", describe_checkpoint(checkpoint))
+
+    def _require_earlier_stages(self) -> None:
+        """Conflict if one stage alone is asked for and those before it are not complete and GO."""
+        names, only = self._recipe.stage_names, self.wish.stage
+        if only is None:
+            return
+        verdicts: dict[StageName, str] = {c.mark.stage: _say(c.judgement) for c in self.plan.checkpoints if c.ends_stage}
+        for stage in names[: names.index(only)]:
+            found = verdicts.get(stage, "not complete")
+            if found != "GO":
+                raise Conflict(
+                    f"stage {only} alone can't be made: stage {stage} is {found}; `--until {only}` makes what is missing before it"
+                )
 
     async def _count_turns(self, maker: str) -> int:
         return self._settings.concurrency * await self._clients.count_replicas(self._recipe.sources[maker].service)
@@ -108,13 +142,19 @@ class Run:
 
     async def _make_round(self, shards: list[Shard]) -> None:
         pending = [shard for shard in shards if not self.ledger.is_done(shard)]
-        self._emit("round", {"round": shards[0].round, "shards": len(shards), "pending": len(pending)})
-        await _all(self._make_in_turn(shard) for shard in pending)
+        where = {"stage": self.plan.stage, "wave": self.plan.wave, "waves": self.plan.n_waves}
+        self._emit("round", {"round": shards[0].round, **where, "shards": len(shards), "pending": len(pending)})
+        await _all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
+
+    async def _make_block(self, shards: list[Shard]) -> None:
+        await _all(self._make_in_turn(shard) for shard in shards)
+        if shards[-1].block < self.plan.rounds[-1][-1].block:
+            await self._look_again()
 
     async def _make_in_turn(self, shard: Shard) -> None:
         async with self._turns.take(shard.maker):
             await self._may_go_on.wait()
-            receipt = await self._make_shard(shard)
+            receipt = await self.make_shard(shard)
             if await asyncio.to_thread(self.ledger.find, shard.name) is None:
                 raise Conflict(
                     f"the labeller says that it wrote {shard.name}, but {part_path(self._folder, shard.name)} is not there: "
@@ -122,7 +162,8 @@ class Run:
                 )
             self._emit("shard", {"shard": shard.name, "source": shard.source, "labelled": receipt.n_structures})
 
-    async def _make_shard(self, shard: Shard) -> Receipt:
+    async def make_shard(self, shard: Shard) -> Receipt:
+        """Have a shard generated, curate it and have it labelled, which makes its part."""
         maker = self._recipe.sources[shard.maker]
         with self._counted(shard, "generate"):
             batch = await self._generate(shard, maker)
@@ -181,7 +222,7 @@ class Run:
         generated = batch.generated if batch else None
         return ShardRecord(
             recipe_sha256=self._recipe.sha256,
-            stage=STAGE,
+            stage=shard.stage,
             source=shard.source,
             service=maker.service,
             system=maker.system,
@@ -192,6 +233,8 @@ class Run:
             generate_seconds=batch.seconds if batch else 0.0,
             service_version=generated.version if generated else "",
             service_versions=generated.versions if generated else {},
+            service_weights_sha256=generated.weights_sha256 if generated else None,
+            service_licence=generated.licence if generated else "",
             service_rejected=generated.rejected if generated else {},
             note=note,
         )
@@ -199,14 +242,27 @@ class Run:
     async def _finish(self) -> dict[str, Any]:
         self.ledger.refuse_strangers(self.plan)
         self._emit("finalising", {"parts": len(list_parts(self._folder))})
-        parts = tuple(PartSelection(part=s.name, leave_out=self.plan.leave_out[s.name]) for s in self.plan.shards())
+        leave_out = self.plan.leave_out
+        parts = tuple(PartSelection(part=s.name, leave_out=leave_out[s.name]) for s in self.plan.shards())
         request = FinaliseRequest(
-            dataset=self._recipe.name, recipe=self._text, recipe_sha256=self._recipe.sha256, seed=self._recipe.seed, parts=parts
+            dataset=self._recipe.name,
+            recipe=self._text,
+            recipe_sha256=self._recipe.sha256,
+            seed=self._recipe.seed,
+            checkpoints=canonical_json([describe_checkpoint(checkpoint) for checkpoint in self.plan.checkpoints]),
+            parts=parts,
         )
         receipt = await self._clients.finalise(request)
+        await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
+        if self._settings.page:
+            await write_page_aside(self._folder, self._folder / PAGE)
         report = await asyncio.to_thread(write_report, self.ledger, self.plan, receipt)
-        self._emit("finished", {"verdict": report["verdict"]})
+        self._emit("finished", {"verdict": report["verdict"], "stage": report["stage"]})
         return report
+
+
+def _say(judgement: Judgement) -> str:
+    return "GO" if judgement.is_go else f"NO-GO: {', '.join(judgement.reasons)}"
 
 
 async def _all(work: Any) -> None:
@@ -225,26 +281,3 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
             yield from _leaves(error)
         else:
             yield error
-
-
-def is_locked(folder: Path) -> bool:
-    """True while a process, perhaps another one, makes the dataset in this folder."""
-    try:
-        with (folder / ".lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the dataset for this process; the lock ends with the process, however that ends."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(f"another process is making {folder} at this moment; wait for it or stop it") from error
-        yield

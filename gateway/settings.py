@@ -25,6 +25,7 @@ class GatewaySettings(BaseSettings):
     connect_seconds: float = Field(5.0, gt=0, description="longest wait for a connection, s")
     generate_seconds: float = Field(900.0, gt=0, description="longest wait for an answer of /generate, s")
     label_seconds: float = Field(1800.0, gt=0, description="longest wait for an answer of /label, s")
+    page: bool = Field(True, description="make report.html when a dataset is finished")
     resume: bool = Field(True, description="take up unfinished datasets at the start")
 
     published: str = Field("127.0.0.1", description="address on which users reach the gateway; beyond loopback an API key is needed")

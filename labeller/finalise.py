@@ -1,7 +1,5 @@
 """Merging parts, in plan order, into dataset.h5; its content depends on the order asked for alone."""
 
-import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -9,77 +7,52 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from contract import CONTRACT_VERSION
 from contract.arrow import canonical_json
 from contract.disk import find_broken_seal
 from contract.identity import digest_structures
-from contract.layout import CHUNK_ROWS, COLUMNS, LAYOUT_VERSION, TEXT, Arrays, describe_columns, select_structures
+from contract.layout import CHUNK_ROWS, COLUMNS, LAYOUT_VERSION, Arrays, describe_columns, select_structures
 from contract.messages import FinaliseReceipt, FinaliseRequest, PartSelection, Receipt
-from contract.parts import part_path, read_part, remove_temporaries, write_atomically
+from contract.parts import Part, corrupt, digest_arrays, part_path, read_part, read_receipt, remove_temporaries, write_atomically
 from contract.problems import Conflict, InvalidRequest, NotFound
+from contract.provenance import LeftOut, MergedPart, Summary, find_left_out, write_merged_parts
 from labeller.disk_faults import name_disk_faults
 
 DATASET_FILE = "dataset.h5"
 _LIBRARIES = ("h5py", "numpy", "ase")
 
 
-class Survey:
-    """What one pass over all parts finds: sizes, digests, versions."""
+class Survey(Summary):
+    """What the receipts of all parts say before any part is read."""
 
     def __init__(self, folder: Path, request: FinaliseRequest) -> None:
-        self.n_structures = self.n_atoms = 0
-        self.versions: dict[str, set[str]] = {}
-        self.first: Receipt | None = None
-        self._request = request
-        self._contents = hashlib.sha256()
-        ids: list[str] = []
-        hashes: list[str] = []
-        for selection, receipt, arrays in _read_selected(folder, request):
-            self._add(selection, receipt)
-            ids += arrays["provenance/id"].tolist()
-            hashes += arrays["provenance/structure_hash"].tolist()
-            self.n_structures += len(arrays["labels/energy"])
-            self.n_atoms += len(arrays["structures/atomic_numbers"])
-        self.structures_sha256 = digest_structures(ids, hashes)
-        self.parts_sha256 = self._contents.hexdigest()
+        super().__init__()
+        self.most_structures = self.most_atoms = 0
+        self.receipts: list[Receipt] = []
+        for selection in request.parts:
+            receipt = read_receipt(_find_part(folder, request, selection))
+            _refuse_stranger(folder, request, receipt)
+            self.add(receipt, selection.leave_out)
+            self.receipts.append(receipt)
+            self.most_structures += receipt.n_structures
+            self.most_atoms += receipt.n_atoms
 
-    def _add(self, selection: PartSelection, receipt: Receipt) -> None:
-        self.first = self.first or receipt
-        for what in ("name", "weights_sha256"):
-            ours, theirs = getattr(self.first.teacher, what), getattr(receipt.teacher, what)
-            if ours != theirs:
-                raise Conflict(f"parts of one dataset need one teacher: {self.first.part} has {what} {ours}, {receipt.part} has {theirs}")
-        self._contents.update(canonical_json([selection.part, sorted(selection.leave_out), receipt.content_sha256]).encode())
-        record = receipt.record
-        self._note("teacher", receipt.teacher.version)
-        self._note(f"service {record.service}", record.service_version)
-        for library, its_version in record.service_versions.items():
-            self._note(f"service {record.service}: {library}", its_version)
-
-    def _note(self, what: str, its_version: str) -> None:
-        self.versions.setdefault(what, set()).add(its_version)
-
-    def attributes(self) -> dict[str, Any]:
-        """The attributes of the file's `metadata` group."""
-        assert self.first is not None, "a dataset has at least one part"
-        teacher = self.first.teacher
-        versions = {what: " ".join(sorted(found)) for what, found in self.versions.items()}
-        versions |= {"contract": CONTRACT_VERSION, **{library: version(library) for library in _LIBRARIES}}
+    def attributes(self, request: FinaliseRequest) -> dict[str, Any]:
+        """The attributes of the file's `metadata` group that are known from receipts."""
+        versions = {**self.describe_versions(), "contract": CONTRACT_VERSION, **{library: version(library) for library in _LIBRARIES}}
         return {
             "num_structures": self.n_structures,
-            "total_atoms": self.n_atoms,
-            "teacher_model": teacher.name,
-            "teacher_version": teacher.version,
-            "weights_sha256": teacher.weights_sha256,
-            "recipe": self._request.recipe,
-            "recipe_sha256": self._request.recipe_sha256,
-            "seed": self._request.seed,
+            "teacher_model": self.teacher.name,
+            "teacher_version": self.teacher.version,
+            "weights_sha256": self.teacher.weights_sha256,
+            "recipe": request.recipe,
+            "recipe_sha256": request.recipe_sha256,
+            "seed": request.seed,
+            "checkpoints": request.checkpoints,
             "versions": canonical_json(versions),
             "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
             "layout_version": LAYOUT_VERSION,
-            "structures_sha256": self.structures_sha256,
             "parts_sha256": self.parts_sha256,
         }
 
@@ -94,20 +67,21 @@ def finalise(root: Path, request: FinaliseRequest) -> FinaliseReceipt:
     _refuse_repeated_parts(request)
     survey = Survey(folder, request)
     path = folder / DATASET_FILE
-    attributes = survey.attributes()
+    attributes = survey.attributes(request)
     with name_disk_faults(folder):
         if not _is_there_already(path, attributes):
-            attributes["creation_time"] = datetime.now(UTC).isoformat(timespec="seconds")
-            write_atomically(path, lambda file: _fill(file, folder, request, survey, attributes), replace=True)
+            write_atomically(path, lambda file: _merge(file, folder, request, survey, attributes), replace=True)
         remove_temporaries(folder)
         n_bytes = path.stat().st_size
-    return FinaliseReceipt(
-        dataset=request.dataset,
-        n_structures=survey.n_structures,
-        n_atoms=survey.n_atoms,
-        structures_sha256=survey.structures_sha256,
-        n_bytes=n_bytes,
-    )
+    with h5py.File(path, "r") as file:
+        found = file["metadata"].attrs
+        return FinaliseReceipt(
+            dataset=request.dataset,
+            n_structures=int(found["num_structures"]),
+            n_atoms=int(found["total_atoms"]),
+            structures_sha256=found["structures_sha256"],
+            n_bytes=n_bytes,
+        )
 
 
 def _refuse_repeated_parts(request: FinaliseRequest) -> None:
@@ -119,29 +93,20 @@ def _refuse_repeated_parts(request: FinaliseRequest) -> None:
         raise InvalidRequest(f"a part goes into a dataset once; twice or more: {', '.join(twice)}")
 
 
-def _read_selected(folder: Path, request: FinaliseRequest) -> Iterator[tuple[PartSelection, Receipt, Arrays]]:
-    """Each part with the structures that stay, in the order asked for."""
-    for selection in request.parts:
-        path = part_path(folder, selection.part)
-        if not path.exists():
-            raise NotFound(f"part {selection.part} of {request.dataset} is missing: there is no {path}; resume to make it")
-        part = read_part(path)
-        if part.receipt.record.recipe_sha256 != request.recipe_sha256:
-            raise Conflict(
-                f"{path} belongs to another recipe: its recipe_sha256 is {part.receipt.record.recipe_sha256}, "
-                f"that of this dataset {request.recipe_sha256}; move it away and resume"
-            )
-        yield selection, part.receipt, _leave_out(selection, part.arrays)
+def _find_part(folder: Path, request: FinaliseRequest, selection: PartSelection) -> Path:
+    path = part_path(folder, selection.part)
+    if not path.exists():
+        raise NotFound(f"part {selection.part} of {request.dataset} is missing: there is no {path}; resume to make it")
+    return path
 
 
-def _leave_out(selection: PartSelection, arrays: Arrays) -> Arrays:
-    if not selection.leave_out:
-        return arrays
-    unknown = sorted(set(selection.leave_out) - set(arrays["provenance/id"].tolist()))
-    if unknown:
-        raise InvalidRequest(f"leave_out of part {selection.part} names structures it does not hold: {', '.join(unknown[:3])}")
-    keep: NDArray[np.bool_] = ~np.isin(arrays["provenance/id"].astype(str), selection.leave_out)
-    return select_structures(arrays, keep)
+def _refuse_stranger(folder: Path, request: FinaliseRequest, receipt: Receipt) -> None:
+    found = receipt.record.recipe_sha256
+    if found != request.recipe_sha256:
+        raise Conflict(
+            f"{part_path(folder, receipt.part)} belongs to another recipe: its recipe_sha256 is {found}, "
+            f"that of this dataset {request.recipe_sha256}; move it away and resume"
+        )
 
 
 def _is_there_already(path: Path, attributes: dict[str, Any]) -> bool:
@@ -156,32 +121,81 @@ def _is_there_already(path: Path, attributes: dict[str, Any]) -> bool:
     return all(str(found.get(name)) == str(value) for name, value in attributes.items() if name != "versions")
 
 
-def _fill(file: h5py.File, folder: Path, request: FinaliseRequest, survey: Survey, attributes: dict[str, Any]) -> None:
-    _create_columns(file, survey.n_structures, survey.n_atoms)
-    at_structure = at_atom = 0
-    for _, _, arrays in _read_selected(folder, request):
-        n_structures, n_atoms = len(arrays["labels/energy"]), len(arrays["structures/atomic_numbers"])
+def _merge(file: h5py.File, folder: Path, request: FinaliseRequest, survey: Survey, attributes: dict[str, Any]) -> None:
+    """Read every part once, whole and verified, and append what stays of it."""
+    merger = _Merger(file, survey.most_structures, survey.most_atoms)
+    for selection, receipt in zip(request.parts, survey.receipts, strict=True):
+        path = part_path(folder, selection.part)
+        part = read_part(path)
+        if part.receipt != receipt:
+            raise corrupt(path, "its receipt is not the one it had a moment ago")
+        merger.add(part, selection)
+    merger.finish(attributes)
+
+
+class _Merger:
+    """Appends parts to a file whose columns are as long as they can get, and are cut at the end."""
+
+    def __init__(self, file: h5py.File, most_structures: int, most_atoms: int) -> None:
+        self._file = file
+        self._rows = {"structure": 0, "atom": 0, "split": 1}
+        self._parts: list[MergedPart] = []
+        _create_columns(file, {"structure": most_structures, "atom": most_atoms, "split": most_structures + 1})
+
+    def add(self, part: Part, selection: PartSelection) -> None:
+        """Append the structures that are not to be left out."""
+        left_out = _find_left_out(part, selection)
+        arrays, content_sha256 = part.arrays, part.receipt.content_sha256
+        if left_out:
+            keep = np.ones(part.receipt.n_structures, bool)
+            keep[[one.row for one in left_out]] = False
+            arrays = select_structures(arrays, keep)
+            content_sha256 = digest_arrays(arrays)
+        self._append(arrays)
+        self._parts.append(MergedPart(receipt=part.receipt, left_out=left_out, content_sha256=content_sha256))
+
+    def _append(self, arrays: Arrays) -> None:
+        n = {"structure": len(arrays["labels/energy"]), "atom": len(arrays["structures/atomic_numbers"])}
+        n["split"] = n["structure"]
         for name, column in COLUMNS.items():
+            rows = arrays[name]
             if column.rows == "split":
-                file[name][at_structure + 1 : at_structure + 1 + n_structures] = arrays[name][1:] + at_atom
+                rows = rows[1:] + self._rows["atom"]
             elif name == "labels/structure_indices":
-                file[name][at_structure : at_structure + n_structures] = arrays[name] + at_structure
-            elif column.rows == "atom":
-                file[name][at_atom : at_atom + n_atoms] = arrays[name]
-            else:
-                file[name][at_structure : at_structure + n_structures] = arrays[name]
-        at_structure, at_atom = at_structure + n_structures, at_atom + n_atoms
-    describe_columns(file)
-    metadata = file.create_group("metadata")
-    for name, value in attributes.items():
-        metadata.attrs[name] = value
+                rows = rows + self._rows["structure"]
+            start = self._rows[column.rows]
+            self._file[name][start : start + n[column.rows]] = rows
+        self._rows = {kind: start + n[kind] for kind, start in self._rows.items()}
+
+    def finish(self, attributes: dict[str, Any]) -> None:
+        """Cut the columns, describe everything."""
+        file = self._file
+        for name, column in COLUMNS.items():
+            file[name].resize(self._rows[column.rows], axis=0)
+        describe_columns(file)
+        write_merged_parts(file, self._parts)
+        ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
+        metadata = file.create_group("metadata")
+        for name, value in attributes.items():
+            metadata.attrs[name] = value
+        metadata.attrs["total_atoms"] = self._rows["atom"]
+        metadata.attrs["structures_sha256"] = digest_structures(ids, hashes)
+        metadata.attrs["creation_time"] = datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _create_columns(file: h5py.File, n_structures: int, n_atoms: int) -> None:
-    rows = {"structure": n_structures, "atom": n_atoms, "split": n_structures + 1}
+def _find_left_out(part: Part, selection: PartSelection) -> tuple[LeftOut, ...]:
+    found = find_left_out(part.arrays, selection.leave_out)
+    unknown = sorted(set(selection.leave_out) - {one.id for one in found})
+    if unknown:
+        raise InvalidRequest(f"leave_out of part {selection.part} names structures it does not hold: {', '.join(unknown[:3])}")
+    return found
+
+
+def _create_columns(file: h5py.File, n_rows: dict[str, int]) -> None:
     for name, column in COLUMNS.items():
-        n_rows = rows[column.rows]
-        chunks = (min(CHUNK_ROWS, n_rows), *column.shape) if n_rows else None
-        dataset = file.create_dataset(name, (n_rows, *column.shape), dtype=TEXT if column.dtype is TEXT else column.dtype, chunks=chunks)
+        n = n_rows[column.rows]
+        chunks = (min(CHUNK_ROWS, n), *column.shape) if n else None
+        shape = (n, *column.shape)
+        dataset = file.create_dataset(name, shape, dtype=column.dtype, chunks=chunks, maxshape=shape if n else None)
         if column.rows == "split":
             dataset[0] = 0

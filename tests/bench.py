@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import httpx
 import numpy as np
+from ase.db import connect
 from rich.console import Console
 from rich.table import Table
 
@@ -22,16 +23,19 @@ from contract.arrow import ARROW_TYPE, to_arrow
 from contract.generator import resolve_task
 from contract.identity import structure_hash
 from contract.layout import Label, to_arrays
-from contract.messages import GenerateRequest, Receipt, ShardRecord, TeacherCard
+from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord, TeacherCard
 from contract.parts import digest_arrays, part_path, write_part
 from contract.proposals import ProposalGenerator, propose_one
 from contract.structures import Structure, to_ase
 from gateway.embedded import list_services
+from gateway.export import export_ase_db
+from labeller.finalise import DATASET_FILE, finalise
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from tests.fake_service import FakeGenerator
 from tests.integration.factory import factory, make
 from tests.serving import free_port, wait_for_answer
+from training.dataset import BlockDataset, StructureDataset
 
 TEACHER = "7net-0"
 ROUNDS = 3
@@ -41,7 +45,7 @@ def main() -> None:
     """Run all benchmarks and print the table."""
     table = Table("what", "Distillery", "plain", "ratio", "wanted")
     structures = make_structures()
-    for row in (bench_labelling(structures), bench_teacher_share(), bench_parts(structures), *bench_sources()):
+    for row in (bench_labelling(structures), bench_teacher_share(), bench_parts(structures), *bench_reading(structures), *bench_sources()):
         table.add_row(*row)
         Console(stderr=True).print(*row, sep="  ")
     Console().print(table)
@@ -188,6 +192,36 @@ def bench_parts(structures: list[Structure]) -> tuple[str, ...]:
 
         best_ours, best_plain = alternate(ours, lambda: write_groups(Path(folder) / f"groups-{next(numbers)}.h5", many, labels))
     return "writing, structures/s", f"{1000 / best_ours:.0f}", f"{1000 / best_plain:.0f}", f"{best_plain / best_ours:.1f}", ">= 20"
+
+
+def bench_reading(structures: list[Structure]) -> Iterator[tuple[str, ...]]:
+    """Training's two ways of reading 4,000 structures against `get` on the rows of an ASE database, at random and in order."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_finished(Path(folder), structures, n_parts=4)
+        n = export_ase_db(path, path.with_suffix(".db"))
+        anywhere = np.random.default_rng(0).permutation(n).tolist()
+        dataset = StructureDataset(path)
+        with connect(path.with_suffix(".db"), serial=True) as database:
+            for what, ours, rows in (
+                ("at random", lambda: [dataset[k] for k in anywhere], anywhere),
+                ("in blocks", lambda: list(BlockDataset(path)), range(n)),
+            ):
+                best_ours, best_plain = alternate(ours, lambda rows=rows: [database.get(k + 1).toatoms() for k in rows])
+                ratio = f"{best_plain / best_ours:.1f}"
+                yield f"reading {what}, structures/s", f"{n / best_ours:.0f}", f"{n / best_plain:.0f}", ratio, "> 1"
+
+
+def write_finished(root: Path, structures: list[Structure], n_parts: int) -> Path:
+    """A dataset.h5 of parts of 1,000 structures."""
+    hashes = [structure_hash(s) for s in structures] * 100
+    for k in range(n_parts):
+        many = [s.renamed(f"part-{k}/{i:04d}") for i, s in enumerate((structures * 100)[:1000])]
+        labels = [Label(1.0, np.ones((len(s), 3), np.float32), np.ones(6) if s.is_periodic else None) for s in many]
+        arrays = to_arrays(many, labels, hashes[:1000], source="bench", service="bench", shard=f"part-{k}")
+        write_part(part_path(root / "bench", f"part-{k}"), receipt(f"part-{k}", many, digest_arrays(arrays)), arrays)
+    parts = tuple(PartSelection(part=f"part-{k}") for k in range(n_parts))
+    finalise(root, FinaliseRequest(dataset="bench", recipe="bench", recipe_sha256="0" * 64, seed=1, parts=parts))
+    return root / "bench" / DATASET_FILE
 
 
 def receipt(part: str, structures: list[Structure], digest: str) -> Receipt:

@@ -7,10 +7,10 @@ import sys
 from rich.console import Console
 
 from contract.problems import Problem
-from gateway.cli import export, run, services, status
+from gateway.cli import export, recipe, report, run, services, status, verify, weights
 from gateway.cli.app import ERROR, app
 
-__all__ = ["app", "export", "main", "run", "services", "status"]
+__all__ = ["app", "export", "main", "recipe", "report", "run", "services", "status", "verify", "weights"]
 
 
 def main() -> None:

@@ -14,11 +14,14 @@ import httpx
 import typer
 from rich.console import Console
 
+from contract.explain import validate_message
 from gateway.cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app
-from gateway.cli.sessions import open_remote
-from gateway.follow import Status, follow, raise_if_failed
+from gateway.cli.forecast import show_forecast
+from gateway.cli.sessions import open_reader, open_remote
+from gateway.follow import Status, ask, follow, raise_if_failed
 from gateway.recipe import Recipe, read_recipe
 from gateway.settings import GatewaySettings
+from gateway.wish import Wish
 
 
 @app.command()
@@ -26,20 +29,39 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe, YAML; recipes/quickstart.yaml explains every key.")],
     gateway: Gateway = None,
     data: Data = Path("data"),
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage; its verdict is the result.")] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", metavar="STAGE", help="Make this stage alone; those before it must be there and GO.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, with time and disk by the rates of the parts so far; start nothing.")
+    ] = False,
 ) -> None:
     """Make the dataset of a recipe, or go on with it."""
     console = Console()
     parsed, text = read_recipe(recipe)
+    wish = {name: value for name, value in (("until", until), ("stage", stage)) if value is not None}
+    parsed.stages_until(validate_message(Wish, wish, "").last)
+    if dry_run:
+        show_forecast(asyncio.run(_forecast(gateway, data, text, wish)), console)
+        return
     session = open_remote(gateway) if gateway else _embedded(parsed, data, recipe.parent)
-    again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else [])])
-    status = _until_interrupted(_run(session, text, console), again, gateway)
+    flags = [flag for name, value in wish.items() for flag in (f"--{name}", value)]
+    again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else []), *flags])
+    status = _until_interrupted(_run(session, text, console, wish), again, gateway)
     raise_if_failed(status)
     raise typer.Exit(_conclude(status, console, _place(parsed.name, data, gateway)))
 
 
-async def _run(session: Any, text: str, console: Console) -> Status:
+async def _run(session: Any, text: str, console: Console, wish: dict[str, str]) -> Status:
     async with session as client:
-        return await follow(client, text, console)
+        return await follow(client, text, console, wish)
+
+
+async def _forecast(gateway: str | None, data: Path, text: str, wish: dict[str, str]) -> dict[str, Any]:
+    async with open_remote(gateway) if gateway else open_reader(data) as client:
+        forecast: dict[str, Any] = (await ask(client, "POST", "/v1/datasets/plan", content=text.encode(), params=wish)).json()
+        return forecast
 
 
 @asynccontextmanager
@@ -85,8 +107,10 @@ def _conclude(status: Status, console: Console, place: str) -> int:
         return ERROR
     is_go = status["verdict"] == "GO"
     kept, wanted = (sum(row[key] for row in status["sources"].values()) for key in ("kept", "wanted"))
-    console.print(f"[bold {'green' if is_go else 'red'}]{status['verdict']}[/]  {kept} of {wanted} structures", highlight=False)
+    stage = f"  stage {status['stage']}" if len(status["stages"]) > 1 else ""
+    console.print(f"[bold {'green' if is_go else 'red'}]{status['verdict']}[/]  {kept} of {wanted} structures{stage}", highlight=False)
     for reason in status["reasons"]:
         console.print(f"  failed: {reason}", highlight=False)
-    console.print(f"dataset  {place}dataset.h5\nreport   {place}report.json", highlight=False, soft_wrap=True)
+    console.print(f"scenario {status['scenario']}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"dataset  {place}dataset.h5\nreport   {place}report.html, report.json", highlight=False, soft_wrap=True)
     return GO if is_go else NO_GO

@@ -1,12 +1,12 @@
 """Orb teachers (Neumann et al., arXiv:2410.22570; Rhodes et al., arXiv:2504.06231), by way of orb-models."""
 
 import importlib
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,11 @@ from contract.device import choose_device, release_cuda_memory
 from contract.layout import Label
 from contract.problems import Unavailable
 from contract.structures import Structure
+from contract.weights import ensure_checkpoint
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
-from labeller.teachers.weights import ensure_weights
 
+_LABELLER = Path(__file__).parents[1]
 _PRECISION = "float32-high"
 _OLDEST_PYTHON = (3, 12)
 _BUDGETS = {"cpu": BudgetRange(256, 256), "cuda": BudgetRange(8_000, 64_000)}
@@ -76,14 +77,16 @@ class OrbTeacher:
     def load(self) -> None:
         """Find or fetch the weights and build the model; Unavailable where Python, the package or the weights are missing."""
         loader = _find_loader(self.name)
-        url = inspect.signature(loader).parameters["weights_path"].default
-        weights = ensure_weights(self.name, url, self._settings.weights, self._settings.weights_path)
+        checkpoint = str(self._settings.weights_path or self.name)
+        weights = ensure_checkpoint(_LABELLER, checkpoint, self._settings.weights, download=True)
+        if len(weights.files) != 1:
+            raise Unavailable(f"{checkpoint} holds {', '.join(weights.files)}; name one file in DISTILLERY_LABELLER_WEIGHTS_PATH")
         self.device = choose_device(self._settings.device, "DISTILLERY_LABELLER_DEVICE")
         self._is_compiled = self.device == "cuda" if self._settings.compile is None else self._settings.compile
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._model, self._adapter = loader(
-                weights_path=str(weights.path), device=self.device, precision=_PRECISION, compile=self._is_compiled
+                weights_path=str(*weights.files.values()), device=self.device, precision=_PRECISION, compile=self._is_compiled
             )
         self.weights_sha256 = weights.sha256
         self.version = f"orb-models=={version('orb-models')}"

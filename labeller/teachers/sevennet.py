@@ -12,11 +12,11 @@ from ase.data import chemical_symbols
 from torch_geometric.data import Batch
 
 from contract.device import Device, choose_device, release_cuda_memory
+from contract.digests import sha256_of
 from contract.geometry import find_pairs
 from contract.layout import Label
 from contract.structures import Structure
 from labeller.teachers.teacher import BudgetRange
-from labeller.teachers.weights import sha256_of
 
 _TO_ASE = [0, 1, 2, 4, 5, 3]
 """sevenn orders the stress xx yy zz xy yz zx, ASE xx yy zz yz xz xy."""

@@ -17,9 +17,9 @@ from contract.perturb import perturb_structure
 from contract.problems import InvalidRequest, Unsupported
 from contract.proposals import Proposal, Rejected
 from contract.structures import Structure, System
+from contract.supercell import expand_to
 from services.pymatgen.options import CrystalOptions
 from services.pymatgen.prototypes import Prototype, known_names, select_prototypes
-from services.pymatgen.supercell import expand
 from services.pymatgen.symmetric import N_SPACE_GROUPS, draw_crystal
 from services.pymatgen.symmetry import find_symmetry
 from services.pymatgen.volume import known_elements, settle
@@ -139,7 +139,7 @@ def _draw_cell(task: Task, options: CrystalOptions, elements: tuple[str, ...], f
 
 def _expand_safely(cell: Structure, task: Task, rng: np.random.Generator) -> Structure:
     """The supercell; Rejected if it fails the contract's checks under a perturbation like the one it will get."""
-    larger = expand(cell, task.min_atoms, task.max_atoms, rng)
+    larger = expand_to(cell, task.min_atoms, task.max_atoms, rng)
     likely = task.perturb.model_copy(update={"share": float(task.perturb.share > 0)})
     moved = perturb_structure(larger, likely, rng.spawn(1)[0])
     fault = find_input_fault(moved) or find_chemistry_fault(moved)

@@ -40,8 +40,9 @@ def test_all_images_share_the_contract_layers(dockerfile: str) -> None:
 
 def test_every_image_with_torch_takes_the_shared_layers() -> None:
     for path in DOCKERFILES:
-        needs_torch = "torch" in (path.parent / "requirements.txt").read_text().split()
-        assert needs_torch == ("torch" in shared_blocks(path.read_text())), path
+        text = path.read_text()
+        needs_torch = "torch" in (path.parent / "requirements.txt").read_text().split() or "COPY generative " in text
+        assert needs_torch == ("torch" in shared_blocks(text)), path
 
 
 def test_no_frontend_is_fetched_from_a_registry(dockerfile: str) -> None:
@@ -71,5 +72,6 @@ def test_the_healthcheck_asks_whether_it_is_ready(dockerfile: str) -> None:
 def test_an_image_gets_the_contract_and_its_own_folder(dockerfile: str) -> None:
     own = re.findall(r"^COPY (\S+) /app/", dockerfile, re.MULTILINE)
     folder = own[-1]
-    assert own == ["contract", *(["services/__init__.py"] if folder.startswith("services/") else []), folder]
+    shared = ["contract", *(["generative"] if (ROOT / folder / "weights.yaml").exists() and folder != "labeller" else [])]
+    assert own == [*shared, *(["services/__init__.py"] if folder.startswith("services/") else []), folder]
     assert (ROOT / folder / "Dockerfile").read_text() == dockerfile

@@ -21,7 +21,7 @@ AS_ITSELF = {
 AS_ROOT = {
     "caches": f"find {CACHES} -type f 2>/dev/null",
     "settings": "cat /etc/pip.conf /root/.config/pip/pip.conf /root/.pip/pip.conf 2>/dev/null; env | grep -iE '^(pip|ssl)_'",
-    "certificates": "grep -rlF {certificates} /etc/ssl /venv/lib/python3.12/site-packages/certifi 2>/dev/null",
+    "certificates": "grep -rlF CERTIFICATES /etc/ssl /venv/lib/python3.12/site-packages/certifi 2>/dev/null",
 }
 """What is asked of an image in one container each, for a container takes a second to start."""
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")
@@ -50,8 +50,8 @@ def answer(answers: dict[str, dict[str, str]], image: str) -> dict[str, str]:
 
 def ask(image: str, questions: dict[str, str], *options: str) -> dict[str, str]:
     """The answers of one throw-away container to several shell questions."""
-    script = "".join(f"echo '== {name}'\n{question.format(certificates=own_certificates())}\n" for name, question in questions.items())
-    output = run_in(image, script + "true", *options)
+    script = "".join(f"echo '== {name}'\n{question}\n" for name, question in questions.items())
+    output = run_in(image, script.replace("CERTIFICATES", own_certificates()) + "true", *options)
     parts = [part.partition("\n") for part in output.split("== ")[1:]]
     return {name: text.strip() for name, _, text in parts}
 

@@ -17,10 +17,11 @@ PURE_PYTHON = ("pytest", "pluggy", "iniconfig", "packaging")
 OWN_TESTS = sorted([*ROOT.glob("tests/unit/test_labeller*.py"), ROOT / "tests/unit/test_orb.py", ROOT / "tests/unit/test_sevennet.py"])
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none", "--tmpfs", "/tmp:exec,size=2g")
 MAKE_WEIGHTS = """
-import torch
+import pathlib, torch
 from orb_models.forcefield.pretrained import orb_v2_architecture
 torch.manual_seed(0)
-torch.save(orb_v2_architecture(device="cpu").state_dict(), "/weights/orb-v2-20241011.ckpt")
+pathlib.Path("/weights/labeller/orb-v2").mkdir(parents=True)
+torch.save(orb_v2_architecture(device="cpu").state_dict(), "/weights/labeller/orb-v2/orb-v2-20241011.ckpt")
 """
 
 
@@ -62,6 +63,6 @@ def test_orb_v2_labels_with_weights_from_the_volume(orb: Project, expected: Iden
     dataset = Dataset(orb, RECIPE.format(name="orb").replace("teacher: 7net-0", "teacher: orb-v2"))
     assert dataset.make()["state"] == "finished"
     assert dataset.identity(tmp_path) == expected
-    recorded = orb.execute("labeller", "cut -c1-64 /weights/orb-v2-20241011.ckpt.sha256").strip()
+    recorded = orb.execute("labeller", "cut -c1-64 /weights/labeller/orb-v2/orb-v2-20241011.ckpt.sha256").strip()
     assert httpx.get(f"{orb.url}/v1/datasets/orb").json()["teacher"] == "orb-v2"
-    assert recorded == orb.execute("labeller", "sha256sum /weights/orb-v2-20241011.ckpt").split()[0]
+    assert recorded == orb.execute("labeller", "sha256sum /weights/labeller/orb-v2/orb-v2-20241011.ckpt").split()[0]

@@ -33,7 +33,7 @@ sources:
 
 
 def settings_for(data: Path, **changes: Any) -> GatewaySettings:
-    return GatewaySettings(**{"data": data, "patience": 0.01, "tries": 3, "resume": False, **changes})
+    return GatewaySettings(**{"data": data, "patience": 0.01, "tries": 3, "resume": False, "page": False, **changes})
 
 
 @asynccontextmanager

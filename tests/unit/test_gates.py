@@ -1,5 +1,7 @@
 """Gates can fail: each of them, on a set made to fail it."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,8 @@ from contract.layout import Label, to_arrays
 from contract.messages import Receipt, Reject, ShardRecord, TeacherCard
 from contract.parts import Part
 from contract.structures import Structure, numbers_of
-from gateway.gates import Verdict, is_go, judge
-from gateway.measures import entropy_bits, entropy_ceiling, measure_parts
+from gateway.gates import RULES, Verdict, find_rules, is_go, judge, sum_up
+from gateway.measures import Measures, entropy_bits, entropy_ceiling, gather_measures, measure_part
 from gateway.recipe import Recipe, parse_recipe
 
 N = 60
@@ -68,7 +70,12 @@ def part(made: list[Structure], *, rejected: int = 0, energy: float = -3.0, seco
 
 def verdicts(made: Part, extra: str = "") -> dict[tuple[str, str], Verdict]:
     rules = recipe(extra)
-    return {(v.gate, v.scope): v for v in judge(measure_parts([(made, ())], rules.sources), rules)}
+    return {(v.gate, v.scope): v for v in judge(measure(made), rules)}
+
+
+def measure(made: Part, kept: Sequence[int] | None = None, sources: Iterable[str] = ("atoms",)) -> Measures:
+    measures = measure_part(made, 0)
+    return gather_measures([(measures, range(measures.labelled) if kept is None else kept)], sources)
 
 
 def diverse() -> list[Structure]:
@@ -123,15 +130,13 @@ def test_a_source_that_owes_nothing_is_not_judged() -> None:
         f"  model: {{service: model, system: cluster, count: 1, generative: true}}\n"
     )
     assert rules.counts() == {"atoms": N, "model": 0}
-    found = judge(measure_parts([(part(diverse()), ())], rules.sources), rules)
+    found = judge(measure(part(diverse()), sources=rules.sources), rules)
     assert is_go(found)
     assert "model" not in {verdict.scope for verdict in found}
 
 
 def test_left_out_structures_are_not_measured() -> None:
-    made = part(diverse())
-    left_out = tuple(made.arrays["provenance/id"][:20])
-    own = measure_parts([(made, left_out)], ["atoms"]).sources["atoms"]
+    own = measure(part(diverse()), range(20, N)).sources["atoms"]
     assert own.kept == 40
     assert own.labelled == 60
 
@@ -166,3 +171,39 @@ def test_entropy_and_its_ceilings() -> None:
 def test_the_balance_of_the_plans_own_distribution() -> None:
     counts = np.array([50, 50, 12, 8])
     assert counts.std() / counts.mean() == pytest.approx(0.67, abs=0.005)
+
+
+def test_a_pilot_is_not_judged_by_what_few_structures_cannot_tell() -> None:
+    rules = recipe("stages: {pilot: {per_source: 10}, test: {total: 20}}\n")
+    required = {stage: {gate for gate, rule in find_rules(rules, stage).items() if rule.required} for stage in rules.stage_names}
+    assert required["test"] == required["full"] == {gate for gate, rule in RULES.items() if rule.required}
+    assert required["full"] - required["pilot"] == {"element_entropy", "element_coverage", "duplicates"}
+
+
+def test_a_stages_own_changes_come_after_those_for_all_stages() -> None:
+    rules = recipe(
+        "gates: {element_entropy: {threshold: 2.9}, duplicates: {required: false}}\n"
+        "stages: {pilot: {gates: {element_entropy: {required: true}}}, test: {total: 20, gates: {element_entropy: {threshold: 2.5}}}}\n"
+    )
+    entropy = {stage: find_rules(rules, stage)["element_entropy"] for stage in rules.stage_names}
+    assert {stage: (rule.threshold, rule.required) for stage, rule in entropy.items()} == {
+        "pilot": (2.9, True),
+        "test": (2.5, True),
+        "full": (2.9, True),
+    }
+    assert not any(find_rules(rules, stage)["duplicates"].required for stage in rules.stage_names)
+
+
+def test_completeness_is_that_of_the_stage() -> None:
+    rules = recipe("stages: {pilot: {per_source: 10}}\n")
+    measures = measure(part(diverse()[:10]))
+    assert sum_up(judge(measures, rules, "pilot")).is_go
+    assert "completeness (all)" in sum_up(judge(measures, rules, "full")).reasons
+
+
+def test_only_time_is_for_good() -> None:
+    slow, bare = part(diverse(), seconds=10.0 * N), part(structures(["Si"], [50, 60], np.random.default_rng(0)), seconds=10.0 * N)
+    for made, is_for_good in ((slow, True), (bare, False)):
+        judgement = sum_up(judge(measure(made), recipe()))
+        assert not judgement.is_go
+        assert judgement.is_for_good is is_for_good

@@ -1,6 +1,7 @@
 """Orb teachers on a checkpoint of random weights: the whole path, mixed batches, what is refused."""
 
 import importlib.util
+import inspect
 import sys
 import warnings
 from dataclasses import replace
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from ase.build import fcc111
 
+import labeller
 from contract.layout import Label
 from contract.problems import Unavailable
 from contract.structures import Structure, from_ase
+from contract.weights import read_catalogue
 from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers import ORB_NAMES, create_teacher
@@ -25,6 +28,7 @@ ENERGY_TOLERANCE = 1e-3
 FORCE_TOLERANCE = 1e-3
 
 IS_MISSING = sys.version_info < (3, 12) or importlib.util.find_spec("orb_models") is None
+LABELLER = Path(labeller.__file__).parent
 needs_orb = pytest.mark.skipif(IS_MISSING, reason="needs orb-models (Python >= 3.12)")
 
 
@@ -130,6 +134,18 @@ def test_every_name_is_known_to_orb_models() -> None:
     from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
 
     assert set(ORB_NAMES) <= set(ORB_PRETRAINED_MODELS)
+
+
+@needs_orb
+def test_weights_yaml_has_the_addresses_that_orb_models_has() -> None:
+    from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
+
+    catalogue = read_catalogue(LABELLER)
+    assert set(catalogue) == set(ORB_NAMES)
+    for name, weights in catalogue.items():
+        address = inspect.signature(ORB_PRETRAINED_MODELS[name]).parameters["weights_path"].default
+        assert [source.url for source in weights.files.values()] == [address]
+        assert list(weights.files) == [address.rsplit("/", 1)[-1]]
 
 
 @needs_orb

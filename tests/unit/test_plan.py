@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.plan import PartFacts, Plan, Shard, make_plan
+from gateway.plan import Judgement, PartFacts, Plan, Shard
 from gateway.recipe import Recipe, parse_recipe
+from gateway.walk import make_plan
 
 RECIPE = parse_recipe(
     """
@@ -25,11 +26,19 @@ def facts(shard: Shard, kept: int, twin_of: str = "", note: str = "") -> PartFac
     return PartFacts(ids, tuple(f"{twin_of or shard.name}#{i}" for i in range(kept)), note)
 
 
+def let_pass(*_: object) -> Judgement:
+    return Judgement()
+
+
+def plan_of(recipe: Recipe, parts: dict[str, PartFacts]) -> Plan:
+    return make_plan(recipe, lambda shard: parts.get(shard.name), let_pass)
+
+
 def walk(recipe: Recipe, outcome) -> tuple[Plan, dict[str, PartFacts]]:
     """Make every part as `outcome(shard)` says until the plan is complete."""
     parts: dict[str, PartFacts] = {}
     for _ in range(100):
-        plan = make_plan(recipe, parts.get)
+        plan = plan_of(recipe, parts)
         if plan.is_complete:
             return plan, parts
         for shard in plan.rounds[-1]:
@@ -107,7 +116,7 @@ def test_the_order_of_arrival_changes_nothing(random, data: st.DataObject) -> No
 
     straight, parts = walk(RECIPE, outcome)
     crooked: dict[str, PartFacts] = {}
-    while not (plan := make_plan(RECIPE, crooked.get)).is_complete:
+    while not (plan := plan_of(RECIPE, crooked)).is_complete:
         pending = [s for s in plan.rounds[-1] if s.name not in crooked]
         shard = random.choice(pending)
         crooked[shard.name] = outcome(shard)
@@ -119,5 +128,5 @@ def test_the_order_of_arrival_changes_nothing(random, data: st.DataObject) -> No
 @pytest.mark.parametrize("seed", [6, 7])
 def test_another_seed_of_the_recipe_gives_other_seeds(seed: int) -> None:
     other = RECIPE.model_copy(update={"seed": seed})
-    mine = {s.seed for s in make_plan(RECIPE, {}.get).shards()}
-    assert mine.isdisjoint({s.seed for s in make_plan(other, {}.get).shards()})
+    mine = {s.seed for s in plan_of(RECIPE, {}).shards()}
+    assert mine.isdisjoint({s.seed for s in plan_of(other, {}).shards()})

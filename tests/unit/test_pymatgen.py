@@ -19,9 +19,9 @@ from contract.messages import GenerateRequest
 from contract.problems import InvalidRequest, Unsupported
 from contract.proposals import Rejected, propose_one
 from contract.structures import Structure
+from contract.supercell import elongation, expand_to
 from services.pymatgen.generator import CrystalProposer
 from services.pymatgen.prototypes import read_library, select_prototypes
-from services.pymatgen.supercell import elongation, expand
 from services.pymatgen.symmetric import draw_crystal
 from services.pymatgen.symmetry import find_symmetry
 from services.pymatgen.volume import estimate_volume, is_nonmetal, known_elements, resize, settle, smallest_volume
@@ -90,7 +90,7 @@ def test_volume_does_not_depend_on_the_starting_volume() -> None:
 
 def test_volume_of_a_supercell_is_that_of_its_cells() -> None:
     crystal = resize(decorate("AB_cF8_225_a_b", "Mg", "O"), 40.0)
-    larger = expand(crystal, 16, 16, np.random.default_rng(0))
+    larger = expand_to(crystal, 16, 16, np.random.default_rng(0))
     assert estimate_volume(larger) == pytest.approx(8 * estimate_volume(crystal), rel=1e-4)
 
 
@@ -113,7 +113,7 @@ def test_two_atoms_in_one_place_are_crowded() -> None:
 
 def test_spglib_finds_the_symmetry_of_a_random_crystal_in_its_supercell() -> None:
     crystal = find_symmetry(draw_crystal(225, ("Si", "C"), 24, np.random.default_rng(3)))
-    larger = expand(crystal, 50, 200, np.random.default_rng(0))
+    larger = expand_to(crystal, 50, 200, np.random.default_rng(0))
     fractional = np.linalg.solve(larger.cell.T, larger.positions.T).T
     assert crystal.origin["drawn_space_group"] == 225
     assert (
@@ -136,7 +136,7 @@ def test_random_crystals_have_at_least_the_symmetry_that_was_drawn() -> None:
 def test_supercells_fit_the_range_and_are_nearly_cubic(low: int, high: int) -> None:
     crystal = settle(decorate("A_hP4_194_f", "C"), 1.0) if low > 10 else settle(decorate("A_cF8_227_a", "C"), 1.0)
     for seed in range(5):
-        larger = expand(crystal, low, high, np.random.default_rng(seed))
+        larger = expand_to(crystal, low, high, np.random.default_rng(seed))
         matrix = np.array(larger.origin["supercell"])
         assert low <= len(larger) <= high
         assert np.allclose(matrix @ crystal.cell, larger.cell)
@@ -148,7 +148,7 @@ def test_supercells_fit_the_range_and_are_nearly_cubic(low: int, high: int) -> N
 
 def test_a_size_that_no_supercell_has_is_rejected() -> None:
     with pytest.raises(Rejected, match="no_supercell"):
-        expand(settle(decorate("A_hP4_194_f", "C"), 1.0), 5, 7, np.random.default_rng(0))
+        expand_to(settle(decorate("A_hP4_194_f", "C"), 1.0), 5, 7, np.random.default_rng(0))
 
 
 def test_most_proposals_are_accepted(batch: tuple[list[Structure], Counter[str]]) -> None:

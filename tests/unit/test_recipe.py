@@ -50,6 +50,10 @@ def test_a_good_recipe_is_read() -> None:
         ("[H, C, N, O]", "[H, C, Nn, O]", 4, "elements.2", "'Nn' is not a chemical symbol"),
         ("seed: 1", "seed: -1", 2, "seed", "got -1"),
         ("seed: 1", "perturb: {ratle: 1}\nseed: 1", 2, "perturb.ratle", "did you mean 'rattle'?"),
+        ("seed: 1", "stages: {pilot: {per_sorce: 3}}\nseed: 1", 2, "stages.pilot.per_sorce", "did you mean 'per_source'?"),
+        ("seed: 1", "stages: {pilote: {}}\nseed: 1", 2, "stages.pilote", "did you mean 'pilot'?"),
+        ("seed: 1", "stages: {full: {wave: 50000}}\nseed: 1", 2, "stages.full.wave", "less than or equal to 40000"),
+        ("seed: 1", "stages: {test: {}}\nseed: 1", 2, "stages.test.total", "'total' is missing"),
         ("seed: 1", "gates: {element_entropi: {}}\nseed: 1", 2, "gates.element_entropi", "did you mean 'element_entropy'?"),
     ],
 )
@@ -73,6 +77,11 @@ def test_faults_name_line_key_and_the_nearest(old: str, new: str, line: int, key
         ("[10, 20]", "[20, 10]", "smallest, largest"),
         ("seed: 1", "seed: 1\nseed: 2", "given twice"),
         ("seed: 1", "seed: 1\ngenerative_fraction: 0.5", "generative"),
+        ("seed: 1", "seed: 1\nrebalance: [0.5]", "generative"),
+        ("count: 3", "count: 3\n    generative: true\nrebalance: [0.2, 0.3]", "0.3 comes after 0.2"),
+        ("count: 3", "count: 3\n    generative: true\nrebalance: [0.3]", "0.3 comes after 0.3"),
+        ("count: 3", "count: 3\n    generative: true\ngenerative_fraction: 0.7\nrebalance: [0.8]", "0.8 comes after 0.7"),
+        ("seed: 1", "seed: 1\nstages: {test: {total: 10}}", "below the 10 of the whole"),
         ("sources:", "sources: [", "not YAML"),
         ("seed: 1", "seed: !!int abc", "'abc'"),
         ("seed: 1", "seed: &a 1\ntotal: *a", "aliases"),
@@ -120,3 +129,36 @@ def test_comments_and_gates_do_not_change_the_identity_but_options_do() -> None:
     assert parse_recipe(GOOD + "gates: {duplicates: {required: false}}\n").sha256 == base
     assert parse_recipe(GOOD.replace("atoms: [10, 20]", "atoms: [10, 21]")).sha256 != base
     assert parse_recipe(GOOD.replace("seed: 1", "seed: 2")).sha256 != base
+
+
+STAGED = GOOD.replace("count: 3", "count: 3\n    generative: true") + "stages: {pilot: {per_source: 2}, test: {total: 5}}\n"
+
+
+def test_stages_are_in_order_and_full_is_always_the_last() -> None:
+    assert parse_recipe(GOOD).stage_names == ("full",)
+    assert parse_recipe(STAGED).stage_names == ("pilot", "test", "full")
+    assert parse_recipe(GOOD + "stages: {test: {total: 5}}\n").stage_names == ("test", "full")
+
+
+def test_the_counts_of_stages_follow_the_shares() -> None:
+    recipe = parse_recipe(STAGED + "generative_fraction: 0.6\nrebalance: [0.2]\n")
+    assert [recipe.stage_counts(stage) for stage in recipe.stage_names] == [
+        {"molecules": 2, "crystals": 2},
+        {"molecules": 2, "crystals": 3},
+        {"molecules": 4, "crystals": 6},
+    ]
+    assert recipe.stage_counts("test", 1) == {"molecules": 4, "crystals": 1}
+    assert recipe.counts(1) == {"molecules": 8, "crystals": 2}
+
+
+def test_gates_belong_to_the_identity_where_they_may_change_the_shares() -> None:
+    gates, own = "gates: {duplicates: {required: false}}\n", "total: 5, gates: {duplicates: {required: false}}"
+    for text, counts in ((STAGED, False), (STAGED + "rebalance: [0.2]\n", True)):
+        base = parse_recipe(text).sha256
+        assert (parse_recipe(text + gates).sha256 != base) is counts
+        assert (parse_recipe(text.replace("total: 5", own)).sha256 != base) is counts
+
+
+def test_a_recipe_without_stages_is_what_it_was_before_there_were_any() -> None:
+    assert parse_recipe(GOOD).sha256 == "0285c65a9451b2addd80d3345a042c8078061d85e1f75e64a52626044eb9db20"
+    assert parse_recipe(STAGED).sha256 != parse_recipe(STAGED.replace("total: 5", "total: 6")).sha256

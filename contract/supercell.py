@@ -1,5 +1,6 @@
-"""Supercells: near-cubic ones of a wanted size, not necessarily diagonal."""
+"""Supercells: crystals repeated until they have as many atoms as were asked for."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from contract.proposals import Rejected
 from contract.structures import Structure, Vectors, from_ase, to_ase
 
 Matrix = NDArray[np.int64]
+"""Row i has the new vector i in the old ones: new cell = matrix @ old cell."""
 
 _STRETCHES = np.linspace(0.8, 1.25, 19)
 """Edges of the cube aimed at, relative to the wanted one, so that some rounding to whole cells fits the size range."""
@@ -18,22 +20,45 @@ _N_SHAKEN = 1000
 """Roundings with random errors of one cell, for narrow size ranges."""
 
 
-def expand(structure: Structure, min_atoms: int, max_atoms: int, rng: np.random.Generator) -> Structure:
-    """A near-cubic supercell of min_atoms to max_atoms atoms, its size drawn log-uniformly; Rejected if there is none.
+def expand_to(structure: Structure, min_atoms: int, max_atoms: int, rng: np.random.Generator) -> Structure:
+    """A near-cubic supercell of min_atoms to max_atoms atoms, not necessarily diagonal, its size drawn log-uniformly.
 
-    Row i of `origin["supercell"]` is the new vector i in the old ones: new cell = matrix @ old cell.
+    `origin["supercell"]` has the matrix. Rejected("no_supercell") if none fits.
     """
-    n_atoms = np.exp(rng.uniform(np.log(min_atoms), np.log(max_atoms + 1)))
-    candidates = _propose_matrices(structure.cell, max(1.0, n_atoms / len(structure)), rng)
+    wanted = draw_n_atoms(min_atoms, max_atoms, rng)
+    candidates = _propose_matrices(structure.cell, max(1.0, wanted / len(structure)), rng)
     sizes = len(structure) * np.rint(np.linalg.det(candidates))
-    fits = (min_atoms <= sizes) & (sizes <= max_atoms)
+    matrix = pick_matrix(candidates, sizes, wanted, (min_atoms, max_atoms), lambda matrices: elongation(matrices @ structure.cell))
+    matrix = _reduce(matrix, structure.cell)
+    larger = build_supercell(structure, matrix)
+    return replace(larger, origin={**structure.origin, "supercell": matrix.tolist()})
+
+
+def draw_n_atoms(min_atoms: int, max_atoms: int, rng: np.random.Generator) -> float:
+    """A size drawn log-uniformly."""
+    return float(np.exp(rng.uniform(np.log(min_atoms), np.log(max_atoms + 1))))
+
+
+def pick_matrix(
+    candidates: Matrix, sizes: Vectors, wanted: float, size_range: tuple[int, int], distortion: Callable[[Matrix], Vectors]
+) -> Matrix:
+    """The candidate, of those with a size in the range, that is nearest to the wanted one and to a cube; Rejected if there is none.
+
+    candidates  shape (n, 3, 3)
+    sizes       atoms of each, shape (n,)
+    distortion  of matrices (m, 3, 3), 1 for a cube, shape (m,)
+    """
+    fits = (size_range[0] <= sizes) & (sizes <= size_range[1])
     if not fits.any():
         raise Rejected("no_supercell")
-    candidates, sizes = candidates[fits], sizes[fits]
-    cost = np.abs(np.log(sizes / n_atoms)) + np.log(elongation(candidates @ structure.cell))
-    matrix = _reduce(candidates[int(cost.argmin())], structure.cell)
-    larger = from_ase(make_supercell(to_ase(structure), matrix), id=structure.id, system="crystal")
-    return replace(larger, origin={**structure.origin, "supercell": matrix.tolist()})
+    cost = np.abs(np.log(sizes[fits] / wanted)) + np.log(distortion(candidates[fits]))
+    best: Matrix = candidates[fits][int(cost.argmin())]
+    return best
+
+
+def build_supercell(structure: Structure, matrix: Matrix) -> Structure:
+    """The crystal in the cell `matrix @ structure.cell`, with the same id and origin."""
+    return from_ase(make_supercell(to_ase(structure), matrix), id=structure.id, system="crystal", origin=structure.origin)
 
 
 def elongation(cell: Vectors) -> Vectors:

@@ -1,0 +1,32 @@
+"""`distillery report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from contract.problems import NotFound
+from gateway.cli.app import Data, app
+
+
+@app.command()
+def report(
+    dataset: Annotated[Path, typer.Argument(help="A dataset's name, or its folder.")],
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in the dataset's folder if absent.")] = None,
+) -> None:
+    """Make the page report.html of a dataset, finished or not, from its parts."""
+    from gateway.page.page import write_page
+
+    path = write_page(_find_folder(dataset, data), out)
+    Console().print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
+
+
+def _find_folder(dataset: Path, data: Path) -> Path:
+    for folder in (dataset, data / dataset):
+        if (folder / "recipe.yaml").is_file():
+            return folder
+    raise NotFound(
+        f"there is no dataset at {dataset} nor {data / dataset}: neither folder has a recipe.yaml; `distillery status` lists datasets"
+    )

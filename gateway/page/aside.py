@@ -1,0 +1,40 @@
+"""Making the page in a process of its own: minutes of arithmetic, and numba's threads, stay out of the gateway's."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from contract.problems import Internal
+
+PAGE = "report.html"
+
+
+async def make_page_aside(folder: Path) -> bytes:
+    """The page of the dataset in a folder as it is now; nothing is written there."""
+    with tempfile.TemporaryDirectory() as scratch:
+        await write_page_aside(folder, Path(scratch) / PAGE)
+        return await asyncio.to_thread((Path(scratch) / PAGE).read_bytes)
+
+
+async def write_page_aside(folder: Path, target: Path) -> None:
+    """Make the page of the dataset in a folder; Internal with the last that the process said if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.page", str(folder), str(target)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,
+    )
+    try:
+        _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else f"it ended with {process.returncode}, perhaps out of memory"
+        raise Internal(f"the page of {folder} can't be made: {last}; `distillery report {folder}` tries again and says more")

@@ -1,0 +1,167 @@
+"""The page: everything measured from a dataset's parts, put into one HTML file."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from plotly.io import to_json
+from plotly.offline import get_plotlyjs, get_plotlyjs_version
+
+from contract.disk import write_text_whole
+from gateway.diversity import measure_diversity
+from gateway.gates import Verdict, is_go, judge
+from gateway.ledger import Entry, Ledger
+from gateway.measures import Measures, energy_residuals, gather_measures
+from gateway.page.aside import PAGE
+from gateway.page.card import describe_dataset
+from gateway.page.chart import Chart
+from gateway.page.composition import chart_composition
+from gateway.page.diverse import chart_diversity
+from gateway.page.gallery import GALLERY_SIZE, describe_gallery
+from gateway.page.geometry import chart_contacts, measure_contacts
+from gateway.page.labels import chart_labels
+from gateway.page.making import chart_making, list_yields
+from gateway.page.outliers import Outliers, fetch_outliers, find_outliers
+from gateway.page.samples import merge_samples
+from gateway.page.survey import SAMPLE_SIZE, Survey
+from gateway.page.verdicts import list_rows, write_number
+from gateway.plan import Plan
+from gateway.progress import describe_scenario, describe_stages
+from gateway.recipe import Recipe, read_recipe
+from gateway.wish import read_wish
+
+RECIPE = "recipe.yaml"
+_HERE = Path(__file__).parent
+_INLINED = {"css": "style.css", "charts_js": "charts.js", "gallery_js": "gallery.js"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All that the parts were read for; `wanted` are the structures owed by every source at this point of the plan."""
+
+    plan: Plan
+    wanted: dict[str, int]
+    survey: Survey
+    measures: Measures
+    verdicts: list[Verdict]
+
+
+def write_page(folder: Path, target: Path | None = None) -> Path:
+    """Make the page of the dataset in a folder from its recipe and the parts there are; where it was written."""
+    recipe, text = read_recipe(folder / RECIPE)
+    path = target or folder / PAGE
+    write_text_whole(path, make_page(Ledger(folder, recipe), text))
+    return path
+
+
+def make_page(ledger: Ledger, recipe_text: str) -> str:
+    """The page's HTML; the same parts give the same text."""
+    found = _measure(ledger)
+    context: dict[str, Any] = {
+        **_describe_state(found, ledger.recipe),
+        **describe_dataset(found.survey, ledger.recipe),
+        "recipe_text": recipe_text,
+        "yields": list_yields(found.measures, found.wanted),
+        "gallery": None,
+    }
+    if found.survey.ids:
+        context |= _describe_structures(found, ledger)
+    return _render(context)
+
+
+def _measure(ledger: Ledger) -> Measured:
+    recipe, plan = ledger.recipe, ledger.make_plan(read_wish(ledger.folder).last)
+    wanted = {name: tally.count for name, tally in plan.tallies.items()}
+    survey, parts = Survey(list(recipe.sources), recipe.seed), []
+    for name, entry, kept in _list_parts(ledger, plan, wanted):
+        survey.add(ledger.read(name), kept)
+        parts.append((entry.measures, kept))
+    measures = gather_measures(parts, recipe.sources)
+    for name, tally in plan.tallies.items():
+        measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": tally.surplus})
+    return Measured(plan, wanted, survey, measures, judge(measures, recipe, plan.stage, wanted))
+
+
+def _list_parts(ledger: Ledger, plan: Plan, wanted: Mapping[str, int]) -> Iterator[tuple[str, Entry, Sequence[int]]]:
+    """The parts there are, in plan order, with what counts of each; behind a gap in the plan nothing is left out yet."""
+    for shard in plan.shards():
+        entry = ledger.find(shard.name)
+        if entry is not None:
+            drawn = plan.drawn.get(shard.name)
+            yield shard.name, entry, drawn.keep(wanted) if drawn else range(entry.measures.labelled)
+
+
+def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
+    sources = found.measures.sources.values()
+    return {
+        "recipe": recipe,
+        "stage": found.plan.stage,
+        "stages": describe_stages(found.plan),
+        "scenario": describe_scenario(found.plan, recipe),
+        "is_finished": found.plan.is_complete,
+        "verdict": ("GO" if is_go(found.verdicts) else "NO-GO") if found.plan.is_complete else "IN PROGRESS",
+        "failed": [v for v in found.verdicts if v.required and not v.passed],
+        "required": list_rows(v for v in found.verdicts if v.required),
+        "advisory": list_rows(v for v in found.verdicts if not v.required),
+        "n_structures": sum(own.kept for own in sources),
+        "n_wanted": sum(found.wanted.values()),
+        "n_atoms": int(sum(own.atoms_of.sum() for own in sources)),
+        "n_rounds": len(found.plan.rounds),
+    }
+
+
+def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
+    """Charts, outliers and gallery."""
+    survey, recipe = found.survey, ledger.recipe
+    residuals = energy_residuals(np.concatenate(found.measures.energies), np.concatenate(found.measures.counts))
+    contacts = measure_contacts(survey)
+    samples = {name: [drawn.structure for drawn in own.sample.drawn] for name, own in survey.sources.items()}
+    diversity = measure_diversity(samples, recipe.seed)
+    outliers = find_outliers(survey, residuals, contacts)
+    charts = {
+        "composition": chart_composition(found.measures, survey, recipe, found.wanted, _find_threshold(found, "element_entropy")),
+        "labels": chart_labels(survey, residuals, _find_threshold(found, "largest_force")),
+        "geometry": chart_contacts(contacts),
+        "diversity": chart_diversity(diversity, survey.names),
+        "making": chart_making(found.measures),
+    }
+    return {
+        "charts": charts,
+        "figures": _embed_figures([chart for group in charts.values() for chart in group]),
+        "diversity": diversity,
+        "outliers": outliers,
+        "sample_size": SAMPLE_SIZE,
+        "gallery": describe_gallery(_fill_gallery(survey, outliers, ledger)),
+    }
+
+
+def _find_threshold(found: Measured, gate: str) -> float | None:
+    return next((verdict.threshold for verdict in found.verdicts if verdict.gate == gate), None)
+
+
+def _fill_gallery(survey: Survey, outliers: list[Outliers], ledger: Ledger) -> Iterator[tuple[str, Any]]:
+    drawn = merge_samples((own.sample.drawn for own in survey.sources.values()), GALLERY_SIZE)
+    yield f"{len(drawn)} drawn at random", (("", one) for one in drawn)
+    yield "outliers", fetch_outliers(outliers, ledger.read)
+
+
+def _embed_figures(charts: list[Chart]) -> Markup:
+    """All figures as one JSON object that is safe within a script element."""
+    figures = ",".join(f"{json.dumps(chart.name)}:{to_json(chart.figure)}" for chart in charts)
+    return htmlsafe_json_dumps(None, dumps=lambda _: f"{{{figures}}}")
+
+
+def _render(context: dict[str, Any]) -> str:
+    loader = jinja2.PackageLoader("gateway.page", ".")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["number"] = write_number
+    sources = {name: Markup((_HERE / file).read_text(encoding="utf-8")) for name, file in _INLINED.items()}
+    return environment.get_template("report.html.j2").render(
+        **context, **sources, plotly=Markup(get_plotlyjs()), plotly_version=get_plotlyjs_version()
+    )

@@ -1,0 +1,72 @@
+"""Seeded samples of structures, drawn while parts go by."""
+
+import heapq
+import json
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.identity import derive_seed
+from contract.layout import Arrays
+from contract.structures import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A structure of a sample, with its labels.
+
+    key            its place in the order of drawing, in [0, 1)
+    energy         eV
+    largest_force  eV/Å
+    """
+
+    key: float
+    structure: Structure
+    source: str
+    energy: float
+    largest_force: float
+
+
+@dataclass
+class Sample:
+    """The `size` structures with the smallest keys of all that were offered; memory does not grow beyond that."""
+
+    size: int
+    drawn: list[Drawn] = field(default_factory=list)
+
+    def offer(self, arrays: Arrays, keys: NDArray[np.float64]) -> None:
+        """Take those of a part that belong into the sample."""
+        limit = self.drawn[-1].key if len(self.drawn) == self.size else 1.0
+        fresh = np.flatnonzero(keys < limit)
+        fresh = fresh[np.argsort(keys[fresh])][: self.size]
+        self.drawn = merge_samples((self.drawn, [draw(arrays, int(i), float(keys[i])) for i in fresh]), self.size)
+
+
+def merge_samples(samples: Iterable[list[Drawn]], size: int) -> list[Drawn]:
+    """The smallest keys of several samples, each in order of its keys."""
+    return list(heapq.merge(*samples, key=operator.attrgetter("key")))[:size]
+
+
+def draw_keys(seed: int, part: str, n: int) -> NDArray[np.float64]:
+    """A key for every structure of a part: a function of seed, part and place alone, so that order does not matter."""
+    return np.random.default_rng(derive_seed(seed, part, 0)).random(n)
+
+
+def draw(arrays: Arrays, i: int, key: float = 0.0) -> Drawn:
+    """Structure i of a part and its labels."""
+    rows = slice(*arrays["structures/atomic_numbers_splits"][i : i + 2])
+    pbc = arrays["structures/pbc"][i]
+    structure = Structure(
+        id=str(arrays["provenance/id"][i]),
+        numbers=arrays["structures/atomic_numbers"][rows].astype(np.uint8),
+        positions=arrays["structures/positions"][rows].copy(),
+        cell=arrays["structures/cells"][i].copy(),
+        pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
+        system=arrays["provenance/system"][i],
+        origin=json.loads(arrays["provenance/origin"][i]),
+    )
+    largest_force = float(np.linalg.norm(arrays["labels/forces"][rows].astype(np.float64), axis=1).max())
+    return Drawn(key, structure, str(arrays["provenance/source"][i]), float(arrays["labels/energy"][i]), largest_force)

@@ -1,0 +1,57 @@
+"""The gates as the page lists them: what failed one by one, what every source passed in one row."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from gateway.gates import Verdict
+
+_SIGNS = {">=": "≥", "<=": "≤"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table, made for reading."""
+
+    gate: str
+    scope: str
+    value: str
+    wanted: str
+    ceiling: str
+    passed: bool
+    meaning: str
+
+
+def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
+    """Failed gates first; those that several sources passed are one row with the range of their values."""
+    rows = []
+    for (_, passed), group in groupby(sorted(verdicts, key=lambda v: (v.passed, v.gate)), key=lambda v: (v.gate, v.passed)):
+        members = list(group)
+        sources = [v for v in members if v.scope != "all"]
+        folds = passed and len(sources) > 1
+        rows += [_describe([v], v.scope) for v in members if v.scope == "all" or not folds]
+        rows += [_describe(sources, f"each of {len(sources)} sources")] if folds else []
+    return rows
+
+
+def _describe(verdicts: list[Verdict], scope: str) -> Row:
+    first, values = verdicts[0], sorted(v.value for v in verdicts if v.value is not None)
+    ends = list(dict.fromkeys(write_number(v) for v in (values[0], values[-1]))) if values else [write_number(None)]
+    return Row(
+        gate=first.gate.replace("_", " "),
+        scope=scope,
+        value=" – ".join(ends),
+        wanted=f"{_SIGNS.get(first.sign, first.sign)} {write_number(first.threshold)}",
+        ceiling="" if first.ceiling is None else write_number(first.ceiling),
+        passed=first.passed,
+        meaning=first.meaning,
+    )
+
+
+def write_number(value: float | None) -> str:
+    """A number for reading: whole ones with thousands set apart, others with four digits; a dash for none."""
+    if value is None:
+        return "–"
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,130 @@
+"""Upstream's code: imported without what only its data preparation needs, and built from a checkpoint's hyperparameters."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from types import ModuleType
+from typing import Any
+
+import hydra.utils
+import torch
+from omegaconf import OmegaConf
+
+from contract.problems import Unavailable
+from generative import stand_ins
+from generative.upstream import digest_upstream, find_upstream
+
+NAME = "crystalflow"
+REPOSITORY = "ixsluo/CrystalFlow"
+COMMIT = "9c25ff0245d787efd87c9d1d797a8968443608cc"
+DIGEST = "7eda278a3e86d706240382edbd8ac355043235ac214aa8ec86c8c3a2565b1a62"
+"""`digest_upstream` of the pinned commit."""
+FLOW = "diffcsp.pl_modules.flow.CSPFlow"
+TARGETS = frozenset(
+    {
+        FLOW,
+        "diffcsp.pl_modules.cspnet.CSPNet",
+        "diffcsp.pl_modules.diff_utils.BetaScheduler",
+        "diffcsp.pl_modules.diff_utils.SigmaScheduler",
+        "diffcsp.pl_modules.conditioning.ScalarEmbedding",
+        "diffcsp.pl_modules.conditioning.VectorEmbedding",
+    }
+)
+"""Hydra makes whatever a checkpoint's hyperparameters name; these may be named."""
+BESIDE = ("optim", "data", "logging")
+_VARIABLES = {"PROJECT_ROOT": ".", "HYDRA_JOBS": ".", "WANDB_DIR": "."}
+_UNUSED = ("p_tqdm", "pathos", "pathos.pools", "pyxtal", "pyxtal.symmetry", "sklearn", "sklearn.metrics")
+"""Imported by upstream's module of data preparation, never called while sampling."""
+
+
+def import_upstream() -> str:
+    """Make `diffcsp` importable and import it; its version (commit, and "modified" if its files are others). Unavailable if missing."""
+    folder = find_upstream(NAME, REPOSITORY, COMMIT)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    with environment(), _without_unused(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stand_ins.install()
+        hydra.utils.get_class(FLOW)
+    sys.modules[FLOW.rpartition(".")[0]].__dict__["tqdm"] = iter
+    is_pinned = digest_upstream(folder) == DIGEST
+    return COMMIT if is_pinned else f"{COMMIT} modified"
+
+
+def build_network(model: Mapping[str, Any], **beside: Mapping[str, Any]) -> torch.nn.Module:
+    """Upstream's network with random weights; Unavailable if `model` names a class that is none of its parts, or holds `${…}`.
+
+    beside  what upstream keeps with the model without using it: BESIDE
+    """
+    _check_harmless(model)
+    config = OmegaConf.create({**model, "_target_": FLOW})
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        network: torch.nn.Module = hydra.utils.instantiate(config, _recursive_=False, **beside)
+    return network
+
+
+def _check_harmless(model: Mapping[str, Any]) -> None:
+    """Nothing is built but the model's own parts, and no text is evaluated."""
+    for key, value in _walk(model):
+        if key == "_target_" and value not in TARGETS:
+            raise Unavailable(f"the checkpoint's hyperparameters name {value}; only parts of CrystalFlow's model are allowed")
+        if isinstance(value, str) and "${" in value:
+            raise Unavailable(f"the checkpoint's hyperparameters hold {value!r}; upstream's training writes what it stands for")
+
+
+def _walk(node: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
+    """Every value in nested mappings and lists, with its key if it has one."""
+    yield key, node
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from _walk(child, name)
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for child in node:
+            yield from _walk(child)
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    """Inside, the variables that upstream insists on while it is imported are set."""
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    os.environ.update(_VARIABLES)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _Absent(ModuleType):
+    """In the place of a module that sampling does not need; what is taken from it can be imported, not used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*_: object, **__: object) -> None:
+            raise NotImplementedError(f"{self.__name__}.{name} is left out: sampling does not need it")
+
+        return refuse
+
+
+@contextmanager
+def _without_unused() -> Iterator[None]:
+    """Inside, modules that are slow or heavy and of no use to sampling are not imported unless they are there already."""
+    placed = [
+        name for name in _UNUSED if name.partition(".")[0] not in sys.modules or isinstance(sys.modules[name.partition(".")[0]], _Absent)
+    ]
+    for name in placed:
+        sys.modules[name] = _Absent(name)
+    try:
+        yield
+    finally:
+        for name in placed:
+            del sys.modules[name]

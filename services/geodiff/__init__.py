@@ -1,0 +1,1 @@
+"""GeoDiff: conformers of given molecules by diffusion."""

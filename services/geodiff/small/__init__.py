@@ -1,0 +1,1 @@
+"""A checkpoint for trying and testing only, and what made it."""

@@ -1,0 +1,1 @@
+"""Crystals from MatterGen, a diffusion model."""

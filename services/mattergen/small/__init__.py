@@ -1,0 +1,1 @@
+"""A checkpoint of a few thousand parameters, for trying and testing only, and the script that makes it."""

@@ -1,0 +1,154 @@
+"""Make the small checkpoint, or measure it: `UPSTREAM_DIR=… python -m services.mattergen.small.train [--measure]`.
+
+Trained on crystals of 2-20 atoms that services/pymatgen makes of the nine default elements; nothing from elsewhere.
+"""
+
+import argparse
+import copy
+import threading
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from contract.generator import Made, resolve_task
+from contract.messages import GenerateRequest
+from contract.proposals import propose_one
+from contract.structures import Structure
+from generative.sampling import SampledGenerator
+from services.mattergen.model import MatterGenModel
+from services.mattergen.network import build_module, build_network, read_config
+from services.mattergen.settings import MatterGenSettings
+from services.mattergen.upstream import import_upstream
+
+FOLDER = Path(__file__).parent
+SEED = 1
+N_CRYSTALS = 3000
+N_STEPS = 2000
+BATCH = 24
+RATE = 4e-3
+LARGEST_GRADIENT = 1.0
+SMOOTHING = 0.995
+"""Of the weights that are kept, averaged over the steps."""
+
+
+def make_crystals(n: int, seed: int) -> list[Structure]:
+    """Prototypes of at most three elements, as the pymatgen service proposes them."""
+    from services.pymatgen.generator import CrystalProposer
+
+    proposer = CrystalProposer()
+    options = {"prototype_share": 1.0, "max_elements": 3}
+    task = resolve_task(GenerateRequest(n=1, seed=seed, min_atoms=2, max_atoms=20, options=options), proposer)  # type: ignore[arg-type]
+    outcomes = (propose_one(proposer, task, attempt) for attempt in range(n))
+    return [outcome.structures[0] for outcome in outcomes if not isinstance(outcome, str)]
+
+
+def as_graph(crystal: Structure) -> Any:
+    """The crystal as upstream's training set has it."""
+    from mattergen.common.data.chemgraph import ChemGraph
+    from mattergen.common.data.transform import set_chemical_system_string, symmetrize_lattice
+
+    fractional = np.linalg.solve(crystal.cell.T, crystal.positions.T).T % 1.0
+    graph = ChemGraph(
+        pos=torch.tensor(fractional, dtype=torch.float32),
+        cell=torch.tensor(crystal.cell, dtype=torch.float32)[None],
+        atomic_numbers=torch.tensor(crystal.numbers.astype(np.int64)),
+        num_atoms=torch.tensor(len(crystal)),
+        num_nodes=torch.tensor(len(crystal)),
+    )
+    return set_chemical_system_string(symmetrize_lattice(graph))
+
+
+def train(module: Any, graphs: list[Any], n_steps: int) -> Any:
+    """The module with averaged weights after so many steps of upstream's loss."""
+    from mattergen.common.data.collate import collate
+
+    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=n_steps, pct_start=0.05)
+    kept, rng, total = copy.deepcopy(module), np.random.default_rng(SEED), 0.0
+    for step in range(1, n_steps + 1):
+        loss, _ = module.calc_loss(collate([graphs[k] for k in rng.choice(len(graphs), BATCH, replace=False)]))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+        schedule.step()
+        _average(kept, module, min(SMOOTHING, step / (step + 10)))
+        total += loss.item()
+        if step % 100 == 0:
+            print(f"{step} steps, {time.process_time():.0f} s of processor time, mean loss {total / 100:.3f}", flush=True)
+            total = 0.0
+    return kept
+
+
+@torch.no_grad()
+def _average(kept: Any, module: Any, smoothing: float) -> None:
+    for old, new in zip(kept.parameters(), module.parameters(), strict=True):
+        old.lerp_(new, 1 - smoothing)
+
+
+def save(module: Any, path: Path) -> None:
+    """The checkpoint as Lightning writes it, without what only training needs."""
+    state = {f"diffusion_module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+    checkpoint = {
+        "epoch": 0,
+        "global_step": N_STEPS,
+        "pytorch-lightning_version": version("pytorch-lightning"),
+        "state_dict": state,
+        "loops": {},
+        "callbacks": {},
+        "optimizer_states": [],
+        "lr_schedulers": [],
+        "hyper_parameters": {},
+    }
+    torch.save(checkpoint, path)
+
+
+def measure(model: MatterGenModel, n: int) -> Made:
+    """Samples drawn as the service does until n crystals of 50-500 atoms pass all checks, at most ten times n."""
+    generator = SampledGenerator(model)
+    task = resolve_task(GenerateRequest(n=n, seed=SEED, min_atoms=50, max_atoms=500), generator)
+    return generator.generate(task, threading.Event(), lambda made, n: None)
+
+
+def compare(n: int) -> None:
+    """Print which share of samples passes, of the small checkpoint and of random weights of the same architecture."""
+    model = MatterGenModel(MatterGenSettings(checkpoint="small", device="cpu", batch=n))
+    model.load()
+    assert model.loaded is not None
+    torch.manual_seed(SEED)
+    config = read_config(FOLDER / "config.yaml")
+    random = build_network(config, build_module(config).state_dict(), "cpu")
+    for name, network in (("small checkpoint", model.loaded.network), ("random weights", random)):
+        model.loaded = replace(model.loaded, network=network)
+        start = time.process_time()
+        made = measure(model, n)
+        seconds = time.process_time() - start
+        print(f"{name}: {len(made.structures)} of {made.attempts} samples pass, {seconds:.0f} s; {dict(made.rejected)}", flush=True)
+
+
+def main() -> None:
+    """Train and save, or measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", action="store_true", help="compare the checkpoint that is there with random weights")
+    parser.add_argument("--steps", type=int, default=N_STEPS, help="steps of the training")
+    parser.add_argument("--crystals", type=int, default=32, help="crystals to measure with")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    import_upstream()
+    if arguments.measure:
+        compare(arguments.crystals)
+        return
+    torch.manual_seed(SEED)
+    module = build_module(read_config(FOLDER / "config.yaml"))
+    graphs = [as_graph(crystal) for crystal in make_crystals(N_CRYSTALS, SEED)]
+    print(f"{len(graphs)} crystals, {sum(p.numel() for p in module.parameters())} parameters", flush=True)
+    save(train(module, graphs, arguments.steps), FOLDER / "last.ckpt")
+
+
+if __name__ == "__main__":
+    main()

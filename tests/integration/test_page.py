@@ -1,0 +1,48 @@
+"""The page over HTTP: made at the end of a run, and on demand before that."""
+
+import asyncio
+from pathlib import Path
+
+from gateway.page.aside import PAGE
+from tests.integration.factory import factory, make, two_fakes
+
+
+def test_a_finished_run_leaves_its_page_and_serves_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes(), page=True) as client:
+            status = await make(client, seconds=240)
+            assert status["state"] == "finished", status
+            written = (tmp_path / "small" / PAGE).read_bytes()
+            answer = await client.get("/v1/datasets/small/report.html")
+            assert answer.content == written
+            assert answer.headers["content-type"].startswith("text/html")
+            assert PAGE in {row["path"] for row in (await client.get("/v1/datasets/small/files")).json()}
+
+    asyncio.run(main())
+
+
+def test_a_page_asked_for_before_the_end_shows_the_parts_so_far(tmp_path: Path) -> None:
+    async def main() -> None:
+        generators = two_fakes()
+        async with factory(tmp_path, generators) as client:
+            await make(client)
+        (tmp_path / "small" / "report.json").unlink()
+        (tmp_path / "small" / "parts" / "full-two-00001.h5").unlink()
+        async with factory(tmp_path, generators) as client:
+            answer = await client.get("/v1/datasets/small/report.html", timeout=240)
+            assert "IN PROGRESS" in answer.text
+            assert not (tmp_path / "small" / PAGE).exists()
+
+    asyncio.run(main())
+
+
+def test_a_page_that_can_not_be_made_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            (tmp_path / "small" / "parts" / "full-one-00000.h5").write_bytes(b"broken")
+            answer = await client.get("/v1/datasets/small/report.html", timeout=240)
+            assert answer.status_code == 500
+            assert "full-one-00000.h5 is corrupt" in answer.json()["detail"]
+
+    asyncio.run(main())

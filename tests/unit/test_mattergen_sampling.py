@@ -1,0 +1,166 @@
+"""MatterGen's service with upstream's code and the small checkpoint: real sampling, the same each time, conditioned, stopped, mended."""
+
+import threading
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from contract.checks import find_chemistry_fault, find_input_fault
+from contract.generator import Made, Stopped, resolve_task
+from contract.identity import structure_hash
+from contract.messages import GenerateRequest
+from contract.problems import Unavailable
+from contract.structures import DEFAULT_ELEMENTS
+from generative.sampling import SampledGenerator
+from services.mattergen.model import MatterGenModel
+from services.mattergen.network import build_network, read_config
+from services.mattergen.sampler import Condition, draw_samples
+from services.mattergen.settings import MatterGenSettings
+from tests.upstream import require_upstream
+
+SMALL = Path(__file__).parents[2] / "services/mattergen/small"
+BATCH = 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def upstream() -> None:
+    """A checkout at the pinned commit, or the PyPI release (pip install --no-deps mattergen), which is enough to sample."""
+    if find_spec("mattergen") is None:
+        require_upstream("mattergen")
+
+
+@pytest.fixture(scope="module")
+def generator(upstream: None) -> Iterator[SampledGenerator]:
+    """The service's generator with its small checkpoint on the cpu."""
+    generator = SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint="small", device="cpu", batch=BATCH)))
+    generator.load()
+    yield generator
+    generator.close()
+
+
+def make(generator: SampledGenerator, **request: Any) -> Made:
+    task = resolve_task(GenerateRequest(**{"n": 3, "seed": 5, "min_atoms": 20, "max_atoms": 60, **request}), generator)
+    return generator.generate(task, threading.Event(), lambda made, n: None)
+
+
+def positions(made: Made) -> list[list[list[float]]]:
+    return [s.positions.tolist() for s in made.structures]
+
+
+@pytest.fixture(scope="module")
+def made(generator: SampledGenerator) -> Made:
+    return make(generator)
+
+
+def test_samples_are_sane_crystals_of_the_size_and_elements_asked_for(made: Made) -> None:
+    assert len(made.structures) == 3, made.rejected
+    for structure in made.structures:
+        assert find_input_fault(structure, DEFAULT_ELEMENTS) is None
+        assert find_chemistry_fault(structure) is None
+        assert 20 <= len(structure) <= 60
+        assert structure.system == "crystal"
+        assert structure.origin["checkpoint"] == "small"
+    assert len({structure_hash(s) for s in made.structures}) == 3
+
+
+def test_the_same_seed_gives_the_same_structures_after_other_requests(generator: SampledGenerator, made: Made) -> None:
+    other = make(generator, seed=6)
+    assert positions(other) != positions(made)
+    assert positions(make(generator)) == positions(made)
+
+
+def test_the_card_names_what_the_samples_depend_on(generator: SampledGenerator) -> None:
+    card = generator.metadata
+    assert card.generative
+    assert card.weights_sha256 is not None
+    assert {"mattergen", "torch", "checkpoint", "device", "batch", "threads"} == set(card.versions)
+    assert card.systems["crystal"].elements == DEFAULT_ELEMENTS
+
+
+def test_masked_elements_never_come_out_even_of_random_weights(generator: SampledGenerator) -> None:
+    network = generator._model.loaded.network  # type: ignore[attr-defined]
+    torch.manual_seed(0)
+    samples = draw_samples(network, np.full(6, 8), [9, 14], Condition({}, 0.0), lambda share: None)
+    assert {int(z) for sample in samples for z in sample.numbers} <= {9, 14}
+
+
+def test_a_chemical_system_restricts_the_elements_and_is_recorded(generator: SampledGenerator) -> None:
+    made = make(generator, n=1, options={"properties": {"chemical_system": "O-Si"}, "guidance": 1.5})
+    assert len(made.structures) == 1
+    structure = made.structures[0]
+    assert set(structure.symbols) <= {"O", "Si"}
+    assert structure.origin["properties"] == {"chemical_system": "O-Si"}
+    assert structure.origin["guidance"] == 1.5
+
+
+def test_guidance_changes_what_is_sampled(generator: SampledGenerator) -> None:
+    network = generator._model.loaded.network  # type: ignore[attr-defined]
+
+    def sample(condition: Condition) -> list[list[float]]:
+        torch.manual_seed(0)
+        return [s.fractional.tolist() for s in draw_samples(network, np.full(2, 4), [8, 14], condition, lambda share: None)]
+
+    free = sample(Condition({}, 0.0))
+    assert sample(Condition({"chemical_system": "O-Si"}, 2.0)) != free
+    assert sample(Condition({}, 0.0)) == free
+
+
+def test_a_request_is_abandoned_within_a_step_and_leaves_the_model_usable(generator: SampledGenerator, made: Made) -> None:
+    task = resolve_task(GenerateRequest(n=3, seed=5, min_atoms=20, max_atoms=60), generator)
+    stop, shares = threading.Event(), list[float]()
+
+    def progress(done: float, n: int) -> None:
+        shares.append(done)
+        if len(shares) == 4:
+            stop.set()
+
+    with pytest.raises(Stopped):
+        generator.generate(task, stop, progress)
+    assert len(shares) == 4
+    assert positions(make(generator)) == positions(made)
+
+
+def test_progress_grows_to_the_end(generator: SampledGenerator) -> None:
+    task = resolve_task(GenerateRequest(n=1, seed=5, min_atoms=20, max_atoms=60), generator)
+    shares: list[float] = []
+    generator.generate(task, threading.Event(), lambda done, n: shares.append(done / n))
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert len(shares) > 20
+
+
+def test_out_of_memory_halves_the_batch_and_breakdowns_are_counted(generator: SampledGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstream's sampler fails for batches of more than one: first without memory, then broken down."""
+    denoiser = generator._model.loaded.network.module.model  # type: ignore[attr-defined]
+    sizes: list[int] = []
+
+    def fail_first(error: Exception) -> Callable[..., None]:
+        def hook(module: object, arguments: tuple[Any, ...]) -> None:
+            sizes.append(len(arguments[1]))
+            if len(sizes) <= 2:
+                raise error
+
+        return hook
+
+    for error in (torch.OutOfMemoryError("none left"), IndexError("no neighbours")):
+        sizes.clear()
+        handle = denoiser.register_forward_pre_hook(fail_first(error))
+        try:
+            made = make(generator, n=4)
+        finally:
+            handle.remove()
+        assert sizes[:3] == [4, 2, 1]
+        assert len(made.structures) == 4
+
+
+def test_weights_and_configuration_that_do_not_belong_together_are_refused(generator: SampledGenerator) -> None:
+    config = read_config(SMALL / "config.yaml")
+    tensors = dict(generator._model.loaded.network.module.state_dict())  # type: ignore[attr-defined]
+    tensors.popitem()
+    with pytest.raises(Unavailable, match="not of the same checkpoint"):
+        build_network(config, tensors, "cpu")

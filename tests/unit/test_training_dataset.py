@@ -1,0 +1,167 @@
+"""The PyTorch datasets: what is in the file, in any process, every structure once."""
+
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, DataLoader
+
+from contract.layout import Arrays
+from contract.problems import InvalidRequest
+from tests.datasets import write_dataset
+from tests.labelling import mixed
+from training.dataset import BlockDataset, Item, StructureDataset, collate
+
+N = 23
+COLUMNS = {
+    "index": ("labels/structure_indices", torch.int64),
+    "atomic_numbers": ("structures/atomic_numbers", torch.int64),
+    "positions": ("structures/positions", torch.float64),
+    "cell": ("structures/cells", torch.float64),
+    "pbc": ("structures/pbc", torch.bool),
+    "energy": ("labels/energy", torch.float64),
+    "forces": ("labels/forces", torch.float32),
+    "stress": ("labels/stress", torch.float64),
+    "stress_mask": ("labels/stress_mask", torch.bool),
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "dataset.h5"
+
+
+@pytest.fixture
+def arrays(path: Path) -> Arrays:
+    """Waters, methanes and silicons, in turn."""
+    return write_dataset(path, mixed("t", N))
+
+
+def check(item: Item, arrays: Arrays) -> None:
+    """An item holds what the file holds."""
+    i = int(item["index"])
+    splits = arrays["structures/atomic_numbers_splits"]
+    assert item.keys() == COLUMNS.keys()
+    for name, (column, dtype) in COLUMNS.items():
+        of_atoms = name in ("atomic_numbers", "positions", "forces")
+        expected = arrays[column][splits[i] : splits[i + 1]] if of_atoms else arrays[column][i]
+        assert item[name].dtype == dtype
+        assert np.array_equal(item[name].numpy(), expected), name
+
+
+def test_any_structure_is_as_in_the_file(path: Path, arrays: Arrays) -> None:
+    dataset = StructureDataset(path)
+    assert len(dataset) == N
+    for k in np.random.default_rng(0).permutation(N).tolist():
+        item = dataset[k]
+        assert item["index"] == k
+        check(item, arrays)
+
+
+def test_indices_pick_structures(path: Path, arrays: Arrays) -> None:
+    dataset = StructureDataset(path, [7, 3, 7])
+    assert [int(dataset[k]["index"]) for k in range(len(dataset))] == [7, 3, 7]
+    assert [int(item["index"]) for item in dataset] == [7, 3, 7]
+
+
+@pytest.mark.parametrize("indices", [[0, N], [-1]])
+def test_indices_that_are_not_there_are_refused(path: Path, arrays: Arrays, indices: list[int]) -> None:
+    with pytest.raises(InvalidRequest, match=rf"has structures 0\.\.{N - 1}, got indices"):
+        StructureDataset(path, indices)
+
+
+def test_what_is_no_dataset_is_refused(path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="can't be read as HDF5"):
+        StructureDataset(path)
+
+
+def test_an_hdf5_file_of_another_kind_is_refused(path: Path) -> None:
+    h5py.File(path, "w").close()
+    with pytest.raises(InvalidRequest, match="is no Distillery dataset: it has no structures/atomic_numbers, "):
+        StructureDataset(path)
+
+
+def test_changing_an_item_changes_nothing_else(path: Path, arrays: Arrays) -> None:
+    dataset = StructureDataset(path)
+    for tensor in dataset[2].values():
+        tensor.zero_()
+    check(dataset[2], arrays)
+    for item in BlockDataset(path):
+        for tensor in item.values():
+            tensor.zero_()
+    for item in BlockDataset(path):
+        check(item, arrays)
+
+
+def test_a_batch_is_flat(path: Path, arrays: Arrays) -> None:
+    dataset = StructureDataset(path)
+    chosen = [4, 0, 2]
+    batch = collate([dataset[k] for k in chosen])
+    n_atoms = [len(dataset[k]["positions"]) for k in chosen]
+    assert batch["n_atoms"].tolist() == n_atoms
+    assert batch["batch"].tolist() == [k for k, n in enumerate(n_atoms) for _ in range(n)]
+    assert batch["forces"].shape == batch["positions"].shape == (sum(n_atoms), 3)
+    assert batch["cell"].shape == (3, 3, 3)
+    assert batch["energy"].tolist() == arrays["labels/energy"][chosen].tolist()
+    assert batch["stress_mask"].tolist() == [False, False, True]
+    for k, i in enumerate(chosen):
+        own = {name: batch[name][batch["batch"] == k] for name in ("atomic_numbers", "positions", "forces")}
+        check(own | {name: batch[name][k] for name in COLUMNS if name not in own} | {"index": torch.tensor(i)}, arrays)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize(("start", "n_workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_read_what_the_parent_has_open(path: Path, arrays: Arrays, start: str, n_workers: int) -> None:
+    train, val = StructureDataset(path, range(12)), StructureDataset(path, range(12, N))
+    check(train[0], arrays)
+    check(val[0], arrays)
+    both = ConcatDataset([train, val])
+    items = list(DataLoader(both, batch_size=None, num_workers=n_workers, multiprocessing_context=start))
+    assert [int(item["index"]) for item in items] == list(range(N))
+    for item in (*items, train[1], val[1]):
+        check(item, arrays)
+
+
+def test_an_open_dataset_is_pickled_without_its_file(path: Path, arrays: Arrays) -> None:
+    dataset = StructureDataset(path)
+    check(dataset[1], arrays)
+    check(pickle.loads(pickle.dumps(dataset))[1], arrays)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("n_ranks", [1, 3])
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_blocks_bring_every_structure_once(path: Path, arrays: Arrays, n_ranks: int, n_workers: int) -> None:
+    wanted = sorted(set(range(N)) - {0, 8, 9, 10, 11, 17})
+    seen = []
+    for rank in range(n_ranks):
+        blocks = BlockDataset(path, wanted, block_size=4, n_mixed=2, rank=rank, n_ranks=n_ranks)
+        for item in DataLoader(blocks, batch_size=None, num_workers=n_workers):
+            check(item, arrays)
+            seen.append(int(item["index"]))
+    assert sorted(seen) == wanted
+
+
+def order(path: Path, seed: int, epoch: int) -> list[int]:
+    blocks = BlockDataset(path, seed=seed, block_size=2, n_mixed=3)
+    blocks.set_epoch(epoch)
+    return [int(item["index"]) for item in blocks]
+
+
+def test_seed_and_epoch_fix_the_order(path: Path, arrays: Arrays) -> None:
+    assert order(path, 1, 0) == order(path, 1, 0)
+    assert len({tuple(order(path, seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
+
+
+def test_neighbours_in_the_file_are_mixed_over_several_blocks(path: Path, arrays: Arrays) -> None:
+    blocks = BlockDataset(path, block_size=4, n_mixed=3)
+    first = [int(item["index"]) // 4 for item in blocks][:11]
+    assert len(set(first)) == 3
+    assert first != sorted(first)
+
+
+def test_an_empty_side_has_no_blocks(path: Path, arrays: Arrays) -> None:
+    assert list(BlockDataset(path, [])) == []

@@ -1,0 +1,1 @@
+"""Hand-over to training: PyTorch datasets over dataset.h5."""
