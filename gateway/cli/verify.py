@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from contract.problems import InvalidRequest
+from contract.problems import InvalidRequest, Unavailable
 from gateway.cli.app import GO, NO_GO, app
 from gateway.shape import Check
 from gateway.verify import Progress, Verification
@@ -60,9 +60,12 @@ async def _regenerate(verified: Verification, n: int, seed: int, console: Consol
 
 
 async def _make_again(verified: Verification, n: int, seed: int) -> AsyncIterator[Check]:
-    from gateway.embedded import run_apps
     from gateway.regenerate import choose_shards, list_services, regenerate
 
+    try:
+        from gateway.embedded import run_apps
+    except ImportError as error:
+        raise Unavailable(f"making shards again needs services and labeller installed here: {error}") from error
     if verified.recipe is None or verified.plan is None:
         raise InvalidRequest(f"nothing of {verified.path} can be made again: see above")
     shards = choose_shards(verified.plan, n, seed)

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib.machinery import ModuleSpec
 from io import StringIO
 from types import ModuleType
 from typing import Any
@@ -45,10 +46,11 @@ def import_upstream() -> str:
     folder = find_upstream(NAME, REPOSITORY, COMMIT)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
-    with environment(), _without_unused(), warnings.catch_warnings():
+    with warnings.catch_warnings(), environment():
         warnings.simplefilter("ignore")
         stand_ins.install()
-        hydra.utils.get_class(FLOW)
+        with _without_unused():
+            hydra.utils.get_class(FLOW)
     sys.modules[FLOW.rpartition(".")[0]].__dict__["tqdm"] = iter
     is_pinned = digest_upstream(folder) == DIGEST
     return COMMIT if is_pinned else f"{COMMIT} modified"
@@ -105,6 +107,10 @@ def environment() -> Iterator[None]:
 class _Absent(ModuleType):
     """In the place of a module that sampling does not need; what is taken from it can be imported, not used."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)  # others ask for it
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -118,9 +124,7 @@ class _Absent(ModuleType):
 @contextmanager
 def _without_unused() -> Iterator[None]:
     """Inside, modules that are slow or heavy and of no use to sampling are not imported unless they are there already."""
-    placed = [
-        name for name in _UNUSED if name.partition(".")[0] not in sys.modules or isinstance(sys.modules[name.partition(".")[0]], _Absent)
-    ]
+    placed = [name for name in _UNUSED if name.partition(".")[0] not in sys.modules]
     for name in placed:
         sys.modules[name] = _Absent(name)
     try:

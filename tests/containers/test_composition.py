@@ -10,12 +10,25 @@ from contract.service import ServiceSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
 from services.benchmarks.settings import BenchmarkSettings
+from services.crystalflow.settings import CrystalFlowSettings
+from services.geodiff.settings import GeoDiffSettings
+from services.mattergen.settings import MatterGenSettings
+from services.moldiff.settings import MolDiffSettings
 from services.rdkit.given import InputSettings
 from tests.containers.engine import EVERYTHING, ROOT, read_config
 
 CPU, GPU = ("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")
-COMBINATIONS = [(CPU, ()), (GPU, ()), (CPU, EVERYTHING), (GPU, EVERYTHING)]
-SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings, InputSettings, BenchmarkSettings]
+UPSTREAM = ("compose.yaml", "compose.upstream.yaml")
+COMBINATIONS = [
+    (CPU, ()),
+    (GPU, ()),
+    (CPU, EVERYTHING),
+    (GPU, EVERYTHING),
+    (UPSTREAM, EVERYTHING),
+    ((*GPU, "compose.upstream.yaml"), EVERYTHING),
+]
+MODELS: list[type[BaseSettings]] = [CrystalFlowSettings, GeoDiffSettings, MatterGenSettings, MolDiffSettings]
+SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings, InputSettings, BenchmarkSettings, *MODELS]
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -69,8 +82,31 @@ def test_gpus_go_to_the_labeller_with_orb_v2() -> None:
     assert labeller["read_only"] is True
 
 
+def test_models_have_a_gpu_and_their_weights_and_start_only_when_asked_for() -> None:
+    services = read_config(*GPU, profiles=EVERYTHING)["services"]
+    for name in upstream_names():
+        assert services[name]["profiles"] == ["models"]
+        assert services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert services[name]["environment"][f"DISTILLERY_{name.upper()}_DEVICE"] == "cuda"
+        assert [mount["target"] for mount in services[name]["volumes"]] == ["/weights"]
+    assert not set(upstream_names()) & read_config(*CPU)["services"].keys()
+
+
+def test_upstream_code_of_every_model_may_come_from_a_folder() -> None:
+    services = read_config(*UPSTREAM, profiles=EVERYTHING, env={"DISTILLERY_UPSTREAM": "/checkouts"})["services"]
+    for name in upstream_names():
+        contexts = services[name]["build"]["additional_contexts"]
+        assert contexts["upstream"] == f"/checkouts/{name}"
+        assert contexts["wheels"].endswith("docker/wheels")
+
+
+def upstream_names() -> list[str]:
+    """The services whose Dockerfile fetches upstream's code."""
+    return sorted(p.parent.name for p in ROOT.glob("services/*/Dockerfile") if " AS upstream" in p.read_text())
+
+
 def test_env_example_names_every_variable_with_its_default() -> None:
-    text = "".join((ROOT / file).read_text() for file in GPU)
+    text = "".join((ROOT / file).read_text() for file in (*GPU, "compose.upstream.yaml"))
     used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()))
     used |= dict.fromkeys(re.findall(r"^ +(DISTILLERY_\w+):$", text, re.MULTILINE), "")
     used |= {name: default for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", text) if name not in used}

@@ -1,5 +1,6 @@
 """The Dockerfiles: the same habits in all, and shared stages that are the same lines. Needs no engine."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_every_image_with_torch_takes_the_shared_layers() -> None:
         text = path.read_text()
         needs_torch = "torch" in (path.parent / "requirements.txt").read_text().split() or "COPY generative " in text
         assert needs_torch == ("torch" in shared_blocks(text)), path
+
+
+def test_upstream_code_is_fetched_at_the_commit_that_the_service_names() -> None:
+    fetched = {}
+    for path in DOCKERFILES:
+        for repository, commit in re.findall(r"^ADD https://github.com/(\S+)\.git#([0-9a-f]{40}) /$", path.read_text(), re.MULTILINE):
+            fetched[path.parent.name] = (repository, commit)
+    assert sorted(fetched) == ["crystalflow", "geodiff", "mattergen", "moldiff"]
+    for name, (repository, commit) in fetched.items():
+        module = importlib.import_module(f"services.{name}.upstream")
+        assert (repository, commit) == (module.REPOSITORY, module.COMMIT)
 
 
 def test_no_frontend_is_fetched_from_a_registry(dockerfile: str) -> None:

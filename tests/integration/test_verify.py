@@ -1,5 +1,6 @@
 """The quickstart's dataset is verified from its file alone, some of it is made again, and its recipe is a recipe."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -50,3 +51,10 @@ def test_the_printed_recipe_is_the_one_it_was_made_from(alone: Path) -> None:
     assert printed.output.endswith(text)
     assert parse_recipe(printed.output).sha256 == recipe.sha256
     assert "sevenn==" in printed.output
+
+
+def test_the_docs_python_runs(quickstart: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(quickstart.folder)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reproduce.md").read_text(), re.DOTALL)
+    exec(compile(block, "reproduce.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[0].startswith("full-molecules-00000 ")

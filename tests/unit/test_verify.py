@@ -32,7 +32,7 @@ from gateway.shape import Check
 from gateway.verify import Verification
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
-from tests.integration.factory import factory, make
+from tests.integration.factory import factory, wait_for
 
 RECIPE = """\
 name: small
@@ -81,11 +81,12 @@ def teacher(spoil: Callable[[Structure, Label], Label] = lambda s, label: label)
     return FakeTeacher(raises_on=lambda s: len(s) == 13, spoil=spoil)
 
 
-def make_dataset(folder: Path, recipe: str, generators: dict[str, FakeGenerator]) -> Path:
+def make_dataset(folder: Path, recipe: str, generators: dict[str, FakeGenerator], until: str = "full") -> Path:
     async def run() -> None:
         async with factory(folder, generators, teacher()) as client:
-            status = await make(client, recipe)
-            assert status["state"] == "finished", status
+            answer = await client.post("/v1/datasets", content=recipe, params={"until": until})
+            assert answer.status_code == 202, answer.text
+            await wait_for(client, "finished")
 
     asyncio.run(run())
     shutil.rmtree(folder / "small" / "parts")
@@ -313,6 +314,17 @@ def test_a_dataset_whose_shares_were_changed_on_the_way_passes(tmp_path: Path) -
         attempts = [row["attempt"] for row in json.loads(file["metadata"].attrs["checkpoints"])]
     assert max(attempts) > 0, "the fixture must change its shares"
     assert find_failed(path) <= {"gates"}
+    change(path, note("metadata", "checkpoints", "[]"))
+    assert "plan" in find_failed(path)
+
+
+@pytest.mark.parametrize(("until", "n"), [("pilot", 8), ("test", 16), ("full", 32)])
+def test_a_dataset_in_stages_passes_wherever_it_ends(tmp_path: Path, until: str, n: int) -> None:
+    staged = RECIPE + "  element_entropy: {required: false}\nstages: {pilot: {per_source: 4}, test: {total: 16}}\n"
+    checks = verify(make_dataset(tmp_path, staged, fakes(), until))
+    assert [name for name, check in checks.items() if not check.passed] == []
+    assert f"GO at the end of stage {until}" in checks["gates"].figure
+    assert checks["splits"].figure.startswith(f"{n} structures")
 
 
 def test_many_structures_are_inspected_by_several_processes(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
