@@ -1,6 +1,6 @@
 """Make the small checkpoint, or measure it: `UPSTREAM_DIR=… python -m services.mattergen.small.train [--measure]`.
 
-Trained on crystals of 2-20 atoms that services/pymatgen makes of the nine default elements; nothing from elsewhere.
+Trained on crystals of 2-8 atoms that services/pymatgen makes of the nine default elements; nothing from elsewhere.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from services.mattergen.upstream import import_upstream
 
 FOLDER = Path(__file__).parent
 SEED = 1
-N_CRYSTALS = 3000
+N_CRYSTALS = 2000
 N_STEPS = 2000
-BATCH = 24
+BATCH = 32
 RATE = 4e-3
 LARGEST_GRADIENT = 1.0
 SMOOTHING = 0.995
@@ -42,7 +42,7 @@ def make_crystals(n: int, seed: int) -> list[Structure]:
 
     proposer = CrystalProposer()
     options = {"prototype_share": 1.0, "max_elements": 3}
-    task = resolve_task(GenerateRequest(n=1, seed=seed, min_atoms=2, max_atoms=20, options=options), proposer)  # type: ignore[arg-type]
+    task = resolve_task(GenerateRequest(n=1, seed=seed, min_atoms=2, max_atoms=8, options=options), proposer)  # type: ignore[arg-type]
     outcomes = (propose_one(proposer, task, attempt) for attempt in range(n))
     return [outcome.structures[0] for outcome in outcomes if not isinstance(outcome, str)]
 
