@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile
-EXTRAS = rdkit,pymatgen,ase,benchmarks,labeller,training,test
+EXTRAS = rdkit,pymatgen,ase,benchmarks,labeller,mattergen,crystalflow,moldiff,geodiff,training,test
 INSTALLED = $(VENV)/.installed
 
 .PHONY: run test test-containers check bench clean
