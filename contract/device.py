@@ -22,3 +22,11 @@ def release_cuda_memory() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch's, CUDA's and Warp's words for it, or Python's."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "failed to allocate", "can't allocate memory", "cannot allocate memory")
+    )

@@ -64,9 +64,9 @@ class Clients:
         for client in clients.values():
             await client.aclose()
 
-    async def describe_service(self, service: str) -> Metadata:
-        """A ready service's metadata; retried while it is loading or away."""
-        return await self._retry(service, lambda: self.peek(service))
+    async def describe_service(self, service: str, tries: int | None = None) -> Metadata:
+        """A ready service's metadata; retried while it is loading, and while it is away as often as the settings say, or `tries`."""
+        return await self._retry(service, lambda: self.peek(service), tries)
 
     async def peek(self, service: str) -> Metadata:
         """A ready service's metadata; one try."""
@@ -123,9 +123,10 @@ class Clients:
         except httpx.ConnectError:
             return 1
 
-    async def _retry(self, service: str, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _retry(self, service: str, ask: Callable[[], Awaitable[T]], most: int | None = None) -> T:
         """Ask until there is an answer; waits that the service asks for (loading, busy) have a limit of their own."""
         tries, end = 1, time.monotonic() + self._settings.busy_seconds
+        most = min(most or self._settings.tries, self._settings.tries)
         while True:
             try:
                 return await ask()
@@ -133,11 +134,11 @@ class Clients:
                 if problem.retry_after is not None and time.monotonic() < end:
                     await asyncio.sleep(problem.retry_after)
                     continue
-                if tries == self._settings.tries:
+                if tries == most:
                     raise
                 wait = min(self._settings.patience * 2 ** (tries - 1), _LONGEST_WAIT)
                 tries += 1
-                _log.warning("%s: %s; try %d of %d in %.1f s", service, problem.detail, tries, self._settings.tries, wait)
+                _log.warning("%s: %s; try %d of %d in %.1f s", service, problem.detail, tries, most, wait)
                 await asyncio.sleep(wait)
 
     async def _send(self, service: str, method: str, path: str, **request: Any) -> httpx.Response:

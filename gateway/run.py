@@ -29,6 +29,8 @@ from gateway.turns import Turns
 from gateway.wish import Wish
 
 Emit = Callable[[str, dict[str, Any]], None]
+_TRIES_WITH_FALLBACK = 4
+"""At the start of a run: some seven seconds, enough for a container that is being started again."""
 _log = logging.getLogger("distillery.gateway")
 
 
@@ -117,7 +119,7 @@ class Run:
 
     async def _check_source(self, name: str, source: Source) -> None:
         try:
-            card = await self._clients.describe_service(source.service)
+            card = await self._clients.describe_service(source.service, self._count_tries(source.service))
         except (Unavailable, NotFound) as problem:
             if self._has_begun(name):
                 raise
@@ -127,6 +129,10 @@ class Run:
             find_limits(card, source.system, source.elements or self._recipe.elements)
         except Unsupported as refusal:
             raise Unsupported(f"source {name}: {refusal.detail}") from refusal
+
+    def _count_tries(self, service: str) -> int | None:
+        """A service that others stand in for is not waited for as long as one that the run can't do without."""
+        return _TRIES_WITH_FALLBACK if all(s.fallback for s in self._recipe.sources.values() if s.service == service) else None
 
     def _has_begun(self, maker: str) -> bool:
         """True if a part of this maker is there: an outage after that is waited for, or it would change the result."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from contract.device import release_cuda_memory
+from contract.device import is_out_of_memory, release_cuda_memory
 from contract.generator import Made, Progress, Stop, Stopped, Task
 from contract.identity import derive_seed
 from contract.messages import Message, Metadata
@@ -105,7 +105,9 @@ class SampledGenerator:
             batch += 1
             try:
                 samples = self._draw(task, n, batch, stop, _scaled(progress, made, task, n))
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 if n == 1:
                     raise OutOfMemory(f"{self.metadata.service} has no memory for a single structure of this request") from error
                 limit = n // 2

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from contract.device import is_out_of_memory
 from contract.layout import Label
 from contract.messages import Reject
 from contract.problems import Internal, Problem, Unavailable
@@ -15,7 +16,7 @@ from labeller.batching import AtomBudget
 from labeller.inspection import find_label_fault
 from labeller.meter import Meter
 from labeller.pool import Item, Pool, Ticket
-from labeller.teachers.teacher import Teacher, is_fatal, is_out_of_memory
+from labeller.teachers.teacher import Teacher, is_fatal
 
 _log = logging.getLogger("distillery")
 Batch = list[Item]

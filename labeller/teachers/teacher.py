@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from contract.device import is_out_of_memory
 from contract.layout import Label
 from contract.structures import Structure
 
@@ -57,14 +58,6 @@ class Teacher(Protocol):
 
     def release_memory(self) -> None:
         """Give cached device memory back; called after an allocation failed."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: torch's, CUDA's and Warp's words for it, or Python's."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text for words in ("out of memory", "failed to allocate", "can't allocate memory", "cannot allocate memory")
-    )
 
 
 def is_fatal(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """CrystalFlow as a `generative.sampling.Model`: crystals de novo or of compositions, repeated to the wanted size."""
 
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -54,6 +55,7 @@ class CrystalFlow:
     def __init__(self, settings: CrystalFlowSettings) -> None:
         self._settings = settings
         self._loaded: _Loaded | None = None
+        self._closing = threading.Event()
 
     @property
     def batch(self) -> int:
@@ -102,7 +104,7 @@ class CrystalFlow:
             )
         upstream = import_upstream()
         device = choose_device(settings.device, "DISTILLERY_CRYSTALFLOW_DEVICE")
-        found = [ensure_checkpoint(FOLDER, name, settings.weights, download=settings.download) for name in names]
+        found = [ensure_checkpoint(FOLDER, name, settings.weights, download=settings.download, stop=self._closing) for name in names]
         cache = settings.weights / FOLDER.name / "converted"
         networks = [network for checkpoint in found for network in read_networks(checkpoint, cache, device)]
         by_kind = {network.is_de_novo: network for network in networks}
@@ -132,6 +134,7 @@ class CrystalFlow:
 
     def close(self) -> None:
         """See `generative.sampling.Model`."""
+        self._closing.set()
         self._loaded = None
         release_cuda_memory()
 

@@ -1,5 +1,6 @@
 """GeoDiff as a `generative.sampling.Model`: conformers of molecules from a pool."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class GeoDiff:
     def __init__(self, settings: GeoDiffSettings) -> None:
         self._settings = settings
         self._loaded: _Loaded | None = None
+        self._closing = threading.Event()
 
     @property
     def batch(self) -> int:
@@ -89,7 +91,7 @@ class GeoDiff:
         settings = self._settings
         upstream = open_upstream()
         device = choose_device(settings.device, "DISTILLERY_GEODIFF_DEVICE")
-        checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download)
+        checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=self._closing)
         network = read_network(checkpoint, settings.weights / FOLDER.name / "converted", upstream, device)
         self._loaded = _Loaded(network, checkpoint.name, checkpoint.sha256, upstream.version)
 
@@ -120,6 +122,7 @@ class GeoDiff:
 
     def close(self) -> None:
         """See `generative.sampling.Model`."""
+        self._closing.set()
         self._loaded = None
         release_cuda_memory()
 

@@ -96,8 +96,12 @@ def _find_roles(sketch: Sketch, system: nx.Graph) -> _Roles:
     for atom in sorted(system):
         types = [graph.edges[atom, other]["type"] for other in graph[atom] if not system.has_edge(atom, other)]
         roles[_find_role(int(sketch.numbers[atom]), graph.degree(atom), types.count(DOUBLE), max(types, default=SINGLE))].append(atom)
-    oxides_first = sorted(roles["strained"], key=lambda atom: all(graph.degree(other) > 1 for other in graph[atom]))
+    oxides_first = sorted(roles["strained"], key=lambda atom: not any(_is_terminal_oxygen(sketch, graph, other) for other in graph[atom]))
     return _Roles(tuple(roles["bound"]), tuple(roles["free"]), tuple(oxides_first))
+
+
+def _is_terminal_oxygen(sketch: Sketch, graph: nx.Graph, atom: int) -> bool:
+    return bool(sketch.numbers[atom] == 8 and graph.degree(atom) == 1)
 
 
 def _find_role(number: int, degree: int, n_exocyclic_doubles: int, highest: int) -> str:

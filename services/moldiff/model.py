@@ -1,5 +1,6 @@
 """MolDiff as a `generative.sampling.Model`: heavy atoms and bonds from the networks, hydrogens and charges from chemistry."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class MolDiff:
     def __init__(self, settings: MolDiffSettings) -> None:
         self._settings = settings
         self._loaded: _Loaded | None = None
+        self._closing = threading.Event()
 
     @property
     def batch(self) -> int:
@@ -91,7 +93,7 @@ class MolDiff:
         settings = self._settings
         upstream = import_upstream()
         device = choose_device(settings.device, "DISTILLERY_MOLDIFF_DEVICE")
-        checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download)
+        checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=self._closing)
         networks = read_networks(checkpoint, settings.weights / FOLDER.name / "converted", upstream, device)
         self._loaded = _Loaded(networks, checkpoint.name, checkpoint.sha256, upstream.version)
 
@@ -129,6 +131,7 @@ class MolDiff:
 
     def close(self) -> None:
         """See `generative.sampling.Model`."""
+        self._closing.set()
         self._loaded = None
         release_cuda_memory()
 

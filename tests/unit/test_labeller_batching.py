@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from contract.device import is_out_of_memory
 from contract.problems import Busy, Unavailable
 from labeller.batching import AtomBudget, SortedSizes, pack
 from labeller.pool import Pool, Ticket
-from labeller.teachers.teacher import BudgetRange, is_fatal, is_out_of_memory
+from labeller.teachers.teacher import BudgetRange, is_fatal
 from tests.labelling import mixed, water
 
 

@@ -16,9 +16,10 @@ from contract.identity import structure_hash
 from contract.messages import GenerateRequest
 from contract.problems import Unavailable
 from contract.structures import DEFAULT_ELEMENTS
+from contract.weights import read_catalogue
 from generative.sampling import SampledGenerator
 from services.mattergen.model import MatterGenModel
-from services.mattergen.network import build_network, read_config
+from services.mattergen.network import build_module, build_network, read_config
 from services.mattergen.sampler import Condition, draw_samples
 from services.mattergen.settings import MatterGenSettings
 from tests.upstream import require_upstream
@@ -151,6 +152,47 @@ def test_a_batch_that_fails_is_drawn_in_halves(generator: SampledGenerator, erro
         handle.remove()
     assert sizes[:2] == [2, 1]
     assert len(made.structures) == 2
+
+
+def test_a_checkpoint_with_an_adapter_is_conditioned_on_its_properties(generator: SampledGenerator) -> None:
+    """The layout of most published checkpoints; the adapter is untrained, the rest is the small checkpoint."""
+    small = generator._model.loaded.network.module  # type: ignore[attr-defined]
+    config = adapt(read_config(SMALL / "config.yaml"), ("dft_band_gap", "energy_above_hull"))
+    module = build_module(config)
+    missing = module.load_state_dict(small.state_dict(), strict=False)
+    assert not missing.unexpected_keys
+    for embedding in module.model.property_embeddings_adapt.values():
+        embedding.scaler.fit(torch.arange(5.0))
+    network = build_network(config, module.state_dict(), "cpu")
+    assert network.properties == ("chemical_system", "dft_band_gap", "energy_above_hull")
+    torch.manual_seed(0)
+    samples = draw_samples(network, np.full(2, 4), [8, 14], Condition({"dft_band_gap": 1.5}, 2.0), lambda share: None)
+    assert [len(sample.numbers) for sample in samples] == [4, 4]
+
+
+def adapt(config: dict[str, Any], properties: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration with an adapter for these properties, as upstream's fine-tuning writes it."""
+    model = config["lightning_module"]["diffusion_module"]["model"]
+    size = model["hidden_dim"]
+    model["_target_"] = "mattergen.adapter.GemNetTAdapter"
+    model["gemnet"] |= {"_target_": "mattergen.common.gemnet.gemnet_ctrl.GemNetTCtrl", "condition_on_adapt": list(properties)}
+    model["property_embeddings_adapt"] = {
+        name: {
+            "_target_": "mattergen.property_embeddings.PropertyEmbedding",
+            "name": name,
+            "conditional_embedding_module": {"_target_": "mattergen.diffusion.model_utils.NoiseLevelEncoding", "d_model": size},
+            "unconditional_embedding_module": {"_target_": "mattergen.property_embeddings.EmbeddingVector", "hidden_dim": size},
+            "scaler": {"_target_": "mattergen.common.utils.data_utils.StandardScalerTorch"},
+        }
+        for name in properties
+    }
+    return config
+
+
+def test_the_published_configurations_are_taken() -> None:
+    folder = require_upstream("mattergen")
+    names = sorted(path.parent.name for path in folder.glob("checkpoints/*/config.yaml") if read_config(path))
+    assert names == sorted(read_catalogue(SMALL.parent))
 
 
 def test_weights_and_configuration_that_do_not_belong_together_are_refused(generator: SampledGenerator) -> None:

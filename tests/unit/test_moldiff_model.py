@@ -52,8 +52,8 @@ def contents(made: Made) -> list[tuple[Any, ...]]:
 
 
 def test_samples_are_sane_molecules_with_hydrogens(generator: SampledGenerator) -> None:
-    made = generate(generator, n=6)
-    assert len(made.structures) == 6
+    made = generate(generator)
+    assert len(made.structures) == 4
     for s in made.structures:
         assert 10 <= len(s) <= 40
         assert "H" in s.symbols
@@ -64,9 +64,9 @@ def test_samples_are_sane_molecules_with_hydrogens(generator: SampledGenerator) 
 
 
 def test_the_same_seed_gives_the_same_structures_after_other_requests(generator: SampledGenerator) -> None:
-    before = contents(generate(generator))
-    assert contents(generate(generator, seed=6, n=2)) != before
-    assert contents(generate(generator)) == before
+    before = contents(generate(generator, n=3))
+    assert contents(generate(generator, seed=6, n=1)) != before[:1]
+    assert contents(generate(generator, n=3)) == before
 
 
 def test_a_service_that_was_started_anew_gives_the_same_structures(generator: SampledGenerator, tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_elements_are_masked_in_the_model(generator: SampledGenerator) -> None:
 
 
 def test_bond_guidance_changes_the_samples(generator: SampledGenerator) -> None:
-    guided = generate(generator, n=2, options={"bond_guidance": True, "guidance_scale": 1e-2})
-    assert contents(guided) != contents(generate(generator, n=2))
+    guided = generate(generator, n=1, options={"bond_guidance": True, "guidance_scale": 1e-2})
+    assert contents(guided) != contents(generate(generator, n=1))
 
 
 def test_heavy_atoms_are_as_many_as_the_options_say(generator: SampledGenerator) -> None:
-    made = generate(generator, n=3, options={"min_heavy_atoms": 6, "max_heavy_atoms": 6})
+    made = generate(generator, n=2, options={"min_heavy_atoms": 6, "max_heavy_atoms": 6})
     assert {int((s.numbers > 1).sum()) for s in made.structures} == {6}
 
 
@@ -125,8 +125,8 @@ def test_memory_that_does_not_suffice_halves_the_batch(tmp_path: Path, monkeypat
         return draw(task, n, *rest)
 
     monkeypatch.setattr(model, "draw", draw_little)
-    assert generate(generator, n=4).structures
-    assert asked[:3] == [4, 2, 1]
+    assert generate(generator, n=2).structures
+    assert asked[:2] == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def grown_smiles() -> list[str]:
         ("4-methylimidazole", "Cc1c[nH]cn1"),
         ("5-methylimidazole", "Cc1cnc[nH]1"),
         ("2H-tetrazole", "Cc1nn[nH]n1"),
+        ("imidazole oxide", "Cn1cc[n+]([O-])c1"),
         ("azulene", "c1ccc2cccc-2cc1"),
         ("phosphinine", "c1ccpcc1"),
         ("cyclooctatetraene", "C1=CC=CC=CC=C1"),
