@@ -16,7 +16,7 @@ run: $(INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
 
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest $(PARALLEL) tests/unit tests/contract tests/integration
+	$(VENV)/bin/python -m pytest $(PARALLEL) tests/integration tests/contract tests/unit
 
 test-containers: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(PARALLEL) tests/containers
@@ -36,4 +36,5 @@ $(INSTALLED): pyproject.toml constraints.txt $(wildcard */requirements.txt servi
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Distillery needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; say make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps mattergen # its own pins can't be resolved
 	touch $(INSTALLED)

@@ -1,5 +1,6 @@
 """MatterGen behind the Model protocol: cells of 1-20 atoms from the diffusion model, repeated to the size that was asked for."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ class MatterGenModel:
     def __init__(self, settings: MatterGenSettings) -> None:
         self._settings = settings
         self.loaded: Loaded | None = None
+        self._closing = threading.Event()
 
     @property
     def metadata(self) -> Metadata:
@@ -106,7 +108,8 @@ class MatterGenModel:
         """Import upstream's code and load the checkpoint."""
         device = choose_device(self._settings.device, "DISTILLERY_MATTERGEN_DEVICE")
         upstream = import_upstream()
-        checkpoint = ensure_checkpoint(_FOLDER, self._settings.checkpoint, self._settings.weights, download=self._settings.download)
+        settings = self._settings
+        checkpoint = ensure_checkpoint(_FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=self._closing)
         missing = [name for name in (_CHECKPOINT, _CONFIG) if name not in checkpoint.files]
         if missing:
             raise Unavailable(f"{checkpoint.name} lacks {' and '.join(missing)}; a MatterGen checkpoint is {_CHECKPOINT} and {_CONFIG}")
@@ -118,6 +121,7 @@ class MatterGenModel:
         self.loaded = Loaded(checkpoint, network, upstream, trained_on.elements, trained_on.cell_sizes or _read_cell_sizes())
 
     def close(self) -> None:
+        self._closing.set()
         self.loaded = None
         release_cuda_memory()
 

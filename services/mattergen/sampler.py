@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from contract.device import is_out_of_memory
 from generative.sampling import BatchFailed, Report, watching
 from services.mattergen.crystals import Sample
 from services.mattergen.network import Network
@@ -44,9 +45,9 @@ def draw_samples(network: Network, sizes: NDArray[np.int64], numbers: Sequence[i
     try:
         with watching(network.module.model, n_calls, report):
             _, mean = sampler.sample(_ask_for(sizes, condition.properties))
-    except (torch.OutOfMemoryError, torch.AcceleratorError):
-        raise
     except (RuntimeError, IndexError, ValueError) as error:  # singular cells, cells without neighbours, NaN
+        if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+            raise
         _log.info("the sampler broke down on a batch of %d: %s", len(sizes), error)
         raise BatchFailed("sampler_failed") from error
     return _split(mean)

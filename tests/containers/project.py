@@ -38,11 +38,11 @@ class Project:
 
     def down(self) -> None:
         """Remove containers, network and volumes."""
-        self.compose("down", "--volumes", "--timeout", "5", check=False)
+        self.compose("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
 
     def logs(self) -> str:
         """The last lines of every container."""
-        return self.compose("logs", "--no-color", "--tail", "60", check=False)
+        return self.compose("--profile", "*", "logs", "--no-color", "--tail", "60", check=False)
 
     def containers(self, service: str) -> list[str]:
         """Ids of a service's containers, stopped ones too."""

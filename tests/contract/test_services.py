@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,7 @@ SEED = 7
 
 @pytest.fixture(scope="module", params=SERVICES)
 def service(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    if request.param in MODELS:
+    if request.param in MODELS and find_spec(request.param) is None:
         require_upstream(request.param)
     app = importlib.import_module(f"services.{request.param}.app").build()
     with serve(app) as url, httpx.Client(base_url=url, timeout=300) as client:

@@ -1,11 +1,15 @@
 """Recipes: counts that add up, and faults that name line, key and the nearest valid one."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.problems import InvalidRequest
-from gateway.recipe import apportion, parse_recipe
+from gateway.recipe import apportion, parse_recipe, read_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 GOOD = """\
 name: small
@@ -162,3 +166,14 @@ def test_gates_belong_to_the_identity_where_they_may_change_the_shares() -> None
 def test_a_recipe_without_stages_is_what_it_was_before_there_were_any() -> None:
     assert parse_recipe(GOOD).sha256 == "0285c65a9451b2addd80d3345a042c8078061d85e1f75e64a52626044eb9db20"
     assert parse_recipe(STAGED).sha256 != parse_recipe(STAGED.replace("total: 5", "total: 6")).sha256
+
+
+@pytest.mark.parametrize(("name", "total"), [("hybrid-5k", 5000), ("hybrid-120k", 120_000)])
+def test_the_hybrid_recipes_add_up_and_every_model_has_a_stand_in(name: str, total: int) -> None:
+    recipe, _ = read_recipe(RECIPES / f"{name}.yaml")
+    assert sum(recipe.counts().values()) == total
+    assert {s.service for s in recipe.sources.values() if s.generative} == {"mattergen", "crystalflow", "moldiff", "geodiff"}
+    for source in recipe.sources.values():
+        if source.generative:
+            assert source.fallback is not None
+            assert recipe.sources[source.fallback].service in {"rdkit", "pymatgen"}

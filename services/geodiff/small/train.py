@@ -13,11 +13,15 @@ import torch
 from easydict import EasyDict
 from rdkit import Chem
 
-from contract.proposals import Proposal, Rejected
+from contract.generator import Task
+from contract.messages import Perturb
+from contract.proposals import Proposal, Rejected, finish_proposal
+from contract.structures import DEFAULT_ELEMENTS
 from generative.sampling import seed_everything
 from services.geodiff.graphs import make_graphs
 from services.geodiff.model import propose
 from services.geodiff.network import Network
+from services.geodiff.options import GeoDiffOptions
 from services.geodiff.pool import read_built_in
 from services.geodiff.upstream import open_upstream
 
@@ -27,6 +31,7 @@ LARGEST = 40
 N_ITERATIONS = 2500
 BATCH = 24
 EMA = 0.998
+TASK = Task(1, SEED, "measure", "molecule", DEFAULT_ELEMENTS, 3, LARGEST, Perturb(), GeoDiffOptions())
 CONFIG = {
     "model": {
         "type": "diffusion",
@@ -140,7 +145,8 @@ def measure() -> None:
     for name, module in (("trained", trained), ("random weights", untrained)):
         positions = Network(module, CONFIG, "cpu").sample(held_out, 1.0, lambda _: None)
         for relax in (True, False):
-            outcomes = [propose(mol, p, {}, relax=relax) for mol, p in zip(held_out, positions, strict=True)]
+            proposals = [propose(mol, p, {}, relax=relax) for mol, p in zip(held_out, positions, strict=True)]
+            outcomes = [p if isinstance(p, str) else finish_proposal(p, TASK, np.random.default_rng(SEED)) for p in proposals]
             passed = sum(isinstance(outcome, Proposal) for outcome in outcomes)
             reasons = sorted({o for o in outcomes if isinstance(o, str)})
             print(
