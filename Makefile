@@ -1,4 +1,4 @@
-# make run    the quickstart: data/quickstart/dataset.h5 and report.json
+# make run    the quickstart: data/quickstart/dataset.h5, report.html and report.json
 # make test   all tests that need no container engine
 # make test-containers   tests of the images and of the running factory; needs a container engine and built images (docs/docker.md)
 # make check  lint and types
