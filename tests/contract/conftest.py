@@ -8,7 +8,7 @@ from tests.benchmark_files import write_benchmarks
 from tests.upstream import MODELS
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A small folder of benchmarks for the service of that name, and the small checkpoints for the models."""
     folder = tmp_path_factory.mktemp("benchmarks")
