@@ -1,5 +1,6 @@
 """Distances and neighbours of a structure, periodic images included."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,12 @@ def sum_of_radii(numbers_i: NDArray[np.uint8], numbers_j: NDArray[np.uint8]) -> 
     return total
 
 
+_LONGEST_BOND = 1.3
+"""No bond of a graph may be longer than this times the sum of covalent radii."""
+_CLOSEST_CONTACT = 1.15
+"""No two atoms without a bond may be closer than this times the sum of covalent radii."""
+
+
 def find_bonds(structure: Structure, factor: float = 1.25) -> Pairs:
     """Pairs closer than `factor` times the sum of their covalent radii, each in both directions."""
     largest = 2 * float(np.max(np.asarray(covalent_radii)[structure.numbers], initial=0.5))
@@ -55,3 +62,14 @@ def find_bonds(structure: Structure, factor: float = 1.25) -> Pairs:
     limit = factor * sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
     keep = pairs.distance < limit
     return Pairs(pairs.i[keep], pairs.j[keep], pairs.distance[keep], pairs.vector[keep])
+
+
+def is_bonded_as(structure: Structure, bonds: Iterable[tuple[int, int]]) -> bool:
+    """True if the distances tell the bonds of this graph, given in either direction: none broken, none made."""
+    wanted = {pair for i, j in bonds for pair in ((i, j), (j, i))}
+    return _list_bonds(structure, _CLOSEST_CONTACT) <= wanted <= _list_bonds(structure, _LONGEST_BOND)
+
+
+def _list_bonds(structure: Structure, factor: float) -> set[tuple[int, int]]:
+    pairs = find_bonds(structure, factor)
+    return set(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True))

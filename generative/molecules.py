@@ -8,16 +8,12 @@ from rdkit import Chem
 from rdkit.Chem import rdForceFieldHelpers
 
 from contract.checks import find_input_fault
-from contract.geometry import find_bonds
+from contract.geometry import is_bonded_as
 from contract.proposals import Rejected
 from contract.structures import Structure
 
 _ITERATIONS = 500
 """Steps of one relaxation of hydrogens at most; hydrogens that still creep are taken where they are."""
-_BOND_FACTOR = 1.3
-"""No bond of the graph may be longer than this times the sum of covalent radii."""
-_CONTACT_FACTOR = 1.15
-"""No two atoms without a bond may be closer than this times the sum of covalent radii."""
 
 
 def add_hydrogens(mol: Chem.Mol) -> Chem.Mol:
@@ -79,15 +75,8 @@ def verify_geometry(structure: Structure, mol: Chem.Mol) -> None:
     fault = find_input_fault(structure)
     if fault is not None:
         raise Rejected(fault.reason)
-    bonds = {(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()}
-    bonds |= {(j, i) for i, j in bonds}
-    if not _pairs(structure, _CONTACT_FACTOR) <= bonds <= _pairs(structure, _BOND_FACTOR):
+    if not is_bonded_as(structure, ((b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds())):
         raise Rejected("distorted")
-
-
-def _pairs(structure: Structure, factor: float) -> set[tuple[int, int]]:
-    pairs = find_bonds(structure, factor)
-    return set(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True))
 
 
 def write_smiles(mol: Chem.Mol) -> str:

@@ -129,7 +129,7 @@ class GeoDiff:
     def _find_pool(self, task: Task, n: int, seed: int) -> Sequence[Wanted]:
         options = cast(GeoDiffOptions, task.options)
         if options.smiles:
-            return list_suitable(options.smiles, "request", task)
+            return [Wanted(smiles, "request") for smiles in options.smiles]  # `check` refused what does not fit
         if self._settings.pool is not None:
             return ask_rdkit(str(self._settings.pool), task, -(-n // options.conformers), seed)
         return list_suitable(read_built_in(), "built-in", task)

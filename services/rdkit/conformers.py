@@ -7,7 +7,7 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from contract.geometry import find_bonds
+from contract.geometry import is_bonded_as
 from contract.proposals import Rejected
 from contract.structures import Numbers, Structure, Vectors
 
@@ -17,10 +17,6 @@ _ITERATIONS = 1000
 """Steps of one relaxation at most; a long chain that still creeps is taken where it is."""
 _SAME = 0.1
 """Conformers whose sorted interatomic distances differ by less, Å, are one."""
-_BOND_FACTOR = 1.3
-"""No bond of the graph may be longer than this times the sum of covalent radii."""
-_CONTACT_FACTOR = 1.15
-"""No two atoms without a bond may be closer than this times the sum of covalent radii."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +133,4 @@ def is_intact(conformer: Conformer, mol: Chem.Mol) -> bool:
     if not np.isfinite(conformer.positions).all():
         return False
     structure = Structure(id="", numbers=conformer.numbers, positions=conformer.positions)
-    bonds = {(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()}
-    bonds |= {(j, i) for i, j in bonds}
-    return _pairs(structure, _CONTACT_FACTOR) <= bonds <= _pairs(structure, _BOND_FACTOR)
-
-
-def _pairs(structure: Structure, factor: float) -> set[tuple[int, int]]:
-    pairs = find_bonds(structure, factor)
-    return set(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True))
+    return is_bonded_as(structure, ((b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()))
