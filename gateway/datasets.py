@@ -11,6 +11,7 @@ from contract.disk import write_text_whole
 from contract.parts import PARTS_FOLDER, list_parts
 from contract.problems import Conflict, Internal, NotFound, Problem, Unavailable
 from gateway.clients import Clients
+from gateway.events import Events
 from gateway.forecast import describe_forecast
 from gateway.handle import Handle
 from gateway.ledger import Ledger
@@ -93,7 +94,7 @@ class Datasets:
             await asyncio.wait({handle.task})
         if self._is_working(name):
             self._handles[name].run.go_on()
-            self._handles[name].emit("state", {"state": "running"})
+            self._handles[name].events.emit("state", {"state": "running"})
         else:
             self._start(name)
 
@@ -115,7 +116,7 @@ class Datasets:
         self._want(name, "paused")
         if self._is_working(name):
             self._handles[name].run.pause()
-            self._handles[name].emit("state", {"state": "paused"})
+            self._handles[name].events.emit("state", {"state": "paused"})
 
     async def cancel(self, name: str) -> None:
         """Abandon the shards in work; what is finished stays, `resume` goes on from there."""
@@ -127,7 +128,7 @@ class Datasets:
             handle.is_cancelling = True
             handle.task.cancel()
             await asyncio.wait({handle.task})
-            handle.emit("state", {"state": "cancelled"})
+            handle.events.emit("state", {"state": "cancelled"})
 
     async def status(self, name: str) -> dict[str, Any]:
         """Where a dataset stands, from its parts."""
@@ -209,8 +210,8 @@ class Datasets:
         self._require(name)
         handle = self._handles.get(name)
         while handle is not None:
-            news, ended = handle.news, not handle.is_working
-            for event in [e for e in handle.events if e["id"] > after]:
+            news, ended = handle.events.news, not handle.is_working
+            for event in handle.events.since(after):
                 after = event["id"]
                 yield event
             if ended:
@@ -223,15 +224,13 @@ class Datasets:
             raise Conflict(f"{folder} holds the recipe of {recipe.name!r}; name the folder so, or move it out of {self._settings.data}")
         self._forget_report(name)
         text = (folder / RECIPE).read_text(encoding="utf-8")
-        events: list[Handle] = []
-        run = Run(folder, recipe, text, self._clients, self._settings, lambda kind, data: events[0].emit(kind, data), read_wish(folder))
-        handle = Handle(run)
-        events.append(handle)
-        self._handles[name] = handle
+        events = Events()
+        run = Run(folder, recipe, text, self._clients, self._settings, events.emit, read_wish(folder))
+        self._handles[name] = handle = Handle(run, events)
         handle.task = asyncio.create_task(self._make(name, handle), name=f"make {name}")
 
     async def _make(self, name: str, handle: Handle) -> None:
-        handle.emit("state", {"state": "running"})
+        handle.events.emit("state", {"state": "running"})
         try:
             await handle.run.make()
         except Problem as problem:
@@ -243,7 +242,7 @@ class Datasets:
             handle.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
         if handle.problem is not None:
             _log.error("%s stopped: %s", name, handle.problem.detail)
-            handle.emit("failed", handle.problem.body())
+            handle.events.emit("failed", handle.problem.body())
 
     def _state(self, name: str, report: dict[str, Any] | None, problem: Problem | None) -> str:
         wanted = read_wish(self._folder(name)).wanted
