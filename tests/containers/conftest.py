@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers.engine import EVERYTHING, ROOT, read_config, require_engine, require_image
-from tests.containers.project import Identity, read_identity
+from tests.containers.project import NO_PAGE, Identity, read_identity
 
 RECIPE = """\
 name: {name}
@@ -67,7 +67,13 @@ def run_embedded(recipe: Path, folder: Path, name: str) -> Identity:
 def run_command(*arguments: str) -> str:
     """`distillery run` to its end; its output."""
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "run", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=900, check=False
+        [sys.executable, "-m", "gateway", "run", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=900,
+        check=False,
+        env=os.environ | NO_PAGE,
     )
     assert done.returncode in {GO, NO_GO}, done.stdout + done.stderr
     return done.stdout

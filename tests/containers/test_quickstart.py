@@ -15,7 +15,7 @@ QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
 
 @pytest.fixture(scope="module")
 def project(images: dict[str, str]) -> Iterator[Project]:
-    with running("distillery-quickstart") as started:
+    with running("distillery-quickstart", env={"DISTILLERY_GATEWAY_PAGE": "true"}) as started:
         yield started
 
 
@@ -24,6 +24,8 @@ def test_the_quickstart_over_http_gives_the_embedded_dataset(project: Project, t
     assert "GO" in output
     found = read_identity(project.copy_out("quickstart/dataset.h5", tmp_path / "containers"))
     assert found == run_embedded(QUICKSTART, tmp_path, "quickstart")
+    page = project.copy_out("quickstart/report.html", tmp_path / "containers").read_text()
+    assert "Schwalbe-Koda" in page
 
 
 def test_no_other_container_can_be_reached_from_outside(project: Project) -> None:

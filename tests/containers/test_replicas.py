@@ -29,15 +29,21 @@ def test_replicas_share_the_work_and_the_dataset_is_the_same(images: dict[str, s
 
 
 def check_one_dies_and_one_joins(project: Project, expected: Identity, folder: Path) -> None:
-    """One of three generators and one of two labellers die in the middle of a run, a fourth generator joins."""
+    """One of three generators and one of two labellers die in the middle of a run; a fourth generator joins and takes work."""
     dataset = Dataset(project, RECIPE.format(name="rescaled"))
     dataset.begin()
     dataset.wait_for_shards(1)
     for service in ("rdkit", "labeller"):
         project.kill(service)
-    before = set(project.containers("rdkit"))
-    project.compose("up", "--detach", "--no-build", "--no-recreate", "--no-deps", "--scale", "rdkit=4", "rdkit")
-    (newcomer,) = set(project.containers("rdkit")) - before
+    survivor = project.containers("labeller")[1]
+    docker("pause", survivor)  # most is still to be made when the newcomer is there
+    try:
+        before = set(project.containers("rdkit"))
+        project.compose("up", "--detach", "--no-build", "--no-recreate", "--no-deps", "--scale", "rdkit=4", "rdkit")
+        (newcomer,) = set(project.containers("rdkit")) - before
+        wait_for(lambda: count_requests(newcomer, "/v1/health/ready") > 0, "the newcomer is ready", 60)
+    finally:
+        docker("unpause", survivor)
     assert dataset.wait_for_state("finished", "failed")["state"] == "finished"
     assert dataset.identity(folder) == expected
-    wait_for(lambda: count_requests(newcomer, "/v1/health/ready") > 0, "the newcomer is ready", 60)
+    assert count_requests(newcomer, "/generate") > 0
