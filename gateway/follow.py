@@ -13,6 +13,7 @@ from contract.problems import Unavailable, from_response
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
+_LONGEST_SECONDS = 60.0
 _PATIENCE = 60.0
 ENDED = frozenset({"finished", "failed", "cancelled", "paused", "stopped"})
 
@@ -95,14 +96,13 @@ class LiveView:
 
 
 class LineView:
-    """One line a source every few seconds."""
+    """Lines for a log: of a source its first and its last, and one for every tenth of it, another maker, or news after a minute."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rates = Rates()
         self._story = Story()
-        self._last = 0.0
-        self._shown: dict[str, int] = {}
+        self._printed: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def __enter__(self) -> "LineView":
         return self
@@ -111,18 +111,29 @@ class LineView:
         pass
 
     def show(self, status: Status) -> None:
-        """Print if it is time and there is news."""
+        """Print what is new."""
         self._rates.note(status)
         for line in self._story.tell(status):
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-        ended, now = status["state"] in ENDED, time.monotonic()
-        done = {name: row["labelled"] for name, row in status["sources"].items()}
-        if not ended and (done == self._shown or now - self._last < _LINE_SECONDS):
-            return
-        self._shown, self._last = done, now
+            self._print(line)
         for name, row in status["sources"].items():
-            line = f"{name}: {row['labelled']}/{row['wanted']} labelled  {self._rates.describe(name)}  {describe_row(row)}"
-            self._console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+            if self._is_news(name, row, status["state"] in ENDED):
+                self._printed[name] = time.monotonic(), row
+                line = f"{name}: {row['labelled']}/{row['wanted']} labelled  {self._rates.describe(name)}  {describe_row(row)}"
+                self._print(line.rstrip())
+
+    def _is_news(self, name: str, row: Mapping[str, Any], has_ended: bool) -> bool:
+        if name not in self._printed:
+            return True
+        at, old = self._printed[name]
+        if has_ended:
+            return any(row[key] != old[key] for key in ("labelled", "wanted", "fallback", "rejected"))
+        if row["fallback"] != old["fallback"] or old["labelled"] < row["wanted"] <= row["labelled"]:
+            return True
+        age, progress = time.monotonic() - at, row["labelled"] - old["labelled"]
+        return progress > 0 and (age >= _LONGEST_SECONDS or (age >= _LINE_SECONDS and progress >= 0.1 * row["wanted"]))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class Story:

@@ -27,5 +27,5 @@ def hold_lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Conflict(f"another process is making {folder} at this moment; wait for it or stop it") from error
+            raise Conflict(f"another process is at work in {folder} at this moment; wait for it or stop it") from error
         yield

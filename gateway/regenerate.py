@@ -8,17 +8,22 @@ import h5py
 
 from contract.layout import Arrays
 from contract.messages import Receipt
-from contract.parts import part_path, read_part
+from contract.parts import Part, part_path, read_part
+from contract.problems import Conflict, NotFound, Unavailable
 from gateway.clients import Clients, Connect
 from gateway.comparison import compare_part, compare_versions
 from gateway.merged import Stretch, read_stretch
 from gateway.plan import Plan, Shard
 from gateway.recipe import Recipe
 from gateway.run import Run
+from gateway.scratch import hold_scratch
 from gateway.settings import GatewaySettings
 from gateway.shape import Check
 from gateway.verify import Verification
 from gateway.wish import Wish
+
+_TRIES_AT_THE_START = 4
+"""Some seven seconds: enough for a container that is being started again."""
 
 
 def choose_shards(plan: Plan, n: int, seed: int) -> list[Shard]:
@@ -32,31 +37,55 @@ def list_services(recipe: Recipe, shards: list[Shard]) -> set[str]:
     return {recipe.sources[shard.maker].service for shard in shards}
 
 
-async def regenerate(verified: Verification, shards: list[Shard], connect: Connect, scratch: Path) -> AsyncIterator[Check]:
+async def regenerate(
+    verified: Verification, shards: list[Shard], settings: GatewaySettings, connect: Connect | None = None
+) -> AsyncIterator[Check]:
     """Make shards again and compare each; at the end, whether other versions made them.
 
+    Before the first is made: Unavailable or NotFound if a service is not there, Unsupported if the labeller has another teacher.
+
     verified  whose plan proved right
-    connect   makes the clients of services and of a labeller that writes below `scratch`
+    settings  say where services are and below which folder the labeller writes; nothing stays there
+    connect   replaces the network by apps in this process
     """
     recipe, plan = verified.recipe, verified.plan
     assert recipe is not None
     assert plan is not None
     stretches = {stretch.name: stretch for stretch in verified.stretches}
-    folder = scratch / recipe.name
-    folder.mkdir()
-    settings = GatewaySettings(data=scratch, resume=False, api_key=None, published="127.0.0.1")
-    clients = Clients(settings, connect)
-    run = Run(folder, recipe, "", clients, settings, lambda kind, data: None, Wish())
     pairs: list[tuple[Receipt, Receipt]] = []
-    try:
-        for shard in shards:
-            receipt = await run.make_shard(shard)
-            pairs.append((stretches[shard.name].part.receipt, receipt))
-            again = read_part(part_path(folder, shard.name))
-            yield compare_part(stretches[shard.name], plan.drawn[shard.name], _read(verified.path, stretches[shard.name]), again)
-    finally:
-        await clients.close()
+    with hold_scratch(settings.data) as folder:
+        clients = Clients(settings, connect)
+        try:
+            run = Run(folder, recipe.model_copy(update={"name": folder.name}), "", clients, settings, lambda kind, data: None, Wish())
+            await run.check_teacher()
+            await _require_services(clients, recipe, shards)
+            for shard in shards:
+                stretch = stretches[shard.name]
+                again = await _make_part(run, shard, folder)
+                pairs.append((stretch.part.receipt, again.receipt))
+                yield compare_part(stretch, plan.drawn[shard.name], _read(verified.path, stretch), again)
+        finally:
+            await clients.close()
     yield compare_versions(pairs)
+
+
+async def _require_services(clients: Clients, recipe: Recipe, shards: list[Shard]) -> None:
+    for service in sorted(list_services(recipe, shards)):
+        try:
+            await clients.describe_service(service, _TRIES_AT_THE_START)
+        except (Unavailable, NotFound) as problem:
+            names = [shard.name for shard in shards if recipe.sources[shard.maker].service == service]
+            raise type(problem)(
+                f"{problem.detail}; without {service} {', '.join(names)} can't be made again (another --seed chooses other shards)"
+            ) from problem
+
+
+async def _make_part(run: Run, shard: Shard, folder: Path) -> Part:
+    await run.make_shard(shard)
+    path = part_path(folder, shard.name)
+    if not path.exists():
+        raise Conflict(f"the labeller says that it wrote {shard.name}, but {path} is not there: it must write to the same data folder")
+    return read_part(path)
 
 
 def _read(path: Path, stretch: Stretch) -> Arrays:

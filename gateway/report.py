@@ -22,9 +22,11 @@ REPORT = "report.json"
 CHECKPOINTS = "checkpoints.json"
 
 
-def write_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:
-    """Measure, judge and write report.json; the report."""
+def write_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt, diversity: dict[str, Any] | None) -> dict[str, Any]:
+    """Measure, judge and write report.json; the report. `diversity` is what the page has measured, if one was made."""
     report = make_report(ledger, plan, receipt)
+    if diversity is not None:
+        report["diversity"] = diversity
     write_text_whole(ledger.folder / REPORT, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
 

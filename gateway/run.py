@@ -68,7 +68,7 @@ class Run:
             self.plan = await asyncio.to_thread(self.ledger.make_plan, self.wish.last)
             self._require_earlier_stages()
             if not self.plan.is_complete:
-                await self._check_teacher()
+                await self.check_teacher()
                 await self._check_sources()
             while not self.plan.is_complete:
                 await self._make_round(self.plan.rounds[-1])
@@ -102,7 +102,8 @@ class Run:
     async def _count_turns(self, maker: str) -> int:
         return self._settings.concurrency * await self._clients.count_replicas(self._recipe.sources[maker].service)
 
-    async def _check_teacher(self) -> None:
+    async def check_teacher(self) -> None:
+        """Unsupported if the labeller has another teacher than the recipe's, or one that does not know its elements."""
         teacher = await self._clients.describe_teacher()
         if teacher.name != self._recipe.teacher:
             raise Unsupported(
@@ -260,9 +261,8 @@ class Run:
         )
         receipt = await self._clients.finalise(request)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
-        if self._settings.page:
-            await write_page_aside(self._folder, self._folder / PAGE)
-        report = await asyncio.to_thread(write_report, self.ledger, self.plan, receipt)
+        diversity = await write_page_aside(self._folder, self._folder / PAGE) if self._settings.page else None
+        report = await asyncio.to_thread(write_report, self.ledger, self.plan, receipt, diversity)
         self._emit("finished", {"verdict": report["verdict"], "stage": report["stage"]})
         return report
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -10,16 +11,25 @@ from gateway.follow import describe_seconds
 
 def show_forecast(forecast: dict[str, Any], console: Console) -> None:
     """The plan as a table of sources and stages, then time and disk of the rest and what is unknown."""
-    stages = [stage["stage"] for stage in forecast["stages"]]
-    table = Table("source", "service", *stages, "usable", "generate", "label", caption="structures at a stage's end (new shards in it)")
-    for source, service in forecast["sources"].items():
-        counts = (f"{stage['wanted'][source]} ({stage['shards'].get(source, 0)})" for stage in forecast["stages"])
-        table.add_row(source, service, *counts, *_describe_rate(forecast["rates"].get(source)))
-    console.print(table)
+    console.print(_make_table(forecast))
     for stage in forecast["stages"]:
-        console.print(_describe_stage(stage), markup=False, highlight=False)
+        console.print(_describe_stage(stage), markup=False, highlight=False, soft_wrap=True)
     for line in _describe_rest(forecast):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _make_table(forecast: dict[str, Any]) -> Table:
+    """Structures of every source at the end of each stage, and its rates as soon as one is known; ten sources fit into 80 columns."""
+    stages, rates = forecast["stages"], forecast["rates"]
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title="structures at a stage's end", title_justify="left")
+    for heading in ("source", "service"):
+        table.add_column(heading, overflow="fold", min_width=8)
+    for heading in (*(stage["stage"] for stage in stages), *(("usable", "generate", "label") if rates else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for source, service in forecast["sources"].items():
+        counts = (str(stage["wanted"][source]) for stage in stages)
+        table.add_row(source, service, *counts, *(_describe_rate(rates.get(source)) if rates else ()))
+    return table
 
 
 def _describe_rate(rate: dict[str, Any] | None) -> tuple[str, str, str]:
@@ -41,7 +51,7 @@ def _describe_rest(forecast: dict[str, Any]) -> list[str]:
     if forecast["parts_done"] == forecast["parts"]:
         return [f"nothing is left to make to the end of stage {forecast['until']}"]
     least = "at least " if unknown else ""
-    lines = [f"time and disk of {name} are unknown: {why}; the pilot shows them" for name, why in unknown.items()]
+    lines = [f"time and disk of {', '.join(unknown)} are unknown: no part of these is there yet; the pilot shows them"] if unknown else []
     if forecast["rates"]:
         slowest = max(rest["generate_seconds"].items(), key=lambda item: item[1], default=("", 0.0))
         lines += [

@@ -17,9 +17,12 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in the dataset's folder if absent.")] = None,
 ) -> None:
     """Make the page report.html of a dataset, finished or not, from its parts."""
+    from gateway.page.aside import PAGE
     from gateway.page.page import write_page
 
-    path = write_page(_find_folder(dataset, data), out)
+    folder = _find_folder(dataset, data)
+    path = out or folder / PAGE
+    write_page(folder, path)
     Console().print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shlex
-import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from contract.explain import validate_message
 from gateway.cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app
 from gateway.cli.forecast import show_forecast
 from gateway.cli.sessions import open_reader, open_remote
+from gateway.cli.signals import run_until_signal
 from gateway.follow import Status, ask, follow, raise_if_failed
 from gateway.recipe import Recipe, read_recipe
 from gateway.settings import GatewaySettings
@@ -77,16 +77,8 @@ async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[h
 
 def _until_interrupted(work: Coroutine[Any, Any, Status], again: str, gateway: str | None) -> Status:
     """Run `work`; at Ctrl-C (or SIGTERM) stop it cleanly and say how to go on."""
-
-    async def watch() -> Status:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, task.cancel)
-        return await task
-
     try:
-        return asyncio.run(watch())
+        return run_until_signal(work)
     except asyncio.CancelledError:
         where = (
             f"The gateway goes on with it. `{again} --gateway {gateway}` shows it again."

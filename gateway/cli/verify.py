@@ -3,18 +3,22 @@
 import asyncio
 import json
 import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from contract.problems import InvalidRequest, Unavailable
-from gateway.cli.app import GO, NO_GO, app
+from gateway.cli.app import GO, NO_GO, STOPPED, app
+from gateway.cli.signals import run_until_signal
+from gateway.clients import Connect
+from gateway.settings import GatewaySettings
 from gateway.shape import Check
 from gateway.verify import Progress, Verification
 
@@ -25,21 +29,29 @@ _MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]![
 def verify(
     dataset: Annotated[Path, typer.Argument(help="A dataset.h5; its parts need not be there any more.")],
     regenerate: Annotated[
-        int, typer.Option("--regenerate", min=0, metavar="N", help="Make N random shards again, here, and compare them with the file.")
+        int, typer.Option("--regenerate", min=0, metavar="N", help="Make N random shards again and compare them with the file.")
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, other shards.")] = 0,
+    deployed: Annotated[
+        bool,
+        typer.Option(
+            "--deployed", help="Make them with the running services and labeller that the gateway's settings name (DISTILLERY_GATEWAY_…)."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line in place of text.")] = False,
 ) -> None:
     """Check a dataset from its file alone: bytes, layout, structures, labels, counts and gates.
 
     Exit codes: 0 all is well, 3 something is not (or the gates say NO-GO), 1 it could not be checked.
     """
+    if deployed and not regenerate:
+        raise InvalidRequest("--deployed says who makes shards again: give --regenerate N with it")
     console, errors = Console(), Console(stderr=True)
     with _shown(errors) as progress:
         verified = Verification(dataset, progress)
         n_findings = sum(_say(check, console, as_json) for check in verified.run())
     if regenerate:
-        n_findings += asyncio.run(_regenerate(verified, regenerate, seed, console, as_json))
+        n_findings += _until_interrupted(_say_all(_make_again(verified, regenerate, seed, deployed), console, as_json))
     raise typer.Exit(NO_GO if n_findings else GO)
 
 
@@ -55,25 +67,48 @@ def _say(check: Check, console: Console, as_json: bool) -> bool:
     return check.passed is False
 
 
-async def _regenerate(verified: Verification, n: int, seed: int, console: Console, as_json: bool) -> int:
-    return sum([_say(check, console, as_json) async for check in _make_again(verified, n, seed)])
+def _until_interrupted(work: Coroutine[Any, Any, int]) -> int:
+    try:
+        return run_until_signal(work)
+    except asyncio.CancelledError:
+        print("\nStopped; what was made again is removed.", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
 
 
-async def _make_again(verified: Verification, n: int, seed: int) -> AsyncIterator[Check]:
+async def _say_all(checks: AsyncIterator[Check], console: Console, as_json: bool) -> int:
+    return sum([_say(check, console, as_json) async for check in checks])
+
+
+async def _make_again(verified: Verification, n: int, seed: int, deployed: bool) -> AsyncIterator[Check]:
     from gateway.regenerate import choose_shards, list_services, regenerate
 
-    try:
-        from gateway.embedded import run_apps
-    except ImportError as error:
-        raise Unavailable(f"making shards again needs services and labeller installed here: {error}") from error
     if verified.recipe is None or verified.plan is None:
         raise InvalidRequest(f"nothing of {verified.path} can be made again: see above")
     shards = choose_shards(verified.plan, n, seed)
-    os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(verified.path.parent.resolve()))
+    factory: AbstractAsyncContextManager[tuple[GatewaySettings, Connect | None]] = (
+        nullcontext((GatewaySettings(), None))
+        if deployed
+        else _open_embedded(verified.path.parent, verified.recipe.teacher, list_services(verified.recipe, shards))
+    )
+    async with factory as (settings, connect):
+        async for check in regenerate(verified, shards, settings, connect):
+            yield check
+
+
+@asynccontextmanager
+async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> AsyncIterator[tuple[GatewaySettings, Connect]]:
+    """A labeller and the `wanted` services in this process, and settings with a data folder of their own."""
+    try:
+        from gateway.embedded import run_apps
+    except ImportError as error:
+        raise Unavailable(
+            f"making shards again needs services and labeller installed here: {error}; --deployed takes those of a running factory"
+        ) from error
+    os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
     with tempfile.TemporaryDirectory(prefix="distillery-verify-") as folder:
-        async with run_apps(Path(folder), verified.recipe.teacher, list_services(verified.recipe, shards)) as connect:
-            async for check in regenerate(verified, shards, connect, Path(folder)):
-                yield check
+        settings = GatewaySettings(data=Path(folder), resume=False, api_key=None, published="127.0.0.1")
+        async with run_apps(settings.data, teacher, wanted) as connect:
+            yield settings, connect
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Making the page in a process of its own: minutes of arithmetic, and numba's threads, stay out of the gateway's."""
 
 import asyncio
+import json
 import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from contract.problems import Internal
 
@@ -18,18 +20,21 @@ async def make_page_aside(folder: Path) -> bytes:
         return await asyncio.to_thread((Path(scratch) / PAGE).read_bytes)
 
 
-async def write_page_aside(folder: Path, target: Path) -> None:
-    """Make the page of the dataset in a folder; Internal with the last that the process said if it fails."""
+async def write_page_aside(folder: Path, target: Path) -> dict[str, Any] | None:
+    """Make the page of the dataset in a folder; the diversity that it shows, None if there are no structures.
+
+    Internal with the last that the process said if it fails.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway.page", str(folder), str(target)),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         start_new_session=True,
     )
     try:
-        _, said = await process.communicate()
+        diversity, said = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
@@ -38,3 +43,5 @@ async def write_page_aside(folder: Path, target: Path) -> None:
         lines = said.decode(errors="replace").strip().splitlines()
         last = lines[-1] if lines else f"it ended with {process.returncode}, perhaps out of memory"
         raise Internal(f"the page of {folder} can't be made: {last}; `distillery report {folder}` tries again and says more")
+    found: dict[str, Any] | None = json.loads(diversity)
+    return found

@@ -14,11 +14,10 @@ from plotly.io import to_json
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from contract.disk import write_text_whole
-from gateway.diversity import measure_diversity
+from gateway.diversity import Diversity, measure_diversity
 from gateway.gates import Verdict, is_go, judge
 from gateway.ledger import Entry, Ledger
 from gateway.measures import Measures, energy_residuals, gather_measures
-from gateway.page.aside import PAGE
 from gateway.page.card import describe_dataset
 from gateway.page.chart import Chart
 from gateway.page.composition import chart_composition
@@ -52,16 +51,16 @@ class Measured:
     verdicts: list[Verdict]
 
 
-def write_page(folder: Path, target: Path | None = None) -> Path:
-    """Make the page of the dataset in a folder from its recipe and the parts there are; where it was written."""
+def write_page(folder: Path, target: Path) -> Diversity | None:
+    """Write the page of the dataset in a folder, made from its recipe and the parts there are; the diversity that it shows."""
     recipe, text = read_recipe(folder / RECIPE)
-    path = target or folder / PAGE
-    write_text_whole(path, make_page(Ledger(folder, recipe), text))
-    return path
+    html, diversity = make_page(Ledger(folder, recipe), text)
+    write_text_whole(target, html)
+    return diversity
 
 
-def make_page(ledger: Ledger, recipe_text: str) -> str:
-    """The page's HTML; the same parts give the same text."""
+def make_page(ledger: Ledger, recipe_text: str) -> tuple[str, Diversity | None]:
+    """The page's HTML, and the diversity of the sources if there are structures; the same parts give the same."""
     found = _measure(ledger)
     context: dict[str, Any] = {
         **_describe_state(found, ledger.recipe),
@@ -69,10 +68,11 @@ def make_page(ledger: Ledger, recipe_text: str) -> str:
         "recipe_text": recipe_text,
         "yields": list_yields(found.measures, found.wanted),
         "gallery": None,
+        "diversity": None,
     }
     if found.survey.ids:
         context |= _describe_structures(found, ledger)
-    return _render(context)
+    return _render(context), context["diversity"]
 
 
 def _measure(ledger: Ledger) -> Measured:

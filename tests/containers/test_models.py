@@ -82,6 +82,16 @@ def test_a_hybrid_recipe_takes_from_all_eight_services(project: Project, tmp_pat
     assert [h for _, h in again.identity(tmp_path)] == [h for _, h in dataset.identity(tmp_path)]
 
 
+def test_shards_of_all_services_are_made_again_in_their_containers(project: Project) -> None:
+    assert Dataset(project, RECIPE.format(name="hybrid")).make(seconds=580)["state"] == "finished"
+    output = project.execute("gateway", "python -m gateway verify /data/hybrid/dataset.h5 --regenerate 99 --deployed", check=False)
+    assert "✗ full-" not in output, output
+    for service in (*MODELS, "molecules", "crystals", "clusters", "matbench"):
+        assert f"✓ full-{service}-00000" in output, output
+    assert "✓ versions" in output
+    assert "verify-" not in project.execute("gateway", "ls /data")
+
+
 def test_without_a_model_its_fallback_steps_in_and_the_run_says_so(project: Project) -> None:
     project.compose("--profile", "models", "stop", "mattergen", "moldiff", seconds=90)
     status = Dataset(project, RECIPE.format(name="without").replace("seed: 11", "seed: 12")).make(seconds=580)

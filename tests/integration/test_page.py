@@ -1,6 +1,7 @@
 """The page over HTTP: made at the end of a run, and on demand before that."""
 
 import asyncio
+import json
 from pathlib import Path
 
 from gateway.page.aside import PAGE
@@ -13,6 +14,8 @@ def test_a_finished_run_leaves_its_page_and_serves_it(tmp_path: Path) -> None:
             status = await make(client, seconds=240)
             assert status["state"] == "finished", status
             written = (tmp_path / "small" / PAGE).read_bytes()
+            diversity = json.loads((tmp_path / "small" / "report.json").read_text())["diversity"]
+            assert set(diversity["too_small"]) | set(diversity["entropy"]) == {"one", "two"}
             answer = await client.get("/v1/datasets/small/report.html")
             assert answer.content == written
             assert answer.headers["content-type"].startswith("text/html")

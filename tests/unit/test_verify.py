@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from contract.disk import SEAL_BYTES, PatientFile
 from contract.generator import Task
 from contract.layout import Label
-from contract.problems import InvalidRequest
+from contract.problems import Conflict, InvalidRequest, Unavailable, Unsupported
 from contract.provenance import MERGED_PARTS, read_merged_parts
 from contract.structures import Structure
 from gateway.cli import app
@@ -28,11 +28,13 @@ from gateway.comparison import LABEL_TOLERANCE
 from gateway.embedded import open_client
 from gateway.recipe import parse_recipe
 from gateway.regenerate import choose_shards, regenerate
+from gateway.scratch import hold_scratch
 from gateway.shape import Check
 from gateway.verify import Verification
+from labeller.teachers.teacher import Teacher
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
-from tests.integration.factory import factory, wait_for
+from tests.integration.factory import factory, settings_for, wait_for
 
 RECIPE = """\
 name: small
@@ -357,7 +359,9 @@ class ChangedGenerator(FakeGenerator):
         return replace(structure, positions=structure.positions + self.again.shift)
 
 
-def make_again(sound: Path, scratch: Path, again: Again) -> dict[str, Check]:
+def make_again(
+    sound: Path, scratch: Path, again: Again, changed: Teacher | None = None, away: str = "", labeller_data: Path | None = None
+) -> dict[str, Check]:
     verified = Verification(sound)
     assert all(check.passed for check in verified.run())
     assert verified.plan is not None
@@ -367,14 +371,20 @@ def make_again(sound: Path, scratch: Path, again: Again) -> dict[str, Check]:
         apps: dict[str, Any] = {}
         fake = ChangedGenerator(again)
         fake.made = again.made
-        async with factory(scratch, {"fake": fake, "other": fakes()["other"]}, teacher(again.spoil), apps):
+        generators = {"fake": fake, "other": fakes()["other"]}
+        async with factory(scratch, generators, changed or teacher(again.spoil), apps, labeller_data):
 
             def connect(service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+                if service == away:
+                    raise Unavailable(f"{service} can't be reached")
                 return open_client(apps[service], service, timeout)
 
-            return {check.name: check async for check in regenerate(verified, shards, connect, scratch)}
+            return {check.name: check async for check in regenerate(verified, shards, settings_for(scratch), connect)}
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    finally:
+        assert not [path for path in scratch.iterdir() if path.name.startswith("verify-")], "the scratch dataset must be gone"
 
 
 def test_shards_made_again_are_the_same_bit_by_bit(sound: Path, tmp_path: Path) -> None:
@@ -412,6 +422,39 @@ def test_another_version_is_named_with_what_to_do(sound: Path, tmp_path: Path) -
     assert checks["versions"].passed is None
     assert "service fake is 1.1 here, 1.0 made the file" in checks["versions"].faults
     assert "distillery recipe" in checks["versions"].figure
+
+
+def test_another_teacher_than_the_recipes_is_refused_before_anything_is_made(sound: Path, tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="the recipe wants the teacher fake, the labeller has another"):
+        make_again(sound, tmp_path, Again(), FakeTeacher(name="another"))
+
+
+def test_a_service_that_is_not_there_is_named_with_its_shards(sound: Path, tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"other can't be reached; without other full-two-00000, .* can't be made again"):
+        make_again(sound, tmp_path, Again(), away="other")
+
+
+def test_a_labeller_that_writes_elsewhere_is_found_out(sound: Path, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    with pytest.raises(Conflict, match="it must write to the same data folder"):
+        make_again(sound, tmp_path / "here", Again(), labeller_data=tmp_path / "elsewhere")
+
+
+def test_a_scratch_dataset_removes_what_a_killed_process_left_and_nothing_else(tmp_path: Path) -> None:
+    left, named_by_a_user = tmp_path / f"verify-{'0a' * 16}", tmp_path / "verify-quickstart"
+    for folder in (left, named_by_a_user):
+        (folder / "parts").mkdir(parents=True)
+    with hold_scratch(tmp_path) as scratch:
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", scratch.name, named_by_a_user.name}
+        with pytest.raises(Conflict, match="another process is at work"), hold_scratch(tmp_path):
+            pass
+        (scratch / "parts").mkdir()
+    assert not scratch.exists()
+
+
+def test_a_scratch_dataset_needs_the_data_folder(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"no scratch folder can be made in .*it must be the labeller's data folder"):
+        hold_scratch(tmp_path / "nothing").__enter__()
 
 
 def test_the_choice_of_shards_is_a_function_of_the_seed(sound: Path) -> None:

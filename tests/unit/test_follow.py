@@ -1,0 +1,108 @@
+"""What the commands print: lines for a log, the plan of a dry run."""
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gateway.cli.forecast import show_forecast
+from gateway.follow import LineView
+from gateway.forecast import describe_forecast
+from gateway.ledger import Ledger
+from gateway.recipe import read_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+class Clock:
+    """A clock that tests set; s."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Log:
+    """A log that a LineView writes to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._file = clock, io.StringIO()
+        self._view = LineView(Console(file=self._file, width=80))
+        self._n_read = 0
+
+    def show(self, seconds: float, state: str = "running", wanted: int = 100, **labelled: int | dict[str, Any]) -> list[str]:
+        """The lines that a status gives so many seconds after the last; a source's labelled structures, or its whole row."""
+        self._clock.now += seconds
+        row: dict[str, Any] = {"wanted": wanted, "fallback": None, "rejected": {}, "labelled": 0}
+        sources = {name: row | (one if isinstance(one, dict) else {"labelled": one}) for name, one in labelled.items()}
+        self._view.show({"state": state, "stages": ["full"], "sources": sources})
+        lines = self._file.getvalue().splitlines()
+        self._n_read, fresh = len(lines), lines[self._n_read :]
+        return [line.split("  ")[0] for line in fresh]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    clock = Clock()
+    monkeypatch.setattr("gateway.follow.time", SimpleNamespace(monotonic=clock))
+    return Log(clock)
+
+
+def test_a_log_has_the_sources_that_changed_only(log: Log) -> None:
+    assert log.show(0, one=0, two=0) == ["one: 0/100 labelled", "two: 0/100 labelled"]
+    assert log.show(10, one=10, two=0) == ["one: 10/100 labelled"]
+    assert log.show(500, one=10, two=0) == []
+
+
+def test_a_log_has_a_line_for_every_tenth_and_what_changed_after_a_minute(log: Log) -> None:
+    log.show(0, one=0)
+    assert log.show(10, one=9) == []
+    assert log.show(10, one=10) == ["one: 10/100 labelled"]
+    assert log.show(1, one=30) == [], "not more than one in five seconds"
+    assert log.show(5, one=30) == ["one: 30/100 labelled"]
+    assert log.show(59, one=31) == []
+    assert log.show(1, one=31) == ["one: 31/100 labelled"]
+
+
+def test_a_log_of_a_long_run_stays_short(log: Log) -> None:
+    lines = [line for n in range(1000) for line in log.show(0.5, wanted=1000, one=n, two=n, three=0)]
+    assert len(lines) == 3 + 2 * 9, "a tenth takes 50 s"
+
+
+def test_a_log_says_at_once_that_a_source_is_complete_or_that_another_stands_in(log: Log) -> None:
+    log.show(0, one=0, two=0)
+    assert log.show(1, one=99, two=1) == []
+    assert log.show(1, one=100, two={"labelled": 1, "fallback": "one"}) == ["one: 100/100 labelled", "two: 1/100 labelled"]
+    assert log.show(1, one=101, two={"labelled": 1, "fallback": "one"}) == []
+
+
+def test_a_log_ends_with_what_was_not_yet_said(log: Log) -> None:
+    log.show(0, one=0, two=0, three=0)
+    log.show(6, one=100, two=50, three=0)
+    last = log.show(1, "finished", one=100, two=53, three={"rejected": {"size": 2}})
+    assert last == ["two: 53/100 labelled", "three: 0/100 labelled"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_the_plan_of_ten_sources_fits_into_80_columns(tmp_path: Path, is_known: bool) -> None:
+    recipe, _ = read_recipe(ROOT / "recipes" / "hybrid-120k.yaml")
+    forecast = describe_forecast(Ledger(tmp_path, recipe), "full")
+    if is_known:
+        rate = {"acceptance": 0.731, "generate_seconds": 12.345, "label_seconds": 0.0012345, "n_bytes": 3000}
+        forecast |= {"rates": dict.fromkeys(list(recipe.sources)[1:], rate), "unknown": {"molecules": "…"}}
+    file = io.StringIO()
+    show_forecast(forecast, Console(file=file, width=80))
+    table, _, rest = file.getvalue().partition("stage pilot")
+    lines = [line.rstrip() for line in table.splitlines()]
+    assert len(lines) == 3 + len(recipe.sources)
+    for name, source in recipe.sources.items():
+        (line,) = (line for line in lines if line.split()[0] == name)
+        assert line.split()[1] == source.service
+        assert line.split()[4] == str(source.count)
+    assert "…" not in table
+    assert ("12.3 s" in table) == ("usable" in table) == is_known
+    assert rest.count("are unknown") == 1
