@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -15,6 +16,9 @@ _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
 _LONGEST_SECONDS = 60.0
 _PATIENCE = 60.0
+_SAMPLE_SECONDS = 10.0
+_WINDOW_SECONDS = 900.0
+_ALL = "all sources"
 ENDED = frozenset({"finished", "failed", "cancelled", "paused", "stopped"})
 
 Status = dict[str, Any]
@@ -83,16 +87,13 @@ class LiveView:
 
     def show(self, status: Status) -> None:
         """Redraw."""
-        self._rates.note(status)
         for line in self._story.tell(status):
             self._progress.console.print(line, markup=False, highlight=False)
-        for name, row in status["sources"].items():
+        for name, row, rate in list_rows(status, self._rates):
             if name not in self._tasks:
                 self._tasks[name] = self._progress.add_task(name, total=row["wanted"], rate="", note="")
             done = min(row["labelled"], row["wanted"])
-            self._progress.update(
-                self._tasks[name], total=row["wanted"], completed=done, rate=self._rates.describe(name), note=describe_row(row)
-            )
+            self._progress.update(self._tasks[name], total=row["wanted"], completed=done, rate=rate, note=describe_row(row))
 
 
 class LineView:
@@ -112,14 +113,12 @@ class LineView:
 
     def show(self, status: Status) -> None:
         """Print what is new."""
-        self._rates.note(status)
         for line in self._story.tell(status):
             self._print(line)
-        for name, row in status["sources"].items():
+        for name, row, rate in list_rows(status, self._rates):
             if self._is_news(name, row, status["state"] in ENDED):
                 self._printed[name] = time.monotonic(), row
-                line = f"{name}: {row['labelled']}/{row['wanted']} labelled  {self._rates.describe(name)}  {describe_row(row)}"
-                self._print(line.rstrip())
+                self._print(f"{name}: {row['labelled']}/{row['wanted']} labelled  {rate}  {describe_row(row)}".rstrip())
 
     def _is_news(self, name: str, row: Mapping[str, Any], has_ended: bool) -> bool:
         if name not in self._printed:
@@ -134,6 +133,22 @@ class LineView:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, Status, str]]:
+    """Name, counts and rate of every source; then, where there are several, of all together, which alone tells the time left."""
+    sources: dict[str, Status] = status["sources"]
+    for name, row in sources.items():
+        rates.note(name, row["labelled"])
+        yield name, row, rates.describe(name, _count_missing([row]) if len(sources) == 1 else None)
+    if len(sources) > 1:
+        counts = {key: sum(row[key] for row in sources.values()) for key in ("labelled", "wanted")}
+        rates.note(_ALL, counts["labelled"])
+        yield _ALL, {**counts, "fallback": None, "rejected": {}}, rates.describe(_ALL, _count_missing(sources.values()))
+
+
+def _count_missing(rows: Iterable[Mapping[str, Any]]) -> int:
+    return sum(max(row["wanted"] - row["labelled"], 0) for row in rows)
 
 
 class Story:
@@ -176,27 +191,28 @@ def describe_checkpoint(checkpoint: Mapping[str, Any]) -> str:
 
 
 class Rates:
-    """Structures per second of every source since this process began to look."""
+    """Structures per second of every row in the last quarter of an hour, as far as this process has seen it."""
 
     def __init__(self) -> None:
-        self._start: dict[str, tuple[float, int]] = {}
-        self._now: dict[str, tuple[float, int, int]] = {}
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
 
-    def note(self, status: Status) -> None:
-        """Take in the counts of a status."""
+    def note(self, name: str, labelled: int) -> None:
+        """Take in a count."""
         now = time.monotonic()
-        for name, row in status["sources"].items():
-            self._start.setdefault(name, (now, row["labelled"]))
-            self._now[name] = (now, row["labelled"], row["wanted"])
+        seen = self._seen.setdefault(name, deque())
+        if len(seen) > 1 and now - seen[-2][0] < _SAMPLE_SECONDS:
+            seen.pop()
+        seen.append((now, labelled))
+        while now - seen[0][0] > _WINDOW_SECONDS:
+            seen.popleft()
 
-    def describe(self, name: str) -> str:
-        """For example `1.3/s, 2 min left`; empty while nothing is known."""
-        (began, before), (now, done, wanted) = self._start[name], self._now[name]
-        if done == before or now == began:
+    def describe(self, name: str, missing: int | None) -> str:
+        """For example `1.30/s`, and ` about 2 min left` where what is missing is given; empty while nothing is known."""
+        (began, before), (now, labelled) = self._seen[name][0], self._seen[name][-1]
+        if labelled == before or now == began:
             return ""
-        rate = (done - before) / (now - began)
-        left = max(wanted - done, 0) / rate
-        return f"{rate:.2f}/s" + (f", {describe_seconds(left)} left" if left else "")
+        rate = (labelled - before) / (now - began)
+        return f"{rate:.2f}/s" + (f", about {describe_seconds(missing / rate)} left" if missing else "")
 
 
 def describe_seconds(seconds: float) -> str:

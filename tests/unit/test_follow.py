@@ -35,14 +35,19 @@ class Log:
         self._n_read = 0
 
     def show(self, seconds: float, state: str = "running", wanted: int = 100, **labelled: int | dict[str, Any]) -> list[str]:
-        """The lines that a status gives so many seconds after the last; a source's labelled structures, or its whole row."""
+        """What a status says of its sources so many seconds after the last; a source's labelled structures, or its whole row."""
+        lines = self.show_all(seconds, state, wanted, **labelled)
+        return [line.split("  ")[0] for line in lines if not line.startswith("all sources")]
+
+    def show_all(self, seconds: float, state: str = "running", wanted: int = 100, **labelled: int | dict[str, Any]) -> list[str]:
+        """All the lines that a status gives, whole."""
         self._clock.now += seconds
         row: dict[str, Any] = {"wanted": wanted, "fallback": None, "rejected": {}, "labelled": 0}
         sources = {name: row | (one if isinstance(one, dict) else {"labelled": one}) for name, one in labelled.items()}
         self._view.show({"state": state, "stages": ["full"], "sources": sources})
         lines = self._file.getvalue().splitlines()
         self._n_read, fresh = len(lines), lines[self._n_read :]
-        return [line.split("  ")[0] for line in fresh]
+        return fresh
 
 
 @pytest.fixture
@@ -85,6 +90,26 @@ def test_a_log_ends_with_what_was_not_yet_said(log: Log) -> None:
     log.show(6, one=100, two=50, three=0)
     last = log.show(1, "finished", one=100, two=53, three={"rejected": {"size": 2}})
     assert last == ["two: 53/100 labelled", "three: 0/100 labelled"]
+
+
+def test_the_time_left_is_that_of_all_sources_together(log: Log) -> None:
+    assert log.show_all(0, wanted=1000, one=0, two=0)[-1] == "all sources: 0/2000 labelled"
+    assert log.show_all(100, wanted=1000, one=300, two=0) == [
+        "one: 300/1000 labelled  3.00/s",
+        "all sources: 300/2000 labelled  3.00/s, about 9 min left",
+    ]
+
+
+def test_a_single_source_tells_its_time_left_itself(log: Log) -> None:
+    log.show_all(0, one=0)
+    assert log.show_all(10, one=20) == ["one: 20/100 labelled  2.00/s, about 40 s left"]
+
+
+def test_rates_are_those_of_the_last_quarter_of_an_hour(log: Log) -> None:
+    for _ in range(100):
+        log.show_all(10, wanted=10_000, one=0)
+    lines = [line for n in range(1, 101) for line in log.show_all(10, wanted=10_000, one=20 * n)]
+    assert lines[-1].split("  ")[1] == "2.00/s, about 67 min left"
 
 
 @pytest.mark.parametrize("is_known", [True, False])
