@@ -1,7 +1,6 @@
 """The labeller's app: `POST /label`, `POST /finalise` beside the common face."""
 
 import asyncio
-import os
 import weakref
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from labeller.batching import AtomBudget
 from labeller.engine import Engine
 from labeller.finalise import finalise
 from labeller.labelling import Labelling
+from labeller.machine import count_cores, count_workers, find_memory
 from labeller.meter import Meter
 from labeller.pool import Pool
 from labeller.settings import LabellerSettings
@@ -87,8 +87,8 @@ class Labeller:
         teacher.load()
         if self._is_closed:
             return
-        n_cores = len(os.sched_getaffinity(0))
-        n_workers = settings.workers or (n_cores if teacher.device == "cpu" else 1)
+        n_cores = count_cores()
+        n_workers = settings.workers or count_workers(teacher.device, n_cores, find_memory())
         teacher.use_threads(max(1, n_cores // n_workers))
         chosen = teacher.budget if settings.atom_budget is None else BudgetRange(settings.atom_budget, settings.atom_budget)
         budget, card = AtomBudget(chosen), describe_teacher(teacher)

@@ -19,7 +19,7 @@ class LabellerSettings(BaseSettings):
     weights: Path = Field(Path("weights"), description="folder that downloaded weights are kept in")
     weights_path: Path | None = Field(None, description="a weights file to take instead of looking into the folder or downloading")
     compile: bool | None = Field(None, description="torch.compile the teacher (orb only); on cuda only if absent")
-    workers: int | None = Field(None, ge=1, description="threads that predict; if absent the available cores on cpu, 1 on cuda")
+    workers: int | None = Field(None, ge=1, description="threads that predict; if absent 1 on cuda, on a cpu one a core and 4 GiB")
     atom_budget: int | None = Field(
         None, ge=1, description="atoms a batch; if absent the teacher's own, which grows on cuda while memory lasts"
     )
