@@ -4,20 +4,22 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from contract.device import is_out_of_memory, release_cuda_memory
+from contract.device import choose_device, is_out_of_memory, release_cuda_memory
 from contract.generator import Made, Progress, Stop, Stopped, Task
 from contract.identity import derive_seed
 from contract.messages import Message, Metadata
-from contract.problems import OutOfMemory
+from contract.problems import OutOfMemory, Unavailable
 from contract.proposals import Proposal, accept_outcome, finish_proposal
 from contract.structures import System
+from generative.model import BatchFailed, Loaded, Model, Report
 
 ATTEMPTS_PER_STRUCTURE = 10
 """A task for n structures draws at most this many times n samples."""
@@ -26,85 +28,65 @@ _log = logging.getLogger("distillery")
 _device_lock = threading.Lock()
 """One batch at a time in this process: models share the device and the global random states that upstream draws from."""
 
-Report = Callable[[float], None]
-"""Told which share of a batch is done (0..1), often; raises Stopped once the work is abandoned."""
-
-
-class BatchFailed(Exception):
-    """Upstream's sampler failed on a whole batch (a singular cell, NaN); it is drawn again in halves, and alone counted as `reason`."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Model(Protocol):
-    """A generative model. All is called from one thread at a time."""
-
-    @property
-    def metadata(self) -> Metadata: ...
-
-    @property
-    def options(self) -> Mapping[System, type[Message]]: ...
-
-    @property
-    def batch(self) -> int:
-        """Most samples at once."""
-
-    @property
-    def threads(self) -> int:
-        """Threads of the CPU."""
-
-    def load(self) -> None:
-        """Load upstream's code and the weights; Unavailable says what is missing and where to put it."""
-
-    def check(self, task: Task) -> None:
-        """Raise Unsupported if this task can't be done at all."""
-
-    def draw(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
-        """n samples as one batch, each a proposal or the reason why it is none.
-
-        torch, numpy and random are seeded with `seed` before. BatchFailed if upstream gave nothing; out of memory is torch's own error.
-        """
-
-    def close(self) -> None:
-        """Let go of the device's memory."""
-
 
 class SampledGenerator:
-    """A `contract.generator.Generator` that draws from a Model. The samples depend on the seed and the sizes of the batches."""
+    """A `contract.generator.Generator` that draws from a Model. The samples depend on the seed and the sizes of the batches.
 
-    def __init__(self, model: Model) -> None:
+    loaded  what the model brought; None before `load` and after `close`
+    """
+
+    def __init__(self, model: Model[Any]) -> None:
         self._model = model
+        self._closing = threading.Event()
+        self.loaded: Loaded[Any] | None = None
 
     @property
     def metadata(self) -> Metadata:
-        return self._model.metadata
+        """The model's card with what the samples depend on besides."""
+        settings, loaded = self._model.settings, self.loaded
+        card = self._model.describe(loaded)
+        versions = {"torch": str(torch.__version__), "threads": str(settings.threads), "batch": str(settings.batch)}
+        if loaded is not None:
+            versions |= {"upstream": loaded.upstream, "device": loaded.device, "checkpoint": loaded.checkpoint}
+        sha256 = None if loaded is None else loaded.sha256
+        return card.model_copy(update={"versions": {**card.versions, **versions}, "weights_sha256": sha256})
 
     @property
     def options(self) -> Mapping[System, type[Message]]:
         return self._model.options
 
     def load(self) -> None:
-        self._model.load()
+        """Choose the device and load the model onto it."""
+        settings = self._model.settings
+        device = choose_device(settings.device, f"{settings.model_config['env_prefix']}DEVICE")
+        self.loaded = self._model.load(device, self._closing)
 
     def check(self, task: Task) -> None:
-        self._model.check(task)
+        self._model.check(task, self.require())
 
     def close(self) -> None:
+        """Give up a load that is under way, wait for a batch that is, and let go of the device's memory."""
+        self._closing.set()
         with _device_lock:
-            self._model.close()
+            self.loaded = None
+            release_cuda_memory()
+
+    def require(self) -> Loaded[Any]:
+        """What `load` brought; Unavailable before it has."""
+        if self.loaded is None:
+            raise Unavailable(f"{self.metadata.service} is not loaded yet; ask again once it is ready")
+        return self.loaded
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
         """See `contract.generator.Generator`."""
         made, keys = Made(), set[str]()
         pending: deque[int] = deque()
-        limit, batch = self._model.batch, 0
-        while len(made.structures) < task.n and (pending or made.attempts < _budget(task)):
-            n = pending.popleft() if pending else min(limit, _ask_for(made, task), _budget(task) - made.attempts)
+        limit, batch, show = self._model.settings.batch, 0, _growing(progress)
+        while len(made.structures) < task.n and made.attempts < _budget(task):
+            n = min(limit, _budget(task) - made.attempts, pending.popleft() if pending else _ask_for(made, task))
             batch += 1
             try:
-                samples = self._draw(task, n, batch, stop, _scaled(progress, made, task, n))
+                samples = self._draw(task, n, batch, stop, _scaled(show, made, task, n))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -120,20 +102,24 @@ class SampledGenerator:
                     accept_outcome(failure.reason, task, made, keys)
             else:
                 _take(samples, task, made, keys)
-                progress(len(made.structures), task.n)
+                show(len(made.structures), task.n)
         return made
 
-    def _draw(self, task: Task, n: int, batch: int, stop: Stop, report: Callable[[float], None]) -> Sequence[Proposal | str]:
+    def _draw(self, task: Task, n: int, batch: int, stop: Stop, report: Report) -> Sequence[Proposal | str]:
+        """A batch, its samples' origins complete."""
+
         def go_on(share: float) -> None:
             if stop.is_set():
                 raise Stopped
             report(share)
 
-        with _device_lock, _reproducible(self._model.threads):
+        with _device_lock, _reproducible(self._model.settings.threads):
             go_on(0.0)
-            seed = derive_seed(task.seed, "batch", batch)
+            loaded, seed = self.require(), derive_seed(task.seed, "batch", batch)
             seed_everything(seed)
-            return self._model.draw(task, n, seed, go_on)
+            samples = self._model.draw(task, loaded, n, seed, go_on)
+        origin = {"model": self.metadata.service, "checkpoint": loaded.checkpoint, "seed": seed, "batch": n}
+        return [_sign(sample, {**origin, "place": place}) for place, sample in enumerate(samples)]
 
 
 def seed_everything(seed: int) -> None:
@@ -143,29 +129,17 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@contextmanager
-def watching(module: torch.nn.Module, n_calls: int, report: Report) -> Iterator[None]:
-    """Inside, every call of `module` reports the share of `n_calls` done; a report that raises leaves the module as it was."""
-    done = 0
-
-    def count(*_: object) -> None:
-        nonlocal done
-        report(min(done / n_calls, 1.0))
-        done += 1
-
-    handle = module.register_forward_pre_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _sign(sample: Proposal | str, origin: Mapping[str, Any]) -> Proposal | str:
+    """The proposal with what is known of every sample's origin."""
+    if isinstance(sample, str):
+        return sample
+    return replace(sample, structures=tuple(replace(s, origin={**s.origin, **origin}) for s in sample.structures))
 
 
 def _take(samples: Sequence[Proposal | str], task: Task, made: Made, keys: set[str]) -> None:
     for sample in samples:
         if not isinstance(sample, str):
             sample = finish_proposal(sample, task, np.random.default_rng([task.seed, made.attempts]))
-        if len(made.structures) >= task.n:
-            return
         accept_outcome(sample, task, made, keys)
 
 
@@ -182,7 +156,19 @@ def _ask_for(made: Made, task: Task) -> int:
     return -int(-missing // acceptance)
 
 
-def _scaled(progress: Progress, made: Made, task: Task, n: int) -> Callable[[float], None]:
+def _growing(progress: Progress) -> Progress:
+    """Tells `progress` the most so far: a batch has less to show for itself once its samples are checked, and may be drawn again."""
+    most = 0.0
+
+    def show(made: float, n: int) -> None:
+        nonlocal most
+        most = max(most, made)
+        progress(most, n)
+
+    return show
+
+
+def _scaled(progress: Progress, made: Made, task: Task, n: int) -> Report:
     before, expected = len(made.structures), min(n, task.n - len(made.structures))
     return lambda share: progress(before + share * expected, task.n)
 
@@ -190,11 +176,12 @@ def _scaled(progress: Progress, made: Made, task: Task, n: int) -> Callable[[flo
 @contextmanager
 def _reproducible(n_threads: int) -> Iterator[None]:
     """Sums in a fixed order: a fixed number of threads, and torch's deterministic kernels where it has them."""
-    before = torch.get_num_threads()
+    n_before, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(n_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(False)
-        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned_only)
+        torch.set_num_threads(n_before)

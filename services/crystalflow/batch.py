@@ -10,7 +10,7 @@ import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from contract.structures import Structure
-from generative.sampling import BatchFailed
+from generative.model import BatchFailed
 from services.crystalflow.cells import Content
 
 LARGEST_NUMBER = 94

@@ -1,28 +1,24 @@
-"""GeoDiff as a `generative.sampling.Model`: conformers of molecules from a pool."""
+"""GeoDiff as a `generative.model.Model`: conformers of molecules from a pool."""
 
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import rdkit
-import torch
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Geometry import Point3D
 
 from contract.checks import SHORTEST_DISTANCE
-from contract.device import choose_device, release_cuda_memory
-from contract.generator import Task
+from contract.generator import Stop, Task
 from contract.messages import Message, Metadata, SystemCard
-from contract.problems import Unavailable, Unsupported
+from contract.problems import Unsupported
 from contract.proposals import Proposal, Rejected
 from contract.structures import DEFAULT_ELEMENTS, System
 from contract.weights import ensure_checkpoint
+from generative.model import Loaded, Report
 from generative.molecules import relax_hydrogens, to_structure, verify_geometry, verify_graph
-from generative.sampling import Report
 from services.geodiff.network import Network, read_network
 from services.geodiff.options import GeoDiffOptions
 from services.geodiff.pool import Wanted, ask_rdkit, choose, list_suitable, read_built_in, require_given
@@ -32,38 +28,18 @@ from services.geodiff.upstream import open_upstream
 FOLDER = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """What `load` brought, and what metadata says of it."""
-
-    network: Network
-    checkpoint: str
-    sha256: str
-    upstream: str
-
-
 class GeoDiff:
     """See the README for the method."""
 
     def __init__(self, settings: GeoDiffSettings) -> None:
-        self._settings = settings
-        self._loaded: _Loaded | None = None
-        self._closing = threading.Event()
-
-    @property
-    def batch(self) -> int:
-        return self._settings.batch
-
-    @property
-    def threads(self) -> int:
-        return self._settings.threads
+        self.settings = settings
 
     @property
     def options(self) -> Mapping[System, type[Message]]:
         return {"molecule": GeoDiffOptions}
 
-    @property
-    def metadata(self) -> Metadata:
+    def describe(self, loaded: Loaded[Network] | None) -> Metadata:
+        """See `generative.model.Model`."""
         return Metadata(
             service="geodiff",
             version="1.0",
@@ -82,69 +58,48 @@ class GeoDiff:
             n_max=1000,
             minimum_distance=SHORTEST_DISTANCE,
             generative=True,
-            versions=self._versions(),
-            weights_sha256=None if self._loaded is None else self._loaded.sha256,
+            versions={"rdkit": rdkit.__version__},
         )
 
-    def load(self) -> None:
-        """See `generative.sampling.Model`."""
-        settings = self._settings
+    def load(self, device: str, stop: Stop) -> Loaded[Network]:
+        """See `generative.model.Model`."""
+        settings = self.settings
         upstream = open_upstream()
-        device = choose_device(settings.device, "DISTILLERY_GEODIFF_DEVICE")
-        checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=self._closing)
+        checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=stop)
         network = read_network(checkpoint, settings.weights / FOLDER.name / "converted", upstream, device)
-        self._loaded = _Loaded(network, checkpoint.name, checkpoint.sha256, upstream.version)
+        return Loaded(network, device, upstream.version, checkpoint.name, checkpoint.sha256)
 
-    def check(self, task: Task) -> None:
+    def check(self, task: Task, loaded: Loaded[Network]) -> None:
         """Unsupported or InvalidRequest for molecules that don't fit, and where the pool has none that does."""
         options = cast(GeoDiffOptions, task.options)
         if options.smiles:
             require_given(options.smiles, task)
-        elif self._settings.pool is None and not list_suitable(read_built_in(), "built-in", task):
+        elif self.settings.pool is None and not list_suitable(read_built_in(), task):
             raise Unsupported(
                 f"geodiff's own pool has no molecule of {task.min_atoms}-{task.max_atoms} atoms of {' '.join(task.elements)}; "
                 "give options.smiles, or set DISTILLERY_GEODIFF_POOL to an rdkit service"
             )
 
-    def draw(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
-        """See `generative.sampling.Model`."""
-        options, loaded = cast(GeoDiffOptions, task.options), self._require()
+    def draw(self, task: Task, loaded: Loaded[Network], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
+        """See `generative.model.Model`."""
+        options, network = cast(GeoDiffOptions, task.options), loaded.networks
         chosen = choose(self._find_pool(task, n, seed), n, options.conformers, seed)
-        molecules = [wanted.parse() for wanted in chosen]
-        w_global = loaded.network.w_global if options.w_global is None else options.w_global
-        sampled = loaded.network.sample(molecules, w_global, report)
+        molecules = [wanted.mol for wanted in chosen]
+        w_global = network.w_global if options.w_global is None else options.w_global
+        sampled = network.sample(molecules, w_global, report)
         outcomes: list[Proposal | str] = []
-        for place, (wanted, mol, positions) in enumerate(zip(chosen, molecules, sampled, strict=True)):
+        for wanted, mol, positions in zip(chosen, molecules, sampled, strict=True):
             report(1.0)
-            origin = {"model": "geodiff", "checkpoint": loaded.checkpoint, "seed": seed, "batch": n, "place": place, "pool": wanted.pool}
-            outcomes.append(propose(mol, positions, {**origin, "given": wanted.smiles}, relax=options.relax_hydrogens))
+            outcomes.append(propose(mol, positions, {"pool": wanted.pool, "given": wanted.smiles}, relax=options.relax_hydrogens))
         return outcomes
-
-    def close(self) -> None:
-        """See `generative.sampling.Model`."""
-        self._closing.set()
-        self._loaded = None
-        release_cuda_memory()
 
     def _find_pool(self, task: Task, n: int, seed: int) -> Sequence[Wanted]:
         options = cast(GeoDiffOptions, task.options)
         if options.smiles:
             return [Wanted(smiles, "request") for smiles in options.smiles]  # `check` refused what does not fit
-        if self._settings.pool is not None:
-            return ask_rdkit(str(self._settings.pool), task, -(-n // options.conformers), seed)
-        return list_suitable(read_built_in(), "built-in", task)
-
-    def _require(self) -> _Loaded:
-        if self._loaded is None:
-            raise Unavailable("geodiff is not loaded")
-        return self._loaded
-
-    def _versions(self) -> dict[str, str]:
-        settings, loaded = self._settings, self._loaded
-        versions = {"torch": torch.__version__, "rdkit": rdkit.__version__, "threads": str(settings.threads), "batch": str(settings.batch)}
-        if loaded is None:
-            return versions
-        return {**versions, "upstream": loaded.upstream, "device": loaded.network.device, "checkpoint": loaded.checkpoint}
+        if self.settings.pool is not None:
+            return ask_rdkit(str(self.settings.pool), task, -(-n // options.conformers), seed)
+        return list_suitable(read_built_in(), task)
 
 
 def propose(mol: Chem.Mol, positions: NDArray[np.float64], origin: Mapping[str, Any], *, relax: bool) -> Proposal | str:

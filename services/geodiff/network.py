@@ -16,7 +16,7 @@ from contract.digests import sha256_of
 from contract.problems import Unavailable
 from contract.weights import Checkpoint
 from generative.checkpoints import convert_once
-from generative.sampling import BatchFailed, Report, watching
+from generative.model import BatchFailed, Report, watching
 from services.geodiff.graphs import make_graphs
 from services.geodiff.upstream import Upstream
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import httpx
@@ -26,46 +26,58 @@ class Wanted:
     smiles: str
     pool: str
 
-    def parse(self) -> Chem.Mol:
-        """With explicit hydrogens; InvalidRequest if RDKit can't read it."""
+    @cached_property
+    def mol(self) -> Chem.Mol:
+        """With explicit hydrogens, not to be changed; InvalidRequest if RDKit can't read it."""
         with rdBase.BlockLogs():
             mol = Chem.MolFromSmiles(self.smiles)
         if mol is None or mol.GetNumAtoms() == 0:
             raise InvalidRequest(f"options.smiles: {self.smiles!r} is not a SMILES that RDKit can read")
         return Chem.AddHs(mol)
 
+    @cached_property
+    def elements(self) -> frozenset[str]:
+        """The symbols of its atoms."""
+        return frozenset(atom.GetSymbol() for atom in self.mol.GetAtoms())
 
-def list_suitable(smiles: Sequence[str], pool: str, task: Task) -> tuple[Wanted, ...]:
+    @cached_property
+    def fault(self) -> str | None:
+        """Why nobody can have conformers of it; None if it is one neutral molecule."""
+        if self.mol.GetNumBonds() == 0 or len(Chem.GetMolFrags(self.mol)) > 1:
+            return "is not one molecule of bonded atoms"
+        if Chem.GetFormalCharge(self.mol) or any(atom.GetNumRadicalElectrons() for atom in self.mol.GetAtoms()):
+            return "is an ion or a radical"
+        return None
+
+
+def list_suitable(pool: Sequence[Wanted], task: Task) -> tuple[Wanted, ...]:
     """The molecules that fit the task's sizes and elements."""
-    return tuple(Wanted(text, pool) for text in smiles if explain_unsuitable(Wanted(text, pool).parse(), task) is None)
+    return tuple(wanted for wanted in pool if explain_unsuitable(wanted, task) is None)
 
 
 def require_given(smiles: Sequence[str], task: Task) -> None:
     """InvalidRequest for a SMILES that can't be read, Unsupported for a molecule that does not fit; each is named."""
     for text in smiles:
-        reason = explain_unsuitable(Wanted(text, "request").parse(), task)
+        reason = explain_unsuitable(Wanted(text, "request"), task)
         if reason is not None:
             raise Unsupported(f"options.smiles: {text} {reason}")
 
 
-def explain_unsuitable(mol: Chem.Mol, task: Task) -> str | None:
-    """Why a molecule with explicit hydrogens does not fit a task; None if it does."""
-    foreign = sorted({atom.GetSymbol() for atom in mol.GetAtoms()} - set(task.elements))
+def explain_unsuitable(wanted: Wanted, task: Task) -> str | None:
+    """Why a molecule does not fit a task; None if it does."""
+    foreign = sorted(wanted.elements - set(task.elements))
     if foreign:
         return f"holds {' '.join(foreign)}; allowed are {' '.join(task.elements)}"
-    if not task.min_atoms <= mol.GetNumAtoms() <= task.max_atoms:
-        return f"has {mol.GetNumAtoms()} atoms, asked for {task.min_atoms}-{task.max_atoms}"
-    if mol.GetNumBonds() == 0 or len(Chem.GetMolFrags(mol)) > 1:
-        return "is not one molecule of bonded atoms"
-    if Chem.GetFormalCharge(mol) or any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
-        return "is an ion or a radical"
-    return None
+    n_atoms = wanted.mol.GetNumAtoms()
+    if not task.min_atoms <= n_atoms <= task.max_atoms:
+        return f"has {n_atoms} atoms, asked for {task.min_atoms}-{task.max_atoms}"
+    return wanted.fault
 
 
 @lru_cache(maxsize=1)
-def read_built_in() -> tuple[str, ...]:
-    """The SMILES of molecules.smi."""
-    return tuple(BUILT_IN.read_text(encoding="utf-8").split())
+def read_built_in() -> tuple[Wanted, ...]:
+    """The molecules of molecules.smi, each parsed but once."""
+    return tuple(Wanted(smiles, "built-in") for smiles in BUILT_IN.read_text(encoding="utf-8").split())
 
 
 def ask_rdkit(url: str, task: Task, n: int, seed: int) -> tuple[Wanted, ...]:

@@ -1,30 +1,27 @@
 """MatterGen behind the Model protocol: cells of 1-20 atoms from the diffusion model, repeated to the size that was asked for."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, cast
 
 import numpy as np
-import torch
 from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Field
 
 from contract.checks import SHORTEST_DISTANCE
-from contract.device import choose_device, release_cuda_memory
 from contract.digests import sha256_of
 from contract.explain import suggest, validate_message
-from contract.generator import Task
+from contract.generator import Stop, Task
 from contract.identity import structure_hash
 from contract.messages import Element, Message, Metadata, SystemCard
 from contract.problems import Unavailable, Unsupported
 from contract.proposals import Proposal, Rejected
 from contract.structures import Structure, System
 from contract.supercell import expand_to
-from contract.weights import Checkpoint, ensure_checkpoint
+from contract.weights import ensure_checkpoint
 from generative.checkpoints import convert_once
-from generative.sampling import Report
+from generative.model import Loaded, Report
 from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.network import Network, build_network, pick_tensors, read_config
 from services.mattergen.options import MatterGenOptions, elements_of
@@ -49,27 +46,22 @@ class TrainedOn(Message):
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
-    """A checkpoint with its network, and how often its cells have how many atoms."""
+class Trained:
+    """A network with the elements it was trained on, and how often its cells have how many atoms."""
 
-    checkpoint: Checkpoint
     network: Network
-    upstream: str
     elements: tuple[str, ...]
     cell_sizes: Mapping[int, float]
 
 
 class MatterGenModel:
-    """A `generative.sampling.Model`."""
+    """A `generative.model.Model`."""
 
     def __init__(self, settings: MatterGenSettings) -> None:
-        self._settings = settings
-        self.loaded: Loaded | None = None
-        self._closing = threading.Event()
+        self.settings = settings
 
-    @property
-    def metadata(self) -> Metadata:
-        loaded = self.loaded
+    def describe(self, loaded: Loaded[Trained] | None) -> Metadata:
+        """See `generative.model.Model`."""
         return Metadata(
             service="mattergen",
             version="1.0",
@@ -81,35 +73,24 @@ class MatterGenModel:
                     max_atoms=1000,
                     default_min_atoms=50,
                     default_max_atoms=500,
-                    elements=ELEMENTS if loaded is None else loaded.elements,
+                    elements=ELEMENTS if loaded is None else loaded.networks.elements,
                     options_schema=MatterGenOptions.model_json_schema(),
                 )
             },
             n_max=500,
             minimum_distance=SHORTEST_DISTANCE,
             generative=True,
-            versions={} if loaded is None else self._describe(loaded),
-            weights_sha256=None if loaded is None else loaded.checkpoint.sha256,
         )
 
     @property
     def options(self) -> Mapping[System, type[Message]]:
         return {"crystal": MatterGenOptions}
 
-    @property
-    def batch(self) -> int:
-        return self._settings.batch
-
-    @property
-    def threads(self) -> int:
-        return self._settings.threads
-
-    def load(self) -> None:
+    def load(self, device: str, stop: Stop) -> Loaded[Trained]:
         """Import upstream's code and load the checkpoint."""
-        device = choose_device(self._settings.device, "DISTILLERY_MATTERGEN_DEVICE")
         upstream = import_upstream()
-        settings = self._settings
-        checkpoint = ensure_checkpoint(_FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=self._closing)
+        settings = self.settings
+        checkpoint = ensure_checkpoint(_FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=stop)
         missing = [name for name in (_CHECKPOINT, _CONFIG) if name not in checkpoint.files]
         if missing:
             raise Unavailable(f"{checkpoint.name} lacks {' and '.join(missing)}; a MatterGen checkpoint is {_CHECKPOINT} and {_CONFIG}")
@@ -118,63 +99,38 @@ class MatterGenModel:
         converted = convert_once(file, sha256_of(file), None if checkpoint.is_small else file.parent, {}, pick_tensors)
         network = build_network(config, converted.tensors, device)
         trained_on = validate_message(TrainedOn, config.get("trained_on", {}), f"{_CONFIG}: trained_on")
-        self.loaded = Loaded(checkpoint, network, upstream, trained_on.elements, trained_on.cell_sizes or _read_cell_sizes())
+        trained = Trained(network, trained_on.elements, trained_on.cell_sizes or _read_cell_sizes())
+        return Loaded(trained, device, upstream, checkpoint.name, checkpoint.sha256)
 
-    def close(self) -> None:
-        self._closing.set()
-        self.loaded = None
-        release_cuda_memory()
-
-    def check(self, task: Task) -> None:
+    def check(self, task: Task, loaded: Loaded[Trained]) -> None:
         """Unsupported names another checkpoint, properties it does not know, elements that exclude each other, or a range nothing fits."""
-        loaded, options = self._require(), cast(MatterGenOptions, task.options)
-        name = loaded.checkpoint.name
+        trained, options, name = loaded.networks, cast(MatterGenOptions, task.options), loaded.checkpoint
         if options.checkpoint is not None and options.checkpoint != name:
             raise Unsupported(
                 f"this service has loaded the checkpoint {name}, not {options.checkpoint}; start another with "
                 f"DISTILLERY_MATTERGEN_CHECKPOINT={options.checkpoint}"
             )
-        for unknown in (p for p in options.properties if p not in loaded.network.properties):
-            raise Unsupported(f"the checkpoint {name} can't be conditioned on {unknown!r}{suggest(unknown, loaded.network.properties)}")
+        for unknown in (p for p in options.properties if p not in trained.network.properties):
+            raise Unsupported(f"the checkpoint {name} can't be conditioned on {unknown!r}{suggest(unknown, trained.network.properties)}")
         foreign = [e for e in elements_of(options.properties) if e not in task.elements]
         if foreign:
             raise Unsupported(
                 f"chemical_system names {' '.join(foreign)}, which the request does not allow; its elements are {' '.join(task.elements)}"
             )
-        if not select_cell_sizes(loaded.cell_sizes, task.min_atoms, task.max_atoms):
-            cells = f"cells of {min(loaded.cell_sizes)}-{max(loaded.cell_sizes)} atoms"
+        if not select_cell_sizes(trained.cell_sizes, task.min_atoms, task.max_atoms):
+            cells = f"cells of {min(trained.cell_sizes)}-{max(trained.cell_sizes)} atoms"
             raise Unsupported(f"no supercell of {cells} has {task.min_atoms}-{task.max_atoms} atoms; widen the range")
 
-    def draw(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
-        """See `generative.sampling.Model`."""
-        loaded, options = self._require(), cast(MatterGenOptions, task.options)
-        shares = select_cell_sizes(loaded.cell_sizes, task.min_atoms, task.max_atoms)
+    def draw(self, task: Task, loaded: Loaded[Trained], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
+        """See `generative.model.Model`."""
+        trained, options = loaded.networks, cast(MatterGenOptions, task.options)
+        shares = select_cell_sizes(trained.cell_sizes, task.min_atoms, task.max_atoms)
         sizes = draw_cell_sizes(shares, n, np.random.default_rng([seed, 0]))
         allowed = elements_of(options.properties) or task.elements
         condition = Condition(options.properties, options.guidance if options.properties else 0.0)
-        samples = draw_samples(loaded.network, sizes, sorted(atomic_numbers[e] for e in allowed), condition, report)
-        origin: dict[str, object] = {"model": "mattergen", "checkpoint": loaded.checkpoint.name, "batch_seed": seed}
-        if options.properties:
-            origin |= {"properties": dict(options.properties), "guidance": options.guidance}
-        return [
-            _propose(sample, task, {**origin, "place": place}, np.random.default_rng([seed, 1, place]))
-            for place, sample in enumerate(samples)
-        ]
-
-    def _require(self) -> Loaded:
-        if self.loaded is None:
-            raise Unavailable("MatterGen is not loaded yet; ask again once the service is ready")
-        return self.loaded
-
-    def _describe(self, loaded: Loaded) -> dict[str, str]:
-        return {
-            "mattergen": loaded.upstream,
-            "torch": str(torch.__version__),
-            "checkpoint": loaded.checkpoint.name,
-            "device": loaded.network.device.type,
-            "batch": str(self.batch),
-            "threads": str(self.threads),
-        }
+        samples = draw_samples(trained.network, sizes, sorted(atomic_numbers[e] for e in allowed), condition, report)
+        origin = {"properties": dict(options.properties), "guidance": options.guidance} if options.properties else {}
+        return [_propose(sample, task, origin, np.random.default_rng([seed, 1, place])) for place, sample in enumerate(samples)]
 
 
 def _propose(sample: Sample, task: Task, origin: Mapping[str, object], rng: np.random.Generator) -> Proposal | str:

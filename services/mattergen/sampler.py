@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contract.device import is_out_of_memory
-from generative.sampling import BatchFailed, Report, watching
+from generative.model import BatchFailed, Report, watching
 from services.mattergen.crystals import Sample
 from services.mattergen.network import Network
 

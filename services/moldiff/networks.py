@@ -14,7 +14,7 @@ from contract.digests import sha256_of
 from contract.problems import Unavailable
 from contract.weights import Checkpoint
 from generative.checkpoints import Converted, convert_once
-from generative.sampling import Report, watching
+from generative.model import Report, watching
 from services.moldiff.batches import lay_out
 from services.moldiff.sizes import GEOM_DRUGS, Trained
 from services.moldiff.sketch import AROMATIC, Sketch

@@ -1,6 +1,6 @@
 """CrystalFlow: what is ours around upstream's sampler: sizes, compositions, elements, bad cells, refusals. Needs no upstream code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from contract.messages import GenerateRequest
 from contract.problems import InvalidRequest, Unavailable, Unsupported
 from contract.proposals import Proposal
 from contract.structures import DEFAULT_ELEMENTS
+from generative.model import Report
 from generative.sampling import SampledGenerator
 from services.crystalflow import model as crystalflow_model
 from services.crystalflow.cells import draw_contents, list_sizes, list_units
@@ -63,13 +64,13 @@ class FakeFlow(torch.nn.Module):
         }, None
 
 
-def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *networks: Network) -> CrystalFlow:
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *networks: Network) -> SampledGenerator:
     """The service with these networks in place of what a checkpoint holds."""
     file = tmp_path / "some.ckpt"
     file.write_bytes(b"PK")
     monkeypatch.setattr(crystalflow_model, "import_upstream", lambda: "fake")
     monkeypatch.setattr(crystalflow_model, "read_networks", lambda *_: list(networks))
-    made = CrystalFlow(CrystalFlowSettings(checkpoint=str(file), weights=tmp_path, device="cpu"))
+    made = SampledGenerator(CrystalFlow(CrystalFlowSettings(checkpoint=str(file), weights=tmp_path, device="cpu")))
     made.load()
     return made
 
@@ -78,8 +79,12 @@ def network(*cells: Any, is_de_novo: bool = True, conditions: Conditions | None 
     return Network(FakeFlow([*cells]), is_de_novo, conditions or Conditions({}, is_dropped=False))
 
 
-def make_task(model: CrystalFlow, **request: Any) -> Task:
-    return resolve_task(GenerateRequest(**{"n": 1, "seed": 5, **request}), SampledGenerator(model))
+def make_task(generator: SampledGenerator, **request: Any) -> Task:
+    return resolve_task(GenerateRequest(**{"n": 1, "seed": 5, **request}), generator)
+
+
+def draw(generator: SampledGenerator, task: Task, n: int, report: Report = lambda _: None) -> Sequence[Proposal | str]:
+    return CrystalFlow(CrystalFlowSettings()).draw(task, generator.require(), n, 1, report)
 
 
 def plain_task(**changes: Any) -> Any:
@@ -168,20 +173,19 @@ def test_one_bad_cell_never_loses_the_batch(monkeypatch: pytest.MonkeyPatch, tmp
         "too_dense": ([14, 14], [[0, 0, 0], [0.5, 0.5, 0.5]], 1.5 * torch.eye(3)),
         "atoms_too_close": ([14, 14], [[0, 0, 0], [0.01, 0, 0]], CUBE),
     }
-    model = load(monkeypatch, tmp_path, network(*bad.values(), ([95], [[0, 0, 0]], CUBE), ([26], [[0, 0, 0]], CUBE), good))
-    outcomes = model.draw(make_task(model, elements=["Na", "Cl", "Si"]), 9, 1, lambda _: None)
+    generator = load(monkeypatch, tmp_path, network(*bad.values(), ([95], [[0, 0, 0]], CUBE), ([26], [[0, 0, 0]], CUBE), good))
+    outcomes = draw(generator, make_task(generator, elements=["Na", "Cl", "Si"]), 9)
     assert list(outcomes[:-1]) == [*bad, "unknown_element", "unknown_element"]
     crystal = outcomes[-1]
     assert isinstance(crystal, Proposal)
     assert 50 <= len(crystal.structures[0]) <= 500
     assert crystal.structures[0].origin["cell_atoms"] >= 1
-    assert crystal.structures[0].origin["place"] == 8
 
 
 def test_equal_cells_have_equal_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     numbers, places = ROCK_SALT
-    model = load(monkeypatch, tmp_path, network((numbers, places, 5.64 * torch.eye(3))))
-    first, second = model.draw(make_task(model, elements=["Na", "Cl"]), 2, 1, lambda _: None)
+    generator = load(monkeypatch, tmp_path, network((numbers, places, 5.64 * torch.eye(3))))
+    first, second = draw(generator, make_task(generator, elements=["Na", "Cl"]), 2)
     assert isinstance(first, Proposal)
     assert isinstance(second, Proposal)
     assert first.key == second.key
@@ -189,9 +193,9 @@ def test_equal_cells_have_equal_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_every_step_is_reported_and_may_stop_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     flow = network(([14], [[0, 0, 0]], CUBE))
-    model, shares = load(monkeypatch, tmp_path, flow), list[float]()
-    task = make_task(model, elements=["Si"], options={"steps": N_STEPS})
-    model.draw(task, 1, 1, shares.append)
+    generator, shares = load(monkeypatch, tmp_path, flow), list[float]()
+    task = make_task(generator, elements=["Si"], options={"steps": N_STEPS})
+    draw(generator, task, 1, shares.append)
     assert shares == [0, 0.25, 0.5, 0.75]
 
     def leave(share: float) -> None:
@@ -199,15 +203,15 @@ def test_every_step_is_reported_and_may_stop_the_work(monkeypatch: pytest.Monkey
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        model.draw(task, 1, 1, leave)
+        draw(generator, task, 1, leave)
     assert not flow.model.get_submodule("time_embedding")._forward_pre_hooks
 
 
 def test_compositions_are_annealed_as_upstream_does_and_de_novo_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     de_novo, csp = network(([14], [[0, 0, 0]], CUBE)), network(([14], [[0, 0, 0]], CUBE), is_de_novo=False)
-    model = load(monkeypatch, tmp_path, de_novo, csp)
+    generator = load(monkeypatch, tmp_path, de_novo, csp)
     for options in ({}, {"compositions": ["Si"]}, {"compositions": ["Si"], "anneal": 0, "steps": 7}):
-        model.draw(make_task(model, options=options), 3, 1, lambda _: None)
+        draw(generator, make_task(generator, options=options), 3)
     calls: Any = [*de_novo.model.calls, *csp.model.calls]  # type: ignore[misc]
     assert [(c["N"], c["anneal_coords"], c["anneal_slope"], c["guide_factor"]) for c in calls] == [
         (100, False, 0.0, None),
@@ -221,9 +225,9 @@ def test_compositions_are_annealed_as_upstream_does_and_de_novo_is_not(monkeypat
 def test_conditions_are_scaled_for_the_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     conditions = Conditions({"formation_energy_per_atom": Scale(-1.5, 0.5)}, is_dropped=True)
     flow = network(([14], [[0, 0, 0]], CUBE), conditions=conditions)
-    model = load(monkeypatch, tmp_path, flow)
+    generator = load(monkeypatch, tmp_path, flow)
     options = {"conditions": {"formation_energy_per_atom": -1.0}, "guidance": 2}
-    model.draw(make_task(model, options=options), 2, 1, lambda _: None)
+    draw(generator, make_task(generator, options=options), 2)
     call: Any = flow.model.calls[0]  # type: ignore[index]
     assert call["batch"].formation_energy_per_atom.tolist() == [[1.0], [1.0]]
     assert call["guide_factor"] == 2
@@ -265,12 +269,12 @@ def test_what_a_checkpoint_for_compositions_cannot_do_is_refused_by_name(
 
 
 def test_conditions_must_be_given_and_guidance_needs_training_without_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    model = load(monkeypatch, tmp_path, network(conditions=Conditions({"pressure": Scale(0, 1)}, is_dropped=False)))
-    make_task(model, options={"conditions": {"pressure": 1.0}})
+    generator = load(monkeypatch, tmp_path, network(conditions=Conditions({"pressure": Scale(0, 1)}, is_dropped=False)))
+    make_task(generator, options={"conditions": {"pressure": 1.0}})
     with pytest.raises(Unsupported, match="conditioned on pressure, got none"):
-        make_task(model)
+        make_task(generator)
     with pytest.raises(Unsupported, match="leave it at 1"):
-        make_task(model, options={"conditions": {"pressure": 1.0}, "guidance": 3})
+        make_task(generator, options={"conditions": {"pressure": 1.0}, "guidance": 3})
 
 
 def test_two_checkpoints_of_one_kind_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -279,10 +283,10 @@ def test_two_checkpoints_of_one_kind_are_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_a_checkpoint_the_service_says_where_they_are(tmp_path: Path) -> None:
-    model = CrystalFlow(CrystalFlowSettings(checkpoint="", weights=tmp_path))
+    generator = SampledGenerator(CrystalFlow(CrystalFlowSettings(checkpoint="", weights=tmp_path)))
     with pytest.raises(Unavailable, match=r"DISTILLERY_CRYSTALFLOW_CHECKPOINT.*github.com/ixsluo/CrystalFlow/releases.*small"):
-        model.load()
-    assert model.metadata.weights_sha256 is None
+        generator.load()
+    assert generator.metadata.weights_sha256 is None
 
 
 def test_without_upstreams_code_the_service_says_where_it_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

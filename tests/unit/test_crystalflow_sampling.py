@@ -98,8 +98,10 @@ def test_work_stops_within_a_step(generator: SampledGenerator) -> None:
     assert generate(generator, n=1).attempts >= 1
 
 
-def test_metadata_names_upstreams_commit(generator: SampledGenerator) -> None:
-    assert generator.metadata.versions["upstream"] == COMMIT
+def test_metadata_names_upstreams_commit_and_what_the_samples_depend_on_besides(generator: SampledGenerator) -> None:
+    versions = generator.metadata.versions
+    assert versions["upstream"] == COMMIT
+    assert {"torch", "threads", "batch", "device", "upstream", "checkpoint"} == set(versions)
 
 
 def test_a_single_file_is_one_kind_and_a_second_setting_adds_the_other(generator: SampledGenerator, tmp_path: Path) -> None:

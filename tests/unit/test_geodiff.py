@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
@@ -12,10 +13,13 @@ from contract.messages import Perturb
 from contract.problems import InvalidRequest, Unavailable, Unsupported
 from contract.proposals import Proposal
 from contract.structures import DEFAULT_ELEMENTS
+from generative.model import Loaded
+from generative.sampling import SampledGenerator
 from services.geodiff.graphs import make_graphs
 from services.geodiff.model import GeoDiff, propose
+from services.geodiff.network import Network
 from services.geodiff.options import GeoDiffOptions
-from services.geodiff.pool import ask_rdkit, choose, list_suitable, read_built_in
+from services.geodiff.pool import Wanted, ask_rdkit, choose, list_suitable, read_built_in
 from services.geodiff.settings import GeoDiffSettings
 from services.geodiff.upstream import BOND_TYPES
 from services.rdkit.app import build as build_rdkit
@@ -24,6 +28,12 @@ from tests.serving import serve
 
 def make_task(low: int = 3, high: int = 60, elements: tuple[str, ...] = DEFAULT_ELEMENTS, **options: object) -> Task:
     return Task(4, 1, "s", "molecule", elements, low, high, Perturb(), GeoDiffOptions(**options))  # type: ignore[arg-type]
+
+
+def check(task: Task) -> None:
+    """By the service with some network."""
+    network = Network(torch.nn.Identity(), {}, "cpu")
+    GeoDiff(GeoDiffSettings(checkpoint="small")).check(task, Loaded(network, "cpu", "0", "small", "0" * 64))
 
 
 def embed(smiles: str) -> tuple[Chem.Mol, np.ndarray]:
@@ -49,7 +59,7 @@ def test_edges_are_bonds_and_graph_distances_up_to_three() -> None:
 
 
 def test_the_pool_comes_round_before_any_molecule_comes_again() -> None:
-    pool = list_suitable(("C", "CC", "CCC"), "request", make_task())
+    pool = list_suitable([Wanted(smiles, "request") for smiles in ("C", "CC", "CCC")], make_task())
     chosen = [wanted.smiles for wanted in choose(pool, 7, conformers=1, seed=3)]
     assert sorted(chosen[:3]) == sorted(chosen[3:6]) == ["C", "CC", "CCC"]
     assert [wanted.smiles for wanted in choose(pool, 7, conformers=1, seed=3)] == chosen
@@ -59,10 +69,16 @@ def test_the_pool_comes_round_before_any_molecule_comes_again() -> None:
 
 def test_the_built_in_pool_serves_every_size_and_few_elements() -> None:
     assert len(set(read_built_in())) == len(read_built_in()) >= 500
-    assert not any("@" in smiles for smiles in read_built_in())
+    assert not any("@" in wanted.smiles for wanted in read_built_in())
     for low, high in ((10, 16), (20, 30), (50, 70)):
-        assert len(list_suitable(read_built_in(), "built-in", make_task(low, high))) > 10
-    assert list_suitable(read_built_in(), "built-in", make_task(elements=("H", "C", "N", "O")))
+        assert len(list_suitable(read_built_in(), make_task(low, high))) > 10
+    assert list_suitable(read_built_in(), make_task(elements=("H", "C", "N", "O")))
+
+
+def test_the_built_in_pool_is_parsed_but_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list_suitable(read_built_in(), make_task())
+    monkeypatch.delattr("rdkit.Chem.MolFromSmiles")
+    assert list_suitable(read_built_in(), make_task(10, 20))
 
 
 @pytest.mark.parametrize(
@@ -78,12 +94,12 @@ def test_the_built_in_pool_serves_every_size_and_few_elements() -> None:
 )
 def test_given_molecules_that_do_not_fit_are_refused_by_name(smiles: str, problem: type[Exception], named: str) -> None:
     with pytest.raises(problem, match=named):
-        GeoDiff(GeoDiffSettings(checkpoint="small")).check(make_task(smiles=["CCO", smiles]))
+        check(make_task(smiles=["CCO", smiles]))
 
 
 def test_a_pool_without_a_molecule_of_that_size_says_what_to_do() -> None:
     with pytest.raises(Unsupported, match=r"options\.smiles"):
-        GeoDiff(GeoDiffSettings(checkpoint="small")).check(make_task(190, 200))
+        check(make_task(190, 200))
 
 
 def test_a_good_conformer_passes_and_heavy_atoms_stay() -> None:
@@ -120,7 +136,7 @@ def test_an_rdkit_service_is_the_pool() -> None:
         pool = ask_rdkit(url, make_task(10, 20), 5, seed=4)
         assert pool == ask_rdkit(url, make_task(10, 20), 5, seed=4)
         assert len(pool) == 5
-        assert list_suitable([wanted.smiles for wanted in pool], "rdkit", make_task(10, 20))
+        assert list_suitable(pool, make_task(10, 20)) == pool
 
 
 def test_a_pool_that_is_away_or_no_service_is_named() -> None:
@@ -135,10 +151,10 @@ def test_without_weights_it_says_which_file_it_wants(tmp_path: Path, monkeypatch
     upstream.mkdir(parents=True)
     monkeypatch.setenv("UPSTREAM_DIR", str(upstream.parent))
     with pytest.raises(Unavailable, match=r"drugs_default\.pt"):
-        GeoDiff(GeoDiffSettings(checkpoint="drugs_default", weights=tmp_path, download=False)).load()
+        SampledGenerator(GeoDiff(GeoDiffSettings(checkpoint="drugs_default", weights=tmp_path, download=False))).load()
 
 
 def test_without_upstream_it_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_DIR", str(tmp_path))
     with pytest.raises(Unavailable, match="MinkaiXu/GeoDiff"):
-        GeoDiff(GeoDiffSettings(checkpoint="small", weights=tmp_path)).load()
+        SampledGenerator(GeoDiff(GeoDiffSettings(checkpoint="small", weights=tmp_path))).load()

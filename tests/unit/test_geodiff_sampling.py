@@ -12,8 +12,10 @@ from contract.checks import find_chemistry_fault, find_input_fault
 from contract.generator import Made, Stopped, resolve_task
 from contract.messages import GenerateRequest
 from contract.structures import DEFAULT_ELEMENTS
-from generative.sampling import BatchFailed, SampledGenerator
+from generative.model import BatchFailed
+from generative.sampling import SampledGenerator
 from services.geodiff.model import GeoDiff
+from services.geodiff.pool import Wanted
 from services.geodiff.settings import GeoDiffSettings
 from tests.upstream import require_upstream
 
@@ -84,8 +86,7 @@ def test_a_stop_is_seen_within_a_step_and_leaves_the_model_as_it_was(generator: 
 def test_numbers_that_are_not_finite_are_tried_again_with_clipping_then_in_halves(
     generator: SampledGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: Any = generator._model
-    network = model._require().network
+    network = generator.require().networks
     run, tried = type(network)._run, []
 
     def fail_once(self: Any, graphs: Any, w_global: float, clip_local: float | None) -> torch.Tensor:
@@ -98,16 +99,12 @@ def test_numbers_that_are_not_finite_are_tried_again_with_clipping_then_in_halve
     assert len(generate(generator, n=2).structures) == 2
     assert tried[:4] == [(2, None), (2, 20.0), (1, None), (1, 20.0)]
     with pytest.raises(BatchFailed):
-        network.sample([p.parse() for p in model._find_pool(resolve_task(_request(), generator), 2, 1)][:2], 1.0, lambda _: None)
-
-
-def _request() -> GenerateRequest:
-    return GenerateRequest(n=2, seed=1, min_atoms=5, max_atoms=30, options={"smiles": SMILES})
+        network.sample([Wanted(smiles, "request").mol for smiles in SMILES[:2]], 1.0, lambda _: None)
 
 
 def test_metadata_names_what_the_result_depends_on(generator: SampledGenerator, tmp_path: Path) -> None:
     card = generator.metadata
     assert card.generative
     assert card.weights_sha256 is not None
-    assert {"torch", "rdkit", "threads", "batch", "device", "upstream", "checkpoint"} <= set(card.versions)
+    assert {"torch", "rdkit", "threads", "batch", "device", "upstream", "checkpoint"} == set(card.versions)
     assert "modified" not in card.versions["upstream"]

@@ -15,10 +15,11 @@ from contract.messages import GenerateRequest
 from contract.problems import InvalidRequest, Unavailable, Unsupported
 from contract.proposals import Rejected
 from contract.structures import DEFAULT_ELEMENTS, numbers_of
-from contract.weights import Checkpoint, read_catalogue
+from contract.weights import read_catalogue
+from generative.model import Loaded
 from generative.sampling import SampledGenerator
 from services.mattergen.crystals import LARGEST_VOLUME_PER_ATOM, Sample, as_crystal
-from services.mattergen.model import ELEMENTS, Loaded, MatterGenModel, TrainedOn
+from services.mattergen.model import ELEMENTS, MatterGenModel, Trained, TrainedOn
 from services.mattergen.network import Network, read_config
 from services.mattergen.sampler import mask_elements
 from services.mattergen.settings import MatterGenSettings
@@ -38,9 +39,9 @@ def rock_salt(edge: float = 5.64) -> Sample:
 def resolve(*, shares: dict[int, float] = SHARES, **request: Any) -> Task:
     """The task of a service that has loaded a checkpoint that knows two properties and makes cells of these sizes."""
     network = Network(SimpleNamespace(), torch.device("cpu"), 1000, ("chemical_system", "dft_band_gap"))
-    model = MatterGenModel(MatterGenSettings(checkpoint="known"))
-    model.loaded = Loaded(Checkpoint("known", {}, "0" * 64), network, "0", ELEMENTS, shares)
-    return resolve_task(GenerateRequest(**{"n": 1, "seed": 1, **request}), SampledGenerator(model))
+    generator = SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint="known")))
+    generator.loaded = Loaded(Trained(network, ELEMENTS, shares), "cpu", "0", "known", "0" * 64)
+    return resolve_task(GenerateRequest(**{"n": 1, "seed": 1, **request}), generator)
 
 
 @pytest.mark.parametrize("guidance", [0, 0.0, -1.5])
@@ -183,8 +184,8 @@ def test_every_published_checkpoint_has_digests_of_both_files() -> None:
 
 
 def test_before_loading_the_service_says_so() -> None:
-    model = MatterGenModel(MatterGenSettings(checkpoint="known"))
-    assert model.metadata.weights_sha256 is None
-    assert model.metadata.systems["crystal"].elements == ELEMENTS
+    generator = SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint="known")))
+    assert generator.metadata.weights_sha256 is None
+    assert generator.metadata.systems["crystal"].elements == ELEMENTS
     with pytest.raises(Unavailable, match="not loaded"):
-        model.check(Task(1, 1, "s", "crystal", ("H",), 1, 9, GenerateRequest(n=1, seed=1).perturb, model.options["crystal"]()))
+        resolve_task(GenerateRequest(n=1, seed=1), generator)

@@ -79,12 +79,12 @@ def test_the_card_names_what_the_samples_depend_on(generator: SampledGenerator) 
     card = generator.metadata
     assert card.generative
     assert card.weights_sha256 is not None
-    assert {"mattergen", "torch", "checkpoint", "device", "batch", "threads"} == set(card.versions)
+    assert {"upstream", "torch", "checkpoint", "device", "batch", "threads"} == set(card.versions)
     assert card.systems["crystal"].elements == DEFAULT_ELEMENTS
 
 
 def test_masked_elements_never_come_out_even_of_random_weights(generator: SampledGenerator) -> None:
-    network = generator._model.loaded.network  # type: ignore[attr-defined]
+    network = generator.require().networks.network
     torch.manual_seed(0)
     samples = draw_samples(network, np.full(6, 8), [9, 14], Condition({}, 0.0), lambda share: None)
     assert {int(z) for sample in samples for z in sample.numbers} <= {9, 14}
@@ -101,7 +101,7 @@ def test_a_chemical_system_restricts_the_elements_and_is_recorded(generator: Sam
 
 def test_guidance_towards_a_chemical_system_brings_its_elements_together(generator: SampledGenerator) -> None:
     """Both elements are in more of the cells than where the others are only masked."""
-    network = generator._model.loaded.network  # type: ignore[attr-defined]
+    network = generator.require().networks.network
 
     def count_complete(condition: Condition) -> int:
         torch.manual_seed(0)
@@ -139,7 +139,7 @@ def test_progress_grows_to_the_end(generator: SampledGenerator) -> None:
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), IndexError("no neighbours")], ids=["memory", "breakdown"])
 def test_a_batch_that_fails_is_drawn_in_halves(generator: SampledGenerator, error: Exception) -> None:
-    denoiser = generator._model.loaded.network.module.model  # type: ignore[attr-defined]
+    denoiser = generator.require().networks.network.module.model
     sizes: list[int] = []
 
     def fail_first(module: object, arguments: tuple[Any, ...]) -> None:
@@ -158,7 +158,7 @@ def test_a_batch_that_fails_is_drawn_in_halves(generator: SampledGenerator, erro
 
 def test_a_checkpoint_with_an_adapter_is_conditioned_on_its_properties(generator: SampledGenerator) -> None:
     """The layout of most published checkpoints; the adapter is untrained, the rest is the small checkpoint."""
-    small = generator._model.loaded.network.module  # type: ignore[attr-defined]
+    small = generator.require().networks.network.module
     config = adapt(read_config(SMALL / "config.yaml"), ("dft_band_gap", "energy_above_hull"))
     module = build_module(config)
     missing = module.load_state_dict(small.state_dict(), strict=False)
@@ -199,7 +199,7 @@ def test_the_published_configurations_are_taken() -> None:
 
 def test_weights_and_configuration_that_do_not_belong_together_are_refused(generator: SampledGenerator) -> None:
     config = read_config(SMALL / "config.yaml")
-    tensors = dict(generator._model.loaded.network.module.state_dict())  # type: ignore[attr-defined]
+    tensors = dict(generator.require().networks.network.module.state_dict())
     tensors.popitem()
     with pytest.raises(Unavailable, match="not of the same checkpoint"):
         build_network(config, tensors, "cpu")

@@ -13,6 +13,7 @@ from contract.messages import GenerateRequest
 from contract.problems import InvalidRequest, Unavailable
 from contract.proposals import Proposal
 from contract.weights import read_catalogue
+from generative.sampling import SampledGenerator
 from services.moldiff.batches import lay_out
 from services.moldiff.model import FOLDER, MolDiff, propose
 from services.moldiff.options import MolDiffOptions
@@ -70,18 +71,18 @@ def test_a_molecule_of_one_heavy_atom_is_refused() -> None:
 
 
 def test_a_sketch_becomes_a_structure_with_hydrogens_and_smiles() -> None:
-    proposal = propose(sketch_of("Oc1ccc(C(F)F)cc1"), {"model": "moldiff", "place": 3}, may_be_charged=False)
+    proposal = propose(sketch_of("Oc1ccc(C(F)F)cc1"), may_be_charged=False)
     assert isinstance(proposal, Proposal)
     [structure] = proposal.structures
     assert proposal.key == structure.origin["smiles"] == "Oc1ccc(C(F)F)cc1"
     assert structure.symbols.count("H") == 6
-    assert structure.origin == {"model": "moldiff", "place": 3, "smiles": proposal.key}
+    assert structure.origin == {"smiles": proposal.key}
 
 
 def test_an_ion_passes_only_where_it_is_allowed() -> None:
     ion = sketch_of("C[N+](C)(C)C")
-    assert propose(ion, {}, may_be_charged=False) == "charged"
-    allowed = propose(ion, {}, may_be_charged=True)
+    assert propose(ion, may_be_charged=False) == "charged"
+    allowed = propose(ion, may_be_charged=True)
     assert isinstance(allowed, Proposal)
     assert allowed.structures[0].origin["charge"] == 1
 
@@ -98,7 +99,7 @@ def test_an_ion_passes_only_where_it_is_allowed() -> None:
 def test_a_bad_sample_is_a_reason(spoil: object, reason: str) -> None:
     sketch = sketch_of("CCOC(=O)C")
     spoil(sketch.positions)  # type: ignore[operator]
-    assert propose(sketch, {}, may_be_charged=False) == reason
+    assert propose(sketch, may_be_charged=False) == reason
 
 
 @pytest.mark.parametrize(
@@ -112,21 +113,21 @@ def test_a_bad_sample_is_a_reason(spoil: object, reason: str) -> None:
 )
 def test_bad_options_are_refused_by_name(options: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidRequest, match=named):
-        resolve_task(GenerateRequest(n=1, seed=1, elements=("H", "C"), options=options), MolDiff(MolDiffSettings()))  # type: ignore[arg-type]
+        resolve_task(GenerateRequest(n=1, seed=1, elements=("H", "C"), options=options), SampledGenerator(MolDiff(MolDiffSettings())))
 
 
 def test_before_it_is_loaded_the_card_is_there_and_requests_are_not_served() -> None:
-    model = MolDiff(MolDiffSettings(checkpoint="small"))
-    assert model.metadata.weights_sha256 is None
-    assert model.metadata.generative
+    generator = SampledGenerator(MolDiff(MolDiffSettings(checkpoint="small")))
+    assert generator.metadata.weights_sha256 is None
+    assert generator.metadata.generative
     with pytest.raises(Unavailable, match="not loaded"):
-        resolve_task(GenerateRequest(n=1, seed=1, elements=("H", "C")), model)  # type: ignore[arg-type]
+        resolve_task(GenerateRequest(n=1, seed=1, elements=("H", "C")), generator)
 
 
 def test_without_upstreams_code_it_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_DIR", str(tmp_path))
     with pytest.raises(Unavailable, match="pengxingang/MolDiff"):
-        MolDiff(MolDiffSettings(checkpoint="small")).load()
+        SampledGenerator(MolDiff(MolDiffSettings(checkpoint="small"))).load()
 
 
 def test_the_default_checkpoint_is_in_the_catalogue_with_its_bond_predictor() -> None:

@@ -118,11 +118,11 @@ def test_memory_that_does_not_suffice_halves_the_batch(tmp_path: Path, monkeypat
     model: Any = generator._model
     draw, asked = model.draw, []
 
-    def draw_little(task: Any, n: int, *rest: Any) -> Any:
+    def draw_little(task: Any, loaded: Any, n: int, *rest: Any) -> Any:
         asked.append(n)
         if n > 1:
-            raise torch.OutOfMemoryError("none left")
-        return draw(task, n, *rest)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return draw(task, loaded, n, *rest)
 
     monkeypatch.setattr(model, "draw", draw_little)
     assert generate(generator, n=2).structures
@@ -179,11 +179,11 @@ def test_metadata_names_weights_upstream_and_device(generator: SampledGenerator)
     assert card.versions["upstream"].startswith("db62fa1b3e94")
     assert card.versions["device"] == "cpu"
     assert card.versions["checkpoint"] == "small"
+    assert {"torch", "rdkit", "threads", "batch", "device", "upstream", "checkpoint"} == set(card.versions)
 
 
 def test_sampling_leaves_no_hooks_behind(generator: SampledGenerator) -> None:
-    model: Any = generator._model
-    diffusion = model._require().networks.diffusion
+    diffusion = generator.require().networks.diffusion
     assert not diffusion._forward_pre_hooks
     assert not diffusion.node_decoder._forward_hooks
     assert np.isfinite(generate(generator, n=1).structures[0].positions).all()

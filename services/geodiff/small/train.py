@@ -22,7 +22,7 @@ from services.geodiff.graphs import make_graphs
 from services.geodiff.model import propose
 from services.geodiff.network import Network
 from services.geodiff.options import GeoDiffOptions
-from services.geodiff.pool import read_built_in
+from services.geodiff.pool import Wanted, read_built_in
 from services.geodiff.upstream import open_upstream
 
 FILE = Path(__file__).parent / "geodiff.pt"
@@ -116,29 +116,26 @@ def save(network: Any, iteration: int) -> None:
     torch.save({"config": EasyDict(CONFIG), "model": network.state_dict(), "iteration": iteration}, FILE)
 
 
-def embed(smiles: tuple[str, ...]) -> list[tuple[Chem.Mol, torch.Tensor]]:
+def embed(molecules: tuple[Wanted, ...]) -> list[tuple[Chem.Mol, torch.Tensor]]:
     """Molecules with hydrogens and the positions of one conformer, centred."""
     from services.rdkit.conformers import make_conformers
 
     examples = []
-    for number, text in enumerate(smiles, 1):
-        mol = Chem.AddHs(Chem.MolFromSmiles(text))
-        if mol.GetNumAtoms() > LARGEST:
+    for number, wanted in enumerate(molecules, 1):
+        if wanted.mol.GetNumAtoms() > LARGEST:
             continue
         try:
-            conformer = make_conformers(Chem.MolFromSmiles(text), 1, number)[0]
+            conformer = make_conformers(Chem.MolFromSmiles(wanted.smiles), 1, number)[0]
         except Rejected:
             continue
         positions = torch.tensor(conformer.positions, dtype=torch.float32)
-        examples.append((mol, positions - positions.mean(0)))
+        examples.append((wanted.mol, positions - positions.mean(0)))
     return examples
 
 
 def measure() -> None:
     """Acceptance on molecules that were not trained on, with and without relaxed hydrogens, and of random weights."""
-    held_out = [mol for mol in (Chem.AddHs(Chem.MolFromSmiles(text)) for text in read_built_in()[1::2]) if mol.GetNumAtoms() <= LARGEST][
-        :96
-    ]
+    held_out = [wanted.mol for wanted in read_built_in()[1::2] if wanted.mol.GetNumAtoms() <= LARGEST][:96]
     content = torch.load(FILE, weights_only=False)
     trained, untrained = (open_upstream().build(CONFIG).eval() for _ in range(2))
     trained.load_state_dict(content["model"])

@@ -110,25 +110,24 @@ def save(module: Any, path: Path) -> None:
     torch.save(checkpoint, path)
 
 
-def measure(model: MatterGenModel, n: int) -> Made:
+def measure(generator: SampledGenerator, n: int) -> Made:
     """Samples drawn as the service does until n crystals of 50-500 atoms pass all checks, at most ten times n."""
-    generator = SampledGenerator(model)
     task = resolve_task(GenerateRequest(n=n, seed=SEED, min_atoms=50, max_atoms=500), generator)
     return generator.generate(task, threading.Event(), lambda made, n: None)
 
 
 def compare(n: int) -> None:
     """Print which share of samples passes, of the small checkpoint and of random weights of the same architecture."""
-    model = MatterGenModel(MatterGenSettings(checkpoint="small", device="cpu", batch=n))
-    model.load()
-    assert model.loaded is not None
+    generator = SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint="small", device="cpu", batch=n)))
+    generator.load()
+    loaded = generator.require()
     torch.manual_seed(SEED)
     config = read_config(FOLDER / "config.yaml")
     random = build_network(config, build_module(config).state_dict(), "cpu")
-    for name, network in (("small checkpoint", model.loaded.network), ("random weights", random)):
-        model.loaded = replace(model.loaded, network=network)
+    for name, network in (("small checkpoint", loaded.networks.network), ("random weights", random)):
+        generator.loaded = replace(loaded, networks=replace(loaded.networks, network=network))
         start = time.process_time()
-        made = measure(model, n)
+        made = measure(generator, n)
         seconds = time.process_time() - start
         print(f"{name}: {len(made.structures)} of {made.attempts} samples pass, {seconds:.0f} s; {dict(made.rejected)}", flush=True)
 

@@ -46,7 +46,7 @@ def measure(networks: Networks, guidance_scale: float | None) -> str:
         sizes.draw(N_SAMPLES, np.random.default_rng(SEED)), frozenset({6, 7, 8, 9, 15, 16, 17}), guidance_scale, lambda _: None
     )
     seconds = time.process_time() - start
-    proposals = [propose(sketch, {}, may_be_charged=False) for sketch in sketches]
+    proposals = [propose(sketch, may_be_charged=False) for sketch in sketches]
     outcomes = [p if isinstance(p, str) else finish_proposal(p, TASK, np.random.default_rng(SEED)) for p in proposals]
     good = [outcome for outcome in outcomes if not isinstance(outcome, str)]
     rejected = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
