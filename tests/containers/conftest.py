@@ -9,6 +9,7 @@ import pytest
 
 from tests.containers.engine import EVERYTHING, ROOT, read_config, require_engine, require_image
 from tests.containers.project import NO_PAGE, Identity, read_identity
+from tests.once import made_once
 
 RECIPE = """\
 name: {name}
@@ -53,9 +54,13 @@ def find_images(profiles: tuple[str, ...] = ()) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     """What RECIPE gives in one process, without containers."""
-    folder = tmp_path_factory.mktemp("embedded")
-    (folder / "recipe.yaml").write_text(RECIPE.format(name="embedded"))
-    return run_embedded(folder / "recipe.yaml", folder, "embedded")
+
+    def make(folder: Path) -> Identity:
+        (folder / "recipe.yaml").write_text(RECIPE.format(name="embedded"))
+        return run_embedded(folder / "recipe.yaml", folder, "embedded")
+
+    _, found = made_once(tmp_path_factory, "embedded", make)
+    return [(id, structure_hash) for id, structure_hash in found]
 
 
 def run_embedded(recipe: Path, folder: Path, name: str) -> Identity:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import made_once
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,4 +34,11 @@ def distillery(*arguments: str, cwd: Path) -> Finished:
 
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return distillery("run", str(ROOT / "recipes" / "quickstart.yaml"), cwd=tmp_path_factory.mktemp("quickstart"))
+    """The finished quickstart; tests leave it as it is."""
+
+    def make(folder: Path) -> tuple[int, str]:
+        done = distillery("run", str(ROOT / "recipes" / "quickstart.yaml"), cwd=folder)
+        return done.returncode, done.output
+
+    folder, (returncode, output) = made_once(tmp_path_factory, "quickstart", make)
+    return Finished(folder, returncode, output)
