@@ -137,7 +137,7 @@ def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -
     for name, own in sources.items():
         if wanted[name] > 1:
             yield Finding("distinct_sizes", name, len(set(own.sizes)))
-            yield Finding("distinct_compositions", name, len(own.compositions))
+            yield Finding("distinct_compositions", name, own.n_compositions)
     yield Finding("duplicates", "all", _duplicate_share(sources))
     for name, own in sources.items():
         yield Finding("generation_seconds", name, own.generate_seconds / own.generated if own.generated else None)

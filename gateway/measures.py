@@ -62,7 +62,7 @@ class SourceMeasures:
 
     atoms_of, structures_with  by atomic number: atoms, and structures that hold the element, shape (119,)
     sizes                      atoms of every structure
-    compositions               keys of the distinct reduced compositions
+    compositions               keys of the reduced compositions, an array a part
     """
 
     requested: int = 0
@@ -79,20 +79,27 @@ class SourceMeasures:
     atoms_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
     structures_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
     sizes: list[int] = field(default_factory=list)
-    compositions: set[int] = field(default_factory=set)
+    compositions: list[NDArray[np.uint64]] = field(default_factory=list)
+
+    @property
+    def n_compositions(self) -> int:
+        """Distinct reduced compositions."""
+        return len(np.unique(np.concatenate(self.compositions))) if self.compositions else 0
 
 
 @dataclass
 class Measures:
     """All sources, and per structure what the energy and force gates need, in plan order.
 
+    numbers         the elements that occur, shape (k,)
     energies        eV, shape (n,)
-    counts          atoms of every element, shape (n, 119)
+    counts          atoms of each of them, shape (n, k)
     largest_forces  eV/Å, shape (n,)
     contacts        shortest distance over sum of covalent radii, of a sample
     """
 
     sources: dict[str, SourceMeasures]
+    numbers: NDArray[np.int64]
     energies: list[NDArray[np.float64]] = field(default_factory=list)
     counts: list[NDArray[np.uint16]] = field(default_factory=list)
     largest_forces: list[NDArray[np.float64]] = field(default_factory=list)
@@ -160,7 +167,9 @@ def _key_composition(numbers: NDArray[np.int64], counts: NDArray[np.uint16]) -> 
 
 def gather_measures(parts: Iterable[tuple[PartMeasures, Sequence[int]]], sources: Iterable[str]) -> Measures:
     """The measures of a dataset from those of its parts, each with the indices of the structures that count."""
-    measures = Measures({name: SourceMeasures() for name in sources})
+    parts = list(parts)
+    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.numbers for part, _ in parts)]))
+    measures = Measures({name: SourceMeasures() for name in sources}, numbers)
     for part, kept in parts:
         own = measures.sources[part.source]
         _add_losses(own, part)
@@ -182,13 +191,13 @@ def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
 
 
 def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures, kept: NDArray[np.int64]) -> None:
-    counts = np.zeros((len(kept), _N_ELEMENTS), np.uint16)
-    counts[:, part.numbers] = part.counts[kept]
+    counts = np.zeros((len(kept), len(measures.numbers)), np.uint16)
+    counts[:, np.searchsorted(measures.numbers, part.numbers)] = part.counts[kept]
     own.kept += len(kept)
     own.sizes += counts.sum(axis=1, dtype=np.int64).tolist()
-    own.atoms_of += counts.sum(axis=0, dtype=np.int64)
-    own.structures_with += (counts > 0).sum(axis=0)
-    own.compositions.update(part.compositions[kept].tolist())
+    own.atoms_of[measures.numbers] += counts.sum(axis=0, dtype=np.int64)
+    own.structures_with[measures.numbers] += (counts > 0).sum(axis=0)
+    own.compositions.append(part.compositions[kept])
     own.makers[part.service] += len(kept)
     own.systems[part.system] += len(kept)
     measures.energies.append(part.energies[kept])
@@ -236,10 +245,11 @@ def entropy_ceiling(n_elements: int, hydrogen_share: float | None = None) -> flo
 
 def energy_residuals(energies: NDArray[np.float64], counts: NDArray[np.uint16]) -> NDArray[np.float64]:
     """Energy per atom left over after a least-squares fit of one energy an element, eV/atom, shape (n,)."""
-    present = counts[:, counts.any(axis=0)].astype(np.float64)
-    n_atoms = present.sum(axis=1)
-    fit, *_ = np.linalg.lstsq(present / n_atoms[:, None], energies / n_atoms, rcond=None)
-    residuals: NDArray[np.float64] = energies / n_atoms - (present / n_atoms[:, None]) @ fit
+    shares = counts[:, counts.any(axis=0)].astype(np.float64)
+    n_atoms = shares.sum(axis=1)
+    shares /= n_atoms[:, None]
+    fit, *_ = np.linalg.lstsq(shares, energies / n_atoms, rcond=None)
+    residuals: NDArray[np.float64] = energies / n_atoms - shares @ fit
     return residuals
 
 

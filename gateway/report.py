@@ -89,7 +89,7 @@ def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> dict[s
         "generate_seconds": round(own.generate_seconds, 3),
         "label_seconds": round(own.label_seconds, 3),
         "n_atoms": {"min": int(sizes.min()), "mean": float(sizes.mean()), "max": int(sizes.max())},
-        "n_compositions": len(own.compositions),
+        "n_compositions": own.n_compositions,
         "element_entropy": _describe_entropy(own, recipe),
     }
 

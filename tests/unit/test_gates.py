@@ -141,6 +141,18 @@ def test_left_out_structures_are_not_measured() -> None:
     assert own.labelled == 60
 
 
+def test_parts_of_different_elements_are_counted_under_their_own() -> None:
+    made = [
+        [Structure("a/0", numbers_of(symbols), np.arange(6.0).reshape(2, 3) * 3, system="cluster")] for symbols in (["Si", "O"], ["H", "O"])
+    ]
+    measures = gather_measures([(measure_part(part(structures), 0), [0]) for structures in made], ("atoms",))
+    assert measures.numbers.tolist() == [1, 8, 14]
+    assert np.concatenate(measures.counts).tolist() == [[0, 1, 1], [1, 1, 0]]
+    own = measures.sources["atoms"]
+    assert {z: own.atoms_of[z] for z in np.flatnonzero(own.atoms_of)} == {1: 1, 8: 2, 14: 1}
+    assert own.structures_with[[1, 8, 14]].tolist() == [1, 2, 1]
+
+
 def test_a_recipe_may_change_threshold_and_requirement() -> None:
     extra = "gates: {element_entropy: {threshold: 3.2}, duplicates: {required: false}}\n"
     found = verdicts(part(diverse(), twins=10), extra)

@@ -1,0 +1,53 @@
+"""A teacher that computes nothing: labels of the right shape, for the benchmark of everything around it. It is never offered to users."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi import FastAPI
+
+from contract.layout import Label
+from contract.structures import DEFAULT_ELEMENTS, Structure
+from labeller.api import create_labeller
+from labeller.settings import LabellerSettings
+from labeller.teachers.teacher import BudgetRange
+
+NAME = "null-teacher"
+_ONE_IN = 500
+"""So many structures get one energy that is no number, which the labeller must quarantine."""
+
+
+class NullTeacher:
+    """Energies near a fit by elements, forces of 0-1 eV/Å, stresses of at most 0.01 eV/Å³: functions of the structure alone."""
+
+    name = NAME
+    version = "null==1"
+    weights_sha256 = "0" * 64
+    device = "cpu"
+    elements = DEFAULT_ELEMENTS
+    budget = BudgetRange(2_000, 32_000)
+
+    def load(self) -> None: ...
+
+    def use_threads(self, n_threads: int) -> None: ...
+
+    def featurise(self, structures: Sequence[Structure]) -> list[Structure]:
+        return list(structures)
+
+    def predict(self, features: list[Structure]) -> list[Label]:
+        return [_label(structure) for structure in features]
+
+    def release_memory(self) -> None: ...
+
+
+def _label(structure: Structure) -> Label:
+    waves = np.sin(7.0 * structure.positions)
+    energy = -float(structure.numbers.sum(dtype=np.int64)) / 5 + 0.02 * float(waves.sum())
+    if int(1e6 * abs(energy)) % _ONE_IN == 0:
+        energy = float("nan")
+    stress = 0.01 * np.sin(structure.cell.reshape(-1)[:6]) if structure.is_periodic else None
+    return Label(energy, (0.57 * waves).astype(np.float32), stress)
+
+
+def build() -> FastAPI:
+    """A labeller with this teacher as a container runs it: settings from the environment."""
+    return create_labeller(NullTeacher(), LabellerSettings())

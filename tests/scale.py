@@ -1,0 +1,293 @@
+"""`make scale`: 120,000 structures through real processes, with a teacher that computes nothing and two kills on the way."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from contract.layout import open_dataset
+from contract.parts import PARTS_FOLDER, list_parts
+from tests.fast_service import GENERATORS
+from tests.null_teacher import NAME
+from tests.serving import free_port, wait_for_answer
+from tests.watch import Life, Watch
+
+N_STRUCTURES = 120_000
+N_WAVES = 12
+KILLS = {"gateway": 0.3, "labeller": 0.5}
+"""Which process is killed once so much of the dataset is labelled."""
+_IMAGE_ENV = {"gateway": {"MALLOC_ARENA_MAX": "2"}}
+"""What gateway/Dockerfile sets that matters here."""
+_UVICORN = ("--no-access-log", "--timeout-keep-alive", "30", "--timeout-graceful-shutdown", "25", "--log-level", "warning")
+_RECIPE = """\
+name: scale
+seed: 120000
+total: {n}
+teacher: {teacher}
+shard_size: {shard}
+stages:
+  pilot: {{per_source: 10}}
+  test: {{total: {test}}}
+  full: {{wave: {wave}}}
+rebalance: [0.04]
+sources:
+  molecules: {{service: molecules, system: molecule, share: 0.42, atoms: [12, 99]}}
+  crystals: {{service: crystals, system: crystal, share: 0.32, atoms: [10, 200]}}
+  sparse: {{service: sparse, system: crystal, share: 0.08, atoms: [10, 200], attempts: 2, fallback: crystals, generative: true}}
+  clusters: {{service: shapes, system: cluster, share: 0.12, atoms: [10, 200]}}
+  surfaces: {{service: shapes, system: surface, share: 0.06, atoms: [30, 200]}}
+"""
+"""Made like recipes/hybrid-120k.yaml; `sparse` makes four tenths of what it is asked for, so that its fallback steps in."""
+
+
+@dataclass
+class Resumption:
+    """How long after a kill things stood again, s.
+
+    answer  until the process was ready
+    plan    until the gateway had read its parts and planned
+    part    until another part lay there than at `answer`
+    """
+
+    killed: str
+    n_parts: int
+    answer: float = 0.0
+    plan: float = 0.0
+    part: float = 0.0
+
+
+@dataclass
+class Story:
+    """What happened.
+
+    memory  rows (labelled structures, RSS of gateway, RSS of labeller), bytes
+    """
+
+    began: float = field(default_factory=time.time)
+    seconds: float = 0.0
+    memory: list[tuple[int, int, int]] = field(default_factory=list)
+    resumptions: list[Resumption] = field(default_factory=list)
+
+
+class Factory:
+    """A gateway, a labeller and the services, each a process."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.watch = data, Watch()
+        self._ports = {name: free_port() for name in ("labeller", *GENERATORS, "gateway")}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.client = httpx.Client(base_url=self.url("gateway"), timeout=300)
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self._ports[name]}"
+
+    @contextmanager
+    def running(self) -> Iterator["Factory"]:
+        """All processes, until the block ends."""
+        self.watch.start()
+        try:
+            for name in self._ports:
+                self.start(name)
+            yield self
+        finally:
+            for process in self._processes.values():
+                process.terminate()
+            for process in self._processes.values():
+                process.wait(60)
+            self.watch.close()
+
+    def start(self, name: str) -> None:
+        """Start a process and wait until it is ready."""
+        apps = {"gateway": "gateway.api:build", "labeller": "tests.null_teacher:build"}
+        app = apps.get(name, f"tests.fast_service:build_{name}")
+        command = [sys.executable, "-m", "uvicorn", "--factory", app, "--port", str(self._ports[name]), *_UVICORN]
+        settings = {
+            **_IMAGE_ENV.get(name, {}),
+            "DISTILLERY_GATEWAY_DATA": str(self.data),
+            "DISTILLERY_GATEWAY_LABELLER": self.url("labeller"),
+            "DISTILLERY_GATEWAY_SERVICES": json.dumps({service: self.url(service) for service in GENERATORS}),
+            "DISTILLERY_LABELLER_DATA": str(self.data),
+            "DISTILLERY_LABELLER_WORKERS": "1",
+        }
+        self._processes[name] = subprocess.Popen(command, env={**os.environ, **settings})
+        self.watch.call(self._processes[name].pid, name)
+        wait_for_answer(self.url(name) + "/v1/health/ready")
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def status(self) -> dict[str, Any]:
+        """The dataset's, as the command polls it."""
+        answer: dict[str, Any] = self.client.get("/v1/datasets/scale").raise_for_status().json()
+        return answer
+
+    def memory(self, name: str) -> int:
+        """RSS now, bytes."""
+        return self.watch.latest(name).rss
+
+
+def make(factory: Factory, n: int) -> Story:
+    """Make a dataset of n structures, with the kills; what happened."""
+    recipe = _RECIPE.format(n=n, teacher=NAME, shard=min(max(n // 240, 1), 500), test=n // 24, wave=-(-n // N_WAVES))
+    story, kills = Story(), dict(KILLS)
+    factory.client.post("/v1/datasets", content=recipe).raise_for_status()
+    while (status := factory.status())["state"] != "finished":
+        if status["state"] != "running":
+            raise RuntimeError(f"the run stopped: {status['state']}, {status['problem']}")
+        n_labelled = _count(status)
+        story.memory.append((n_labelled, factory.memory("gateway"), factory.memory("labeller")))
+        for name in [name for name, share in kills.items() if n_labelled >= share * n]:
+            del kills[name]
+            story.resumptions.append(_kill(factory, name, n_labelled))
+        time.sleep(0.5)
+    story.seconds = time.time() - story.began
+    return story
+
+
+def _count(status: dict[str, Any]) -> int:
+    return sum(row["labelled"] for row in status["sources"].values())
+
+
+def _kill(factory: Factory, name: str, n_labelled: int) -> Resumption:
+    parts = factory.data / "scale"
+    factory.kill(name)
+    begun = time.monotonic()
+    factory.start(name)
+    resumption = Resumption(name, len(list_parts(parts)), time.monotonic() - begun)
+    while not resumption.plan or not resumption.part:
+        if not resumption.plan and _count(factory.status()) >= n_labelled:
+            resumption.plan = time.monotonic() - begun
+        if not resumption.part and len(list_parts(parts)) > resumption.n_parts:
+            resumption.part = time.monotonic() - begun
+        time.sleep(0.05)
+    return resumption
+
+
+def verify(factory: Factory) -> tuple[float, str]:
+    """How long `distillery verify` takes, s, and what it says; RuntimeError if the dataset is not what it should be."""
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "gateway", "verify", str(factory.data / "scale" / "dataset.h5")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    factory.watch.call(process.pid, "verify")
+    said, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"distillery verify ended with {process.returncode}:\n{said}")
+    return time.monotonic() - begun, said
+
+
+def require_all_once(dataset: Path, n: int) -> int:
+    """The number of atoms; RuntimeError unless there are n structures, each id once."""
+    with open_dataset(dataset) as file:
+        ids = file["provenance/id"].asstr()[:].tolist()
+        n_atoms = len(file["structures/atomic_numbers"])
+    if not len(ids) == len(set(ids)) == n:
+        raise RuntimeError(f"{dataset} holds {len(ids)} ids, {len(set(ids))} of them different; wanted {n}")
+    return n_atoms
+
+
+def read_times(factory: Factory) -> dict[str, float]:
+    """When the gateway told of what, s since the epoch."""
+    text = factory.client.get("/v1/datasets/scale/events").text
+    events = [event.split("\n") for event in text.split("\n\n") if event.startswith("id:")]
+    return {lines[1].removeprefix("event: "): json.loads(lines[2].removeprefix("data: "))["time"] for lines in events}
+
+
+def tell_processes(lives: list[Life]) -> Table:
+    """CPU and peak memory of every process; those that were killed, or several of one kind, a line each."""
+    table = Table("process", "lived, s", "CPU, s", "peak RSS, MB")
+    for life in lives:
+        table.add_row(life.name, f"{life.seen - life.began:.0f}", f"{life.cpu:.1f}", f"{life.peak / 1e6:.0f}")
+    return table
+
+
+def tell_memory(story: Story, n: int) -> Table:
+    """RSS on the way, and its growth by a linear fit over the time between kills."""
+    table = Table("structures labelled", "gateway RSS, MB", "labeller RSS, MB")
+    memory = np.array(story.memory)
+    for wave in range(1, N_WAVES + 1):
+        n_labelled, *both = memory[np.argmax(memory[:, 0] >= wave * n / N_WAVES)]
+        table.add_row(f"{n_labelled:,}", *(f"{rss / 1e6:.0f}" for rss in both))
+    growths = [_fit_growth(memory[:, [0, k]], n, KILLS[name] * n) for k, name in enumerate(("gateway", "labeller"), start=1)]
+    table.add_row("growth, bytes a structure, before and after the kill", *growths)
+    return table
+
+
+def _fit_growth(memory: NDArray[np.int64], n: int, kill: float) -> str:
+    """Of one process, while the number grows; the first twelfth after each start is warming up and does not count."""
+    memory = memory[np.unique(memory[:, 0], return_index=True)[1]]
+    n_labelled = memory[:, 0]
+    lives = [memory[(n_labelled > n / N_WAVES) & (n_labelled < kill)], memory[n_labelled > kill + n / N_WAVES]]
+    return ", ".join(f"{np.polyfit(life[:, 0], life[:, 1], 1)[0]:.0f}" for life in lives)
+
+
+def tell_figures(factory: Factory, story: Story, n: int, n_atoms: int, verifying: float) -> Table:
+    """Times and sizes."""
+    folder, times = factory.data / "scale", read_times(factory)
+    report = json.loads((folder / "report.json").read_text())
+    rejected: dict[str, int] = {}
+    for source in report["sources"].values():
+        for reason, count in source["rejected"].items():
+            rejected[reason] = rejected.get(reason, 0) + count
+    page, n_bytes = factory.watch.latest("gateway.page"), (folder / "dataset.h5").stat().st_size
+    making = times["finalising"] - story.began
+    parts_bytes = sum(path.stat().st_size for path in (folder / PARTS_FOLDER).iterdir())
+    table = Table("what", "figure")
+    rows = {
+        "verdict": f"{report['verdict']}, scenario {report['scenario']['text']}",
+        "structures, atoms": f"{n:,}, {n_atoms:,} ({n_atoms / n:.1f} a structure)",
+        "left out": ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())),
+        "wall time, from recipe to report": f"{story.seconds:.0f} s, {n / story.seconds:.0f} structures/s",
+        "until all parts were there": f"{making:.0f} s, {n / making:.0f} structures/s",
+        "finalising": f"{page.began - times['finalising']:.1f} s",
+        "report.html": f"{page.seen - page.began:.1f} s, {(folder / 'report.html').stat().st_size / 1e6:.1f} MB",
+        "report.json": f"{times['finished'] - page.seen:.1f} s",
+        "dataset.h5": f"{n_bytes / 1e6:.1f} MB, {n_bytes / n:.0f} bytes a structure",
+        f"{report['parts']} parts": f"{parts_bytes / 1e6:.1f} MB",
+        "distillery verify": f"{verifying:.0f} s",
+        **{f"{r.killed} killed at {r.n_parts} parts": _describe(r) for r in story.resumptions},
+    }
+    for what, figure in rows.items():
+        table.add_row(what, figure)
+    return table
+
+
+def _describe(resumption: Resumption) -> str:
+    reading = f"parts read after {resumption.plan:.1f} s, " if resumption.killed == "gateway" else ""
+    return f"ready after {resumption.answer:.1f} s, {reading}next part after {resumption.part:.1f} s"
+
+
+def main() -> None:
+    """Run, check and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--structures", type=int, default=N_STRUCTURES, help="2000 take about a minute")
+    parser.add_argument("--data", type=Path, help="an empty folder to keep the dataset in; one that is removed if absent")
+    arguments = parser.parse_args()
+    console = Console(width=160)
+    with tempfile.TemporaryDirectory(prefix="distillery-scale-") as scratch, Factory(arguments.data or Path(scratch)).running() as factory:
+        story = make(factory, arguments.structures)
+        console.print(tell_memory(story, arguments.structures))
+        n_atoms = require_all_once(factory.data / "scale" / "dataset.h5", arguments.structures)
+        verifying, said = verify(factory)
+        console.print(said, markup=False, highlight=False)
+        console.print(tell_figures(factory, story, arguments.structures, n_atoms, verifying))
+        console.print(tell_processes(factory.watch.lives))
+
+
+if __name__ == "__main__":
+    main()
