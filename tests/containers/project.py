@@ -72,12 +72,7 @@ class Project:
 
     def wait_until_healthy(self, service: str, seconds: float = 120) -> None:
         """Wait until every container of a service is healthy."""
-        template = "{{.State.Health.Status}}"
-        wait_for(
-            lambda: all(docker("inspect", "--format", template, c).stdout.strip() == "healthy" for c in self.containers(service)),
-            f"{service} is healthy",
-            seconds,
-        )
+        wait_for(lambda: all(is_healthy(container) for container in self.containers(service)), f"{service} is healthy", seconds)
 
     def copy_out(self, path: str, folder: Path) -> Path:
         """Copy a file from the data volume, through the gateway's API, into a folder of this machine."""
@@ -111,6 +106,11 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float, interval:
         if time.monotonic() > end:
             raise TimeoutError(f"after {seconds} s it is still not so that {what}")
         time.sleep(interval)
+
+
+def is_healthy(container: str) -> bool:
+    """Whether a container's health check says that it is ready."""
+    return docker("inspect", "--format", "{{.State.Health.Status}}", container).stdout.strip() == "healthy"
 
 
 class Dataset:

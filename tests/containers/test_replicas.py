@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.containers.conftest import RECIPE
 from tests.containers.engine import docker
-from tests.containers.project import Dataset, Identity, Project, running, wait_for
+from tests.containers.project import Dataset, Identity, Project, is_healthy, running, wait_for
 
 SCALED = ("--scale", "rdkit=3", "--scale", "labeller=2")
 ASK = "python -ISc \"import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics').read().decode())\""
@@ -41,7 +41,7 @@ def check_one_dies_and_one_joins(project: Project, expected: Identity, folder: P
         before = set(project.containers("rdkit"))
         project.compose("up", "--detach", "--no-build", "--no-recreate", "--no-deps", "--scale", "rdkit=4", "rdkit")
         (newcomer,) = set(project.containers("rdkit")) - before
-        wait_for(lambda: count_requests(newcomer, "/v1/health/ready") > 0, "the newcomer is ready", 60)
+        wait_for(lambda: is_healthy(newcomer), "the newcomer is ready", 120)
     finally:
         docker("unpause", survivor)
     assert dataset.wait_for_state("finished", "failed")["state"] == "finished"
