@@ -138,6 +138,8 @@ class LineView:
 def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, Status, str]]:
     """Name, counts and rate of every source; then, where there are several, of all together, which alone tells the time left."""
     sources: dict[str, Status] = status["sources"]
+    if not any(row["shards"] for row in sources.values()):  # what there is already is still being read
+        rates = Rates()
     for name, row in sources.items():
         rates.note(name, row["labelled"])
         yield name, row, rates.describe(name, _count_missing([row]) if len(sources) == 1 else None)

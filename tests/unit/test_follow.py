@@ -33,6 +33,7 @@ class Log:
         self._clock, self._file = clock, io.StringIO()
         self._view = LineView(Console(file=self._file, width=80))
         self._n_read = 0
+        self.n_shards = 1
 
     def show(self, seconds: float, state: str = "running", wanted: int = 100, **labelled: int | dict[str, Any]) -> list[str]:
         """What a status says of its sources so many seconds after the last; a source's labelled structures, or its whole row."""
@@ -42,7 +43,7 @@ class Log:
     def show_all(self, seconds: float, state: str = "running", wanted: int = 100, **labelled: int | dict[str, Any]) -> list[str]:
         """All the lines that a status gives, whole."""
         self._clock.now += seconds
-        row: dict[str, Any] = {"wanted": wanted, "fallback": None, "rejected": {}, "labelled": 0}
+        row: dict[str, Any] = {"wanted": wanted, "fallback": None, "rejected": {}, "labelled": 0, "shards": self.n_shards}
         sources = {name: row | (one if isinstance(one, dict) else {"labelled": one}) for name, one in labelled.items()}
         self._view.show({"state": state, "stages": ["full"], "sources": sources})
         lines = self._file.getvalue().splitlines()
@@ -110,6 +111,14 @@ def test_rates_are_those_of_the_last_quarter_of_an_hour(log: Log) -> None:
         log.show_all(10, wanted=10_000, one=0)
     lines = [line for n in range(1, 101) for line in log.show_all(10, wanted=10_000, one=20 * n)]
     assert lines[-1].split("  ")[1] == "2.00/s, about 67 min left"
+
+
+def test_parts_of_an_earlier_run_do_not_count_as_made_now(log: Log) -> None:
+    log.n_shards = 0
+    log.show_all(0, wanted=1000, one=0)
+    log.n_shards = 1
+    assert log.show_all(10, wanted=1000, one=800) == ["one: 800/1000 labelled"]
+    assert log.show_all(10, wanted=1000, one=900) == ["one: 900/1000 labelled  10.00/s, about 10 s left"]
 
 
 @pytest.mark.parametrize("is_known", [True, False])
