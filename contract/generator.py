@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from contract.explain import validate_message
-from contract.messages import GenerateRequest, Message, Metadata, Perturb, SystemCard
+from contract.messages import GenerateRequest, Message, Metadata, Perturb, Stretch, SystemCard
 from contract.problems import InvalidRequest, Unsupported
 from contract.structures import Structure, System
 
@@ -31,6 +31,7 @@ class Progress(Protocol):
 class Task:
     """A request whose defaults are filled in and whose options are validated.
 
+    stretch  which entries of the generator's pool, if it has one, are this task's; None: any
     attempt  which proposal of the task is asked for (`contract.proposals`)
     """
 
@@ -43,6 +44,7 @@ class Task:
     max_atoms: int
     perturb: Perturb
     options: Message
+    stretch: Stretch | None = None
     attempt: int = 0
 
 
@@ -97,6 +99,7 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
         max_atoms=high,
         perturb=request.perturb,
         options=validate_message(generator.options[system], request.options, "options"),
+        stretch=request.stretch,
     )
     generator.check(task)
     return task

@@ -35,6 +35,13 @@ class Perturb(Message):
     share: float = Field(1.0, ge=0, le=1, description="share of the structures that are perturbed")
 
 
+class Stretch(Message):
+    """A stretch of a pool that several requests share out among them, so that none takes what another has."""
+
+    seed: StrictInt = Field(ge=0, lt=2**63, description="gives the order of the pool; the same in all these requests")
+    start: StrictInt = Field(ge=0, lt=2**63, description="structures asked for by the requests before this one")
+
+
 class GenerateRequest(Message):
     """What `POST /generate` takes."""
 
@@ -46,6 +53,10 @@ class GenerateRequest(Message):
     min_atoms: StrictInt | None = Field(None, ge=1, description="the system's default if absent")
     max_atoms: StrictInt | None = Field(None, ge=1, description="the system's default if absent")
     perturb: Perturb = Perturb()
+    stretch: Stretch | None = Field(
+        None,
+        description="entries start..start+n-1 of the pool, by services that have one (others ignore it); if absent, `seed` gives the order",
+    )
     options: dict[str, Any] = Field({}, description="the service's own; GET /v1/metadata has their JSON Schema")
 
 
@@ -109,6 +120,7 @@ class ShardRecord(Message):
     service: str
     system: System
     seed: StrictInt
+    start: Count = Field(0, description="structures asked of the same maker before this shard")
     round: Count
     requested: Count
     generated: Count
@@ -128,6 +140,7 @@ class TeacherCard(Message):
     name: str
     version: str = Field(description="package and version")
     weights_sha256: Sha256
+    licence: str = Field("", description="of the weights")
     device: str
     elements: tuple[Element, ...]
 

@@ -38,6 +38,10 @@ class Rejected(Exception):
         self.reason = reason
 
 
+class UsedUp(Exception):
+    """Neither this proposal of a task nor any later one can give a structure: its stretch of the pool ends here."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """One or more structures of one kind (conformers); proposals with a `key` seen before in the task are duplicates."""
@@ -59,7 +63,7 @@ class Proposer(Protocol):
         """Raise Unsupported if this task can't be done at all."""
 
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
-        """One proposal, all of whose randomness comes from `rng`; Rejected with a reason if it came to nothing."""
+        """One proposal, all of whose randomness comes from `rng`; Rejected with a reason if it came to nothing, or UsedUp."""
 
 
 class ProposalGenerator:
@@ -111,7 +115,7 @@ class ProposalGenerator:
         chunk = max(1, min(_LARGEST_CHUNK, task.n // (4 * self._workers)))
         budget = ATTEMPTS_PER_STRUCTURE * task.n
         starts = iter(range(0, budget, chunk))
-        running: deque[Future[list[Proposal | str]]] = deque()
+        running: deque[Future[list[Proposal | str | None]]] = deque()
         made, keys = Made(), set[str]()
         pool = self._start_pool()
         try:
@@ -121,6 +125,8 @@ class ProposalGenerator:
                 if not running:
                     break
                 for outcome in _wait(running.popleft(), stop):
+                    if outcome is None:
+                        return made
                     accept_outcome(outcome, task, made, keys)
                 progress(len(made.structures), task.n)
         finally:
@@ -153,7 +159,7 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: objec
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _wait(future: "Future[list[Proposal | str]]", stop: Stop) -> "list[Proposal | str]":
+def _wait(future: "Future[T]", stop: Stop) -> T:
     while True:
         if stop.is_set():
             raise Stopped
@@ -199,13 +205,20 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _run_proposals(task: Task, start: int, count: int) -> "list[Proposal | str]":
+def _run_proposals(task: Task, start: int, count: int) -> "list[Proposal | str | None]":
+    """The outcomes of `count` proposals; None ends them where the task's stretch does."""
     assert _proposer is not None
-    return [propose_one(_proposer, task, attempt) for attempt in range(start, start + count)]
+    outcomes: list[Proposal | str | None] = []
+    try:
+        for attempt in range(start, start + count):
+            outcomes.append(propose_one(_proposer, task, attempt))
+    except UsedUp:
+        outcomes.append(None)
+    return outcomes
 
 
 def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
-    """Proposal number `attempt`, perturbed and checked, or the reason why there is none."""
+    """Proposal number `attempt`, perturbed and checked, or the reason why there is none; UsedUp comes through."""
     rng = np.random.default_rng([task.seed, attempt])
     try:
         proposal = proposer.propose(replace(task, attempt=attempt), rng)

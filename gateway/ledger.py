@@ -21,6 +21,7 @@ class Entry:
     """What stays in memory of a part."""
 
     seed: int
+    start: int
     teacher: TeacherCard
     facts: PartFacts
     measures: PartMeasures
@@ -84,10 +85,11 @@ class Ledger:
     def look_up(self, shard: Shard) -> PartFacts | None:
         """What the plan needs to know of a shard's part, None if there is none yet; Conflict if it came of another request."""
         entry = self.find(shard.name)
-        if entry is not None and (entry.measures.requested, entry.seed) != (shard.n, shard.seed):
+        if entry is not None and (entry.measures.requested, entry.seed, entry.start) != (shard.n, shard.seed, shard.start):
             raise Conflict(
                 f"{part_path(self.folder, shard.name)} holds what came of {entry.measures.requested} structures asked for with seed "
-                f"{entry.seed}; the plan asks for {shard.n} with seed {shard.seed}: move it away"
+                f"{entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after {shard.start}: "
+                "move it away"
             )
         return None if entry is None else entry.facts
 
@@ -111,4 +113,4 @@ class Ledger:
         if len(np.unique(ids)) != len(ids):
             raise corrupt(path, "it holds an id twice")
         facts = PartFacts(tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note)
-        return Entry(record.seed, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
+        return Entry(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))

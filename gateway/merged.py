@@ -143,7 +143,7 @@ class FileLedger(Ledger):
             raise ValueError(f"{stretch.name}: energies or forces hold NaN or infinity")
         part, receipt = restore_part(stretch, arrays), stretch.part.receipt
         facts = PartFacts(tuple(part.arrays["provenance/id"]), tuple(part.arrays["provenance/structure_hash"]), receipt.record.note)
-        self._entries[stretch.name] = Entry(receipt.record.seed, receipt.teacher, facts, measure_part(part, 0))
+        self._entries[stretch.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
         self._left_out[stretch.name] = {one.row for one in stretch.part.left_out}
         self.parts.append(stretch.part)
         return facts

@@ -15,6 +15,7 @@ class Shard:
     source  who owes the structures
     maker   the source whose service and options make them: `source` itself or its fallback
     n       how many structures are asked for
+    start   how many were asked of the maker before, by all sources: where in its pool the shard's stretch begins
     block   which stretch of the round it belongs to; each ends with a checkpoint
     """
 
@@ -24,6 +25,7 @@ class Shard:
     maker: str
     n: int
     seed: int
+    start: int
     round: int
     block: int = 0
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from contract.arrow import canonical_json
 from contract.generator import find_limits
-from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord
+from contract.identity import derive_seed
+from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord, Stretch
 from contract.parts import list_parts, part_path
 from contract.problems import Conflict, NotFound, Problem, Unavailable, Unsupported
 from contract.structures import Structure
@@ -222,6 +223,7 @@ class Run:
             min_atoms=low,
             max_atoms=high,
             perturb=maker.perturb or self._recipe.perturb,
+            stretch=Stretch(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start),
             options=maker.options,
         )
 
@@ -234,6 +236,7 @@ class Run:
             service=maker.service,
             system=maker.system,
             seed=shard.seed,
+            start=shard.start,
             round=shard.round,
             requested=shard.n,
             generated=len(batch.structures) if batch else 0,

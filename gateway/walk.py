@@ -147,13 +147,14 @@ class _Walk:
         return shards
 
     def _cut(self, source: str, maker: str, n: int, block: int) -> Iterator[Shard]:
-        stage = self.plan.stage
+        stage, start = self.plan.stage, sum(tally.asked[maker] for tally in self.plan.tallies.values())
         stem = f"{stage}-{source}" if maker == source else f"{stage}-{source}-via-{maker}"
         indices = self.plan.tallies[source].shards
         for size in cut_evenly(n, self._recipe.shard_size):
             seed = derive_seed(self._recipe.seed, stem, indices[stem])
-            yield Shard(f"{stem}-{indices[stem]:05d}", stage, source, maker, size, seed, len(self.plan.rounds), block)
+            yield Shard(f"{stem}-{indices[stem]:05d}", stage, source, maker, size, seed, start, len(self.plan.rounds), block)
             indices[stem] += 1
+            start += size
 
 
 def find_maker(name: str, source: Source, tally: Tally) -> str | None:

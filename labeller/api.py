@@ -124,6 +124,7 @@ def describe_teacher(teacher: Teacher) -> TeacherCard:
         name=teacher.name,
         version=teacher.version,
         weights_sha256=teacher.weights_sha256,
+        licence=teacher.licence,
         device=teacher.device,
         elements=teacher.elements,
     )

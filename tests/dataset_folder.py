@@ -82,6 +82,7 @@ def _write_part(
         "service": source.service,
         "system": source.system,
         "seed": shard.seed,
+        "start": shard.start,
         "round": shard.round,
         "requested": shard.n,
         "generated": shard.n + 1,

@@ -51,6 +51,7 @@ class FakeTeacher:
     name: str = "fake"
     version: str = "fake==1"
     weights_sha256: str = "f" * 64
+    licence: str = "none"
     device: str = "cpu"
     elements: tuple[str, ...] = DEFAULT_ELEMENTS
     gate: threading.Event = field(default_factory=threading.Event)

@@ -22,6 +22,7 @@ class NullTeacher:
     name = NAME
     version = "null==1"
     weights_sha256 = "0" * 64
+    licence = "none"
     device = "cpu"
     elements = DEFAULT_ELEMENTS
     budget = BudgetRange(2_000, 32_000)

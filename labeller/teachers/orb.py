@@ -18,7 +18,7 @@ from contract.device import choose_device, release_cuda_memory
 from contract.layout import Label
 from contract.problems import Unavailable
 from contract.structures import Structure
-from contract.weights import ensure_checkpoint
+from contract.weights import ensure_checkpoint, read_weights_file
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
 
@@ -61,6 +61,7 @@ class OrbTeacher:
         self.name = name
         self.device = "cpu"
         self.weights_sha256 = ""
+        self.licence = ""
         self.version = ""
         self.elements: tuple[str, ...] = ()
         self._settings = settings
@@ -89,6 +90,7 @@ class OrbTeacher:
                 weights_path=str(*weights.files.values()), device=self.device, precision=_PRECISION, compile=self._is_compiled
             )
         self.weights_sha256 = weights.sha256
+        self.licence = read_weights_file(_LABELLER).licence if weights.name == self.name else "that of the weights file given"
         self.version = f"orb-models=={version('orb-models')}"
         self.elements = _known_elements(self.name)
 

@@ -27,6 +27,8 @@ _BUDGETS = {"cpu": BudgetRange(64, 64), "cuda": BudgetRange(2_000, 32_000)}
 class SevenNetTeacher:
     """7net-0 in batches; energies, forces and stresses agree with `sevenn.calculator.SevenNetCalculator`."""
 
+    licence = "MIT"
+
     def __init__(self, name: str, device: Device) -> None:
         self.name = name
         self._wanted_device = device

@@ -33,6 +33,10 @@ class Teacher(Protocol):
         """sha256 of the weights file."""
 
     @property
+    def licence(self) -> str:
+        """Licence of the weights."""
+
+    @property
     def device(self) -> str:
         """cpu | cuda."""
 

@@ -111,9 +111,10 @@ class BenchmarkGenerator:
             )
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
-        """See `contract.generator.Generator`: the pool in an order that the seed alone fixes, until n have passed the checks."""
+        """See `contract.generator.Generator`: the task's stretch of the pool; without one the pool, until n have passed the checks."""
         pool, made, hashes = self._gather(task), Made(), set[str]()
-        order = iter(np.random.default_rng(task.seed).permutation(len(pool))[: ATTEMPTS_PER_STRUCTURE * task.n].tolist())
+        places = _choose(task, len(pool))
+        order = iter(places.tolist())
         while len(made.structures) < task.n:
             chosen = list(islice(order, _READ_AHEAD * (task.n - len(made.structures))))
             if not chosen:
@@ -126,6 +127,9 @@ class BenchmarkGenerator:
                 progress(len(made.structures), task.n)
                 if len(made.structures) == task.n:
                     break
+        if task.stretch is not None and len(places) < task.n:
+            made.attempts += task.n - len(places)
+            made.rejected["pool_used_up"] = task.n - len(places)
         return made
 
     def _gather(self, task: Task) -> Pool:
@@ -141,6 +145,14 @@ class BenchmarkGenerator:
             at_hand = ", ".join(self._shelves) or "none"
             raise Unavailable(f"{self._missing.get(name, f'{name} is missing')}. Then start the service again; at hand: {at_hand}")
         return self._shelves[name]
+
+
+def _choose(task: Task, n_pool: int) -> NDArray[np.int64]:
+    """The places in the pool to try, in order; at most as many structures as the stretch has, so that none is another task's."""
+    seed, start, most = (task.seed, 0, ATTEMPTS_PER_STRUCTURE * task.n)
+    if task.stretch is not None:
+        seed, start, most = task.stretch.seed, task.stretch.start, task.n
+    return np.random.default_rng(seed).permutation(n_pool)[start : start + most]
 
 
 def _card(least: int, most: int, options: type[Message], default: tuple[int, int]) -> SystemCard:

@@ -14,7 +14,7 @@ from contract.checks import SHORTEST_DISTANCE
 from contract.generator import Task
 from contract.messages import Message, Metadata, SystemCard
 from contract.problems import Unsupported
-from contract.proposals import Proposal, Rejected
+from contract.proposals import Proposal, Rejected, UsedUp
 from contract.structures import Structure, System
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms
@@ -115,7 +115,7 @@ class MoleculeProposer:
             return self._propose(task, _options_of(task), rng)
 
     def _propose(self, task: Task, options: MoleculeOptions, rng: np.random.Generator) -> Proposal:
-        mol, origin = self._pick(task, options) if options.is_given else _grow(task, rng)
+        mol, origin, lap = self._pick(task, options) if options.is_given else (*_grow(task, rng), 0)
         conformers = make_conformers(mol, options.conformers, seed=int(rng.integers(1, 2**31 - 1)))
         structures = tuple(
             Structure(
@@ -127,27 +127,43 @@ class MoleculeProposer:
             )
             for i, conformer in enumerate(conformers)
         )
-        return Proposal(structures, key=conformers[0].smiles)
+        return Proposal(structures, key=f"{conformers[0].smiles} {lap}" if lap else conformers[0].smiles)
 
     def _given(self, options: MoleculeOptions) -> tuple[GivenSmiles, ...]:
         if options.smiles_file is not None:
             return read_smiles_file(options.smiles_file, self._settings)
         return list_smiles(options.smiles)
 
-    def _pick(self, task: Task, options: MoleculeOptions) -> tuple[Chem.Mol, dict[str, Any]]:
+    def _pick(self, task: Task, options: MoleculeOptions) -> tuple[Chem.Mol, dict[str, Any], int]:
+        """The molecule, what is known of it, and in which lap through the SMILES it is taken."""
         pool = self._given(options)
-        if task.attempt >= len(pool):
-            raise Rejected("smiles_used_up")
-        given = pool[int(_shuffle(task.seed, len(pool))[task.attempt])]
+        place, lap = _find_place(task, options.conformers, len(pool))
+        given = pool[place]
         mol = given.parse()
         _refuse_unsuitable(mol, task)
         origin: dict[str, Any] = {"method": "given SMILES", "given": given.text, "line": given.line}
-        return mol, origin if given.name is None else {**origin, "name": given.name}
+        return mol, origin if given.name is None else {**origin, "name": given.name}, lap
 
 
 def _options_of(task: Task) -> MoleculeOptions:
     assert isinstance(task.options, MoleculeOptions)
     return task.options
+
+
+def _find_place(task: Task, conformers: int, n_given: int) -> tuple[int, int]:
+    """Which of the given SMILES a proposal takes, and in which lap; UsedUp at the end of the task's stretch.
+
+    All molecules are taken before any is taken again. A molecule stands for as many structures as it may have conformers.
+    """
+    if task.stretch is None:
+        if task.attempt >= n_given:
+            raise Rejected("smiles_used_up")
+        return int(_shuffle(task.seed, n_given)[task.attempt]), 0
+    first, end = (-(-k // conformers) for k in (task.stretch.start, task.stretch.start + task.n))
+    if first + task.attempt >= end:
+        raise UsedUp
+    lap, place = divmod(first + task.attempt, n_given)
+    return int(_shuffle(task.stretch.seed, n_given)[place]), lap
 
 
 @lru_cache(maxsize=16)

@@ -10,6 +10,7 @@ import h5py
 import httpx
 from fastapi import FastAPI
 
+from contract.generator import Generator
 from contract.problems import NotFound
 from contract.service import ServiceSettings, create_app
 from gateway.api import create_gateway
@@ -39,7 +40,7 @@ def settings_for(data: Path, **changes: Any) -> GatewaySettings:
 @asynccontextmanager
 async def factory(
     data: Path,
-    generators: Mapping[str, FakeGenerator],
+    generators: Mapping[str, Generator],
     teacher: Teacher | None = None,
     apps: dict[str, FastAPI] | None = None,
     labeller_data: Path | None = None,

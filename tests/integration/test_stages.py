@@ -289,16 +289,19 @@ def test_cancelled_in_the_middle_of_a_stage_it_ends_the_same(tmp_path: Path, sta
     assert report(tmp_path)["checkpoints"] == report(tmp_path / "straight")["checkpoints"]
 
 
-def test_a_part_that_came_of_another_request_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"), [({"requested": 2}, "what came of 2 structures asked for"), ({"start": 1}, "after 1 others; the plan asks for")]
+)
+def test_a_part_that_came_of_another_request_is_refused(tmp_path: Path, change: dict[str, int], said: str) -> None:
     run(make_in(tmp_path))
     path = part_path(tmp_path / "small", "test-one-00000")
     part = read_part(path)
     path.unlink()
-    record = part.receipt.record.model_copy(update={"requested": 2})
+    record = part.receipt.record.model_copy(update=change)
     write_part(path, part.receipt.model_copy(update={"record": record}), part.arrays)
     status = run(make_in(tmp_path))
     assert status["state"] == "failed"
-    assert "what came of 2 structures asked for" in status["problem"]["detail"]
+    assert said in status["problem"]["detail"]
 
 
 def test_the_report_says_who_stood_in_for_whom_and_why(tmp_path: Path) -> None:

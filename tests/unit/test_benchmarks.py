@@ -7,6 +7,7 @@ import pickle
 import tarfile
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -198,6 +199,36 @@ def test_a_structure_that_a_file_holds_twice_is_taken_once(tmp_path: Path) -> No
     made = make(load(tmp_path), n=12, perturb={"rattle": 0.02})
     assert len(made.structures) == 6
     assert made.rejected == {"duplicate": 6}
+
+
+def rows_of(made: Made) -> list[tuple[str, int]]:
+    return [(s.origin["file"], s.origin["row"]) for s in made.structures]
+
+
+def test_requests_for_adjacent_stretches_share_out_the_pool(oc20: Path) -> None:
+    def rows(start: int, n: int, order: int = 9) -> list[tuple[str, int]]:
+        return rows_of(make(generator, n=n, seed=start, stretch={"seed": order, "start": start}))
+
+    generator = load(oc20)
+    taken = [*rows(0, 20), *rows(20, 13), *rows(33, 12)]
+    assert sorted(taken) == sorted(rows_of(make(generator, n=45)))
+    assert rows(0, 45) == taken
+    assert rows(0, 20, order=8) != taken[:20]
+
+
+def test_a_stretch_beyond_the_pool_is_counted_as_used_up(oc20: Path) -> None:
+    generator = load(oc20)
+    across = make(generator, n=10, stretch={"seed": 9, "start": 40})
+    assert (len(across.structures), across.attempts, across.rejected) == (5, 10, {"pool_used_up": 5})
+    beyond = make(generator, n=10, stretch={"seed": 9, "start": 2**63 - 1})
+    assert (beyond.structures, beyond.attempts, beyond.rejected) == ([], 10, {"pool_used_up": 10})
+
+
+def test_what_a_stretch_loses_is_not_made_good_from_another(tmp_path: Path) -> None:
+    write_oc20(tmp_path / "oc20" / "0.extxyz.xz", [*slabs(4), *slabs(5, seed=1, vacuum=9.0)])
+    parts = [make(load(tmp_path), n=3, seed=start, stretch={"seed": 9, "start": start}) for start in (0, 3, 6)]
+    assert sorted(row for part in parts for row in rows_of(part)) == [("oc20/0.extxyz.xz", row) for row in range(4)]
+    assert sum((part.rejected for part in parts), Counter()) == {"thin_vacuum": 5}
 
 
 def test_only_the_elements_and_sizes_asked_for_are_attempted(oc20: Path) -> None:

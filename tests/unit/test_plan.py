@@ -1,5 +1,7 @@
 """The plan is a pure function of the recipe and the parts, whatever the order in which parts arrived."""
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,6 +105,14 @@ def test_surplus_is_left_out() -> None:
     assert plan.tallies["molecules"].kept == 25
     assert plan.tallies["molecules"].surplus == 1
     assert sum(len(ids) for ids in plan.leave_out.values()) == 2
+
+
+def test_what_is_asked_of_a_maker_are_adjacent_stretches_whoever_asks() -> None:
+    plan, _ = walk(RECIPE, lambda s: facts(s, 0 if s.maker == "molecules" else s.n - 1))
+    assert any(s.source == "molecules" and s.maker == "spare" for s in plan.shards())
+    for maker in RECIPE.sources:
+        shards = [s for s in plan.shards() if s.maker == maker]
+        assert [s.start for s in shards] == [0, *accumulate(s.n for s in shards)][:-1]
 
 
 @settings(max_examples=60, deadline=None)

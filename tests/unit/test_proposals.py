@@ -12,13 +12,17 @@ from contract.arrow import to_arrow
 from contract.generator import Stopped, Task
 from contract.messages import Message, Metadata, Perturb, SystemCard
 from contract.problems import Internal, Unavailable
-from contract.proposals import Proposal, ProposalGenerator, Rejected
+from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp
 from contract.structures import Structure, System, numbers_of
 
 
 class Scripted(Message):
-    """How the proposer behaves; `die_at` ends the worker at that attempt, unless the file `once` is there."""
+    """How the proposer behaves; `die_at` ends the worker at that attempt, unless the file `once` is there.
 
+    end_at  the attempt at which there is nothing more to be had
+    """
+
+    end_at: int = 1_000_000
     die_at: int = -1
     once: str = ""
     twins: int = 1_000_000
@@ -47,6 +51,8 @@ class ScriptedProposer:
             if options.once:
                 open(options.once, "w").close()
             os._exit(9)
+        if task.attempt >= options.end_at:
+            raise UsedUp
         if task.attempt % 3 == 2:
             raise Rejected("third")
         distance = 4.0 + rng.random()
@@ -84,6 +90,13 @@ def test_duplicates_are_rejected_and_the_budget_ends(generator: ProposalGenerato
     assert len(made.structures) == 4
     assert made.attempts == 250
     assert made.rejected["duplicate"] > 100
+
+
+@pytest.mark.parametrize("end_at", [0, 1, 8, 17])
+def test_a_stretch_that_is_used_up_ends_the_task_and_is_no_attempt(generator: ProposalGenerator, end_at: int) -> None:
+    made = make(generator, task(n=100, end_at=end_at))
+    assert [s.origin["attempt"] for s in made.structures] == [k for k in range(end_at) if k % 3 != 2]
+    assert made.attempts == end_at
 
 
 def test_a_worker_that_dies_once_is_replaced(generator: ProposalGenerator, tmp_path) -> None:

@@ -1,6 +1,8 @@
 """The rdkit service: growth, conformers, and a user's own SMILES."""
 
+import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,14 @@ import numpy as np
 import pytest
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds, rdForceFieldHelpers
+from scipy.spatial.distance import pdist
 
+from contract.arrow import to_arrow
 from contract.checks import find_chemistry_fault, find_input_fault
 from contract.generator import Task, resolve_task
 from contract.messages import GenerateRequest
 from contract.problems import InvalidRequest, Problem, Unsupported
-from contract.proposals import Proposal, propose_one
+from contract.proposals import Proposal, ProposalGenerator, UsedUp, propose_one
 from contract.structures import DEFAULT_ELEMENTS, Structure
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms, load_fragments
@@ -230,6 +234,61 @@ def test_every_given_smiles_is_taken_once_in_an_order_of_the_seed(proposer: Mole
     assert sorted(lines(1)) == [1, 4, 5, 6, 7]
     assert lines(1) == lines(1)
     assert len({tuple(lines(seed)) for seed in range(1, 6)}) > 1
+
+
+def lines_of(outcomes: list[Proposal | str]) -> list[int]:
+    return [structure.origin["line"] for structure in structures_of(outcomes)]
+
+
+def take(proposer: MoleculeProposer, start: int, n: int, **options: Any) -> list[Proposal | str]:
+    """What a request for a stretch brings; its own seed is another each time."""
+    request = {"min_atoms": 5, "options": {"smiles": SMILES, **options}, "stretch": {"seed": 3, "start": start}}
+    task, outcomes = task_of(proposer, n, seed=start, **request), list[Proposal | str]()
+    with suppress(UsedUp):
+        for attempt in range(10 * n):
+            outcomes.append(propose_one(proposer, task, attempt))
+    return outcomes
+
+
+def test_requests_for_adjacent_stretches_share_out_the_given_smiles(proposer: MoleculeProposer) -> None:
+    first, second = lines_of(take(proposer, 0, 2)), lines_of(take(proposer, 2, 3))
+    assert (len(first), len(second)) == (2, 3)
+    assert sorted(first + second) == [1, 4, 5, 6, 7]
+    assert lines_of(take(proposer, 0, 5)) == first + second
+
+
+def test_every_given_smiles_is_taken_once_before_any_is_taken_again(proposer: MoleculeProposer) -> None:
+    lines = [line for start, n in ((0, 4), (4, 7), (11, 4)) for line in lines_of(take(proposer, start, n))]
+    assert all(sorted(lap) == [1, 4, 5, 6, 7] for lap in (lines[:5], lines[5:10], lines[10:]))
+
+
+def test_a_molecule_taken_again_is_another_conformer_and_no_duplicate(proposer: MoleculeProposer) -> None:
+    generator = ProposalGenerator(MoleculeProposer, workers=1)
+    request = {"min_atoms": 5, "options": {"smiles": ["CCCCO", "CCCN"]}, "stretch": {"seed": 3, "start": 0}}
+    made = generator.generate(task_of(proposer, 4, **request), threading.Event(), lambda made, n: None)
+    generator.close()
+    assert (made.attempts, made.rejected) == (4, {})
+    a, b = (s for s in made.structures if s.origin["given"] == "CCCCO")
+    assert np.abs(np.sort(pdist(a.positions)) - np.sort(pdist(b.positions))).max() > 0.01
+
+
+def test_a_molecule_stands_for_as_many_structures_as_it_may_have_conformers(proposer: MoleculeProposer) -> None:
+    taken = [take(proposer, start, n, conformers=4) for start, n in ((0, 6), (6, 6), (12, 8))]
+    assert [len(outcomes) for outcomes in taken] == [2, 1, 2]
+    assert sorted({line for outcomes in taken for line in lines_of(outcomes)}) == [1, 4, 5, 6, 7]
+
+
+def test_a_stretch_of_unsuitable_smiles_ends_with_their_reasons(proposer: MoleculeProposer) -> None:
+    generator = ProposalGenerator(MoleculeProposer, workers=1)
+    request = {"options": {"smiles": ["CC[NH3+]", "CCCCO", "CC.CC"]}, "stretch": {"seed": 3, "start": 0}}
+    made = generator.generate(task_of(proposer, 3, **request), threading.Event(), lambda made, n: None)
+    generator.close()
+    assert (len(made.structures), made.attempts, made.rejected) == (1, 3, {"charged": 1, "fragments": 1})
+
+
+def test_growth_takes_no_notice_of_a_stretch(proposer: MoleculeProposer) -> None:
+    alone, shared = (task_of(proposer, 2, max_atoms=20, **extra) for extra in ({}, {"stretch": {"seed": 3, "start": 7}}))
+    assert to_arrow(structures_of(propose(proposer, alone, 2))) == to_arrow(structures_of(propose(proposer, shared, 2)))
 
 
 def test_given_stereo_name_and_text_are_kept(proposer: MoleculeProposer) -> None:

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -248,6 +248,17 @@ def test_any_beginning_of_the_parts_gives_the_same_next_shards() -> None:
         planned = list(plan.shards())
         assert planned == list(whole_plan.shards())[: len(planned)]
         assert len(planned) > n
+
+
+def test_stretches_are_adjacent_over_stages_waves_rounds_other_shares_and_stand_ins() -> None:
+    def outcome(shard: Shard) -> PartFacts:
+        return PartFacts((), ()) if shard.maker == "models" and shard.stage == "full" else lossy(shard)
+
+    plan = walk(REBALANCED, judged({("test", 0): NO_GO}), outcome)
+    assert {(s.stage, s.source, s.maker) for s in plan.shards()} >= {("pilot", "models", "models"), ("full", "models", "crystals")}
+    for maker in REBALANCED.sources:
+        shards = [s for s in plan.shards() if s.maker == maker]
+        assert [s.start for s in shards] == [0, *accumulate(s.n for s in shards)][:-1]
 
 
 def test_without_stages_all_is_asked_for_at_once() -> None:

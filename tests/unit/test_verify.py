@@ -251,6 +251,7 @@ def remember(file: h5py.File) -> None:
         (note("metadata", "recipe", "nonsense: ["), {"recipe"}),
         (remember, {"gates"}),
         (edit_receipt(seed=5), {"plan", "metadata"}),
+        (edit_receipt(start=3), {"plan", "metadata"}),
         (edit_receipt(requested=4), {"plan", "metadata"}),
         (edit_receipt(recipe_sha256="a" * 64), {"recipe"}),
         (edit_receipt(generated="many"), {"parts"}),
