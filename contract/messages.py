@@ -120,7 +120,7 @@ class ShardRecord(Message):
     service: str
     system: System
     seed: StrictInt
-    start: Count = Field(0, description="structures asked of the same maker before this shard")
+    start: Count = Field(description="structures asked of the same maker before this shard")
     round: Count
     requested: Count
     generated: Count

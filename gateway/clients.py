@@ -73,15 +73,15 @@ class Clients:
         await self._send(service, "GET", "/v1/health/ready")
         return _parse(Metadata, (await self._send(service, "GET", "/v1/metadata")).json(), service)
 
-    async def describe_teacher(self) -> TeacherCard:
-        """The ready labeller's teacher; retried while it is loading or away."""
+    async def describe_teacher(self, tries: int | None = None) -> TeacherCard:
+        """The ready labeller's teacher; retried while it is loading, and while it is away as often as the settings say, or `tries`."""
 
         async def ask() -> TeacherCard:
             await self._send("labeller", "GET", "/v1/health/ready")
             answer = await self._send("labeller", "GET", "/v1/metadata")
             return _parse(TeacherCard, answer.json()["teacher"], "labeller")
 
-        return await self._retry("labeller", ask)
+        return await self._retry("labeller", ask, tries)
 
     async def generate(self, service: str, request: GenerateRequest) -> Batch:
         """Structures of a service."""

@@ -12,7 +12,7 @@ from contract.layout import Arrays, select_structures
 from contract.messages import Receipt, Reject
 from contract.parts import Part
 from contract.provenance import find_versions
-from gateway.merged import Stretch
+from gateway.merged import Section
 from gateway.plan import Drawn
 from gateway.shape import Check, conclude
 
@@ -47,24 +47,24 @@ _EXACT = (
 )
 
 
-def compare_part(stretch: Stretch, drawn: Drawn, arrays: Arrays, again: Part) -> Check:
+def compare_part(section: Section, drawn: Drawn, arrays: Arrays, again: Part) -> Check:
     """A part's rows in the file against the part made again.
 
     Structures that were left out have no rows: of them id and structure hash are compared; of those that were rejected,
     id and reason.
     """
-    old, new = stretch.part.receipt, again.receipt
+    old, new = section.part.receipt, again.receipt
     faults = [*_find_other_record(old, new), *_find_other_structures(drawn, again)]
     if faults:
-        return conclude(stretch.name, "", faults)
+        return conclude(section.name, "", faults)
     keep = np.ones(new.n_structures, bool)
-    keep[[one.row for one in stretch.part.left_out]] = False
+    keep[[one.row for one in section.part.left_out]] = False
     kept = select_structures(again.arrays, keep)
     faults = [f"{name} differs" + _where(arrays[name], kept[name]) for name in _EXACT if not _is_same(arrays[name], kept[name])]
     if faults:
-        return conclude(stretch.name, "", faults)
+        return conclude(section.name, "", faults)
     text, faults = _compare_labels(arrays, kept, old.teacher.name)
-    return conclude(stretch.name, f"{int(keep.sum())} structures bit by bit{_account(stretch, drawn)}; labels {text}", faults)
+    return conclude(section.name, f"{int(keep.sum())} structures bit by bit{_account(section, drawn)}; labels {text}", faults)
 
 
 def _find_other_record(old: Receipt, new: Receipt) -> Iterator[str]:
@@ -102,10 +102,10 @@ def _where(old: NDArray[Any], new: NDArray[Any]) -> str:
     return f" by at most {np.abs(old - new).max():.1e} Å"
 
 
-def _account(stretch: Stretch, drawn: Drawn) -> str:
+def _account(section: Section, drawn: Drawn) -> str:
     """What became of the structures that are not in the file."""
-    receipt, fresh = stretch.part.receipt, set(drawn.fresh)
-    gone = Counter("surplus" if one.row in fresh else "duplicate" for one in stretch.part.left_out)
+    receipt, fresh = section.part.receipt, set(drawn.fresh)
+    gone = Counter("surplus" if one.row in fresh else "duplicate" for one in section.part.left_out)
     rejected = Counter(reject.reason for reject in (*receipt.record.rejected, *receipt.rejected))
     left_out = [f"{n} {why} left out" for why, n in sorted(gone.items())]
     return "".join(f", {text} as before" for text in (*left_out, *(f"{n} rejected for {why}" for why, n in sorted(rejected.items()))))

@@ -144,9 +144,10 @@ def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, Status, str
         rates.note(name, row["labelled"])
         yield name, row, rates.describe(name, _count_missing([row]) if len(sources) == 1 else None)
     if len(sources) > 1:
-        counts = {key: sum(row[key] for row in sources.values()) for key in ("labelled", "wanted")}
-        rates.note(_ALL, counts["labelled"])
-        yield _ALL, {**counts, "fallback": None, "rejected": {}}, rates.describe(_ALL, _count_missing(sources.values()))
+        wanted, missing = sum(row["wanted"] for row in sources.values()), _count_missing(sources.values())
+        rates.note(_ALL, wanted - missing)
+        counts = {"labelled": wanted - missing, "wanted": wanted, "fallback": None, "rejected": {}}
+        yield _ALL, counts, rates.describe(_ALL, missing)
 
 
 def _count_missing(rows: Iterable[Mapping[str, Any]]) -> int:

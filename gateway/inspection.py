@@ -12,7 +12,7 @@ from contract.layout import Arrays
 from contract.parts import digest_arrays
 from contract.structures import System
 from gateway.curate import find_fault
-from gateway.merged import Range, find_nonsense, make_structures, read_stretch
+from gateway.merged import Range, find_nonsense, make_structures, read_section
 
 Faults = list[tuple[str, str]]
 """(check, what is wrong and where)"""
@@ -44,7 +44,7 @@ def inspect_part(path: Path, expected: Expected) -> Faults:
     """Everything that is wrong with a part's rows."""
     try:
         with h5py.File(path, "r") as file:
-            arrays = read_stretch(file, expected.structures, expected.atom_rows)
+            arrays = read_section(file, expected.structures, expected.atom_rows)
     except UNREADABLE as error:
         return [(check, f"{expected.part} can't be read: {error}") for check in CHECKS]
     return [(check, f"{expected.part}{where}") for check, find in _FINDERS.items() for where in find(arrays, expected)]

@@ -25,7 +25,7 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Section:
     """The rows that a part has in the file: structures[0] up to structures[1], and its atoms."""
 
     part: MergedPart
@@ -38,22 +38,22 @@ class Stretch:
         return self.part.receipt.part
 
 
-def find_stretches(file: h5py.File) -> list[Stretch]:
+def find_sectiones(file: h5py.File) -> list[Section]:
     """Every part's rows, in order; ValueError if the parts do not add up to the file's structures."""
     splits = file["structures/atomic_numbers_splits"][:]
-    stretches, at = [], 0
+    sectiones, at = [], 0
     for part in read_merged_parts(file):
         end = at + part.n_structures
         if part.n_structures < 0 or end >= len(splits):
             raise ValueError(f"the parts up to {part.receipt.part} hold {end} structures, the file {len(splits) - 1}")
-        stretches.append(Stretch(part, (at, end), (int(splits[at]), int(splits[end]))))
+        sectiones.append(Section(part, (at, end), (int(splits[at]), int(splits[end]))))
         at = end
     if at != len(splits) - 1:
         raise ValueError(f"the parts hold {at} structures, the file {len(splits) - 1}")
-    return stretches
+    return sectiones
 
 
-def read_stretch(file: h5py.File, structures: Range, atoms: Range) -> Arrays:
+def read_section(file: h5py.File, structures: Range, atoms: Range) -> Arrays:
     """The columns of a part's structures as the part itself had them: splits and indices from 0."""
     ranges = {"structure": structures, "atom": atoms, "split": (structures[0], structures[1] + 1)}
     arrays: Arrays = {}
@@ -85,10 +85,10 @@ def make_structures(arrays: Arrays) -> list[Structure]:
     ]
 
 
-def restore_part(stretch: Stretch, arrays: Arrays) -> Part:
+def restore_part(section: Section, arrays: Arrays) -> Part:
     """The part as it was, but with a lone hydrogen atom in the place of every structure that was left out."""
-    gone = {one.row: one for one in stretch.part.left_out}
-    n = stretch.part.receipt.n_structures
+    gone = {one.row: one for one in section.part.left_out}
+    n = section.part.receipt.n_structures
     kept = np.ones(n, bool)
     kept[list(gone)] = False
     n_atoms = np.ones(n, np.int64)
@@ -101,7 +101,7 @@ def restore_part(stretch: Stretch, arrays: Arrays) -> Part:
     restored |= {"structures/atomic_numbers_splits": splits, "labels/forces_splits": splits}
     for row, one in gone.items():
         restored["provenance/id"][row], restored["provenance/structure_hash"][row] = one.id, one.structure_hash
-    return Part(stretch.part.receipt, restored, [])
+    return Part(section.part.receipt, restored, [])
 
 
 def _spread_rows(rows: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[Any]:
@@ -135,17 +135,17 @@ class FileLedger(Ledger):
         self._left_out: dict[str, set[int]] = {}
         self.parts: list[MergedPart] = []
 
-    def take(self, stretch: Stretch, arrays: Arrays) -> PartFacts:
+    def take(self, section: Section, arrays: Arrays) -> PartFacts:
         """Measure a part of the file; what it held before anything was left out. ValueError if it can't be measured."""
         if (nonsense := find_nonsense(arrays)) is not None:
-            raise ValueError(f"{stretch.name}: {nonsense}")
+            raise ValueError(f"{section.name}: {nonsense}")
         if not np.isfinite(arrays["labels/energy"]).all() or not np.isfinite(arrays["labels/forces"]).all():
-            raise ValueError(f"{stretch.name}: energies or forces hold NaN or infinity")
-        part, receipt = restore_part(stretch, arrays), stretch.part.receipt
+            raise ValueError(f"{section.name}: energies or forces hold NaN or infinity")
+        part, receipt = restore_part(section, arrays), section.part.receipt
         facts = PartFacts(tuple(part.arrays["provenance/id"]), tuple(part.arrays["provenance/structure_hash"]), receipt.record.note)
-        self._entries[stretch.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
-        self._left_out[stretch.name] = {one.row for one in stretch.part.left_out}
-        self.parts.append(stretch.part)
+        self._entries[section.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
+        self._left_out[section.name] = {one.row for one in section.part.left_out}
+        self.parts.append(section.part)
         return facts
 
     def find(self, part: str) -> Entry | None:

@@ -12,7 +12,7 @@ from contract.parts import Part, part_path, read_part
 from contract.problems import Conflict, NotFound, Unavailable
 from gateway.clients import Clients, Connect
 from gateway.comparison import compare_part, compare_versions
-from gateway.merged import Stretch, read_stretch
+from gateway.merged import Section, read_section
 from gateway.plan import Plan, Shard
 from gateway.recipe import Recipe
 from gateway.run import Run
@@ -51,19 +51,19 @@ async def regenerate(
     recipe, plan = verified.recipe, verified.plan
     assert recipe is not None
     assert plan is not None
-    stretches = {stretch.name: stretch for stretch in verified.stretches}
+    sectiones = {section.name: section for section in verified.sectiones}
     pairs: list[tuple[Receipt, Receipt]] = []
     with hold_scratch(settings.data) as folder:
         clients = Clients(settings, connect)
         try:
             run = Run(folder, recipe.model_copy(update={"name": folder.name}), "", clients, settings, lambda kind, data: None, Wish())
-            await run.check_teacher()
+            await run.check_teacher(_TRIES_AT_THE_START)
             await _require_services(clients, recipe, shards)
             for shard in shards:
-                stretch = stretches[shard.name]
+                section = sectiones[shard.name]
                 again = await _make_part(run, shard, folder)
-                pairs.append((stretch.part.receipt, again.receipt))
-                yield compare_part(stretch, plan.drawn[shard.name], _read(verified.path, stretch), again)
+                pairs.append((section.part.receipt, again.receipt))
+                yield compare_part(section, plan.drawn[shard.name], _read(verified.path, section), again)
         finally:
             await clients.close()
     yield compare_versions(pairs)
@@ -88,6 +88,6 @@ async def _make_part(run: Run, shard: Shard, folder: Path) -> Part:
     return read_part(path)
 
 
-def _read(path: Path, stretch: Stretch) -> Arrays:
+def _read(path: Path, section: Section) -> Arrays:
     with h5py.File(path, "r") as file:
-        return read_stretch(file, stretch.structures, stretch.atoms)
+        return read_section(file, section.structures, section.atoms)

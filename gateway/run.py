@@ -103,9 +103,9 @@ class Run:
     async def _count_turns(self, maker: str) -> int:
         return self._settings.concurrency * await self._clients.count_replicas(self._recipe.sources[maker].service)
 
-    async def check_teacher(self) -> None:
+    async def check_teacher(self, tries: int | None = None) -> None:
         """Unsupported if the labeller has another teacher than the recipe's, or one that does not know its elements."""
-        teacher = await self._clients.describe_teacher()
+        teacher = await self._clients.describe_teacher(tries)
         if teacher.name != self._recipe.teacher:
             raise Unsupported(
                 f"the recipe wants the teacher {self._recipe.teacher}, the labeller has {teacher.name}; "

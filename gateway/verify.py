@@ -23,7 +23,7 @@ from contract.problems import Problem
 from contract.provenance import MERGED_PARTS, Summary
 from gateway.gates import is_go, judge
 from gateway.inspection import CHECKS, UNREADABLE, Expected, Faults, inspect_part
-from gateway.merged import FileLedger, Stretch, find_stretches, read_stretch
+from gateway.merged import FileLedger, Section, find_sectiones, read_section
 from gateway.plan import Plan, Shard
 from gateway.progress import describe_checkpoint
 from gateway.recipe import Recipe, parse_recipe
@@ -47,13 +47,13 @@ _FIGURES = {
 
 
 class Verification:
-    """One file under verification; `stretches`, `recipe` and `plan` are there once they have proved right."""
+    """One file under verification; `sectiones`, `recipe` and `plan` are there once they have proved right."""
 
     def __init__(self, path: Path, progress: Progress = lambda what, done, n: None) -> None:
         self.path, self._progress = path, progress
         self.recipe: Recipe | None = None
         self.plan: Plan | None = None
-        self.stretches: list[Stretch] = []
+        self.sectiones: list[Section] = []
         self._metadata: dict[str, Any] = {}
         self._remembered: list[dict[str, Any]] = []
 
@@ -76,11 +76,11 @@ class Verification:
 
     def _check_parts(self, file: h5py.File) -> Check:
         def find() -> Iterator[str]:
-            self.stretches = find_stretches(file)
-            for stretch in self.stretches:
-                receipt, n_atoms = stretch.part.receipt, stretch.atoms[1] - stretch.atoms[0]
-                if not stretch.part.left_out and receipt.n_atoms != n_atoms:
-                    yield f"{stretch.name} has {n_atoms} atoms, its receipt says {receipt.n_atoms}"
+            self.sectiones = find_sectiones(file)
+            for section in self.sectiones:
+                receipt, n_atoms = section.part.receipt, section.atoms[1] - section.atoms[0]
+                if not section.part.left_out and receipt.n_atoms != n_atoms:
+                    yield f"{section.name} has {n_atoms} atoms, its receipt says {receipt.n_atoms}"
 
         return attempt("parts", lambda: f"{len(file[MERGED_PARTS]):,} receipts, which account for every structure", find)
 
@@ -93,10 +93,10 @@ class Verification:
             except Problem as problem:
                 yield problem.detail
                 return
-            recorded = {stretch.part.receipt.record.recipe_sha256 for stretch in self.stretches}
+            recorded = {section.part.receipt.record.recipe_sha256 for section in self.sectiones}
             if recorded - {recipe.sha256}:
                 yield f"its sha256 is {recipe.sha256}, parts were made from {' '.join(sorted(recorded))}"
-            if {stretch.part.receipt.dataset for stretch in self.stretches} - {recipe.name}:
+            if {section.part.receipt.dataset for section in self.sectiones} - {recipe.name}:
                 yield f"its name is {recipe.name}, that of the parts is not"
 
         return attempt("recipe", lambda: "it is the one that every part was made from", find)
@@ -115,17 +115,17 @@ class Verification:
             yield self._check_report(ledger, self.plan)
 
     def _take_all(self, file: h5py.File, ledger: FileLedger) -> Iterator[str]:
-        for k, stretch in enumerate(self.stretches):
-            facts = ledger.take(stretch, read_stretch(file, stretch.structures, stretch.atoms))
-            if digest_structures(facts.ids, facts.hashes) != stretch.part.receipt.structures_sha256:
-                yield f"{stretch.name} does not hold the structures that its receipt says"
-            self._progress("measured", k + 1, len(self.stretches))
+        for k, section in enumerate(self.sectiones):
+            facts = ledger.take(section, read_section(file, section.structures, section.atoms))
+            if digest_structures(facts.ids, facts.hashes) != section.part.receipt.structures_sha256:
+                yield f"{section.name} does not hold the structures that its receipt says"
+            self._progress("measured", k + 1, len(self.sectiones))
 
     def _find_wrong_metadata(self, file: h5py.File) -> Iterator[str]:
         recipe, summary = self.recipe, Summary()
         assert recipe is not None
-        for stretch in self.stretches:
-            summary.add(stretch.part.receipt, [one.id for one in stretch.part.left_out])
+        for section in self.sectiones:
+            summary.add(section.part.receipt, [one.id for one in section.part.left_out])
         ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
         wanted: dict[str, Any] = {
             "num_structures": len(ids),
@@ -149,7 +149,7 @@ class Verification:
                 yield f"versions say {what} {versions.get(what)}, the receipts {found}"
 
     def _check_plan(self, ledger: FileLedger) -> Check:
-        if len(ledger.parts) < len(self.stretches):
+        if len(ledger.parts) < len(self.sectiones):
             return Check("plan", False, "not checked: receipts must be right first")
         try:
             plan = ledger.make_whole_plan()
@@ -157,20 +157,20 @@ class Verification:
             return Check("plan", False, "wrong", (str(error),))
         if not plan.is_complete:
             return Check("plan", False, "wrong", ("by the recipe, shards are missing that the dataset needs",))
-        shards, stretches = list(plan.shards()), {stretch.name: stretch for stretch in self.stretches}
+        shards, sectiones = list(plan.shards()), {section.name: section for section in self.sectiones}
         faults: list[str] = []
-        if [shard.name for shard in shards] != list(stretches):
-            odd = sorted({shard.name for shard in shards} ^ set(stretches))
+        if [shard.name for shard in shards] != list(sectiones):
+            odd = sorted({shard.name for shard in shards} ^ set(sectiones))
             faults.append(f"not both in recipe and file: {', '.join(odd[:3])}" if odd else "the parts are in another order")
         else:
-            faults += [fault for shard in shards for fault in _find_shard_faults(shard, stretches[shard.name], ledger.recipe, plan)]
+            faults += [fault for shard in shards for fault in _find_shard_faults(shard, sectiones[shard.name], ledger.recipe, plan)]
         self.plan = None if faults else plan
         counts = ", ".join(f"{name} {tally.kept}/{tally.count}" for name, tally in plan.tallies.items())
         return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
 
     def _check_structures(self, file: h5py.File) -> Iterator[Check]:
         faults: dict[str, list[str]] = defaultdict(list)
-        expected = [self._expect(stretch) for stretch in self.stretches]
+        expected = [self._expect(section) for section in self.sectiones]
         try:
             with _workers(len(file["labels/energy"]) // _STRUCTURES_A_WORKER) as each:
                 for k, found in enumerate(each(partial(inspect_part, self.path), expected)):
@@ -183,22 +183,22 @@ class Verification:
             faults[check] += _find_repeated(file, name)
         yield from (conclude(check, _FIGURES[check], faults[check]) for check in CHECKS)
 
-    def _expect(self, stretch: Stretch) -> Expected:
+    def _expect(self, section: Section) -> Expected:
         assert self.recipe is not None
-        record = stretch.part.receipt.record
+        record = section.part.receipt.record
         makers = {shard.name: shard.maker for shard in self.plan.shards()} if self.plan else {}
-        maker = self.recipe.sources.get(makers.get(stretch.name, record.source))
+        maker = self.recipe.sources.get(makers.get(section.name, record.source))
         elements = maker.elements if maker and maker.elements else self.recipe.elements
         return Expected(
-            part=stretch.name,
-            structures=stretch.structures,
-            atom_rows=stretch.atoms,
+            part=section.name,
+            structures=section.structures,
+            atom_rows=section.atoms,
             source=record.source,
             service=record.service,
             system=record.system,
             elements=elements,
             atoms=maker.atoms if maker else None,
-            content_sha256=stretch.part.content_sha256,
+            content_sha256=section.part.content_sha256,
         )
 
     def _check_gates(self, ledger: FileLedger, plan: Plan) -> Check:
@@ -219,8 +219,8 @@ class Verification:
             return Check("report", None, "there is no report.json beside the file to compare with")
         receipt = FinaliseReceipt(
             dataset=ledger.recipe.name,
-            n_structures=self.stretches[-1].structures[1],
-            n_atoms=self.stretches[-1].atoms[1],
+            n_structures=self.sectiones[-1].structures[1],
+            n_atoms=self.sectiones[-1].atoms[1],
             structures_sha256=self._metadata["structures_sha256"],
             n_bytes=self.path.stat().st_size,
         )
@@ -239,15 +239,15 @@ def _find_repeated(file: h5py.File, name: str) -> Iterator[str]:
         yield f"{n_twice} of {len(texts)} came before"
 
 
-def _find_shard_faults(shard: Shard, stretch: Stretch, recipe: Recipe, plan: Plan) -> Iterator[str]:
-    record, maker = stretch.part.receipt.record, recipe.sources[shard.maker]
+def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, plan: Plan) -> Iterator[str]:
+    record, maker = section.part.receipt.record, recipe.sources[shard.maker]
     pairs = (
         ("stage", record.stage, shard.stage),
         ("source", record.source, shard.source),
         ("service", record.service, maker.service),
         ("system", record.system, maker.system),
         ("round", record.round, shard.round),
-        ("left-outs", tuple(one.id for one in stretch.part.left_out), plan.leave_out[shard.name]),
+        ("left-outs", tuple(one.id for one in section.part.left_out), plan.leave_out[shard.name]),
     )
     for what, found, wanted in pairs:
         if found != wanted:

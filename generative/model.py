@@ -44,7 +44,10 @@ class Loaded(Generic[N]):
 
 
 class Model(Protocol[N]):
-    """A generative model; all that it loads is in its Loaded. All is called from one thread at a time."""
+    """A generative model; all that it loads is in its Loaded.
+
+    `load` and `draw` are called from one thread at a time, the others at any time, also during a `draw`: they change nothing.
+    """
 
     @property
     def settings(self) -> ModelSettings: ...

@@ -143,6 +143,7 @@ def record(n: int) -> ShardRecord:
         service="bench",
         system="molecule",
         seed=1,
+        start=0,
         round=0,
         requested=n,
         generated=n,

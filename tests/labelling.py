@@ -59,6 +59,7 @@ def record(**change: Any) -> dict[str, Any]:
         "service": "rdkit",
         "system": "molecule",
         "seed": 7,
+        "start": 0,
         "round": 0,
         "requested": 10,
         "generated": 10,

@@ -171,7 +171,10 @@ def _kill(factory: Factory, name: str, n_labelled: int) -> Resumption:
     factory.start(name)
     resumption = Resumption(name, len(list_parts(parts)), time.monotonic() - begun)
     while not resumption.plan or not resumption.part:
-        if not resumption.plan and _count(factory.status()) >= n_labelled:
+        status = factory.status()
+        if status["state"] != "running":
+            raise RuntimeError(f"{name} was killed and started again; then the run was {status['state']}, {status['problem']}")
+        if not resumption.plan and _count(status) >= n_labelled:
             resumption.plan = time.monotonic() - begun
         if not resumption.part and len(list_parts(parts)) > resumption.n_parts:
             resumption.part = time.monotonic() - begun

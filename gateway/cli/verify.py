@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 
 from contract.problems import InvalidRequest, Unavailable
@@ -46,13 +48,21 @@ def verify(
     """
     if deployed and not regenerate:
         raise InvalidRequest("--deployed says who makes shards again: give --regenerate N with it")
+    settings = _read_settings() if deployed else None
     console, errors = Console(), Console(stderr=True)
     with _shown(errors) as progress:
         verified = Verification(dataset, progress)
         n_findings = sum(_say(check, console, as_json) for check in verified.run())
     if regenerate:
-        n_findings += _until_interrupted(_say_all(_make_again(verified, regenerate, seed, deployed), console, as_json))
+        n_findings += _until_interrupted(_say_all(_make_again(verified, regenerate, seed, settings), console, as_json))
     raise typer.Exit(NO_GO if n_findings else GO)
+
+
+def _read_settings() -> GatewaySettings:
+    try:
+        return GatewaySettings()
+    except (ValidationError, SettingsError) as error:
+        raise InvalidRequest(f"--deployed goes by the gateway's settings (DISTILLERY_GATEWAY_…), and these are wrong: {error}") from error
 
 
 def _say(check: Check, console: Console, as_json: bool) -> bool:
@@ -79,15 +89,15 @@ async def _say_all(checks: AsyncIterator[Check], console: Console, as_json: bool
     return sum([_say(check, console, as_json) async for check in checks])
 
 
-async def _make_again(verified: Verification, n: int, seed: int, deployed: bool) -> AsyncIterator[Check]:
+async def _make_again(verified: Verification, n: int, seed: int, deployed: GatewaySettings | None) -> AsyncIterator[Check]:
     from gateway.regenerate import choose_shards, list_services, regenerate
 
     if verified.recipe is None or verified.plan is None:
         raise InvalidRequest(f"nothing of {verified.path} can be made again: see above")
     shards = choose_shards(verified.plan, n, seed)
     factory: AbstractAsyncContextManager[tuple[GatewaySettings, Connect | None]] = (
-        nullcontext((GatewaySettings(), None))
-        if deployed
+        nullcontext((deployed, None))
+        if deployed is not None
         else _open_embedded(verified.path.parent, verified.recipe.teacher, list_services(verified.recipe, shards))
     )
     async with factory as (settings, connect):

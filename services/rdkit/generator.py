@@ -151,19 +151,27 @@ def _options_of(task: Task) -> MoleculeOptions:
 
 
 def _find_place(task: Task, conformers: int, n_given: int) -> tuple[int, int]:
-    """Which of the given SMILES a proposal takes, and in which lap; UsedUp at the end of the task's stretch.
+    """Which of the given SMILES a proposal takes, and in which lap.
 
-    All molecules are taken before any is taken again. A molecule stands for as many structures as it may have conformers.
+    All molecules are taken before any is taken again; UsedUp at the end of the task's stretch. A molecule stands for as many structures
+    as it may have conformers, but seldom has them all: then the task goes on through all molecules, in an order of its own.
     """
     if task.stretch is None:
-        if task.attempt >= n_given:
-            raise Rejected("smiles_used_up")
-        return int(_shuffle(task.seed, n_given)[task.attempt]), 0
+        return _find_in_own_order(task, task.attempt, n_given), 0
     first, end = (-(-k // conformers) for k in (task.stretch.start, task.stretch.start + task.n))
-    if first + task.attempt >= end:
+    beyond = first + task.attempt - end
+    if beyond < 0:
+        lap, place = divmod(first + task.attempt, n_given)
+        return int(_shuffle(task.stretch.seed, n_given)[place]), lap
+    if conformers == 1:
         raise UsedUp
-    lap, place = divmod(first + task.attempt, n_given)
-    return int(_shuffle(task.stretch.seed, n_given)[place]), lap
+    return _find_in_own_order(task, beyond, n_given), -1
+
+
+def _find_in_own_order(task: Task, k: int, n_given: int) -> int:
+    if k >= n_given:
+        raise Rejected("smiles_used_up")
+    return int(_shuffle(task.seed, n_given)[k])
 
 
 @lru_cache(maxsize=16)

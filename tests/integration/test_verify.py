@@ -173,3 +173,13 @@ def test_deployed_without_a_number_of_shards_is_refused(deployed: Factory) -> No
     done = distillery("verify", deployed.dataset, "--deployed", cwd=deployed.data)
     assert done.returncode == 1
     assert "give --regenerate N with it" in done.output
+
+
+def test_a_mistake_in_the_gateways_settings_is_named_before_anything_is_read(deployed: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLERY_GATEWAY_SERVICES", "{bad")
+    done = deployed.verify()
+    assert done.returncode == 1
+    assert "DISTILLERY_GATEWAY_" in done.output
+    assert "services" in done.output
+    assert "Traceback" not in done.output
+    assert "layout" not in done.output

@@ -101,6 +101,10 @@ def test_the_time_left_is_that_of_all_sources_together(log: Log) -> None:
     ]
 
 
+def test_what_one_source_has_too_much_another_still_lacks(log: Log) -> None:
+    assert log.show_all(0, one=190, two=10)[-1] == "all sources: 110/200 labelled"
+
+
 def test_a_single_source_tells_its_time_left_itself(log: Log) -> None:
     log.show_all(0, one=0)
     assert log.show_all(10, one=20) == ["one: 20/100 labelled  2.00/s, about 40 s left"]

@@ -44,6 +44,7 @@ def part(made: list[Structure], *, rejected: int = 0, energy: float = -3.0, seco
         service="fake",
         system="cluster",
         seed=1,
+        start=0,
         round=0,
         requested=N,
         generated=N,

@@ -273,9 +273,19 @@ def test_a_molecule_taken_again_is_another_conformer_and_no_duplicate(proposer: 
 
 
 def test_a_molecule_stands_for_as_many_structures_as_it_may_have_conformers(proposer: MoleculeProposer) -> None:
-    taken = [take(proposer, start, n, conformers=4) for start, n in ((0, 6), (6, 6), (12, 8))]
+    taken = [take(proposer, start, n, conformers=4)[:own] for start, n, own in ((0, 6, 2), (6, 6, 1), (12, 8, 2))]
     assert [len(outcomes) for outcomes in taken] == [2, 1, 2]
     assert sorted({line for outcomes in taken for line in lines_of(outcomes)}) == [1, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_a_request_for_conformers_that_molecules_do_not_have_goes_on_through_all(proposer: MoleculeProposer, start: int) -> None:
+    rigid = ["c1ccccc1", "c1ccncc1", "c1ccoc1", "c1ccsc1", "C1CC1", "c1c[nH]cn1"]
+    request = {"min_atoms": 5, "options": {"smiles": rigid, "conformers": 10}, "stretch": {"seed": 3, "start": start}}
+    generator = ProposalGenerator(MoleculeProposer, workers=1)
+    made = generator.generate(task_of(proposer, 6, **request), threading.Event(), lambda made, n: None)
+    generator.close()
+    assert len(made.structures) == 6
 
 
 def test_a_stretch_of_unsuitable_smiles_ends_with_their_reasons(proposer: MoleculeProposer) -> None:
