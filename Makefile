@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 STRUCTURES ?= 120000
-PARALLEL = -n $(WORKERS) --dist loadfile
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder # a file is one worker's; those that take longest come first
 EXTRAS = rdkit,pymatgen,ase,benchmarks,labeller,mattergen,crystalflow,moldiff,geodiff,training,test
 INSTALLED = $(VENV)/.installed
 
