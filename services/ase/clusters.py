@@ -11,7 +11,7 @@ from services.ase.carbons import saturate_carbons
 from services.ase.molecular_clusters import build_molecular, can_fill, usable_molecules
 from services.ase.options import ClusterOptions, Kind
 from services.ase.packing import centred, push_apart
-from services.ase.radii import PAULING_SOURCE, Floats, are_univalent, stretching, touching_distances
+from services.ase.radii import PAULING_SOURCE, Floats, are_univalent, packing_distances
 from services.ase.shapes import build_shaped, possible_shapes
 
 DEFAULT_KINDS: dict[Kind, float] = {"shaped": 0.3, "random": 0.4, "molecular": 0.3}
@@ -61,7 +61,7 @@ def _build_random(task: Task, options: ClusterOptions, rng: np.random.Generator)
     numbers = np.array([atomic_numbers[s] for s in _draw_composition(task.elements, n_atoms, options.max_elements, rng)])
     present, kinds = np.unique(numbers, return_inverse=True)
     scale = float(rng.uniform(*options.bond_scale))
-    contact = scale * touching_distances(present) + stretching(present)
+    contact = packing_distances(present, scale)
     positions = push_apart(_draw_ball(np.diag(contact)[kinds] / 2, rng), kinds, contact)
     atoms = Atoms(numbers, positions=positions)
     atoms.info = {"method": "random", "bond_scale": round(scale, 4), "distance_source": PAULING_SOURCE}

@@ -72,6 +72,18 @@ def stretching(numbers: NDArray[np.int64]) -> Floats:
     return np.where(univalent[:, None] & univalent[None], 0.0, -0.6 * np.log10(order))
 
 
+def packing_distances(numbers: NDArray[np.int64], scale: float) -> Floats:
+    """How near atoms come that are packed at random, Å, shape (n_elements, n_elements): `scale` times their contact, stretched.
+
+    Two oxygens keep 0.7 sums of van der Waals radii, as two univalent atoms do: at a stretched bond's length from many others,
+    7net-0 finds forces of thousands of eV/Å on them.
+    """
+    oxygen = numbers == atomic_numbers["O"]
+    apart = scale * 2 * _NON_BONDED * VAN_DER_WAALS[atomic_numbers["O"]]
+    packed = scale * touching_distances(numbers) + stretching(numbers)
+    return np.where(oxygen[:, None] & oxygen[None], apart, packed)
+
+
 def are_univalent(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     """True for hydrogen and halogens."""
     return np.isin(numbers, [atomic_numbers[s] for s, valence in VALENCE.items() if valence == 1])

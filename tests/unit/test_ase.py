@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from scipy.spatial.distance import pdist
 
 from contract.checks import LEAST_VACUUM, find_chemistry_fault
 from contract.generator import Task, resolve_task
@@ -181,6 +182,14 @@ def test_crowded_atoms_are_pushed_to_their_contact_distances() -> None:
     distance = np.linalg.norm(apart[:, None] - apart[None], axis=-1) / contact[kinds][:, kinds]
     np.fill_diagonal(distance, np.inf)
     assert distance.min() >= 0.979
+
+
+def test_oxygens_packed_at_random_stay_apart() -> None:
+    """At the length of a stretched bond from a dozen others a teacher finds forces of thousands of eV/Å."""
+    options = {"kinds": {"random": 1}}
+    structures = propose(6, system="cluster", elements=["O"], min_atoms=30, max_atoms=60, options=options)
+    assert len(structures) == 6
+    assert all(pdist(s.positions).min() > 1.9 for s in structures)
 
 
 def test_adsorbates_and_terminations_are_recorded() -> None:
