@@ -8,6 +8,14 @@ from collections import Counter
 import httpx
 
 _AVOID_SECONDS = 10.0
+_KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+"""A service that is cut off while it works is noticed within half a minute, not at the end of the longest wait; one that is busy answers."""
+if hasattr(socket, "TCP_KEEPIDLE"):
+    _KEEP_ALIVE += [
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    ]
 
 
 class ReplicaTransport(httpx.AsyncBaseTransport):
@@ -18,7 +26,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self) -> None:
-        self._inner = httpx.AsyncHTTPTransport()
+        self._inner = httpx.AsyncHTTPTransport(socket_options=_KEEP_ALIVE)
         self._under_way: Counter[str] = Counter()
         self._last_used: dict[str, float] = {}
         self._failed: dict[str, float] = {}
