@@ -9,7 +9,7 @@ import httpx
 
 _AVOID_SECONDS = 10.0
 _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-"""A service that is cut off while it works is noticed within half a minute, not at the end of the longest wait; one that is busy answers."""
+"""A service that is cut off while it works is noticed within half a minute, not at the end of the longest wait; a busy one answers."""
 if hasattr(socket, "TCP_KEEPIDLE"):
     _KEEP_ALIVE += [
         (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),

@@ -46,4 +46,5 @@ def check_one_dies_and_one_joins(project: Project, expected: Identity, folder: P
         docker("unpause", survivor)
     assert dataset.wait_for_state("finished", "failed")["state"] == "finished"
     assert dataset.identity(folder) == expected
+    assert Dataset(project, RECIPE.format(name="joined")).make()["state"] == "finished"  # the first may have had no more to give it
     assert count_requests(newcomer, "/generate") > 0
