@@ -38,19 +38,19 @@ class Section:
         return self.part.receipt.part
 
 
-def find_sectiones(file: h5py.File) -> list[Section]:
+def find_sections(file: h5py.File) -> list[Section]:
     """Every part's rows, in order; ValueError if the parts do not add up to the file's structures."""
     splits = file["structures/atomic_numbers_splits"][:]
-    sectiones, at = [], 0
+    sections, at = [], 0
     for part in read_merged_parts(file):
         end = at + part.n_structures
         if part.n_structures < 0 or end >= len(splits):
             raise ValueError(f"the parts up to {part.receipt.part} hold {end} structures, the file {len(splits) - 1}")
-        sectiones.append(Section(part, (at, end), (int(splits[at]), int(splits[end]))))
+        sections.append(Section(part, (at, end), (int(splits[at]), int(splits[end]))))
         at = end
     if at != len(splits) - 1:
         raise ValueError(f"the parts hold {at} structures, the file {len(splits) - 1}")
-    return sectiones
+    return sections
 
 
 def read_section(file: h5py.File, structures: Range, atoms: Range) -> Arrays:

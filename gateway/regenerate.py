@@ -15,15 +15,12 @@ from gateway.comparison import compare_part, compare_versions
 from gateway.merged import Section, read_section
 from gateway.plan import Plan, Shard
 from gateway.recipe import Recipe
-from gateway.run import Run
+from gateway.run import TRIES_AT_THE_START, Run
 from gateway.scratch import hold_scratch
 from gateway.settings import GatewaySettings
 from gateway.shape import Check
 from gateway.verify import Verification
 from gateway.wish import Wish
-
-_TRIES_AT_THE_START = 4
-"""Some seven seconds: enough for a container that is being started again."""
 
 
 def choose_shards(plan: Plan, n: int, seed: int) -> list[Shard]:
@@ -51,16 +48,16 @@ async def regenerate(
     recipe, plan = verified.recipe, verified.plan
     assert recipe is not None
     assert plan is not None
-    sectiones = {section.name: section for section in verified.sectiones}
+    sections = {section.name: section for section in verified.sections}
     pairs: list[tuple[Receipt, Receipt]] = []
     with hold_scratch(settings.data) as folder:
         clients = Clients(settings, connect)
         try:
             run = Run(folder, recipe.model_copy(update={"name": folder.name}), "", clients, settings, lambda kind, data: None, Wish())
-            await run.check_teacher(_TRIES_AT_THE_START)
+            await run.check_teacher(TRIES_AT_THE_START)
             await _require_services(clients, recipe, shards)
             for shard in shards:
-                section = sectiones[shard.name]
+                section = sections[shard.name]
                 again = await _make_part(run, shard, folder)
                 pairs.append((section.part.receipt, again.receipt))
                 yield compare_part(section, plan.drawn[shard.name], _read(verified.path, section), again)
@@ -72,7 +69,7 @@ async def regenerate(
 async def _require_services(clients: Clients, recipe: Recipe, shards: list[Shard]) -> None:
     for service in sorted(list_services(recipe, shards)):
         try:
-            await clients.describe_service(service, _TRIES_AT_THE_START)
+            await clients.describe_service(service, TRIES_AT_THE_START)
         except (Unavailable, NotFound) as problem:
             names = [shard.name for shard in shards if recipe.sources[shard.maker].service == service]
             raise type(problem)(

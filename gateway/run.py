@@ -30,8 +30,8 @@ from gateway.turns import Turns
 from gateway.wish import Wish
 
 Emit = Callable[[str, dict[str, Any]], None]
-_TRIES_WITH_FALLBACK = 4
-"""At the start of a run: some seven seconds, enough for a container that is being started again."""
+TRIES_AT_THE_START = 4
+"""Some seven seconds: enough for a container that is being started again."""
 _log = logging.getLogger("distillery.gateway")
 
 
@@ -134,7 +134,7 @@ class Run:
 
     def _count_tries(self, service: str) -> int | None:
         """A service that others stand in for is not waited for as long as one that the run can't do without."""
-        return _TRIES_WITH_FALLBACK if all(s.fallback for s in self._recipe.sources.values() if s.service == service) else None
+        return TRIES_AT_THE_START if all(s.fallback for s in self._recipe.sources.values() if s.service == service) else None
 
     def _has_begun(self, maker: str) -> bool:
         """True if a part of this maker is there: an outage after that is waited for, or it would change the result."""

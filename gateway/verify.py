@@ -23,7 +23,7 @@ from contract.problems import Problem
 from contract.provenance import MERGED_PARTS, Summary
 from gateway.gates import is_go, judge
 from gateway.inspection import CHECKS, UNREADABLE, Expected, Faults, inspect_part
-from gateway.merged import FileLedger, Section, find_sectiones, read_section
+from gateway.merged import FileLedger, Section, find_sections, read_section
 from gateway.plan import Plan, Shard
 from gateway.progress import describe_checkpoint
 from gateway.recipe import Recipe, parse_recipe
@@ -47,13 +47,13 @@ _FIGURES = {
 
 
 class Verification:
-    """One file under verification; `sectiones`, `recipe` and `plan` are there once they have proved right."""
+    """One file under verification; `sections`, `recipe` and `plan` are there once they have proved right."""
 
     def __init__(self, path: Path, progress: Progress = lambda what, done, n: None) -> None:
         self.path, self._progress = path, progress
         self.recipe: Recipe | None = None
         self.plan: Plan | None = None
-        self.sectiones: list[Section] = []
+        self.sections: list[Section] = []
         self._metadata: dict[str, Any] = {}
         self._remembered: list[dict[str, Any]] = []
 
@@ -76,8 +76,8 @@ class Verification:
 
     def _check_parts(self, file: h5py.File) -> Check:
         def find() -> Iterator[str]:
-            self.sectiones = find_sectiones(file)
-            for section in self.sectiones:
+            self.sections = find_sections(file)
+            for section in self.sections:
                 receipt, n_atoms = section.part.receipt, section.atoms[1] - section.atoms[0]
                 if not section.part.left_out and receipt.n_atoms != n_atoms:
                     yield f"{section.name} has {n_atoms} atoms, its receipt says {receipt.n_atoms}"
@@ -93,10 +93,10 @@ class Verification:
             except Problem as problem:
                 yield problem.detail
                 return
-            recorded = {section.part.receipt.record.recipe_sha256 for section in self.sectiones}
+            recorded = {section.part.receipt.record.recipe_sha256 for section in self.sections}
             if recorded - {recipe.sha256}:
                 yield f"its sha256 is {recipe.sha256}, parts were made from {' '.join(sorted(recorded))}"
-            if {section.part.receipt.dataset for section in self.sectiones} - {recipe.name}:
+            if {section.part.receipt.dataset for section in self.sections} - {recipe.name}:
                 yield f"its name is {recipe.name}, that of the parts is not"
 
         return attempt("recipe", lambda: "it is the one that every part was made from", find)
@@ -115,16 +115,16 @@ class Verification:
             yield self._check_report(ledger, self.plan)
 
     def _take_all(self, file: h5py.File, ledger: FileLedger) -> Iterator[str]:
-        for k, section in enumerate(self.sectiones):
+        for k, section in enumerate(self.sections):
             facts = ledger.take(section, read_section(file, section.structures, section.atoms))
             if digest_structures(facts.ids, facts.hashes) != section.part.receipt.structures_sha256:
                 yield f"{section.name} does not hold the structures that its receipt says"
-            self._progress("measured", k + 1, len(self.sectiones))
+            self._progress("measured", k + 1, len(self.sections))
 
     def _find_wrong_metadata(self, file: h5py.File) -> Iterator[str]:
         recipe, summary = self.recipe, Summary()
         assert recipe is not None
-        for section in self.sectiones:
+        for section in self.sections:
             summary.add(section.part.receipt, [one.id for one in section.part.left_out])
         ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
         wanted: dict[str, Any] = {
@@ -149,7 +149,7 @@ class Verification:
                 yield f"versions say {what} {versions.get(what)}, the receipts {found}"
 
     def _check_plan(self, ledger: FileLedger) -> Check:
-        if len(ledger.parts) < len(self.sectiones):
+        if len(ledger.parts) < len(self.sections):
             return Check("plan", False, "not checked: receipts must be right first")
         try:
             plan = ledger.make_whole_plan()
@@ -157,20 +157,20 @@ class Verification:
             return Check("plan", False, "wrong", (str(error),))
         if not plan.is_complete:
             return Check("plan", False, "wrong", ("by the recipe, shards are missing that the dataset needs",))
-        shards, sectiones = list(plan.shards()), {section.name: section for section in self.sectiones}
+        shards, sections = list(plan.shards()), {section.name: section for section in self.sections}
         faults: list[str] = []
-        if [shard.name for shard in shards] != list(sectiones):
-            odd = sorted({shard.name for shard in shards} ^ set(sectiones))
+        if [shard.name for shard in shards] != list(sections):
+            odd = sorted({shard.name for shard in shards} ^ set(sections))
             faults.append(f"not both in recipe and file: {', '.join(odd[:3])}" if odd else "the parts are in another order")
         else:
-            faults += [fault for shard in shards for fault in _find_shard_faults(shard, sectiones[shard.name], ledger.recipe, plan)]
+            faults += [fault for shard in shards for fault in _find_shard_faults(shard, sections[shard.name], ledger.recipe, plan)]
         self.plan = None if faults else plan
         counts = ", ".join(f"{name} {tally.kept}/{tally.count}" for name, tally in plan.tallies.items())
         return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
 
     def _check_structures(self, file: h5py.File) -> Iterator[Check]:
         faults: dict[str, list[str]] = defaultdict(list)
-        expected = [self._expect(section) for section in self.sectiones]
+        expected = [self._expect(section) for section in self.sections]
         try:
             with _workers(len(file["labels/energy"]) // _STRUCTURES_A_WORKER) as each:
                 for k, found in enumerate(each(partial(inspect_part, self.path), expected)):
@@ -219,8 +219,8 @@ class Verification:
             return Check("report", None, "there is no report.json beside the file to compare with")
         receipt = FinaliseReceipt(
             dataset=ledger.recipe.name,
-            n_structures=self.sectiones[-1].structures[1],
-            n_atoms=self.sectiones[-1].atoms[1],
+            n_structures=self.sections[-1].structures[1],
+            n_atoms=self.sections[-1].atoms[1],
             structures_sha256=self._metadata["structures_sha256"],
             n_bytes=self.path.stat().st_size,
         )
