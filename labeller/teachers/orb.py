@@ -4,6 +4,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -55,7 +56,7 @@ class Features:
 
 
 class OrbTeacher:
-    """An orb model in batches. Loading it sets torch's float32 matmul precision to "high" for the whole process."""
+    """An orb model in batches. Loading it sets torch's float32 matmul precision to "high" and its compile stance process-wide."""
 
     def __init__(self, name: str, settings: LabellerSettings) -> None:
         self.name = name
@@ -84,6 +85,8 @@ class OrbTeacher:
             raise Unavailable(f"{checkpoint} holds {', '.join(weights.files)}; name one file in DISTILLERY_LABELLER_WEIGHTS_PATH")
         self.device = choose_device(self._settings.device, "DISTILLERY_LABELLER_DEVICE")
         self._is_compiled = self.device == "cuda" if self._settings.compile is None else self._settings.compile
+        # nvalchemiops compiles a helper of its neighbour lists in any case, which took 16 s and was no faster.
+        torch.compiler.set_stance("default" if self._is_compiled else "force_eager")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._model, self._adapter = loader(
@@ -127,7 +130,7 @@ class OrbTeacher:
         """Labels in ASE's units, order and sign; no stress where not periodic or where the model has none."""
         labels: dict[int, Label] = {}
         for group in features.groups:
-            with torch.compiler.set_stance("force_eager" if group.is_degenerate else "default"):
+            with torch.compiler.set_stance("force_eager") if group.is_degenerate else nullcontext():
                 output = self._model.predict(group.batch.to(self.device), split=False)
             for place, label in zip(group.order, _to_labels(output, group, features.periodic), strict=True):
                 labels[place] = label

@@ -1,13 +1,12 @@
 """Fixtures of the container tests: the engine, the images, and what an undisturbed run in one process gives."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import EVERYTHING, ROOT, read_config, require_engine, require_image
+from tests.command import distillery
+from tests.containers.engine import EVERYTHING, read_config, require_engine, require_image
 from tests.containers.project import NO_PAGE, Identity, read_identity
 from tests.once import made_once
 
@@ -62,28 +61,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 
     def make(folder: Path) -> Identity:
         (folder / "recipe.yaml").write_text(RECIPE.format(name="embedded"))
-        return run_embedded(folder / "recipe.yaml", folder, "embedded")
+        done = distillery("run", "recipe.yaml", cwd=folder, env=NO_PAGE)
+        assert done.returncode in {GO, NO_GO}, done.output
+        return read_identity(folder / "data" / "embedded" / "dataset.h5")
 
     _, found = made_once(tmp_path_factory, "embedded", make)
     return [(id, structure_hash) for id, structure_hash in found]
-
-
-def run_embedded(recipe: Path, folder: Path, name: str) -> Identity:
-    """The identity of the dataset that a recipe gives in one process."""
-    run_command(str(recipe), "--data", str(folder))
-    return read_identity(folder / name / "dataset.h5")
-
-
-def run_command(*arguments: str) -> str:
-    """`distillery run` to its end; its output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", "run", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=900,
-        check=False,
-        env=os.environ | NO_PAGE,
-    )
-    assert done.returncode in {GO, NO_GO}, done.stdout + done.stderr
-    return done.stdout

@@ -6,11 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.containers.conftest import run_command, run_embedded
-from tests.containers.engine import ROOT, docker
+from tests.command import QUICKSTART, Finished, distillery, make_quickstart
+from tests.containers.engine import docker
 from tests.containers.project import Project, read_identity, running
-
-QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +17,18 @@ def project(images: dict[str, str]) -> Iterator[Project]:
         yield started
 
 
-def test_the_quickstart_over_http_gives_the_embedded_dataset(project: Project, tmp_path: Path) -> None:
-    output = run_command(str(QUICKSTART), "--gateway", project.url)
-    assert "GO" in output
-    found = read_identity(project.copy_out("quickstart/dataset.h5", tmp_path / "containers"))
-    assert found == run_embedded(QUICKSTART, tmp_path, "quickstart")
-    page = project.copy_out("quickstart/report.html", tmp_path / "containers").read_text()
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The quickstart in one process."""
+    return make_quickstart(tmp_path_factory)
+
+
+def test_the_quickstart_over_http_gives_the_embedded_dataset(project: Project, embedded: Finished, tmp_path: Path) -> None:
+    done = distillery("run", str(QUICKSTART), "--gateway", project.url, cwd=tmp_path)
+    assert done.returncode == 0, done.output
+    found = read_identity(project.copy_out("quickstart/dataset.h5", tmp_path))
+    assert found == read_identity(embedded.dataset)
+    page = project.copy_out("quickstart/report.html", tmp_path).read_text()
     assert "Schwalbe-Koda" in page
 
 

@@ -15,7 +15,7 @@ from contract.checks import find_chemistry_fault, find_input_fault
 from contract.identity import structure_hash
 from contract.structures import DEFAULT_ELEMENTS, from_ase
 from gateway.export import read_dataset
-from tests.integration.conftest import ROOT, Finished, distillery
+from tests.command import ROOT, Finished, distillery
 
 
 def test_it_is_go(quickstart: Finished) -> None:

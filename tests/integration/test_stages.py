@@ -17,8 +17,8 @@ from contract.parts import list_parts, part_path, read_part, write_part
 from contract.problems import Unsupported
 from gateway.follow import follow
 from gateway.recipe import parse_recipe
+from tests.command import ROOT, distillery
 from tests.fake_service import FakeGenerator
-from tests.integration.conftest import ROOT, distillery
 from tests.integration.factory import RECIPE, factory, identity, two_fakes, wait_for
 
 STAGED = RECIPE + "stages: {pilot: {per_source: 3}, test: {total: 16}, full: {wave: 8}}\n"

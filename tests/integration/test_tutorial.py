@@ -11,7 +11,7 @@ from ase.io import read
 
 from contract.layout import open_dataset
 from contract.splits import read_parents
-from tests.integration.conftest import ROOT, distillery
+from tests.command import ROOT, distillery
 
 SMALLER = {"count: 160": "count: 80", "EPOCHS = 60": "EPOCHS = 20"}
 

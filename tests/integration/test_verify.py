@@ -22,10 +22,10 @@ from gateway.api import create_gateway
 from gateway.recipe import parse_recipe, read_recipe
 from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
+from tests.command import ROOT, Finished, distillery
 from tests.containers.project import wait_for
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
-from tests.integration.conftest import ROOT, Finished, distillery
 from tests.integration.factory import RECIPE, settings_for
 from tests.serving import free_port, serve
 

@@ -107,6 +107,15 @@ def test_labels_are_the_same_alone_and_in_a_batch(teacher: Teacher) -> None:
 
 
 @needs_orb
+def test_nothing_is_compiled_unless_asked_for(teacher: Teacher) -> None:
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    label_all(teacher, samples())
+    assert not counters["frames"]
+
+
+@needs_orb
 def test_unsound_structures_never_reach_the_teacher(settings: LabellerSettings) -> None:
     nan = moved(water("p/0001"), np.full((3, 3), np.nan))
     foreign = replace(water("p/0002"), numbers=np.array([0, 1, 1], np.uint8))
