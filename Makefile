@@ -42,6 +42,7 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard */requirements.txt services/*/requirements.txt)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Distillery needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; say make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip # Python 3.11's own takes a third longer
 	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-deps mattergen # its own pins can't be resolved
 	touch $(INSTALLED)
