@@ -72,7 +72,8 @@ class Project:
 
     def wait_until_healthy(self, service: str, seconds: float = 120) -> None:
         """Wait until every container of a service is healthy."""
-        wait_for(lambda: all(is_healthy(container) for container in self.containers(service)), f"{service} is healthy", seconds)
+        containers = self.containers(service)
+        wait_for(lambda: all(is_healthy(container) for container in containers), f"{service} is healthy", seconds)
 
     def copy_out(self, path: str, folder: Path) -> Path:
         """Copy a file from the data volume, through the gateway's API, into a folder of this machine."""
