@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import os
+import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
@@ -13,21 +15,30 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract import CONTRACT_VERSION, problems
+from contract.device import DeviceLost, is_out_of_memory, release_cuda_memory, without_frames
 from contract.problems import Problem, Unavailable
 
 _RELOAD_SECONDS = 10.0
+_LONGEST_END = 30.0
 _log = logging.getLogger("distillery")
 
 
 class Readiness:
     """Whether what the service needs is loaded, and if not, why."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, end_when_lost: bool) -> None:
+        self._end_when_lost = end_when_lost
         self._reason: Problem | None = Unavailable(f"{service} is still loading; ask again soon", retry_after=2)
 
     def set(self, reason: Problem | None) -> None:
         """None once all is loaded."""
         self._reason = reason
+
+    def lose(self, reason: DeviceLost) -> None:
+        """Refuse all from now on, and end the process where something starts it again."""
+        self.set(reason)
+        if self._end_when_lost:
+            _end_process()
 
     @property
     def is_ready(self) -> bool:
@@ -47,14 +58,15 @@ def create_face(
     load: Callable[[], None],
     close: Callable[[], None],
     alongside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    end_when_lost: bool = False,
 ) -> FastAPI:
     """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
 
     `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
-    Unavailable (weights are missing), it is tried again every 10 s. `alongside` is entered while the app runs;
-    `close` is called at the end.
+    Unavailable (weights are missing) or finds no memory, it is tried again every 10 s. `alongside` is entered while the
+    app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its process has ended.
     """
-    readiness = Readiness(service)
+    readiness = Readiness(service, end_when_lost)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -120,23 +132,40 @@ def _show_log() -> None:
 
 async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:
     while True:
+        problem: Problem | None = None
         try:
             await asyncio.to_thread(load)
-        except Unavailable as problem:
-            readiness.set(problem)
-            _log.warning("%s is not ready: %s", service, problem.detail)
-            await asyncio.sleep(_RELOAD_SECONDS)
         except Exception as error:
-            readiness.set(problems.Internal(f"{service} could not load: {type(error).__name__}: {error}"))
-            _log.exception("%s could not load", service)
+            problem = _explain(service, error)
+        readiness.set(problem)
+        if not isinstance(problem, Unavailable):
             return
-        else:
-            readiness.set(None)
-            return
+        _log.warning("%s is not ready: %s", service, problem.detail)
+        release_cuda_memory()  # others that load may need it
+        await asyncio.sleep(_RELOAD_SECONDS)
+
+
+def _explain(service: str, error: Exception) -> Problem:
+    """Why a service could not load: Unavailable if that can pass."""
+    if isinstance(error, Unavailable):
+        return without_frames(error)
+    what = f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        return Unavailable(f"{service} finds too little memory to load ({what}); free some, it tries again every {_RELOAD_SECONDS:g} s")
+    _log.exception("%s could not load", service)
+    return problems.Internal(f"{service} could not load: {what}")
+
+
+def _end_process() -> None:
+    """Answer what is under way and end, as `docker stop` has it; in any case, for a driver may hang once its device is lost."""
+    last = threading.Timer(_LONGEST_END, os._exit, (1,))
+    last.daemon = True
+    last.start()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Named:
-    """Adds the names of service and contract to every response and counts it."""
+    """Adds the names of service and contract to every response, that to a bug too, and counts it."""
 
     def __init__(self, app: ASGIApp, service: str, requests: Counter) -> None:
         self._app, self._service, self._requests = app, service, requests
@@ -146,8 +175,12 @@ class _Named:
             await self._app(scope, receive, send)
             return
 
+        has_begun = False
+
         async def named(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"distillery-service", self._service.encode()),
@@ -158,4 +191,9 @@ class _Named:
                 self._requests.labels(scope["method"], path, str(message["status"])).inc()
             await send(message)
 
-        await self._app(scope, receive, named)
+        try:
+            await self._app(scope, receive, named)
+        except Exception as error:
+            if has_begun:
+                raise
+            await problems.as_bug(error, scope["method"], scope["path"])(scope, receive, named)

@@ -132,6 +132,7 @@ class ShardRecord(Message):
     service_rejected: dict[str, int] = {}
     rejected: tuple[Reject, ...] = Field((), description="structures that curation refused")
     note: str = Field("", description="why the shard is empty, where its source could not be used at all")
+    is_outage: StrictBool = Field(False, description="its service was not there; else it refused the request")
 
 
 class TeacherCard(Message):
@@ -143,6 +144,15 @@ class TeacherCard(Message):
     licence: str = Field("", description="of the weights")
     device: str
     elements: tuple[Element, ...]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What parts of one dataset must have in common."""
+        return self.name, self.weights_sha256
+
+    def describe(self) -> str:
+        """For a person."""
+        return f"{self.name} ({self.version}, weights {self.weights_sha256[:12]})"
 
 
 class Receipt(Message):

@@ -3,6 +3,7 @@
 Problem
 ├── InvalidRequest   400  change the request
 ├── Unauthorized     401  send the API key
+├── Forbidden        403  ask from where it is allowed
 ├── NotFound         404  ask for something that exists
 ├── Conflict         409  something else already has this name
 ├── Unsupported      422  ask another service, or ask for less
@@ -13,6 +14,7 @@ Problem
 └── OutOfMemory      507  ask for less at once
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -62,6 +64,10 @@ class Unauthorized(Problem):
     kind, status, title = "unauthorized", 401, "An API key is needed"
 
 
+class Forbidden(Problem):
+    kind, status, title = "forbidden", 403, "This may not be asked from there"
+
+
 class NotFound(Problem):
     kind, status, title = "not_found", 404, "There is no such thing here"
 
@@ -96,22 +102,43 @@ class OutOfMemory(Problem):
 
 KINDS: Mapping[str, type[Problem]] = {
     problem.kind: problem
-    for problem in (InvalidRequest, Unauthorized, NotFound, Conflict, Unsupported, Busy, Internal, CorruptPart, Unavailable, OutOfMemory)
+    for problem in (
+        *(InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, Unsupported),
+        *(Busy, Internal, CorruptPart, Unavailable, OutOfMemory),
+    )
 }
 
 
-def from_response(status: int, body: Mapping[str, Any] | None, fallback: str) -> Problem:
-    """The Problem a service answered with; an answer that is no problem document becomes Internal."""
-    if body is None or body.get("kind") not in KINDS:
+def from_response(status: int, text: str, retry_after: str = "") -> Problem:
+    """The Problem a service answered with, by the answer's body and Retry-After header; what is no problem document becomes Internal."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    problem = from_body(status, body if isinstance(body, dict) else {}, text[:300])
+    problem.retry_after = float(retry_after) if retry_after.isdigit() else None
+    return problem
+
+
+def from_body(status: int, body: Mapping[str, Any], fallback: str) -> Problem:
+    """The Problem of a problem document."""
+    if body.get("kind") not in KINDS:
         return Internal(f"answered {status}: {fallback}")
     extra = {k: v for k, v in body.items() if k not in {"type", "title", "status", "detail", "kind", "instance"}}
     return KINDS[str(body["kind"])](str(body.get("detail", fallback)), **extra)
 
 
-def as_response(problem: Problem, instance: str) -> JSONResponse:
-    """The problem as an application/problem+json response."""
+def as_response(problem: Problem, instance: str, status: int | None = None) -> JSONResponse:
+    """The problem as an application/problem+json response, with its kind's status or another of the same class."""
     headers = {} if problem.retry_after is None else {"Retry-After": str(max(1, round(problem.retry_after)))}
-    return JSONResponse(problem.body(instance), problem.status, headers, media_type=PROBLEM_TYPE)
+    status = status or problem.status
+    return JSONResponse({**problem.body(instance), "status": status}, status, headers, media_type=PROBLEM_TYPE)
+
+
+def as_bug(error: Exception, method: str, path: str) -> JSONResponse:
+    """The response to an exception that nobody expected; the log has its cause."""
+    _log.error("%s %s failed", method, path, exc_info=error)
+    return as_response(Internal(f"{type(error).__name__}: {error}; the service's log has the cause"), path)
 
 
 def _describe(fault: Mapping[str, Any]) -> str:
@@ -123,7 +150,7 @@ def _describe(fault: Mapping[str, Any]) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Translate every exception of `app` to a problem, in this one place."""
+    """Translate the exceptions of `app` to problems, in this one place; what nobody expected is for `as_bug`."""
 
     async def on_problem(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)
@@ -139,16 +166,10 @@ def install(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         kind = NotFound if error.status_code == 404 else InvalidRequest
-        response = as_response(kind(f"{request.method} {request.url.path}: {error.detail}"), request.url.path)
-        response.status_code = error.status_code
+        response = as_response(kind(f"{request.method} {request.url.path}: {error.detail}"), request.url.path, error.status_code)
         response.headers.update(error.headers or {})
         return response
-
-    async def on_bug(request: Request, error: Exception) -> JSONResponse:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return as_response(Internal(f"{type(error).__name__}: {error}; the service's log has the cause"), request.url.path)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_bug)

@@ -166,8 +166,8 @@ def _wait(future: "Future[T]", stop: Stop) -> T:
         try:
             return future.result(timeout=0.1)
         except TimeoutError:
-            if future.done():
-                raise
+            if future.done():  # the work's own, or it has ended just now
+                return future.result()
 
 
 def accept_outcome(outcome: Proposal | str, task: Task, made: Made, keys: set[str]) -> None:

@@ -62,10 +62,12 @@ class Summary:
     def add(self, receipt: Receipt, leave_out: Iterable[str]) -> None:
         """Count a part in; Conflict if another teacher labelled it than the first."""
         self.first = self.first or receipt
-        for what in ("name", "weights_sha256"):
-            ours, theirs = getattr(self.first.teacher, what), getattr(receipt.teacher, what)
-            if ours != theirs:
-                raise Conflict(f"parts of one dataset need one teacher: {self.first.part} has {what} {ours}, {receipt.part} has {theirs}")
+        ours, theirs = self.first.teacher, receipt.teacher
+        if ours.identity != theirs.identity:
+            raise Conflict(
+                f"parts of one dataset need one teacher: {self.first.part} was labelled by {ours.describe()}, "
+                f"{receipt.part} by {theirs.describe()}; move away what the wrong one labelled, then resume"
+            )
         gone = sorted(set(leave_out))
         self.n_structures += receipt.n_structures - len(gone)
         self._digest.update(canonical_json([receipt.part, gone, receipt.model_dump(mode="json")]).encode())

@@ -13,8 +13,9 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.arrow import ARROW_TYPE, to_arrow, to_json
+from contract.device import DeviceLost
 from contract.face import create_face
-from contract.generator import Generator, Made, Stopped, Task, resolve_task
+from contract.generator import Generator, Made, Stop, Stopped, Task, resolve_task
 from contract.leaving import CLIENT_LEFT, run_in_thread, until_client_leaves
 from contract.messages import Generated, GenerateRequest
 from contract.problems import Busy
@@ -23,11 +24,12 @@ from contract.problems import Busy
 class ServiceSettings(BaseSettings):
     """Settings of a generator service, from the environment (DISTILLERY_SERVICE_…)."""
 
-    model_config = SettingsConfigDict(env_prefix="DISTILLERY_SERVICE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_SERVICE_", env_ignore_empty=True, frozen=True)
 
     workers: int | None = Field(None, ge=1, description="worker processes; the available cores if absent")
     concurrency: int = Field(1, ge=1, description="requests worked on at once")
     queue: int = Field(8, ge=0, description="requests that may wait; one more gets 429")
+    end_when_lost: bool = Field(False, description="end the process once its device is lost, for a restart policy to start it again")
 
 
 class Queue:
@@ -66,7 +68,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         executor.shutdown(wait=True)
         generator.close()
 
-    app = create_face(card.service, card.version, lambda: generator.metadata, generator.load, close)
+    app = create_face(card.service, card.version, lambda: generator.metadata, generator.load, close, end_when_lost=settings.end_when_lost)
     app.state.generator = generator
     queue = Queue(settings.concurrency, settings.queue, app.state.registry)
     meter = _Meter(app.state.registry)
@@ -80,10 +82,17 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         app.state.readiness.require()
         task = await asyncio.to_thread(resolve_task, body, generator)
 
+        def make(stop: Stop) -> Made:
+            try:
+                return generator.generate(task, stop, meter.show_progress)
+            except DeviceLost as problem:
+                app.state.readiness.lose(problem)
+                raise
+
         async def work() -> tuple[Made, float]:
             async with queue.turn():
                 start = time.perf_counter()
-                made = await run_in_thread(executor, lambda stop: generator.generate(task, stop, meter.show_progress))
+                made = await run_in_thread(executor, make)
                 return made, time.perf_counter() - start
 
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -10,15 +9,15 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contract import CONTRACT_VERSION
 from contract.explain import validate_message
 from contract.face import create_face, read_body
 from contract.messages import Message
-from contract.problems import InvalidRequest, NotFound, Unauthorized, as_response
+from contract.problems import InvalidRequest, NotFound
 from gateway.clients import Clients, Connect
 from gateway.datasets import Datasets
+from gateway.guard import BrowserGuard, KeyGuard
 from gateway.recipe import ServiceName, StageName
 from gateway.settings import GatewaySettings
 from gateway.wish import Wish
@@ -60,8 +59,9 @@ def create_gateway(settings: GatewaySettings, connect: Connect | None = None) ->
             await clients.close()
 
     app = create_face("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work)
-    if settings.api_key is not None:
-        app.user_middleware.append(Middleware(_Guard, api_key=settings.api_key.get_secret_value()))  # inside the one that names the service
+    key = settings.api_key
+    guard = Middleware(BrowserGuard) if key is None else Middleware(KeyGuard, api_key=key.get_secret_value())
+    app.user_middleware.append(guard)  # inside the one that names the service
     _add_dataset_routes(app, datasets)
     _add_file_routes(app, datasets)
 
@@ -136,9 +136,9 @@ def _add_file_routes(app: FastAPI, datasets: Datasets) -> None:
     async def events(name: str, last_event_id: int = Header(0)) -> StreamingResponse:
         """Server-sent events until the dataset stops.
 
-        They are state, round, shard, checkpoint, verdict, fallback, away, finalising, finished and failed.
+        They are state, round, shard, checkpoint, verdict, fallback, away, finalising, page (which could not be made), finished and failed.
         """
-        await datasets.status(name)
+        datasets.require(name)
         stream = _as_server_sent(datasets.events(name, last_event_id))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -177,23 +177,3 @@ async def _as_server_sent(events: AsyncIterator[dict[str, Any]]) -> AsyncIterato
             upcoming = asyncio.ensure_future(anext(events, None))
     finally:
         upcoming.cancel()
-
-
-class _Guard:
-    """Lets nobody without the API key through, but to health and metrics."""
-
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
-        self._app, self._expected = app, f"Bearer {api_key}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_open = scope["type"] != "http" or scope["path"].startswith("/v1/health/") or scope["path"] == "/metrics"
-        sent = dict(scope.get("headers", ())).get(b"authorization", b"")
-        if is_open or secrets.compare_digest(sent, self._expected):
-            await self._app(scope, receive, send)
-            return
-        problem = Unauthorized(
-            "send the gateway's API key as `Authorization: Bearer …` (the distillery command takes it from DISTILLERY_API_KEY)"
-        )
-        response = as_response(problem, scope["path"])
-        response.headers["WWW-Authenticate"] = "Bearer"
-        await response(scope, receive, send)

@@ -22,7 +22,7 @@ from contract.messages import (
     ShardRecord,
     TeacherCard,
 )
-from contract.problems import Busy, Internal, OutOfMemory, Problem, Unavailable, from_response
+from contract.problems import Busy, Internal, OutOfMemory, Unavailable, from_response
 from contract.structures import Structure
 from gateway.replicas import ReplicaTransport, resolve
 from gateway.settings import GatewaySettings
@@ -57,10 +57,12 @@ class Clients:
         self._settings = settings
         self._connect = connect or self._connect_by_network
         self._clients: dict[str, httpx.AsyncClient] = {}
+        self._network: ReplicaTransport | None = None
+        """All clients' connections: a transport of each one's own would load the certificates again."""
 
     async def close(self) -> None:
         """Close all connections."""
-        clients, self._clients = self._clients, {}
+        clients, self._clients, self._network = self._clients, {}, None
         for client in clients.values():
             await client.aclose()
 
@@ -150,7 +152,9 @@ class Clients:
         except httpx.TransportError as error:
             raise Unavailable(f"{service} can't be reached: {error or type(error).__name__}") from error
         if answer.status_code >= 400:
-            raise _problem_of(service, answer)
+            problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
+            problem.detail = f"{service}: {problem.detail}"
+            raise problem
         return answer
 
     def _client(self, service: str) -> httpx.AsyncClient:
@@ -161,22 +165,11 @@ class Clients:
         return self._clients[service]
 
     def _connect_by_network(self, service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=ReplicaTransport(), base_url=self._url(service), timeout=timeout, trust_env=False)
+        self._network = self._network or ReplicaTransport()
+        return httpx.AsyncClient(transport=self._network, base_url=self._url(service), timeout=timeout, trust_env=False)
 
     def _url(self, service: str) -> str:
         return self._settings.labeller if service == "labeller" else self._settings.service_url(service)
-
-
-def _problem_of(service: str, answer: httpx.Response) -> Problem:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    problem = from_response(answer.status_code, body if isinstance(body, dict) else None, answer.text[:200])
-    retry_after = answer.headers.get("Retry-After", "")
-    problem.retry_after = float(retry_after) if retry_after.isdigit() else None
-    problem.detail = f"{service}: {problem.detail}"
-    return problem
 
 
 def _parse(model: type[M], value: Any, service: str) -> M:

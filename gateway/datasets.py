@@ -14,7 +14,7 @@ from gateway.clients import Clients
 from gateway.events import Events
 from gateway.forecast import describe_forecast
 from gateway.handle import Handle
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, Ledgers
 from gateway.lock import is_locked
 from gateway.page.aside import PAGE, make_page_aside
 from gateway.plan import Plan
@@ -36,6 +36,9 @@ class Datasets:
     def __init__(self, settings: GatewaySettings, clients: Clients) -> None:
         self._settings, self._clients = settings, clients
         self._handles: dict[str, Handle] = {}
+        self._ledgers = Ledgers()
+        """Of the datasets that this process does not make."""
+        self._reading = asyncio.Lock()
         self._page_turn = asyncio.Lock()
 
     async def take_up_unfinished(self) -> None:
@@ -63,6 +66,7 @@ class Datasets:
         recipe = parse_recipe(text)
         recipe.stages_until(wish.last)
         self._refuse_another(recipe)
+        self._refuse_other_process(recipe.name)
         wish.refuse_cutting_back(recipe, list_parts(self._folder(recipe.name)))
         name = recipe.name
         if not self._is_working(name):
@@ -82,9 +86,15 @@ class Datasets:
                 f"give this one another name or move {folder} away"
             )
 
+    def _refuse_other_process(self, name: str) -> None:
+        """Conflict, before anything is written, if another process makes the dataset."""
+        if not self._is_working(name) and is_locked(self._folder(name)):
+            raise Conflict(f"another process is making {name!r} in {self._folder(name)}; wait for it, or stop it there")
+
     async def resume(self, name: str) -> None:
         """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first."""
-        self._require(name)
+        self.require(name)
+        self._refuse_other_process(name)
         await self._go_on(name, read_wish(self._folder(name)).model_copy(update={"wanted": "running"}))
 
     async def _go_on(self, name: str, wish: Wish) -> None:
@@ -103,16 +113,18 @@ class Datasets:
         recipe = parse_recipe(text)
         recipe.stages_until(wish.last)
         self._refuse_another(recipe)
-        return await asyncio.to_thread(describe_forecast, Ledger(self._folder(recipe.name), recipe), wish.last)
+        async with self._reading:
+            return await asyncio.to_thread(describe_forecast, self._ledgers.find(self._folder(recipe.name), recipe), wish.last)
 
     async def forecast_rest(self, name: str) -> dict[str, Any]:
         """What the rest of a dataset would take, as far as it is wanted."""
-        self._require(name)
+        self.require(name)
         return await self.forecast((self._folder(name) / RECIPE).read_text(encoding="utf-8"), read_wish(self._folder(name)))
 
     def pause(self, name: str) -> None:
         """Finish the shards in work, begin no others."""
-        self._require(name)
+        self.require(name)
+        self._refuse_other_process(name)
         self._want(name, "paused")
         if self._is_working(name):
             self._handles[name].run.pause()
@@ -120,7 +132,8 @@ class Datasets:
 
     async def cancel(self, name: str) -> None:
         """Abandon the shards in work; what is finished stays, `resume` goes on from there."""
-        self._require(name)
+        self.require(name)
+        self._refuse_other_process(name)
         self._want(name, "cancelled")
         if self._is_working(name):
             handle = self._handles[name]
@@ -132,15 +145,16 @@ class Datasets:
 
     async def status(self, name: str) -> dict[str, Any]:
         """Where a dataset stands, from its parts."""
-        self._require(name)
+        self.require(name)
         handle = self._handles.get(name)
-        ledger = handle.run.ledger if handle else Ledger(self._folder(name), self._read_recipe(name))
+        ledger = handle.run.ledger if handle else self._ledgers.find(self._folder(name), self._read_recipe(name))
         plan, problem = await self._look_at(handle, ledger)
         report = read_report(self._folder(name)) if plan.is_complete and not (handle and handle.is_working) else None
         return {
             "name": name,
             "state": self._state(name, report, problem),
             "verdict": report["verdict"] if report else None,
+            "has_page": report is not None and (self._folder(name) / PAGE).is_file(),
             "reasons": report["reasons"] if report else [],
             "problem": problem.body() if problem else None,
             "round": max(len(plan.rounds) - 1, 0),
@@ -178,13 +192,14 @@ class Datasets:
         if handle is not None and (handle.is_working or handle.problem is not None):
             return handle.run.plan, handle.problem
         try:
-            return await asyncio.to_thread(ledger.make_plan, read_wish(ledger.folder).last), None
+            async with self._reading:
+                return await asyncio.to_thread(ledger.make_plan, read_wish(ledger.folder).last), None
         except Problem as problem:
             return Plan(stage=ledger.recipe.stage_names[0]), problem
 
     def files(self, name: str) -> dict[str, Path]:
         """The files of a dataset that may be read, by their path in its folder."""
-        self._require(name)
+        self.require(name)
         folder = self._folder(name)
         paths = [
             folder / RECIPE,
@@ -198,7 +213,7 @@ class Datasets:
 
     async def read_page(self, name: str) -> bytes:
         """The page of a dataset: the one made at its end, or one of the parts there are now."""
-        self._require(name)
+        self.require(name)
         folder = self._folder(name)
         async with self._page_turn:
             if (folder / REPORT).is_file() and (folder / PAGE).is_file():
@@ -207,7 +222,6 @@ class Datasets:
 
     async def events(self, name: str, after: int) -> AsyncIterator[dict[str, Any]]:
         """Events with an id over `after`, until the dataset's task ends."""
-        self._require(name)
         handle = self._handles.get(name)
         while handle is not None:
             news, ended = handle.events.news, not handle.is_working
@@ -222,9 +236,9 @@ class Datasets:
         recipe, folder = self._read_recipe(name), self._folder(name)
         if recipe.name != name:
             raise Conflict(f"{folder} holds the recipe of {recipe.name!r}; name the folder so, or move it out of {self._settings.data}")
-        self._forget_report(name)
         text = (folder / RECIPE).read_text(encoding="utf-8")
-        events = Events()
+        before = self._handles.get(name)
+        events = Events(before.events.last if before else 0)
         run = Run(folder, recipe, text, self._clients, self._settings, events.emit, read_wish(folder))
         self._handles[name] = handle = Handle(run, events)
         handle.task = asyncio.create_task(self._make(name, handle), name=f"make {name}")
@@ -262,20 +276,13 @@ class Datasets:
     def _folder(self, name: str) -> Path:
         return self._settings.data / name
 
-    def _require(self, name: str) -> None:
+    def require(self, name: str) -> None:
+        """NotFound, naming those that are there, if there is no such dataset."""
         if name not in self.names():
             raise NotFound(f"there is no dataset {name!r} in {self._settings.data}; there are: {', '.join(self.names()) or 'none'}")
 
     def _read_recipe(self, name: str) -> Recipe:
         return read_recipe(self._folder(name) / RECIPE)[0]
-
-    def _forget_report(self, name: str) -> None:
-        """A verdict holds until the dataset is worked on again."""
-        for path in (self._folder(name) / REPORT, self._folder(name) / PAGE):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise Unavailable(f"can't remove the old {path}: {error}; make the data folder writable") from error
 
     def _want(self, name: str, wanted: Wanted) -> None:
         self._write(name, STATE, read_wish(self._folder(name)).model_copy(update={"wanted": wanted}).as_text())

@@ -12,20 +12,21 @@ Event = dict[str, Any]
 
 
 class Events:
-    """The last 1000 events; `news` is set, and replaced, when there is another."""
+    """The last 1000 events, numbered on from `last`; `news` is set, and replaced, when there is another."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int = 0) -> None:
         self.news = asyncio.Event()
+        self.last = last
         self._kept: deque[Event] = deque(maxlen=_KEPT)
-        self._n_emitted = 0
 
     def emit(self, kind: str, data: dict[str, Any]) -> None:
         """Record an event and wake who listens."""
-        self._n_emitted += 1
-        self._kept.append({"id": self._n_emitted, "event": kind, "time": round(time.time(), 3), "data": data})
+        self.last += 1
+        self._kept.append({"id": self.last, "event": kind, "time": round(time.time(), 3), "data": data})
         news, self.news = self.news, asyncio.Event()
         news.set()
 
     def since(self, id: int) -> Iterator[Event]:
-        """Those with a larger id that are still kept."""
+        """Those with a larger id that are still kept; all if there never was this one (it is of an earlier process)."""
+        id = id if id <= self.last else 0
         return (event for event in tuple(self._kept) if event["id"] > id)

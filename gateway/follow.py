@@ -10,7 +10,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from contract.problems import Unavailable, from_response
+from contract.problems import Unavailable, from_body, from_response
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
@@ -31,8 +31,7 @@ async def ask(client: httpx.AsyncClient, method: str, path: str, **request: Any)
     except httpx.TransportError as error:
         raise Unavailable(f"the gateway at {client.base_url} can't be reached: {error or type(error).__name__}") from error
     if answer.status_code >= 400:
-        body = answer.json() if "json" in answer.headers.get("content-type", "") else None
-        raise from_response(answer.status_code, body, answer.text[:200])
+        raise from_response(answer.status_code, answer.text)
     return answer
 
 
@@ -237,4 +236,4 @@ def raise_if_failed(status: Status) -> None:
     """Raise the problem that a dataset failed with."""
     if status["state"] == "failed":
         problem = status["problem"]
-        raise from_response(problem["status"], problem, problem["detail"])
+        raise from_body(problem["status"], problem, problem["detail"])

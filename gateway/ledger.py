@@ -43,6 +43,15 @@ class Ledger:
             self._entries[part] = self._take(path, part, self.read(part))
         return self._entries.get(part)
 
+    def lost_a_part(self) -> bool:
+        """True if a part that was found is there no more."""
+        return not self._entries.keys() <= set(list_parts(self.folder))
+
+    @property
+    def teacher(self) -> TeacherCard | None:
+        """Who labelled the parts found so far; None if there are none."""
+        return next((entry.teacher for entry in self._entries.values()), None)
+
     def peek(self, part: str) -> Entry | None:
         """The entry of a part that was found before; reads nothing."""
         return self._entries.get(part)
@@ -53,7 +62,10 @@ class Ledger:
 
     def make_plan(self, until: StageName = "full") -> Plan:
         """The plan as far as the parts allow, to the end of a stage."""
-        return make_plan(self.recipe, self.look_up, self.judge, until)
+        plan = make_plan(self.recipe, self.look_up, self.judge, until)
+        for shard in plan.rounds[-1] if plan.rounds else ():  # behind the first gap too: they are done and their services have begun
+            self.look_up(shard)
+        return plan
 
     def measure(self, plan: Plan, wanted: Mapping[str, int]) -> Measures:
         """The measures of the structures that count where so many are wanted of each source."""
@@ -109,8 +121,27 @@ class Ledger:
             )
         if part.receipt.teacher.name != self.recipe.teacher:
             raise Conflict(f"{path} was labelled by {part.receipt.teacher.name}, the recipe wants {self.recipe.teacher}; move it away")
+        if self.teacher is not None and self.teacher.identity != part.receipt.teacher.identity:
+            raise Conflict(
+                f"{path} was labelled by {part.receipt.teacher.describe()}, other parts by {self.teacher.describe()}; "
+                "a dataset has one teacher: move away what the wrong one labelled, then resume"
+            )
         ids = part.arrays["provenance/id"]
         if len(np.unique(ids)) != len(ids):
             raise corrupt(path, "it holds an id twice")
-        facts = PartFacts(tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note)
+        facts = PartFacts(tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note, record.is_outage)
         return Entry(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
+
+
+class Ledgers:
+    """Ledgers by folder, kept so that however often a dataset is looked at, its parts are read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, Ledger] = {}
+
+    def find(self, folder: Path, recipe: Recipe) -> Ledger:
+        """The ledger of a dataset; a new one if the recipe, gates included, is another or a part was taken away."""
+        known = self._known.get(folder)
+        if known is None or known.recipe != recipe or known.lost_a_part():
+            known = self._known[folder] = Ledger(folder, recipe)
+        return known

@@ -36,11 +36,13 @@ class PartFacts:
 
     ids, hashes  of its labelled structures, in order
     note         why its source could not be used at all; empty if it could
+    is_outage    its service was not there; else it refused the request
     """
 
     ids: tuple[str, ...]
     hashes: tuple[str, ...]
     note: str = ""
+    is_outage: bool = False
 
 
 @dataclass
@@ -108,6 +110,11 @@ class Drawn:
     def keep(self, wanted: Mapping[str, int]) -> tuple[int, ...]:
         """Which of its structures count where so many are wanted of each source."""
         return self.fresh[: max(wanted[self.source] - self.before, 0)]
+
+    def leave_out(self, wanted: Mapping[str, int]) -> tuple[str, ...]:
+        """The ids of the others: duplicates and surplus."""
+        kept = set(self.keep(wanted))
+        return tuple(id for k, id in enumerate(self.facts.ids) if k not in kept)
 
 
 @dataclass(frozen=True)
@@ -187,8 +194,4 @@ class Plan:
     def leave_out(self) -> dict[str, tuple[str, ...]]:
         """The ids to leave out of the dataset by part: duplicates and surplus."""
         wanted = {name: tally.count for name, tally in self.tallies.items()}
-        return {name: _others(drawn.facts.ids, set(drawn.keep(wanted))) for name, drawn in self.drawn.items()}
-
-
-def _others(ids: tuple[str, ...], kept: set[int]) -> tuple[str, ...]:
-    return tuple(id for k, id in enumerate(ids) if k not in kept)
+        return {name: drawn.leave_out(wanted) for name, drawn in self.drawn.items()}

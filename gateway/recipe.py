@@ -168,6 +168,12 @@ class Recipe(Message):
         """How many structures every source owes by `fractions[attempt]`; they add up to the total."""
         return apportion(self.size, self._weights(attempt))
 
+    @property
+    def most_owed(self) -> dict[str, int]:
+        """The most that every source may come to owe, by whichever of `fractions`."""
+        counts = [self.counts(attempt) for attempt in range(len(self.fractions))]
+        return {name: max(count[name] for count in counts) for name in self.sources}
+
     def stage_counts(self, stage: StageName, attempt: int = 0) -> dict[str, int]:
         """How many structures of every source there are at the end of a stage, those of earlier stages among them."""
         owed = self.counts(attempt)

@@ -10,12 +10,13 @@ from contract.layout import Arrays
 from contract.messages import Receipt
 from contract.parts import Part, part_path, read_part
 from contract.problems import Conflict, NotFound, Unavailable
+from gateway.attendance import TRIES_AT_THE_START
 from gateway.clients import Clients, Connect
 from gateway.comparison import compare_part, compare_versions
 from gateway.merged import Section, read_section
 from gateway.plan import Plan, Shard
 from gateway.recipe import Recipe
-from gateway.run import TRIES_AT_THE_START, Run
+from gateway.run import Run
 from gateway.scratch import hold_scratch
 from gateway.settings import GatewaySettings
 from gateway.shape import Check
@@ -54,7 +55,7 @@ async def regenerate(
         clients = Clients(settings, connect)
         try:
             run = Run(folder, recipe.model_copy(update={"name": folder.name}), "", clients, settings, lambda kind, data: None, Wish())
-            await run.check_teacher(TRIES_AT_THE_START)
+            await run.attendance.check_teacher(TRIES_AT_THE_START)
             await _require_services(clients, recipe, shards)
             for shard in shards:
                 section = sections[shard.name]

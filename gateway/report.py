@@ -10,10 +10,11 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from contract.disk import write_text_whole
 from contract.messages import FinaliseReceipt
-from contract.problems import Internal
+from contract.problems import Internal, Unavailable
 from gateway.gates import is_go, judge, sum_up
 from gateway.ledger import Ledger
 from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling
+from gateway.page.aside import PAGE
 from gateway.plan import Plan
 from gateway.progress import describe_checkpoint, describe_scenario, describe_stages
 from gateway.recipe import Recipe
@@ -46,6 +47,15 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise Internal(f"{folder / REPORT} can't be read: {error}; remove it and resume: it is made again") from error
     return report
+
+
+def forget_report(folder: Path) -> None:
+    """Remove report and page: a verdict holds until the dataset is worked on again. Unavailable if they can't be removed."""
+    for path in (folder / REPORT, folder / PAGE):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable(f"can't remove the old {path}: {error}; make the data folder writable") from error
 
 
 def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:

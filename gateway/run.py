@@ -3,19 +3,19 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from contract.arrow import canonical_json
-from contract.generator import find_limits
 from contract.identity import derive_seed
 from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord, Stretch
 from contract.parts import list_parts, part_path
-from contract.problems import Conflict, NotFound, Problem, Unavailable, Unsupported
+from contract.problems import Conflict, Internal, Problem, Unavailable, Unsupported
 from contract.structures import Structure
+from gateway.attendance import Attendance, Emit
 from gateway.clients import Batch, Clients
 from gateway.curate import curate
 from gateway.ledger import Ledger
@@ -24,14 +24,11 @@ from gateway.page.aside import PAGE, write_page_aside
 from gateway.plan import Judgement, Plan, Shard
 from gateway.progress import describe_checkpoint
 from gateway.recipe import Recipe, Source, StageName
-from gateway.report import write_checkpoints, write_report
+from gateway.report import forget_report, write_checkpoints, write_report
 from gateway.settings import GatewaySettings
 from gateway.turns import Turns
 from gateway.wish import Wish
 
-Emit = Callable[[str, dict[str, Any]], None]
-TRIES_AT_THE_START = 4
-"""Some seven seconds: enough for a container that is being started again."""
 _log = logging.getLogger("distillery.gateway")
 
 
@@ -43,6 +40,7 @@ class Run:
     ) -> None:
         self.wish = wish
         self.ledger = Ledger(folder, recipe)
+        self.attendance = Attendance(recipe, self.ledger, clients, emit)
         self.plan = Plan(stage=recipe.stage_names[0])
         self.in_work: Counter[tuple[str, str]] = Counter()
         """Shards in work by (source, "generate" or "label")."""
@@ -52,8 +50,6 @@ class Run:
         self._looking = asyncio.Lock()
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
-        self._away: dict[str, str] = {}
-        """Services that can't be used in this run, and why; only sources with a fallback may go on without theirs."""
 
     def pause(self) -> None:
         """Begin no further shard; those in work are finished."""
@@ -66,11 +62,12 @@ class Run:
     async def make(self) -> dict[str, Any]:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         with hold_lock(self._folder):
+            forget_report(self._folder)
             self.plan = await asyncio.to_thread(self.ledger.make_plan, self.wish.last)
             self._require_earlier_stages()
             if not self.plan.is_complete:
-                await self.check_teacher()
-                await self._check_sources()
+                await self.attendance.check_teacher()
+                await _all([self.attendance.check_sources(self.plan)])
             while not self.plan.is_complete:
                 await self._make_round(self.plan.rounds[-1])
                 await self._look_again()
@@ -103,53 +100,8 @@ class Run:
     async def _count_turns(self, maker: str) -> int:
         return self._settings.concurrency * await self._clients.count_replicas(self._recipe.sources[maker].service)
 
-    async def check_teacher(self, tries: int | None = None) -> None:
-        """Unsupported if the labeller has another teacher than the recipe's, or one that does not know its elements."""
-        teacher = await self._clients.describe_teacher(tries)
-        if teacher.name != self._recipe.teacher:
-            raise Unsupported(
-                f"the recipe wants the teacher {self._recipe.teacher}, the labeller has {teacher.name}; "
-                f"start the labeller with DISTILLERY_LABELLER_TEACHER={self._recipe.teacher}"
-            )
-        foreign = [e for e in self._recipe.elements if e not in teacher.elements]
-        if foreign:
-            raise Unsupported(f"teacher {teacher.name} does not know {' '.join(foreign)}; it knows {' '.join(teacher.elements)}")
-
-    async def _check_sources(self) -> None:
-        """Ask every service of the recipe whether it can do its part, before anything is made."""
-        await _all(self._check_source(name, source) for name, source in self._recipe.sources.items())
-
-    async def _check_source(self, name: str, source: Source) -> None:
-        try:
-            card = await self._clients.describe_service(source.service, self._count_tries(source.service))
-        except (Unavailable, NotFound) as problem:
-            if self._has_begun(name):
-                raise
-            self._give_up_service(source, problem)
-            return
-        try:
-            find_limits(card, source.system, source.elements or self._recipe.elements)
-        except Unsupported as refusal:
-            raise Unsupported(f"source {name}: {refusal.detail}") from refusal
-
-    def _count_tries(self, service: str) -> int | None:
-        """A service that others stand in for is not waited for as long as one that the run can't do without."""
-        return TRIES_AT_THE_START if all(s.fallback for s in self._recipe.sources.values() if s.service == service) else None
-
-    def _has_begun(self, maker: str) -> bool:
-        """True if a part of this maker is there: an outage after that is waited for, or it would change the result."""
-        return any(s.maker == maker and (entry := self.ledger.peek(s.name)) and not entry.facts.note for s in self.plan.shards())
-
-    def _give_up_service(self, source: Source, problem: Problem) -> None:
-        """Go on without a service if all its sources have a fallback; else raise the problem."""
-        if any(s.service == source.service and s.fallback is None for s in self._recipe.sources.values()):
-            raise problem
-        if source.service not in self._away:
-            self._away[source.service] = problem.detail
-            self._emit("away", {"service": source.service, "detail": problem.detail})
-
     async def _make_round(self, shards: list[Shard]) -> None:
-        pending = [shard for shard in shards if not self.ledger.is_done(shard)]
+        pending = await asyncio.to_thread(lambda: [shard for shard in shards if not self.ledger.is_done(shard)])
         where = {"stage": self.plan.stage, "wave": self.plan.wave, "waves": self.plan.n_waves}
         self._emit("round", {"round": shards[0].round, **where, "shards": len(shards), "pending": len(pending)})
         await _all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
@@ -177,7 +129,7 @@ class Run:
             batch = await self._generate(shard, maker)
         if isinstance(batch, Problem):
             structures: list[Structure] = []
-            record = self._record(shard, maker, None, note=batch.detail)
+            record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.attendance.away)
         else:
             structures, rejected = await asyncio.to_thread(curate, batch.structures, maker.elements or self._recipe.elements, maker.atoms)
             record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
@@ -200,8 +152,8 @@ class Run:
         """
         can_fall_back = maker.fallback is not None and shard.maker == shard.source
         problem: Problem
-        if maker.service in self._away:
-            problem = Unavailable(self._away[maker.service])
+        if maker.service in self.attendance.away:
+            problem = Unavailable(self.attendance.away[maker.service])
         else:
             try:
                 return await self._clients.generate(maker.service, self._request(shard, maker))
@@ -227,7 +179,7 @@ class Run:
             options=maker.options,
         )
 
-    def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "") -> ShardRecord:
+    def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "", is_outage: bool = False) -> ShardRecord:
         generated = batch.generated if batch else None
         return ShardRecord(
             recipe_sha256=self._recipe.sha256,
@@ -247,6 +199,7 @@ class Run:
             service_licence=generated.licence if generated else "",
             service_rejected=generated.rejected if generated else {},
             note=note,
+            is_outage=is_outage,
         )
 
     async def _finish(self) -> dict[str, Any]:
@@ -264,10 +217,19 @@ class Run:
         )
         receipt = await self._clients.finalise(request)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
-        diversity = await write_page_aside(self._folder, self._folder / PAGE) if self._settings.page else None
+        diversity = await self._make_page() if self._settings.page else None
         report = await asyncio.to_thread(write_report, self.ledger, self.plan, receipt, diversity)
         self._emit("finished", {"verdict": report["verdict"], "stage": report["stage"]})
         return report
+
+    async def _make_page(self) -> dict[str, Any] | None:
+        """Write report.html; the diversity that it shows. A page that can't be made does not keep the verdict from anybody."""
+        try:
+            return await write_page_aside(self._folder, self._folder / PAGE)
+        except Internal as problem:
+            _log.error("%s", problem.detail)
+            self._emit("page", problem.body())
+            return None
 
 
 def _say(judgement: Judgement) -> str:
@@ -275,13 +237,14 @@ def _say(judgement: Judgement) -> str:
 
 
 async def _all(work: Any) -> None:
-    """Run coroutines side by side; the first problem stops the others and is raised itself."""
+    """Run coroutines side by side; the first that fails stops the others, and its exception is raised itself."""
     try:
         async with asyncio.TaskGroup() as group:
             for coroutine in work:
                 group.create_task(coroutine)
-    except* Problem as problems:
-        raise next(_leaves(problems)) from problems
+    except BaseExceptionGroup as failures:
+        found = list(_leaves(failures))
+        raise next((error for error in found if isinstance(error, Problem)), found[0]) from failures
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:

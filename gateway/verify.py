@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -163,14 +163,16 @@ class Verification:
             odd = sorted({shard.name for shard in shards} ^ set(sections))
             faults.append(f"not both in recipe and file: {', '.join(odd[:3])}" if odd else "the parts are in another order")
         else:
-            faults += [fault for shard in shards for fault in _find_shard_faults(shard, sections[shard.name], ledger.recipe, plan)]
+            left_out = plan.leave_out
+            faults += [f for s in shards for f in _find_shard_faults(s, sections[s.name], ledger.recipe, left_out[s.name])]
         self.plan = None if faults else plan
         counts = ", ".join(f"{name} {tally.kept}/{tally.count}" for name, tally in plan.tallies.items())
         return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
 
     def _check_structures(self, file: h5py.File) -> Iterator[Check]:
         faults: dict[str, list[str]] = defaultdict(list)
-        expected = [self._expect(section) for section in self.sections]
+        makers = {shard.name: shard.maker for shard in self.plan.shards()} if self.plan else {}
+        expected = [self._expect(section, makers) for section in self.sections]
         try:
             with _workers(len(file["labels/energy"]) // _STRUCTURES_A_WORKER) as each:
                 for k, found in enumerate(each(partial(inspect_part, self.path), expected)):
@@ -183,10 +185,9 @@ class Verification:
             faults[check] += _find_repeated(file, name)
         yield from (conclude(check, _FIGURES[check], faults[check]) for check in CHECKS)
 
-    def _expect(self, section: Section) -> Expected:
+    def _expect(self, section: Section, makers: Mapping[str, str]) -> Expected:
         assert self.recipe is not None
         record = section.part.receipt.record
-        makers = {shard.name: shard.maker for shard in self.plan.shards()} if self.plan else {}
         maker = self.recipe.sources.get(makers.get(section.name, record.source))
         elements = maker.elements if maker and maker.elements else self.recipe.elements
         return Expected(
@@ -239,7 +240,7 @@ def _find_repeated(file: h5py.File, name: str) -> Iterator[str]:
         yield f"{n_twice} of {len(texts)} came before"
 
 
-def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, plan: Plan) -> Iterator[str]:
+def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, left_out: tuple[str, ...]) -> Iterator[str]:
     record, maker = section.part.receipt.record, recipe.sources[shard.maker]
     pairs = (
         ("stage", record.stage, shard.stage),
@@ -247,7 +248,7 @@ def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, plan: Pla
         ("service", record.service, maker.service),
         ("system", record.system, maker.system),
         ("round", record.round, shard.round),
-        ("left-outs", tuple(one.id for one in section.part.left_out), plan.leave_out[shard.name]),
+        ("left-outs", tuple(one.id for one in section.part.left_out), left_out),
     )
     for what, found, wanted in pairs:
         if found != wanted:

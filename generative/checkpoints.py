@@ -19,7 +19,7 @@ from generative.pickles import Allowed, load_untrusted
 
 _CONFIG = "config"
 _SUFFIX = ".converted"
-"""Not .safetensors: in a user's folder it is no part of the checkpoint (`contract.weights`)."""
+"""Not .safetensors: among weights it is no part of a checkpoint (`contract.weights`)."""
 _log = logging.getLogger("distillery")
 
 Pick = Callable[[Any], tuple[Mapping[str, Tensor], Mapping[str, Any]]]

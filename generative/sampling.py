@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from contract.device import choose_device, is_out_of_memory, release_cuda_memory
+from contract.device import DeviceLost, choose_device, is_fatal, is_out_of_memory, release_cuda_memory
 from contract.generator import Made, Progress, Stop, Stopped, Task
 from contract.identity import derive_seed
 from contract.messages import Message, Metadata
@@ -86,24 +86,34 @@ class SampledGenerator:
             n = min(limit, _budget(task) - made.attempts, pending.popleft() if pending else _ask_for(made, task))
             batch += 1
             try:
-                samples = self._draw(task, n, batch, stop, _scaled(show, made, task, n))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if n == 1:
-                    raise OutOfMemory(f"{self.metadata.service} has no memory for a single structure of this request") from error
-                limit = n // 2
-                _log.warning("%s has no memory for %d samples at once, going on with %d", self.metadata.service, n, limit)
-                release_cuda_memory()
+                samples = self._try(task, n, batch, stop, _scaled(show, made, task, n))
             except BatchFailed as failure:
                 if n > 1:
                     pending.extendleft([n // 2, n - n // 2])
                 else:
                     accept_outcome(failure.reason, task, made, keys)
-            else:
-                _take(samples, task, made, keys)
-                show(len(made.structures), task.n)
+                continue
+            if samples is None:
+                limit = n // 2
+                _log.warning("%s has no memory for %d samples at once, going on with %d", self.metadata.service, n, limit)
+                release_cuda_memory()
+                continue
+            _take(samples, task, made, keys)
+            show(len(made.structures), task.n)
         return made
+
+    def _try(self, task: Task, n: int, batch: int, stop: Stop, report: Report) -> Sequence[Proposal | str] | None:
+        """A batch; None where memory does not suffice. OutOfMemory if a single sample is too much, DeviceLost if none can follow."""
+        try:
+            return self._draw(task, n, batch, stop, report)
+        except (RuntimeError, MemoryError) as error:
+            if is_fatal(error):
+                raise DeviceLost.of(self.metadata.service, error) from error
+            if not is_out_of_memory(error):
+                raise
+            if n == 1:
+                raise OutOfMemory(f"{self.metadata.service} has no memory for a single structure of this request") from error
+            return None
 
     def _draw(self, task: Task, n: int, batch: int, stop: Stop, report: Report) -> Sequence[Proposal | str]:
         """A batch, its samples' origins complete."""

@@ -93,7 +93,7 @@ class Labeller:
         chosen = teacher.budget if settings.atom_budget is None else BudgetRange(settings.atom_budget, settings.atom_budget)
         budget, card = AtomBudget(chosen), describe_teacher(teacher)
         engine = Engine(teacher, n_workers, budget, Pool(settings.queue), Meter(app.state.registry))
-        engine.on_fatal = app.state.readiness.set
+        engine.on_fatal = app.state.readiness.lose
         engine.start()
         self._running = Running(card, engine, budget, Labelling(engine, card, settings.data), n_workers)
 
@@ -133,7 +133,9 @@ def describe_teacher(teacher: Teacher) -> TeacherCard:
 def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
     """The labeller's app with this teacher; the teacher is loaded once the app's lifespan has begun."""
     labeller = Labeller(teacher, settings)
-    app = create_face("labeller", VERSION, labeller.describe, lambda: labeller.load(app), labeller.close)
+    app = create_face(
+        "labeller", VERSION, labeller.describe, lambda: labeller.load(app), labeller.close, end_when_lost=settings.end_when_lost
+    )
     app.state.labeller = labeller
     finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 

@@ -5,9 +5,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from contract.device import is_out_of_memory
+from contract.device import DeviceLost, is_fatal, is_out_of_memory, without_frames
 from contract.layout import Label
 from contract.messages import Reject
 from contract.problems import Internal, Problem, Unavailable
@@ -16,10 +17,18 @@ from labeller.batching import AtomBudget
 from labeller.inspection import find_label_fault
 from labeller.meter import Meter
 from labeller.pool import Item, Pool, Ticket
-from labeller.teachers.teacher import Teacher, is_fatal
+from labeller.teachers.teacher import Teacher
 
 _log = logging.getLogger("distillery")
 Batch = list[Item]
+
+
+@dataclass
+class Job:
+    """A batch, and what `featurise` made of it or the exception that it raised: None once that was tried, to free its memory."""
+
+    batch: Batch
+    features: Any
 
 
 class Engine:
@@ -28,11 +37,11 @@ class Engine:
     def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, pool: Pool, meter: Meter) -> None:
         self.pool = pool
         self._teacher, self._budget, self._meter = teacher, budget, meter
-        self._featurised: queue.Queue[tuple[Batch, Any] | None] = queue.Queue(maxsize=n_workers)
+        self._featurised: queue.Queue[Job | None] = queue.Queue(maxsize=n_workers)
         self._n_workers = n_workers
         self._threads: list[threading.Thread] = []
         self._tickets: set[Ticket] = set()
-        self.on_fatal: Callable[[Problem], None] = lambda problem: None
+        self.on_fatal: Callable[[DeviceLost], None] = lambda problem: None
         meter.waiting.set_function(lambda: len(pool))
         meter.budget_atoms.set_function(lambda: budget.limit)
         meter.workers.set(n_workers)
@@ -70,39 +79,47 @@ class Engine:
 
     def _run_featuriser(self) -> None:
         while (batch := self.pool.take(self._budget.limit)) is not None:
-            try:
-                features = self._teacher.featurise([item.structure for item in batch])
-            except Exception as error:  # any failure of the teacher is bisected
-                features = error
-            self._featurised.put((batch, features))
+            self._featurised.put(self._featurise(batch))
         for _ in range(self._n_workers):
             self._featurised.put(None)
 
+    def _featurise(self, batch: Batch) -> Job:
+        try:
+            return Job(batch, self._teacher.featurise([item.structure for item in batch]))
+        except Exception as error:  # any failure of the teacher is bisected
+            return Job(batch, without_frames(error))
+
     def _run_worker(self) -> None:
         while (job := self._featurised.get()) is not None:
-            batch, features = job
-            if not any(item.is_wanted for item in batch):
+            if not any(item.is_wanted for item in job.batch):
                 continue
             try:
-                self._label(batch, features)
+                self._label(job)
             except Exception as error:  # a bug here must not leave a request waiting for ever
                 _log.exception("labelling a batch failed")
-                for item in batch:
+                for item in job.batch:
                     item.ticket.fail(Internal(f"the labeller failed: {type(error).__name__}: {error}"))
 
-    def _label(self, batch: Batch, features: Any) -> None:
-        n_atoms = sum(len(item.structure) for item in batch)
+    def _label(self, job: Job) -> None:
+        failure = self._try(job)
+        if failure is not None:  # outside its `except`, where the memory of the failed batch is free
+            self._recover(job.batch, failure)
+
+    def _try(self, job: Job) -> Exception | None:
+        """Label a batch and settle it; what the teacher raised if it did."""
+        features, job.features = job.features, None
         try:
             if isinstance(features, Exception):
                 raise features
-            labels, seconds = self._predict(batch, features)
+            labels, seconds = self._predict(job.batch, features)
         except Exception as error:  # any failure of the teacher is bisected
-            self._recover(batch, n_atoms, error)
-            return
+            return without_frames(error)
+        n_atoms = _count_atoms(job.batch)
         self._budget.note_success(n_atoms)
         self._meter.batch_atoms.observe(n_atoms)
-        for item, label in zip(batch, labels, strict=True):
+        for item, label in zip(job.batch, labels, strict=True):
             self._settle(item, label, seconds * len(item.structure) / n_atoms)
+        return None
 
     def _predict(self, batch: Batch, features: Any) -> tuple[list[Label], float]:
         start = time.perf_counter()
@@ -115,7 +132,7 @@ class Engine:
             raise RuntimeError(f"the teacher gave {len(labels)} labels for {len(batch)} structures")
         return labels, seconds
 
-    def _recover(self, batch: Batch, n_atoms: int, error: Exception) -> None:
+    def _recover(self, batch: Batch, error: Exception) -> None:
         """Try the halves of a batch that failed; a structure that fails alone is rejected."""
         out_of_memory = is_out_of_memory(error)
         if is_fatal(error):
@@ -123,7 +140,7 @@ class Engine:
             return
         if out_of_memory:
             self._teacher.release_memory()
-            self._budget.note_out_of_memory(n_atoms)
+            self._budget.note_out_of_memory(_count_atoms(batch))
         if len(batch) == 1:
             self._reject(batch[0], "out_of_memory" if out_of_memory else "teacher_failed", f"{type(error).__name__}: {error}")
             return
@@ -133,13 +150,8 @@ class Engine:
         self._retry(batch[middle:])
 
     def _retry(self, batch: Batch) -> None:
-        if not any(item.is_wanted for item in batch):
-            return
-        try:
-            features = self._teacher.featurise([item.structure for item in batch])
-        except Exception as error:  # any failure of the teacher is bisected
-            features = error
-        self._label(batch, features)
+        if any(item.is_wanted for item in batch):
+            self._label(self._featurise(batch))
 
     def _settle(self, item: Item, label: Label, seconds: float) -> None:
         fault = find_label_fault(item.structure, label)
@@ -156,7 +168,11 @@ class Engine:
         item.ticket.settle(item.index, reject, seconds)
 
     def _give_up(self, error: Exception) -> None:
-        problem = Internal(f"the teacher's device is lost: {error}. Restart the labeller; parts already written are safe.")
+        problem = DeviceLost.of("labeller", error)
         _log.error("%s", problem.detail)
         self.on_fatal(problem)
         self._abandon(problem)
+
+
+def _count_atoms(batch: Batch) -> int:
+    return sum(len(item.structure) for item in batch)

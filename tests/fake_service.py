@@ -33,6 +33,7 @@ class FakeGenerator:
         self.twin = False
         self.made: int | None = None
         self.seconds = 0.0
+        self.n_max = 1000
         self.calls: Counter[str] = Counter()
         self.stopped = 0
         self._lock = threading.Lock()
@@ -53,7 +54,7 @@ class FakeGenerator:
             method="fake",
             licence="none",
             systems={self.system: limits},
-            n_max=1000,
+            n_max=self.n_max,
             minimum_distance=2.0,
         )
 

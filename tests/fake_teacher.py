@@ -2,14 +2,18 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from fastapi import FastAPI
 
 from contract.geometry import find_pairs
 from contract.layout import Label
 from contract.structures import DEFAULT_ELEMENTS, Structure
+from labeller.api import create_labeller
+from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
 
 CUTOFF = 3.0
@@ -30,12 +34,25 @@ def pair_label(structure: Structure) -> Label:
     return Label(float(0.5 * np.sum(gap**2)), forces.astype(np.float32), stress)
 
 
+class Features(list[Structure]):
+    """A batch of structures; like upstream models, `predict` writes its intermediates into it."""
+
+    def __init__(self, structures: Sequence[Structure]) -> None:
+        super().__init__(structures)
+        self.intermediates: list[Tensor] = []
+
+
+class Tensor:
+    """Takes memory for one structure while anything refers to it."""
+
+
 @dataclass
 class FakeTeacher:
     """Labels by `pair_label`, unless the script says otherwise.
 
     raises_on      structures that make every batch they are in raise
     largest_batch  atoms; more raise "CUDA out of memory"
+    capacity       atoms whose tensors fit into memory at once, as long as any is referred to; more raise "CUDA out of memory"
     spoil          changes a label before it is given
     gate           `predict` waits for it; set it to let the teacher go on
     fatal_on       structures that lose the device
@@ -45,6 +62,7 @@ class FakeTeacher:
     fatal_on: Callable[[Structure], bool] = lambda s: False
     fails_featurising: Callable[[Structure], bool] = lambda s: False
     largest_batch: int | None = None
+    capacity: int | None = None
     spoil: Callable[[Structure, Label], Label] = lambda s, label: label
     seconds_an_atom: float = 0.0
     budget: BudgetRange = SMALL_BUDGET
@@ -60,6 +78,7 @@ class FakeTeacher:
     seen: list[list[str]] = field(default_factory=list)
     tried: list[int] = field(default_factory=list)
     n_released: int = 0
+    n_atoms_in_memory: int = 0
     on_load: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -71,20 +90,21 @@ class FakeTeacher:
     def use_threads(self, n_threads: int) -> None:
         pass
 
-    def featurise(self, structures: Sequence[Structure]) -> list[Structure]:
+    def featurise(self, structures: Sequence[Structure]) -> Features:
         for s in structures:
             if self.fails_featurising(s):
                 raise ValueError(f"{s.id} can't be featurised")
         self.featurised += [s.id for s in structures]
-        return list(structures)
+        return Features(structures)
 
-    def predict(self, features: list[Structure]) -> list[Label]:
+    def predict(self, features: Features) -> list[Label]:
         self.entered.set()
         self.gate.wait(30)
         n_atoms = sum(len(s) for s in features)
         self.tried.append(n_atoms)
         if self.largest_batch is not None and n_atoms > self.largest_batch:
             raise RuntimeError(f"CUDA out of memory. Tried to allocate for {n_atoms} atoms")
+        features.intermediates += [self._allocate(len(s)) for s in features]
         for s in features:
             if self.raises_on(s):
                 raise ValueError(f"{s.id} breaks the batch")
@@ -94,5 +114,21 @@ class FakeTeacher:
         self.seen.append([s.id for s in features])
         return [self.spoil(s, pair_label(s)) for s in features]
 
+    def _allocate(self, n_atoms: int) -> Tensor:
+        if self.capacity is not None and self.n_atoms_in_memory + n_atoms > self.capacity:
+            raise RuntimeError(f"CUDA out of memory. {self.n_atoms_in_memory} atoms are there, no room for {n_atoms} more")
+        tensor = Tensor()
+        self.n_atoms_in_memory += n_atoms
+        weakref.finalize(tensor, self._free, n_atoms)
+        return tensor
+
+    def _free(self, n_atoms: int) -> None:
+        self.n_atoms_in_memory -= n_atoms
+
     def release_memory(self) -> None:
         self.n_released += 1
+
+
+def build_losing() -> FastAPI:
+    """A labeller as a container runs it, settings from the environment, whose device is lost with the first batch."""
+    return create_labeller(FakeTeacher(fatal_on=lambda s: True), LabellerSettings())

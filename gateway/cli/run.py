@@ -104,5 +104,6 @@ def _conclude(status: Status, console: Console, place: str) -> int:
     for reason in status["reasons"]:
         console.print(f"  failed: {reason}", highlight=False)
     console.print(f"scenario {status['scenario']}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"dataset  {place}dataset.h5\nreport   {place}report.html, report.json", highlight=False, soft_wrap=True)
+    report = "report.html, report.json" if status["has_page"] else f"report.json  (no page: `distillery report {status['name']}` makes one)"
+    console.print(f"dataset  {place}dataset.h5\nreport   {place}{report}", highlight=False, soft_wrap=True)
     return GO if is_go else NO_GO

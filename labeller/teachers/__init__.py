@@ -27,7 +27,7 @@ def _create_sevennet(name: str, settings: LabellerSettings) -> Teacher:
         warnings.simplefilter("ignore", DeprecationWarning)  # e3nn and torch_geometric still use torch.jit
         from labeller.teachers.sevennet import SevenNetTeacher
 
-    return SevenNetTeacher(name, settings.device)
+    return SevenNetTeacher(name, settings)
 
 
 def _create_orb(name: str, settings: LabellerSettings) -> Teacher:

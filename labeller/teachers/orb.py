@@ -70,6 +70,7 @@ class OrbTeacher:
         self._adapter: Any = None
         self._is_compiled = False
         self._needs_charge = name.endswith("omol")
+        self._can_compile = "conservative" in name
 
     @property
     def budget(self) -> BudgetRange:
@@ -77,14 +78,22 @@ class OrbTeacher:
         return _BUDGETS[self.device]
 
     def load(self) -> None:
-        """Find or fetch the weights and build the model; Unavailable where Python, the package or the weights are missing."""
+        """Find or fetch the weights and build the model; Unavailable where Python, the package or the weights are missing.
+
+        Direct models are never compiled: orb-models (0.7.0) compiles their `__call__`, which their `predict` does not use.
+        """
+        if self._settings.compile and not self._can_compile:
+            raise Unavailable(
+                f"{self.name} can't be compiled, yet DISTILLERY_LABELLER_COMPILE is true; remove it or take an orb-v3-conservative teacher"
+            )
         loader = _find_loader(self.name)
         checkpoint = str(self._settings.weights_path or self.name)
         weights = ensure_checkpoint(_LABELLER, checkpoint, self._settings.weights, download=True)
         if len(weights.files) != 1:
             raise Unavailable(f"{checkpoint} holds {', '.join(weights.files)}; name one file in DISTILLERY_LABELLER_WEIGHTS_PATH")
         self.device = choose_device(self._settings.device, "DISTILLERY_LABELLER_DEVICE")
-        self._is_compiled = self.device == "cuda" if self._settings.compile is None else self._settings.compile
+        is_wanted = self.device == "cuda" if self._settings.compile is None else self._settings.compile
+        self._is_compiled = self._can_compile and is_wanted
         # nvalchemiops compiles a helper of its neighbour lists in any case, which took 16 s and was no faster.
         torch.compiler.set_stance("default" if self._is_compiled else "force_eager")
         with warnings.catch_warnings():

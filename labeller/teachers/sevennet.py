@@ -1,5 +1,6 @@
 """SevenNet-0 (Park et al., JCTC 2024, 20, 4857), whose weights come inside the sevenn package."""
 
+import copy
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -11,11 +12,13 @@ import torch
 from ase.data import chemical_symbols
 from torch_geometric.data import Batch
 
-from contract.device import Device, choose_device, release_cuda_memory
+from contract.device import choose_device, release_cuda_memory
 from contract.digests import sha256_of
 from contract.geometry import find_pairs
 from contract.layout import Label
+from contract.problems import Unavailable
 from contract.structures import Structure
+from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
 
 _TO_ASE = [0, 1, 2, 4, 5, 3]
@@ -29,9 +32,9 @@ class SevenNetTeacher:
 
     licence = "MIT"
 
-    def __init__(self, name: str, device: Device) -> None:
+    def __init__(self, name: str, settings: LabellerSettings) -> None:
         self.name = name
-        self._wanted_device = device
+        self._settings = settings
         self.device = "cpu"
         self.elements: tuple[str, ...] = ()
         self.weights_sha256 = ""
@@ -45,7 +48,8 @@ class SevenNetTeacher:
         return _BUDGETS[self.device]
 
     def load(self) -> None:
-        """Build the model from the checkpoint in the package."""
+        """Build the model from the checkpoint in the package; Unavailable where the settings ask for another, or for a compiled one."""
+        self._refuse_settings_of_others()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import sevenn.util
@@ -53,12 +57,21 @@ class SevenNetTeacher:
             path = Path(sevenn.util.pretrained_name_to_path(self.name))
             checkpoint = sevenn.util.load_checkpoint(str(path))
             model = checkpoint.build_model()
-        self.device = choose_device(self._wanted_device, "DISTILLERY_LABELLER_DEVICE")
+        self.device = choose_device(self._settings.device, "DISTILLERY_LABELLER_DEVICE")
         self.weights_sha256 = sha256_of(path)
         self.elements = tuple(chemical_symbols[z] for z in sorted(model.type_map or ()))
         self._cutoff = float(model.cutoff)
         model.set_is_batch_data(True)
         self._model = model.to(self.device).eval().requires_grad_(False)
+
+    def _refuse_settings_of_others(self) -> None:
+        if self._settings.weights_path is not None:
+            raise Unavailable(
+                f"the weights of {self.name} come inside the sevenn package, yet DISTILLERY_LABELLER_WEIGHTS_PATH is "
+                f"{self._settings.weights_path}; remove it, or take the orb teacher that the file is of"
+            )
+        if self._settings.compile:
+            raise Unavailable(f"{self.name} can't be compiled, yet DISTILLERY_LABELLER_COMPILE is true; remove it")
 
     def use_threads(self, n_threads: int) -> None:
         """Sets torch's number of threads for the whole process."""
@@ -71,7 +84,7 @@ class SevenNetTeacher:
     def predict(self, features: tuple[Any, list[bool]]) -> list[Label]:
         """Labels in ASE's units, order and sign."""
         batch, periodic = features
-        output = self._model(batch.to(self.device))
+        output = self._model(copy.copy(batch).to(self.device))  # upstream writes all that it computes into the batch it is given
         energy = output["inferred_total_energy"].detach().cpu().double().reshape(-1).tolist()
         forces = output["inferred_force"].detach().cpu().numpy()
         stress = -output["inferred_stress"].detach().cpu().numpy().astype(np.float64).reshape(-1, 6)[:, _TO_ASE]

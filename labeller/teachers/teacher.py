@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from contract.device import is_out_of_memory
 from contract.layout import Label
 from contract.structures import Structure
 
@@ -62,8 +61,3 @@ class Teacher(Protocol):
 
     def release_memory(self) -> None:
         """Give cached device memory back; called after an allocation failed."""
-
-
-def is_fatal(error: BaseException) -> bool:
-    """Whether the device is lost for this process, so that no later batch can succeed."""
-    return not is_out_of_memory(error) and "cuda error" in str(error).lower()

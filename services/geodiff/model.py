@@ -1,6 +1,7 @@
 """GeoDiff as a `generative.model.Model`: conformers of molecules from a pool."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ from rdkit.Geometry import Point3D
 from contract.checks import SHORTEST_DISTANCE
 from contract.generator import Stop, Task
 from contract.messages import Message, Metadata, SystemCard
-from contract.problems import Unsupported
 from contract.proposals import Proposal, Rejected
 from contract.structures import DEFAULT_ELEMENTS, System
 from contract.weights import ensure_checkpoint
@@ -21,11 +21,20 @@ from generative.model import Loaded, Report
 from generative.molecules import relax_hydrogens, to_structure, verify_geometry, verify_graph
 from services.geodiff.network import Network, read_network
 from services.geodiff.options import GeoDiffOptions
-from services.geodiff.pool import Wanted, ask_rdkit, choose, list_suitable, read_built_in, require_given
+from services.geodiff.pool import BuiltInPool, Pool, Wanted, choose, require_given
+from services.geodiff.rdkit_pool import find_rdkit
 from services.geodiff.settings import GeoDiffSettings
 from services.geodiff.upstream import open_upstream
 
 FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, eq=False)
+class Equipment:
+    """A network, and the pool its molecules come from if a request names none."""
+
+    network: Network
+    pool: Pool
 
 
 class GeoDiff:
@@ -38,7 +47,7 @@ class GeoDiff:
     def options(self) -> Mapping[System, type[Message]]:
         return {"molecule": GeoDiffOptions}
 
-    def describe(self, loaded: Loaded[Network] | None) -> Metadata:
+    def describe(self, loaded: Loaded[Equipment] | None) -> Metadata:
         """See `generative.model.Model`."""
         return Metadata(
             service="geodiff",
@@ -58,32 +67,30 @@ class GeoDiff:
             n_max=1000,
             minimum_distance=SHORTEST_DISTANCE,
             generative=True,
-            versions={"rdkit": rdkit.__version__},
+            versions={"rdkit": rdkit.__version__} | ({} if loaded is None else {"pool": loaded.networks.pool.version}),
         )
 
-    def load(self, device: str, stop: Stop) -> Loaded[Network]:
+    def load(self, device: str, stop: Stop) -> Loaded[Equipment]:
         """See `generative.model.Model`."""
         settings = self.settings
+        pool = BuiltInPool() if settings.pool is None else find_rdkit(str(settings.pool))
         upstream = open_upstream()
         checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=stop)
         network = read_network(checkpoint, settings.weights / FOLDER.name / "converted", upstream, device)
-        return Loaded(network, device, upstream.version, checkpoint.name, checkpoint.sha256)
+        return Loaded(Equipment(network, pool), device, upstream.version, checkpoint.name, checkpoint.sha256)
 
-    def check(self, task: Task, loaded: Loaded[Network]) -> None:
+    def check(self, task: Task, loaded: Loaded[Equipment]) -> None:
         """Unsupported or InvalidRequest for molecules that don't fit, and where the pool has none that does."""
         options = cast(GeoDiffOptions, task.options)
         if options.smiles:
             require_given(options.smiles, task)
-        elif self.settings.pool is None and not list_suitable(read_built_in(), task):
-            raise Unsupported(
-                f"geodiff's own pool has no molecule of {task.min_atoms}-{task.max_atoms} atoms of {' '.join(task.elements)}; "
-                "give options.smiles, or set DISTILLERY_GEODIFF_POOL to an rdkit service"
-            )
+        else:
+            loaded.networks.pool.check(task)
 
-    def draw(self, task: Task, loaded: Loaded[Network], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
+    def draw(self, task: Task, loaded: Loaded[Equipment], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
         """See `generative.model.Model`."""
-        options, network = cast(GeoDiffOptions, task.options), loaded.networks
-        chosen = choose(self._find_pool(task, n, seed), n, options.conformers, seed)
+        options, network = cast(GeoDiffOptions, task.options), loaded.networks.network
+        chosen = choose(_find_molecules(task, loaded.networks.pool, n, seed, report), n, options.conformers, seed)
         molecules = [wanted.mol for wanted in chosen]
         w_global = network.w_global if options.w_global is None else options.w_global
         sampled = network.sample(molecules, w_global, report)
@@ -93,13 +100,12 @@ class GeoDiff:
             outcomes.append(propose(mol, positions, {"pool": wanted.pool, "given": wanted.smiles}, relax=options.relax_hydrogens))
         return outcomes
 
-    def _find_pool(self, task: Task, n: int, seed: int) -> Sequence[Wanted]:
-        options = cast(GeoDiffOptions, task.options)
-        if options.smiles:
-            return [Wanted(smiles, "request") for smiles in options.smiles]  # `check` refused what does not fit
-        if self.settings.pool is not None:
-            return ask_rdkit(str(self.settings.pool), task, -(-n // options.conformers), seed)
-        return list_suitable(read_built_in(), task)
+
+def _find_molecules(task: Task, pool: Pool, n: int, seed: int, report: Report) -> Sequence[Wanted]:
+    options = cast(GeoDiffOptions, task.options)
+    if options.smiles:
+        return [Wanted(smiles, "request") for smiles in options.smiles]  # `check` refused what does not fit
+    return pool.find(task, -(-n // options.conformers), seed, report)
 
 
 def propose(mol: Chem.Mol, positions: NDArray[np.float64], origin: Mapping[str, Any], *, relax: bool) -> Proposal | str:

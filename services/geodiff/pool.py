@@ -1,22 +1,21 @@
-"""The pool: molecules whose conformers are asked for, from the request, from an rdkit service or from molecules.smi."""
+"""The pool: molecules whose conformers are asked for, from the request, from molecules.smi or, by `rdkit_pool`, from an rdkit service."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Protocol
 
-import httpx
 import numpy as np
 from rdkit import Chem, rdBase
 
-from contract.arrow import ARROW_TYPE, from_arrow
+from contract.digests import sha256_of
 from contract.generator import Task
-from contract.identity import derive_seed
-from contract.problems import InvalidRequest, Unavailable, Unsupported
+from contract.problems import InvalidRequest, Unsupported
+from generative.model import Report
 
 BUILT_IN = Path(__file__).parent / "molecules.smi"
 """One SMILES a line, constitution only, made by the rdkit service: `python -m services.geodiff.small.molecules`."""
-_TIMEOUT = httpx.Timeout(300, connect=10)
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,41 @@ class Wanted:
         return None
 
 
+class Pool(Protocol):
+    """Where molecules come from if a request names none."""
+
+    @property
+    def version(self) -> str:
+        """What the molecules depend on besides task and seed."""
+
+    def check(self, task: Task) -> None:
+        """Unsupported, saying what to do, if it is known to have no molecule for a task."""
+
+    def find(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Wanted]:
+        """Molecules that fit the task, at least one: n if it makes them by `seed`, else all it has; `report` is called while it waits."""
+
+
+class BuiltInPool:
+    """The molecules of molecules.smi."""
+
+    @cached_property
+    def version(self) -> str:
+        """By the file's sha256."""
+        return f"built-in {sha256_of(BUILT_IN)[:12]}"
+
+    def check(self, task: Task) -> None:
+        """See `Pool`."""
+        if not list_suitable(read_built_in(), task):
+            raise Unsupported(
+                f"geodiff's own pool has no molecule of {task.min_atoms}-{task.max_atoms} atoms of {' '.join(task.elements)}; "
+                "give options.smiles, or set DISTILLERY_GEODIFF_POOL to an rdkit service"
+            )
+
+    def find(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Wanted]:
+        """See `Pool`."""
+        return list_suitable(read_built_in(), task)
+
+
 def list_suitable(pool: Sequence[Wanted], task: Task) -> tuple[Wanted, ...]:
     """The molecules that fit the task's sizes and elements."""
     return tuple(wanted for wanted in pool if explain_unsuitable(wanted, task) is None)
@@ -78,30 +112,6 @@ def explain_unsuitable(wanted: Wanted, task: Task) -> str | None:
 def read_built_in() -> tuple[Wanted, ...]:
     """The molecules of molecules.smi, each parsed but once."""
     return tuple(Wanted(smiles, "built-in") for smiles in BUILT_IN.read_text(encoding="utf-8").split())
-
-
-def ask_rdkit(url: str, task: Task, n: int, seed: int) -> tuple[Wanted, ...]:
-    """n new molecules of an rdkit service, constitution only; Unavailable if it can't be asked, its own problem if it refuses."""
-    request = {
-        "n": n,
-        "seed": derive_seed(seed, "pool", 0),
-        "system": "molecule",
-        "elements": list(task.elements),
-        "min_atoms": task.min_atoms,
-        "max_atoms": task.max_atoms,
-    }
-    try:
-        answer = httpx.post(f"{url.rstrip('/')}/generate", json=request, headers={"Accept": ARROW_TYPE}, timeout=_TIMEOUT)
-    except httpx.HTTPError as error:
-        raise Unavailable(
-            f"the pool of geodiff, {url} (DISTILLERY_GEODIFF_POOL), can't be asked: {type(error).__name__}: {error}"
-        ) from error
-    if answer.status_code != httpx.codes.OK:
-        raise Unavailable(f"the pool of geodiff, {url} (DISTILLERY_GEODIFF_POOL), answered {answer.status_code}: {answer.text[:300]}")
-    structures, _ = from_arrow(answer.content)
-    if not structures:
-        raise Unsupported(f"the pool of geodiff, {url}, made no molecule of {task.min_atoms}-{task.max_atoms} atoms")
-    return tuple(Wanted(drop_stereo(str(s.origin["smiles"])), "rdkit") for s in structures)
 
 
 def drop_stereo(smiles: str) -> str:

@@ -96,7 +96,7 @@ class MatterGenModel:
             raise Unavailable(f"{checkpoint.name} lacks {' and '.join(missing)}; a MatterGen checkpoint is {_CHECKPOINT} and {_CONFIG}")
         config = read_config(checkpoint.files[_CONFIG])
         file = checkpoint.files[_CHECKPOINT]
-        converted = convert_once(file, sha256_of(file), None if checkpoint.is_small else file.parent, {}, pick_tensors)
+        converted = convert_once(file, sha256_of(file), settings.weights / _FOLDER.name / "converted", {}, pick_tensors)
         network = build_network(config, converted.tensors, device)
         trained_on = validate_message(TrainedOn, config.get("trained_on", {}), f"{_CONFIG}: trained_on")
         trained = Trained(network, trained_on.elements, trained_on.cell_sizes or _read_cell_sizes())

@@ -421,21 +421,6 @@ def test_a_part_of_another_recipe_is_not_reused(tmp_path: Path) -> None:
     assert "another recipe" in status["problem"]["detail"]
 
 
-def test_two_processes_do_not_make_one_dataset(tmp_path: Path) -> None:
-    async def main() -> None:
-        generators = two_fakes()
-        generators["fake"].seconds = 0.5
-        async with factory(tmp_path, generators) as first, factory(tmp_path, two_fakes()) as second:
-            await first.post("/v1/datasets", content=RECIPE)
-            await asyncio.sleep(0.1)
-            status = await make(second)
-            assert status["state"] == "failed"
-            assert "another process" in status["problem"]["detail"]
-            await wait_for(first, "finished")
-
-    run(main())
-
-
 def test_a_recipe_for_another_teacher_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     generators = two_fakes()
     status = run(make_in(tmp_path, generators, RECIPE.replace("teacher: fake", "teacher: orb-v2")))
@@ -447,6 +432,41 @@ def test_elements_a_service_does_not_know_are_refused_before_anything_is_made(tm
     recipe = RECIPE.replace("seed: 1", "seed: 1\nelements: [H, C, Fe]")
     status = run(make_in(tmp_path, recipe=recipe))
     assert "Fe" in status["problem"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("shard_size: 5", "shard_size: 15"), "source one: fake makes at most 10 structures a request, shard_size asks for 15"),
+        (("count: 12, atoms: [4, 20]", "count: 12, atoms: [4, 200]"), "source two: a cluster of other has 1-100 atoms"),
+    ],
+)
+def test_requests_beyond_what_a_service_says_are_refused_before_anything_is_made(
+    tmp_path: Path, change: tuple[str, str], named: str
+) -> None:
+    generators = two_fakes()
+    generators["fake"].n_max = 10
+    status = run(make_in(tmp_path, generators, RECIPE.replace(*change)))
+    assert status["problem"]["kind"] == "unsupported"
+    assert named in status["problem"]["detail"]
+    assert not any(generator.calls for generator in generators.values())
+
+
+def test_a_source_that_owes_nothing_needs_no_service(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("seed: 1", "seed: 1\ngenerative_fraction: 0").replace("count: 20", "count: 20, generative: true")
+    status = run(make_in(tmp_path, {"other": FakeGenerator("other")}, recipe))
+    assert status["state"] == "finished"
+    assert status["sources"]["two"]["kept"] == 32
+
+
+def test_an_error_that_is_no_problem_is_named_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path, plan: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gateway.run.write_checkpoints", fail)
+    status = run(make_in(tmp_path, recipe=RECIPE + "stages: {full: {wave: 8}}\n"))
+    assert status["problem"]["kind"] == "unavailable"
+    assert "No space left on device" in status["problem"]["detail"]
 
 
 @pytest.mark.parametrize("path", ["", "/events", "/files", "/files/dataset.h5"])
@@ -470,6 +490,35 @@ def test_the_api_key_guards_all_but_health(tmp_path: Path) -> None:
             assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters?"})).status_code == 401
             assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters!"})).json() == []
             assert (await client.get("/v1/health/live")).status_code == 200
+
+    run(main())
+
+
+OWN = {"Host": "127.0.0.1:8000"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("POST", OWN, 202),
+        ("POST", OWN | {"Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}, 202),
+        ("POST", {"Host": "[::1]:8000"}, 202),
+        ("POST", {"Host": "gateway:8000"}, 202),
+        ("POST", OWN | {"Origin": "http://evil.example", "Content-Type": "text/plain"}, 403),
+        ("POST", OWN | {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", OWN | {"Origin": "null"}, 403),
+        ("POST", OWN | {"Origin": "http://127.0.0.1:9000", "Sec-Fetch-Site": "same-site"}, 403),
+        ("GET", {"Host": "evil.example:8000"}, 403),
+        ("GET", {"Host": "localhost:8000", "Sec-Fetch-Site": "cross-site"}, 200),
+    ],
+)
+def test_without_a_key_pages_of_others_are_kept_out(tmp_path: Path, method: str, headers: dict[str, str], status: int) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            answer = await client.request(method, "/v1/datasets", content=RECIPE if method == "POST" else None, headers=headers)
+            assert answer.status_code == status
+            assert status != 403 or answer.json()["kind"] == "forbidden"
+            assert (tmp_path / "small").exists() == (status == 202)
 
     run(main())
 

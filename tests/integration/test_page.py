@@ -4,6 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from gateway.page.aside import PAGE
 from tests.integration.factory import factory, make, two_fakes
 
@@ -13,6 +15,7 @@ def test_a_finished_run_leaves_its_page_and_serves_it(tmp_path: Path) -> None:
         async with factory(tmp_path, two_fakes(), page=True) as client:
             status = await make(client, seconds=240)
             assert status["state"] == "finished", status
+            assert status["has_page"]
             written = (tmp_path / "small" / PAGE).read_bytes()
             diversity = json.loads((tmp_path / "small" / "report.json").read_text())["diversity"]
             assert set(diversity["too_small"]) | set(diversity["entropy"]) == {"one", "two"}
@@ -37,6 +40,22 @@ def test_a_page_asked_for_before_the_end_shows_the_parts_so_far(tmp_path: Path) 
             assert not (tmp_path / "small" / PAGE).exists()
 
     asyncio.run(main())
+
+
+def test_a_page_that_can_not_be_made_keeps_the_verdict_from_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.page.aside.sys.executable", "/bin/false")
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes(), page=True) as client:
+            status = await make(client)
+            assert (status["state"], status["verdict"]) == ("finished", "GO")
+            assert not status["has_page"]
+            events = (await client.get("/v1/datasets/small/events")).text
+            assert "event: page" in events
+            assert "distillery report" in events
+
+    asyncio.run(main())
+    assert "diversity" not in json.loads((tmp_path / "small" / "report.json").read_text())
 
 
 def test_a_page_that_can_not_be_made_says_why(tmp_path: Path) -> None:

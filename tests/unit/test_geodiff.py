@@ -1,28 +1,37 @@
 """GeoDiff's own parts: graphs as upstream numbers them, the pool, and which conformers are refused. Needs no upstream code."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fastapi import FastAPI
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from contract.generator import Task
+from contract.digests import sha256_of
+from contract.generator import Stopped, Task
 from contract.messages import Perturb
-from contract.problems import InvalidRequest, Unavailable, Unsupported
+from contract.problems import Busy, InvalidRequest, Unavailable, Unsupported
 from contract.proposals import Proposal
+from contract.service import ServiceSettings, create_app
 from contract.structures import DEFAULT_ELEMENTS
 from generative.model import Loaded
 from generative.sampling import SampledGenerator
 from services.geodiff.graphs import make_graphs
-from services.geodiff.model import GeoDiff, propose
+from services.geodiff.model import Equipment, GeoDiff, propose
 from services.geodiff.network import Network
 from services.geodiff.options import GeoDiffOptions
-from services.geodiff.pool import Wanted, ask_rdkit, choose, list_suitable, read_built_in
+from services.geodiff.pool import BUILT_IN, BuiltInPool, Pool, Wanted, choose, list_suitable, read_built_in
+from services.geodiff.rdkit_pool import RdkitPool, find_rdkit
 from services.geodiff.settings import GeoDiffSettings
 from services.geodiff.upstream import BOND_TYPES
 from services.rdkit.app import build as build_rdkit
+from services.rdkit.generator import MoleculeProposer
+from tests.fake_service import FakeGenerator
 from tests.serving import serve
 
 
@@ -30,10 +39,47 @@ def make_task(low: int = 3, high: int = 60, elements: tuple[str, ...] = DEFAULT_
     return Task(4, 1, "s", "molecule", elements, low, high, Perturb(), GeoDiffOptions(**options))  # type: ignore[arg-type]
 
 
-def check(task: Task) -> None:
-    """By the service with some network."""
-    network = Network(torch.nn.Identity(), {}, "cpu")
-    GeoDiff(GeoDiffSettings(checkpoint="small")).check(task, Loaded(network, "cpu", "0", "small", "0" * 64))
+def load(pool: Pool) -> Loaded[Equipment]:
+    """Some network beside the pool."""
+    return Loaded(Equipment(Network(torch.nn.Identity(), {}, "cpu"), pool), "cpu", "0", "small", "0" * 64)
+
+
+def check(task: Task, pool: Pool | None = None) -> None:
+    """By the service with the built-in pool, or another."""
+    GeoDiff(GeoDiffSettings(checkpoint="small")).check(task, load(pool or BuiltInPool()))
+
+
+def ignore(share: float) -> None:
+    """Nobody is told."""
+
+
+@pytest.fixture(scope="module")
+def rdkit_app() -> FastAPI:
+    return build_rdkit()
+
+
+@pytest.fixture(scope="module")
+def rdkit_url(rdkit_app: FastAPI) -> Iterator[str]:
+    with serve(rdkit_app) as url:
+        yield url
+
+
+@pytest.fixture
+def rdkit_pool(rdkit_url: str) -> RdkitPool:
+    return find_rdkit(rdkit_url)
+
+
+def be_busy(app: FastAPI, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The next requests of a service are told that it is busy."""
+    generator, left = app.state.generator, iter(range(times))
+    generate = generator.generate
+
+    def refuse_first(*arguments: Any) -> Any:
+        if next(left, None) is not None:
+            raise Busy("8 requests wait already", retry_after=1)
+        return generate(*arguments)
+
+    monkeypatch.setattr(generator, "generate", refuse_first)
 
 
 def embed(smiles: str) -> tuple[Chem.Mol, np.ndarray]:
@@ -131,19 +177,81 @@ def test_broken_geometry_is_refused_with_a_reason() -> None:
     assert propose(mol, lost, {}, relax=False) == "not_finite"
 
 
-def test_an_rdkit_service_is_the_pool() -> None:
-    with serve(build_rdkit()) as url:
-        pool = ask_rdkit(url, make_task(10, 20), 5, seed=4)
-        assert pool == ask_rdkit(url, make_task(10, 20), 5, seed=4)
-        assert len(pool) == 5
-        assert list_suitable(pool, make_task(10, 20)) == pool
+def test_an_rdkit_service_is_the_pool(rdkit_pool: RdkitPool) -> None:
+    pool = rdkit_pool.find(make_task(10, 20), 5, 4, ignore)
+    assert pool == rdkit_pool.find(make_task(10, 20), 5, 4, ignore)
+    assert len(pool) == 5
+    assert list_suitable(pool, make_task(10, 20)) == pool
 
 
-def test_a_pool_that_is_away_or_no_service_is_named() -> None:
-    with pytest.raises(Unavailable, match="DISTILLERY_GEODIFF_POOL"):
-        ask_rdkit("http://127.0.0.1:9", make_task(), 1, seed=1)
-    with serve(build_rdkit()) as url, pytest.raises(Unavailable, match="answered 404"):
-        ask_rdkit(f"{url}/v1", make_task(), 1, seed=1)
+def test_the_card_says_which_pool_the_molecules_come_from(rdkit_pool: RdkitPool) -> None:
+    model = GeoDiff(GeoDiffSettings(checkpoint="small"))
+    assert model.describe(load(BuiltInPool())).versions["pool"] == f"built-in {sha256_of(BUILT_IN)[:12]}"
+    card = MoleculeProposer().metadata
+    assert model.describe(load(rdkit_pool)).versions["pool"] == f"rdkit {card.version} / rdkit {card.versions['rdkit']}"
+
+
+def test_what_the_pool_refuses_is_refused_in_its_words(rdkit_pool: RdkitPool) -> None:
+    task = make_task(10, 20, ("N", "O"))
+    with pytest.raises(Unsupported, match="H and C missing") as refused:
+        rdkit_pool.find(task, 2, 1, ignore)
+    assert "DISTILLERY_GEODIFF_POOL" in refused.value.detail
+
+
+def test_sizes_that_the_pool_does_not_have_are_refused_before_it_is_asked(rdkit_pool: RdkitPool) -> None:
+    with pytest.raises(Unsupported, match=r"5-200 atoms, asked for 3-4.*options\.smiles"):
+        check(make_task(3, 4), rdkit_pool)
+    check(make_task(3, 4, smiles=["O"]), rdkit_pool)
+    check(make_task(5, 10), rdkit_pool)
+
+
+def test_more_molecules_than_the_pool_makes_at_once_come_again(rdkit_pool: RdkitPool) -> None:
+    small = replace(rdkit_pool, card=rdkit_pool.card.model_copy(update={"n_max": 2}))
+    assert len(small.find(make_task(10, 20), 5, 4, ignore)) == 2
+
+
+def test_a_busy_pool_is_asked_again_when_it_says(rdkit_app: FastAPI, rdkit_pool: RdkitPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = rdkit_pool.find(make_task(10, 20), 2, 4, ignore)
+    be_busy(rdkit_app, monkeypatch, times=1)
+    assert rdkit_pool.find(make_task(10, 20), 2, 4, ignore) == expected
+
+
+def test_waiting_for_a_busy_pool_ends_with_the_request(rdkit_app: FastAPI, rdkit_pool: RdkitPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(share: float) -> None:
+        raise Stopped
+
+    be_busy(rdkit_app, monkeypatch, times=100)
+    with pytest.raises(Stopped):
+        rdkit_pool.find(make_task(10, 20), 2, 4, stop)
+
+
+def test_a_pool_that_stays_busy_is_busy(rdkit_app: FastAPI, rdkit_pool: RdkitPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_busy(rdkit_app, monkeypatch, times=100)
+    monkeypatch.setattr("services.geodiff.rdkit_pool._LONGEST_WAIT", 0.5)
+    with pytest.raises(Busy, match="8 requests wait") as busy:
+        rdkit_pool.find(make_task(10, 20), 2, 4, ignore)
+    assert busy.value.retry_after == 1
+
+
+def test_a_pool_that_was_exchanged_is_not_taken_for_the_one_before(rdkit_pool: RdkitPool) -> None:
+    before = replace(rdkit_pool, card=rdkit_pool.card.model_copy(update={"version": "0.9"}))
+    with pytest.raises(Unavailable, match=r"is rdkit 1\.0 .* was rdkit 0\.9 .*start geodiff again"):
+        before.find(make_task(10, 20), 2, 4, ignore)
+
+
+def test_without_its_pool_the_service_is_not_ready(rdkit_url: str, tmp_path: Path) -> None:
+    for url, fault in (("http://127.0.0.1:9", "can't be asked"), (f"{rdkit_url}/v1", "Not Found")):
+        settings = GeoDiffSettings(checkpoint="small", weights=tmp_path, pool=url)
+        with pytest.raises(Unavailable, match=f"DISTILLERY_GEODIFF_POOL.*{fault}"):
+            SampledGenerator(GeoDiff(settings)).load()
+
+
+def test_a_pool_that_makes_no_molecules_is_named() -> None:
+    with (
+        serve(create_app(FakeGenerator(), ServiceSettings())) as url,
+        pytest.raises(Unavailable, match="is fake, which makes no molecules"),
+    ):
+        find_rdkit(url)
 
 
 def test_without_weights_it_says_which_file_it_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,15 @@ import torch
 from contract.checks import find_chemistry_fault, find_input_fault
 from contract.generator import Made, Stopped, resolve_task
 from contract.messages import GenerateRequest
+from contract.problems import Unsupported
 from contract.structures import DEFAULT_ELEMENTS
 from generative.model import BatchFailed
 from generative.sampling import SampledGenerator
 from services.geodiff.model import GeoDiff
 from services.geodiff.pool import Wanted
 from services.geodiff.settings import GeoDiffSettings
+from services.rdkit.app import build as build_rdkit
+from tests.serving import serve
 from tests.upstream import require_upstream
 
 SMILES = ["CCO", "CC(=O)N", "c1ccoc1", "CC(C)O"]
@@ -86,7 +89,7 @@ def test_a_stop_is_seen_within_a_step_and_leaves_the_model_as_it_was(generator: 
 def test_numbers_that_are_not_finite_are_tried_again_with_clipping_then_in_halves(
     generator: SampledGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = generator.require().networks
+    network = generator.require().networks.network
     run, tried = type(network)._run, []
 
     def fail_once(self: Any, graphs: Any, w_global: float, clip_local: float | None) -> torch.Tensor:
@@ -106,5 +109,17 @@ def test_metadata_names_what_the_result_depends_on(generator: SampledGenerator, 
     card = generator.metadata
     assert card.generative
     assert card.weights_sha256 is not None
-    assert {"torch", "rdkit", "threads", "batch", "device", "upstream", "checkpoint"} == set(card.versions)
+    assert {"torch", "rdkit", "pool", "threads", "batch", "device", "upstream", "checkpoint"} == set(card.versions)
     assert "modified" not in card.versions["upstream"]
+
+
+def test_molecules_of_an_rdkit_service_are_sampled_and_what_it_refuses_is_refused(tmp_path: Path) -> None:
+    require_upstream("geodiff")
+    with serve(build_rdkit()) as url:
+        generator = SampledGenerator(GeoDiff(GeoDiffSettings(checkpoint="small", weights=tmp_path, device="cpu", pool=url)))
+        generator.load()
+        (structure,) = generate(generator, n=1, min_atoms=8, max_atoms=12, options={}).structures
+        assert structure.origin["pool"] == "rdkit"
+        with pytest.raises(Unsupported, match="H and C missing"):
+            generate(generator, elements=["N", "O"], options={})
+        generator.close()

@@ -1,5 +1,8 @@
 """The labeller over real HTTP, with a scripted teacher."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +27,7 @@ from labeller.teachers import TEACHERS, create_teacher
 from labeller.teachers.teacher import BudgetRange
 from tests.fake_teacher import FakeTeacher, pair_label
 from tests.labelling import RECIPE, label, methane, mixed, moved, one_atom, receipt, record, silicon, water
-from tests.serving import serve
+from tests.serving import free_port, serve, wait_for_answer
 
 Start = Callable[..., httpx.Client]
 
@@ -191,6 +194,27 @@ def test_out_of_memory_halves_the_budget_for_good_and_loses_nothing(start: Start
     assert teacher.n_released == n_failures
 
 
+def test_a_batch_that_did_not_fit_gives_its_memory_back_before_its_halves_are_tried(start: Start) -> None:
+    teacher = FakeTeacher(capacity=100, budget=BudgetRange(192, 192))
+    client = start(teacher)
+    answer = receipt(client, "p", [silicon(f"p/{i:04d}", seed=i) for i in range(48)])
+    assert answer["n_structures"] == 48
+    assert answer["rejected"] == []
+    assert teacher.tried[:3] == [192, 96, 96]
+    receipt(client, "q", [silicon(f"q/{i:04d}", seed=i) for i in range(120)])
+    assert 64 <= client.get("/v1/metadata").json()["atom_budget"] <= 100
+    n_failures = teacher.n_released
+    receipt(client, "r", [silicon(f"r/{i:04d}", seed=i) for i in range(48)])
+    assert teacher.n_released == n_failures
+
+
+def test_a_batch_that_was_labelled_leaves_nothing_in_memory(start: Start) -> None:
+    teacher = FakeTeacher(capacity=192, budget=BudgetRange(192, 192))
+    receipt(start(teacher), "p", [silicon(f"p/{i:04d}", seed=i) for i in range(72)])
+    assert teacher.tried == [192, 192, 192]
+    assert teacher.n_atoms_in_memory == 0
+
+
 def test_a_structure_too_large_for_the_memory_is_rejected_alone(start: Start) -> None:
     client = start(FakeTeacher(largest_batch=10, budget=BudgetRange(200, 200)))
     answer = receipt(client, "p", [water("p/0000"), silicon("p/0001", 2), methane("p/0002")])
@@ -266,11 +290,26 @@ def test_a_client_that_leaves_takes_its_structures_back_and_gets_no_part(start: 
 
 def test_a_lost_device_fails_the_request_and_the_readiness_but_rejects_nothing(start: Start, tmp_path: Path) -> None:
     client = start(FakeTeacher(fatal_on=lambda s: s.id == "p/0002"))
-    response = label(client, "p", mixed("p", 5))
-    assert response.status_code == 500
-    assert "Restart the labeller" in response.json()["detail"]
+    for response in (label(client, "p", mixed("p", 5)), label(client, "q", mixed("q", 1)), client.get("/v1/health/ready")):
+        assert (response.status_code, response.json()["kind"]) == (503, "unavailable")
+        assert "labeller has lost its device (CUDA error: an illegal memory access" in response.json()["detail"]
+        assert "must be started again" in response.json()["detail"]
     assert list_parts(tmp_path / "d") == []
-    assert client.get("/v1/health/ready").status_code == 500
+
+
+def test_the_containers_own_server_ends_once_the_device_is_lost_and_answers_before(tmp_path: Path) -> None:
+    url, env = f"http://127.0.0.1:{free_port()}", {"DISTILLERY_LABELLER_DATA": str(tmp_path), "DISTILLERY_LABELLER_END_WHEN_LOST": "true"}
+    command = [sys.executable, "-m", "uvicorn", "--factory", "tests.fake_teacher:build_losing", "--port", url.rsplit(":")[-1]]
+    server = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, **env})
+    try:
+        wait_for_answer(f"{url}/v1/health/ready")
+        with httpx.Client(base_url=url, timeout=30) as client:
+            response = label(client, "p", mixed("p", 5))
+        assert (response.status_code, response.json()["kind"]) == (503, "unavailable")
+        assert server.wait(20) != 0
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.mark.parametrize(

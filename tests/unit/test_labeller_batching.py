@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from contract.device import is_out_of_memory
+from contract.device import is_fatal, is_out_of_memory
 from contract.problems import Busy, Unavailable
 from labeller.batching import AtomBudget, SortedSizes, pack
 from labeller.pool import Pool, Ticket
-from labeller.teachers.teacher import BudgetRange, is_fatal
+from labeller.teachers.teacher import BudgetRange
 from tests.labelling import mixed, water
 
 
@@ -80,7 +80,12 @@ def test_a_cancelled_ticket_leaves_the_pool_at_once() -> None:
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True, False),
         (RuntimeError("Failed to allocate 100 bytes on device 'cuda:0'"), True, False),
         (RuntimeError("CUDA error: out of memory"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, False),
+        (RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True, False),
         (MemoryError(), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(handle)`"), False, True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
         (ValueError("too dense"), False, False),
     ],

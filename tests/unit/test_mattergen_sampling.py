@@ -1,5 +1,6 @@
 """MatterGen's service with upstream's code and the small checkpoint: real sampling, the same each time, conditioned, stopped, mended."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -36,9 +37,10 @@ def upstream() -> None:
 
 
 @pytest.fixture(scope="module")
-def generator(upstream: None) -> Iterator[SampledGenerator]:
+def generator(upstream: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampledGenerator]:
     """The service's generator with its small checkpoint on the cpu."""
-    generator = SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint="small", device="cpu", batch=BATCH)))
+    weights = tmp_path_factory.mktemp("weights")
+    generator = SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint="small", weights=weights, device="cpu", batch=BATCH)))
     generator.load()
     yield generator
     generator.close()
@@ -201,3 +203,13 @@ def test_weights_and_configuration_that_do_not_belong_together_are_refused(gener
     tensors.popitem()
     with pytest.raises(Unavailable, match="not of the same checkpoint"):
         build_network(config, tensors, "cpu")
+
+
+def test_nothing_is_written_into_a_folder_of_the_user(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("last.ckpt", "config.yaml"):
+        shutil.copy(SMALL / name, own)
+    SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint=str(own), weights=tmp_path / "weights", device="cpu"))).load()
+    assert {file.name for file in own.iterdir()} == {"last.ckpt", "config.yaml"}
+    assert len(list((tmp_path / "weights/mattergen/converted").iterdir())) == 1

@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import httpx
 import numpy as np
@@ -113,6 +114,60 @@ def test_nothing_is_compiled_unless_asked_for(teacher: Teacher) -> None:
     counters.clear()
     label_all(teacher, samples())
     assert not counters["frames"]
+
+
+@needs_orb
+def test_predicting_with_a_direct_model_does_not_use_what_could_be_compiled(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(batch: object) -> None:
+        raise AssertionError("direct models can be compiled now")
+
+    monkeypatch.setattr(teacher._model, "_compiled_call_impl", refuse)  # type: ignore[attr-defined]
+    assert len(label_all(teacher, samples())) == len(samples())
+
+
+@needs_orb
+def test_the_models_that_can_be_compiled_are_the_conservative_ones() -> None:
+    from orb_models.forcefield.models.conservative_regressor import ConservativeForcefieldRegressor
+    from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
+
+    for name in ORB_NAMES:
+        model, _ = get_args(get_type_hints(ORB_PRETRAINED_MODELS[name])["return"])
+        assert (model is ConservativeForcefieldRegressor) == ("conservative" in name)
+
+
+@pytest.mark.parametrize("name", [name for name in ORB_NAMES if "conservative" not in name])
+def test_a_direct_model_that_is_to_be_compiled_is_refused(name: str) -> None:
+    with pytest.raises(Unavailable, match=f"{name} can't be compiled, yet DISTILLERY_LABELLER_COMPILE is true"):
+        create_teacher(LabellerSettings(teacher=name, compile=True)).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "compile", "stance"),
+    [
+        ("orb-v2", None, "force_eager"),
+        ("orb-v3-direct-inf-omat", None, "force_eager"),
+        ("orb-v3-conservative-inf-omat", None, "default"),
+        ("orb-v3-conservative-inf-omat", False, "force_eager"),
+    ],
+)
+def test_on_a_gpu_conservative_models_are_compiled_unless_refused(
+    name: str, compile: bool | None, stance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labeller.teachers import orb
+
+    asked: list[object] = []
+
+    def load(**options: object) -> tuple[None, None]:
+        asked.append(options["compile"])
+        return None, None
+
+    (tmp_path / "some.ckpt").write_bytes(b"weights")
+    monkeypatch.setattr(orb, "_find_loader", lambda name: load)
+    monkeypatch.setattr(orb, "choose_device", lambda wanted, variable: "cuda")
+    monkeypatch.setattr(orb, "version", lambda package: "0")
+    monkeypatch.setattr(orb.torch.compiler, "set_stance", asked.append)
+    create_teacher(LabellerSettings(teacher=name, compile=compile, weights_path=tmp_path / "some.ckpt")).load()
+    assert asked == [stance, stance == "default"]
 
 
 @needs_orb

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 
 import numpy as np
 import psutil
@@ -12,7 +13,7 @@ from contract.arrow import to_arrow
 from contract.generator import Stopped, Task
 from contract.messages import Message, Metadata, Perturb, SystemCard
 from contract.problems import Internal, Unavailable
-from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp
+from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, _wait
 from contract.structures import Structure, System, numbers_of
 
 
@@ -110,6 +111,17 @@ def test_a_worker_that_dies_again_and_again_is_an_error_and_the_next_task_works(
     with pytest.raises(Internal, match="died twice on shard"):
         make(generator, task(die_at=4))
     assert len(make(generator, task()).structures) == 20
+
+
+def test_a_result_that_comes_as_the_wait_ends_is_taken() -> None:
+    class Late(Future[int]):
+        def result(self, timeout: float | None = None) -> int:
+            if timeout is not None:
+                self.set_result(7)
+                raise TimeoutError
+            return super().result()
+
+    assert _wait(Late(), threading.Event()) == 7
 
 
 def test_a_set_stop_ends_the_work(generator: ProposalGenerator) -> None:

@@ -1,5 +1,6 @@
 """SampledGenerator with a scripted model: batches, their sizes and failures, and what is counted. Needs no upstream code."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from contract.device import DeviceLost
 from contract.problems import OutOfMemory
 from contract.proposals import Proposal
+from generative import sampling
 from generative.model import BatchFailed
 from generative.sampling import ATTEMPTS_PER_STRUCTURE
 from tests.fake_model import N_STEPS, Script, Scripted, generate, load, make_settings, take_all, water
@@ -112,6 +115,30 @@ def test_memory_that_does_not_suffice_halves_the_batch_for_the_rest_of_the_reque
     assert model.sizes == [8, 4, 2, 2, 2, 2, 1]
     assert len(made.structures) == made.attempts == 9
     assert not made.rejected
+
+
+def test_a_batch_that_did_not_fit_is_gone_when_the_cache_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = weakref.WeakSet[torch.Tensor]()
+    left: list[int] = []
+
+    def script(batch: int, n: int) -> Sequence[Proposal | str]:
+        tensor = torch.zeros(n)
+        tensors.add(tensor)
+        return refuse_above(2)(batch, n)
+
+    monkeypatch.setattr(sampling, "release_cuda_memory", lambda: left.append(len(tensors)))
+    generate(load(Scripted(script)), n=4)
+    assert left == [0]
+
+
+def test_a_lost_device_is_told_from_a_batch_that_failed() -> None:
+    def script(batch: int, n: int) -> Sequence[Proposal | str]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    model = Scripted(script)
+    with pytest.raises(DeviceLost, match="scripted has lost its device"):
+        generate(load(model), n=4)
+    assert model.sizes == [4]
 
 
 def test_no_memory_for_a_single_sample_is_a_problem_that_says_so() -> None:

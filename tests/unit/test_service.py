@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from contract import face
 from contract.arrow import from_arrow
+from contract.device import DeviceLost
 from contract.generator import Task
 from contract.problems import OutOfMemory, Unavailable
 from contract.service import ServiceSettings, create_app
@@ -83,6 +85,52 @@ def test_not_ready_until_loaded_and_alive_meanwhile(monkeypatch: pytest.MonkeyPa
         assert client.post("/generate", json=REQUEST).status_code == 200
 
 
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()])
+def test_a_model_that_finds_no_memory_is_loaded_again_once_what_it_had_is_free(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(face, "_RELOAD_SECONDS", 0.05)
+    generator, has_room, layers = FakeGenerator(), threading.Event(), weakref.WeakSet[FakeGenerator]()
+    leftovers: list[int] = []
+
+    def load() -> None:
+        leftovers.append(len(layers))
+        layer = FakeGenerator()
+        layers.add(layer)
+        if not has_room.is_set():
+            raise type(error)(*error.args)
+
+    generator.load = load  # type: ignore[method-assign]
+    with serve(create_app(generator, ServiceSettings()), wait_until_ready=False) as url, httpx.Client(base_url=url) as client:
+        wait_until(lambda: "too little memory" in client.get("/v1/health/ready").text)
+        assert client.get("/v1/health/ready").status_code == 503
+        wait_until(lambda: len(leftovers) > 2)
+        has_room.set()
+        wait_until(lambda: client.get("/v1/health/ready").status_code == 200)
+    assert not any(leftovers)
+
+
+@pytest.mark.parametrize("end_when_lost", [True, False])
+def test_a_lost_device_refuses_all_and_ends_the_process_only_where_that_was_set(
+    monkeypatch: pytest.MonkeyPatch, end_when_lost: bool
+) -> None:
+    def lose(task: Task, call: int) -> None:
+        raise DeviceLost.of("fake", RuntimeError("CUDA error: unspecified launch failure"))
+
+    ends: list[int] = []
+    monkeypatch.setattr(face, "_end_process", lambda: ends.append(1))
+    app = create_app(FakeGenerator(script=lose), ServiceSettings(end_when_lost=end_when_lost))
+    with serve(app) as url, httpx.Client(base_url=url) as client:
+        for answer in (client.post("/generate", json=REQUEST), client.get("/v1/health/ready"), client.post("/generate", json=REQUEST)):
+            assert (answer.status_code, answer.json()["kind"]) == (503, "unavailable")
+            assert "fake has lost its device (CUDA error: unspecified launch failure)" in answer.json()["detail"]
+    assert ends == [1] * end_when_lost
+
+
+def test_a_process_is_not_ended_and_an_empty_variable_is_none_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ServiceSettings.model_fields:
+        monkeypatch.setenv(f"DISTILLERY_SERVICE_{name.upper()}", "")
+    assert ServiceSettings() == ServiceSettings(workers=None, concurrency=1, queue=8, end_when_lost=False)
+
+
 def test_a_problem_keeps_its_kind_and_a_bug_is_internal() -> None:
     def fail(task: Task, call: int) -> None:
         raise OutOfMemory("ask for fewer at once") if task.seed == 1 else ZeroDivisionError("a bug")
@@ -93,6 +141,14 @@ def test_a_problem_keeps_its_kind_and_a_bug_is_internal() -> None:
         assert (second.status_code, second.json()["kind"]) == (500, "internal")
         assert "a bug" in second.json()["detail"]
         assert second.headers["content-type"] == "application/problem+json"
+        assert second.headers["distillery-service"] == "fake/1.0"
+        assert 'path="/generate",status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_every_error_says_its_status_in_its_body_too() -> None:
+    with serve(create_app(FakeGenerator(), ServiceSettings())) as url, httpx.Client(base_url=url) as client:
+        answers = (client.get("/nothing"), client.get("/generate"), client.post("/generate", json={}))
+        assert [(a.status_code, a.json()["status"]) for a in answers] == [(404, 404), (405, 405), (400, 400)]
 
 
 @pytest.mark.parametrize("made", [0, 2])

@@ -9,11 +9,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.optimize import BFGS
 
 from contract.layout import Label
 from contract.parts import part_path, read_part
+from contract.problems import Unavailable
 from contract.structures import Structure, to_ase
 from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
@@ -109,6 +111,25 @@ def test_the_teacher_names_its_package_weights_and_elements(teacher: Teacher) ->
     assert len(teacher.weights_sha256) == 64
     assert len(teacher.elements) == 89
     assert {"H", "C", "Si", "Cl"} <= set(teacher.elements)
+
+
+def test_what_the_model_computes_on_its_way_is_not_kept(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = teacher.featurise(samples())
+    before = dict(features[0].to_dict())
+    teacher.predict(features)
+    assert features[0].to_dict().keys() == before.keys()
+    monkeypatch.setattr(teacher._model[-1], "forward", lambda data: data["not there"])  # type: ignore[attr-defined]
+    with pytest.raises(KeyError, match="not there"):
+        teacher.predict(features)
+    assert all(features[0][key] is value for key, value in before.items() if isinstance(value, torch.Tensor))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"), [({"weights_path": "my.ckpt"}, "WEIGHTS_PATH is my.ckpt; remove it"), ({"compile": True}, "COMPILE is true")]
+)
+def test_a_setting_that_would_be_ignored_is_refused(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(Unavailable, match=named):
+        create_teacher(LabellerSettings(teacher="7net-0", **settings)).load()
 
 
 @pytest.fixture(scope="module")

@@ -38,12 +38,13 @@ def test_no_more_at_once_than_there_are_turns(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Inner(httpx.AsyncBaseTransport):
-    """Answers with the address it was sent to; `dead` ones refuse."""
+    """Answers with the name it was asked for; `dead` ones refuse. `certified` are the names that a certificate must have."""
 
     def __init__(self) -> None:
         self.dead: set[str] = set()
         self.loading: set[str] = set()
         self.seen: Counter[str] = Counter()
+        self.certified: set[str] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         address = request.url.host
@@ -53,6 +54,7 @@ class Inner(httpx.AsyncBaseTransport):
         if address in self.loading:
             return httpx.Response(503)
         self.seen[address] += 1
+        self.certified.add(request.extensions["sni_hostname"])
         return httpx.Response(200, text=request.headers["Host"])
 
 
@@ -77,6 +79,7 @@ def test_requests_are_spread_and_the_name_is_kept(fleet: tuple[httpx.AsyncClient
     answers = asyncio.run(main())
     assert set(inner.seen.values()) == {10}
     assert {a.text for a in answers} == {"rdkit:8000"}
+    assert inner.certified == {"rdkit"}
 
 
 def test_a_dead_replica_is_avoided_and_a_new_one_is_found(fleet: tuple[httpx.AsyncClient, Inner, list[str]]) -> None:

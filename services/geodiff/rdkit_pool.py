@@ -1,0 +1,131 @@
+"""RdkitPool: an rdkit service as the pool, asked over HTTP."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from contract.arrow import ARROW_TYPE, from_arrow
+from contract.generator import Task, find_limits
+from contract.identity import derive_seed
+from contract.messages import Generated, Metadata
+from contract.problems import Internal, InvalidRequest, Problem, Unavailable, Unsupported, from_response
+from contract.structures import Structure
+from generative.model import Report
+from services.geodiff.pool import Wanted, drop_stereo
+
+_CARD_TIMEOUT, _TIMEOUT = httpx.Timeout(10), httpx.Timeout(300, connect=10)
+_LONGEST_WAIT = 300.0
+"""For a service that is busy or loading, s."""
+_LONGEST_SLEEP = 0.5
+"""Between two looks whether the request was given up, s."""
+
+
+@dataclass(frozen=True)
+class RdkitPool:
+    """New molecules of an rdkit service, constitution only; see `pool.Pool`.
+
+    card  what the service said of itself when it was found
+    """
+
+    url: str
+    card: Metadata
+
+    @property
+    def version(self) -> str:
+        """The service's and its libraries'."""
+        return _name_versions(self.card)
+
+    def check(self, task: Task) -> None:
+        """Unsupported for elements and sizes that the service's card excludes; what else it refuses it says when it is asked."""
+        limits = find_limits(self.card, "molecule", task.elements)
+        if task.min_atoms < limits.min_atoms or task.max_atoms > limits.max_atoms:
+            raise Unsupported(
+                f"{_describe(self.url)} makes molecules of {limits.min_atoms}-{limits.max_atoms} atoms, "
+                f"asked for {task.min_atoms}-{task.max_atoms}; ask for those, or give options.smiles"
+            )
+
+    def find(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Wanted]:
+        """The service's own problem if it refuses, Unavailable if it can't be asked or is no longer the one that was found."""
+        request = {
+            "n": min(n, self.card.n_max),
+            "seed": derive_seed(seed, "pool", 0),
+            "system": "molecule",
+            "elements": list(task.elements),
+            "min_atoms": task.min_atoms,
+            "max_atoms": task.max_atoms,
+        }
+        structures, generated = _read(self.url, _ask_patiently(self.url, request, report))
+        if (found := _name_versions(generated)) != self.version:
+            raise Unavailable(
+                f"{_describe(self.url)} is {found} now, it was {self.version} when geodiff started; start geodiff again, "
+                "so that its parts name what made them"
+            )
+        if not structures:
+            raise Unsupported(f"{_describe(self.url)} made no molecule of {task.min_atoms}-{task.max_atoms} atoms")
+        return tuple(Wanted(drop_stereo(str(s.origin["smiles"])), "rdkit") for s in structures)
+
+
+def find_rdkit(url: str) -> RdkitPool:
+    """The rdkit service at a URL; Unavailable if it can't be asked there or something else answers."""
+    try:
+        card = Metadata.model_validate_json(_send(url, "GET", "/v1/metadata", _CARD_TIMEOUT).content)
+    except Problem as problem:
+        raise Unavailable(problem.detail) from problem
+    except ValidationError as error:
+        raise Unavailable(f"{_describe(url)} should be an rdkit service; its /v1/metadata is none: {error}") from error
+    if "molecule" not in card.systems:
+        raise Unavailable(f"{_describe(url)} should be an rdkit service; it is {card.service}, which makes no molecules")
+    return RdkitPool(url, card)
+
+
+def _ask_patiently(url: str, request: dict[str, Any], report: Report) -> httpx.Response:
+    """The answer; while the service is busy or loading and says when to ask again, it is asked again."""
+    end = time.monotonic() + _LONGEST_WAIT
+    while True:
+        try:
+            return _send(url, "POST", "/generate", _TIMEOUT, json=request, headers={"Accept": ARROW_TYPE})
+        except Problem as problem:
+            if problem.retry_after is None or time.monotonic() + problem.retry_after > end:
+                raise
+            _wait(problem.retry_after, report)
+
+
+def _wait(seconds: float, report: Report) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        report(0.0)
+        time.sleep(min(left, _LONGEST_SLEEP))
+
+
+def _send(url: str, method: str, path: str, timeout: httpx.Timeout, **request: Any) -> httpx.Response:
+    """The answer if it is a good one, else the service's problem; Unavailable if it can't be asked."""
+    try:
+        answer = httpx.request(method, url.rstrip("/") + path, timeout=timeout, trust_env=False, **request)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{_describe(url)} can't be asked: {type(error).__name__}: {error}") from error
+    if answer.status_code != httpx.codes.OK:
+        problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
+        problem.detail = f"{_describe(url)}: {problem.detail}"
+        raise problem
+    return answer
+
+
+def _read(url: str, answer: httpx.Response) -> tuple[list[Structure], Generated]:
+    try:
+        structures, metadata = from_arrow(answer.content)
+        return structures, Generated.model_validate(metadata)
+    except (InvalidRequest, ValidationError) as error:
+        raise Internal(f"{_describe(url)} answered with what are no structures: {error}") from error
+
+
+def _name_versions(made_by: Metadata | Generated) -> str:
+    libraries = (f"{name} {version}" for name, version in sorted(made_by.versions.items()))
+    return " / ".join((f"{made_by.service} {made_by.version}", *libraries))
+
+
+def _describe(url: str) -> str:
+    return f"the pool of geodiff, {url} (DISTILLERY_GEODIFF_POOL)"

@@ -1,0 +1,168 @@
+"""A new process takes up what an old one left: what the parts say counts, wherever in the plan they are."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from contract.generator import Task
+from contract.parts import part_path, read_part
+from contract.problems import Unsupported
+from tests.fake_service import FakeGenerator
+from tests.fake_teacher import FakeTeacher
+from tests.integration.factory import RECIPE, factory, identity, make, two_fakes, wait_for
+
+STAND_IN = RECIPE.replace("count: 12", "count: 12, fallback: one")
+"""Source two (service other) owes three shards after the four of source one."""
+
+
+def make_in(data: Path, generators: dict[str, FakeGenerator], recipe: str = RECIPE, **changes: Any) -> dict[str, Any]:
+    async def main() -> dict[str, Any]:
+        async with factory(data, generators, **changes) as client:
+            return await make(client, recipe)
+
+    return asyncio.run(main())
+
+
+def only(name: str) -> dict[str, FakeGenerator]:
+    return {name: two_fakes()[name]}
+
+
+def lose(data: Path, *parts: str) -> None:
+    """As if a kill had come before these parts."""
+    for part in parts:
+        part_path(data / "small", part).unlink()
+    for name in ("report.json", "dataset.h5"):
+        (data / "small" / name).unlink()
+
+
+def test_a_service_that_has_begun_is_waited_for_wherever_its_parts_are(tmp_path: Path) -> None:
+    assert make_in(tmp_path, two_fakes(), STAND_IN)["state"] == "finished"
+    before = identity(tmp_path)
+    lose(tmp_path, "full-one-00000", "full-two-00002")
+    status = make_in(tmp_path, only("fake"), STAND_IN)
+    assert status["state"] == "failed"
+    assert "other" in status["problem"]["detail"]
+    assert make_in(tmp_path, two_fakes(), STAND_IN)["state"] == "finished"
+    assert identity(tmp_path) == before
+
+
+def test_a_service_that_was_away_stays_so_for_the_dataset(tmp_path: Path) -> None:
+    assert make_in(tmp_path, only("fake"), STAND_IN)["state"] == "finished"
+    before = identity(tmp_path)
+    lose(tmp_path, "full-one-00000", "full-two-00001", "full-two-00002")
+    back = two_fakes()
+    assert make_in(tmp_path, back, STAND_IN)["state"] == "finished"
+    assert not back["other"].calls
+    assert identity(tmp_path) == before
+
+
+def test_a_service_that_refused_one_request_is_asked_the_others_again(tmp_path: Path) -> None:
+    def refuse(task: Task, call: int) -> None:
+        if task.shard == "full-two-00000":
+            raise Unsupported("not this one")
+
+    picky = two_fakes()
+    picky["other"].script = refuse
+    assert make_in(tmp_path, picky, STAND_IN)["state"] == "finished"
+    before = identity(tmp_path)
+    lose(tmp_path, "full-one-00000", "full-two-00002")
+    assert make_in(tmp_path, picky, STAND_IN)["state"] == "finished"
+    assert picky["other"].calls["full-two-00002"] == 2
+    assert identity(tmp_path) == before
+
+
+def test_status_counts_the_parts_behind_a_gap_and_reads_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_in(tmp_path, two_fakes())
+    lose(tmp_path, "full-one-00000")
+    reads: list[Path] = []
+    monkeypatch.setattr("gateway.ledger.read_part", lambda path: reads.append(path) or read_part(path))
+
+    async def main() -> list[dict[str, Any]]:
+        async with factory(tmp_path, two_fakes()) as client:
+            return [(await client.get("/v1/datasets/small")).json() for _ in range(3)]
+
+    statuses = asyncio.run(main())
+    assert [{name: row["shards_done"] for name, row in s["sources"].items()} for s in statuses] == [{"one": 3, "two": 3}] * 3
+    assert len(reads) == 6
+
+
+def test_a_part_that_is_taken_away_is_missed_at_once(tmp_path: Path) -> None:
+    make_in(tmp_path, two_fakes())
+
+    async def count_shards(client: httpx.AsyncClient) -> int:
+        sources = (await client.get("/v1/datasets/small")).json()["sources"]
+        return sum(row["shards_done"] for row in sources.values())
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            assert await count_shards(client) == 7
+            lose(tmp_path, "full-two-00001")
+            assert await count_shards(client) == 6
+
+    asyncio.run(main())
+
+
+def test_other_weights_of_the_same_teacher_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    make_in(tmp_path, two_fakes(), teacher=FakeTeacher())
+    lose(tmp_path, "full-two-00002")
+    generators = two_fakes()
+    status = make_in(tmp_path, generators, teacher=FakeTeacher(weights_sha256="a" * 64))
+    assert status["problem"]["kind"] == "conflict"
+    assert "weights aaaaaaaaaaaa" in status["problem"]["detail"]
+    assert "weights ffffffffffff" in status["problem"]["detail"]
+    assert not any(generator.calls for generator in generators.values())
+
+
+def test_parts_of_two_teachers_are_noticed_when_they_are_read(tmp_path: Path) -> None:
+    make_in(tmp_path / "a", two_fakes(), teacher=FakeTeacher())
+    make_in(tmp_path / "b", two_fakes(), teacher=FakeTeacher(weights_sha256="a" * 64))
+    stranger = part_path(tmp_path / "b" / "small", "full-two-00001")
+    part_path(tmp_path / "a" / "small", "full-two-00001").write_bytes(stranger.read_bytes())
+    status = make_in(tmp_path / "a", two_fakes())
+    assert status["problem"]["kind"] == "conflict"
+    assert "full-two-00001.h5 was labelled by fake" in status["problem"]["detail"]
+
+
+def test_two_processes_do_not_make_one_dataset(tmp_path: Path) -> None:
+    async def main() -> None:
+        generators = two_fakes()
+        generators["fake"].seconds = 0.5
+        async with factory(tmp_path, generators) as first, factory(tmp_path, two_fakes()) as second:
+            await first.post("/v1/datasets", content=RECIPE)
+            await asyncio.sleep(0.1)
+            files = {name: (tmp_path / "small" / name).read_bytes() for name in ("recipe.yaml", "state.json")}
+            other_gates = RECIPE + "gates: {element_entropy: {required: false}}\n"
+            for refused in (
+                await second.post("/v1/datasets", content=other_gates),
+                *[await second.post(f"/v1/datasets/small/{verb}") for verb in ("pause", "cancel", "resume")],
+            ):
+                assert refused.status_code == 409
+                assert "another process" in refused.json()["detail"]
+            assert files == {name: (tmp_path / "small" / name).read_bytes() for name in files}
+            await wait_for(first, "finished")
+
+    asyncio.run(main())
+
+
+def test_events_are_numbered_on_after_a_resume(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            first = await read_events(client, 0)
+            lose(tmp_path, "full-two-00002")
+            await client.post("/v1/datasets/small/resume")
+            await wait_for(client, "finished")
+            news = await read_events(client, len(first))
+            assert news[0] == "state"
+            assert news[-1] == "finished"
+            assert await read_events(client, 1000) == news  # an id of an earlier process
+
+    asyncio.run(main())
+
+
+async def read_events(client: httpx.AsyncClient, last: int) -> list[str]:
+    text = (await client.get("/v1/datasets/small/events", headers={"Last-Event-ID": str(last)})).text
+    return [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]

@@ -1,0 +1,59 @@
+"""compose.yaml hands every container all the settings that it has."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from contract.service import ServiceSettings
+from gateway.settings import GatewaySettings
+from labeller.settings import LabellerSettings
+from services.benchmarks.settings import BenchmarkSettings
+from services.crystalflow.settings import CrystalFlowSettings
+from services.geodiff.settings import GeoDiffSettings
+from services.mattergen.settings import MatterGenSettings
+from services.moldiff.settings import MolDiffSettings
+from services.rdkit.given import InputSettings
+
+SERVICES = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text())["services"]
+SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
+    "gateway": (GatewaySettings,),
+    "labeller": (LabellerSettings,),
+    "rdkit": (ServiceSettings, InputSettings),
+    "pymatgen": (ServiceSettings,),
+    "ase": (ServiceSettings,),
+    "benchmarks": (ServiceSettings, BenchmarkSettings),
+    "mattergen": (ServiceSettings, MatterGenSettings),
+    "crystalflow": (ServiceSettings, CrystalFlowSettings),
+    "moldiff": (ServiceSettings, MolDiffSettings),
+    "geodiff": (ServiceSettings, GeoDiffSettings),
+}
+EXCEPTIONS = {
+    "DISTILLERY_GATEWAY_SERVICES": "Compose gives every service its name",
+    "DISTILLERY_GATEWAY_PATIENCE": "TRIES says how long the gateway goes on",
+    "DISTILLERY_GATEWAY_CONNECT_SECONDS": "all containers are on one network",
+}
+
+
+def names_of(settings: tuple[type[BaseSettings], ...]) -> set[str]:
+    return {kind.model_config["env_prefix"] + field.upper() for kind in settings for field in kind.model_fields}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_setting_of_a_container_is_in_compose_yaml_or_an_exception(service: str) -> None:
+    known = names_of(SETTINGS[service])
+    assert SERVICES[service]["environment"].keys() == known - EXCEPTIONS.keys()
+
+
+def test_every_exception_is_a_setting() -> None:
+    assert EXCEPTIONS.keys() <= set.union(*(names_of(settings) for settings in SETTINGS.values()))
+
+
+def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    optional = {name for service in SERVICES.values() for name, value in service["environment"].items() if value is None}
+    before = LabellerSettings(), ServiceSettings()
+    for name in optional:
+        monkeypatch.setenv(name, "")
+    assert (LabellerSettings(), ServiceSettings()) == before
+    assert optional <= names_of((LabellerSettings, ServiceSettings))
