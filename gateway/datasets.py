@@ -20,7 +20,7 @@ from gateway.page.aside import PAGE, make_page_aside
 from gateway.plan import Plan
 from gateway.progress import describe_checkpoint, describe_scenario, describe_sources
 from gateway.recipe import Recipe, parse_recipe, read_recipe
-from gateway.report import CHECKPOINTS, REPORT, read_report
+from gateway.report import CHECKPOINTS, REPORT, forget_report, read_report
 from gateway.run import Run
 from gateway.settings import GatewaySettings
 from gateway.wish import STATE, Wanted, Wish, read_wish
@@ -70,7 +70,7 @@ class Datasets:
         wish.refuse_cutting_back(recipe, list_parts(self._folder(recipe.name)))
         name = recipe.name
         if not self._is_working(name):
-            self._write(name, RECIPE, text)
+            self._put_recipe(name, text)
         elif self._read_recipe(name) != recipe:
             raise Conflict(f"{name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
         elif (known := read_wish(self._folder(name))).last != wish.last or known.stage != wish.stage:
@@ -201,14 +201,8 @@ class Datasets:
         """The files of a dataset that may be read, by their path in its folder."""
         self.require(name)
         folder = self._folder(name)
-        paths = [
-            folder / RECIPE,
-            folder / REPORT,
-            folder / PAGE,
-            folder / CHECKPOINTS,
-            folder / DATASET,
-            *sorted((folder / PARTS_FOLDER).glob("[!.]*.h5")),
-        ]
+        own = (folder / file for file in (RECIPE, REPORT, PAGE, CHECKPOINTS, DATASET))
+        paths = [*own, *sorted((folder / PARTS_FOLDER).glob("[!.]*.h5"))]
         return {str(path.relative_to(folder)): path for path in paths if path.is_file()}
 
     async def read_page(self, name: str) -> bytes:
@@ -283,6 +277,13 @@ class Datasets:
 
     def _read_recipe(self, name: str) -> Recipe:
         return read_recipe(self._folder(name) / RECIPE)[0]
+
+    def _put_recipe(self, name: str, text: str) -> None:
+        """Write the recipe; a report on another text, with other gates perhaps, vouches for nothing any more."""
+        path = self._folder(name) / RECIPE
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            forget_report(path.parent)
+        self._write(name, RECIPE, text)
 
     def _want(self, name: str, wanted: Wanted) -> None:
         self._write(name, STATE, read_wish(self._folder(name)).model_copy(update={"wanted": wanted}).as_text())

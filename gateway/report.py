@@ -23,13 +23,22 @@ REPORT = "report.json"
 CHECKPOINTS = "checkpoints.json"
 
 
-def write_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt, diversity: dict[str, Any] | None) -> dict[str, Any]:
-    """Measure, judge and write report.json; the report. `diversity` is what the page has measured, if one was made."""
-    report = make_report(ledger, plan, receipt)
+def write_report(folder: Path, report: dict[str, Any], diversity: dict[str, Any] | None) -> dict[str, Any]:
+    """Write report.json; the report with `diversity` in it, which is what the page has measured if one was made."""
     if diversity is not None:
-        report["diversity"] = diversity
-    write_text_whole(ledger.folder / REPORT, json.dumps(report, indent=2, allow_nan=False) + "\n")
+        report = {**report, "diversity": diversity}
+    write_text_whole(folder / REPORT, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
+
+
+def find_report(folder: Path, report: dict[str, Any]) -> dict[str, Any] | None:
+    """The report that is there already, if it says the same as this one; with its `diversity`."""
+    try:
+        found = read_report(folder)
+    except Internal:
+        return None
+    same = json.loads(json.dumps(report))
+    return found if found is not None and {**found, "diversity": None} == {**same, "diversity": None} else None
 
 
 def write_checkpoints(folder: Path, plan: Plan) -> None:

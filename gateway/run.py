@@ -24,7 +24,7 @@ from gateway.page.aside import PAGE, write_page_aside
 from gateway.plan import Judgement, Plan, Shard
 from gateway.progress import describe_checkpoint
 from gateway.recipe import Recipe, Source, StageName
-from gateway.report import forget_report, write_checkpoints, write_report
+from gateway.report import find_report, forget_report, make_report, write_checkpoints, write_report
 from gateway.settings import GatewaySettings
 from gateway.turns import Turns
 from gateway.wish import Wish
@@ -62,10 +62,10 @@ class Run:
     async def make(self) -> dict[str, Any]:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         with hold_lock(self._folder):
-            forget_report(self._folder)
             self.plan = await asyncio.to_thread(self.ledger.make_plan, self.wish.last)
             self._require_earlier_stages()
             if not self.plan.is_complete:
+                forget_report(self._folder)
                 await self.attendance.check_teacher()
                 await _all([self.attendance.check_sources(self.plan)])
             while not self.plan.is_complete:
@@ -217,10 +217,18 @@ class Run:
         )
         receipt = await self._clients.finalise(request)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
-        diversity = await self._make_page() if self._settings.page else None
-        report = await asyncio.to_thread(write_report, self.ledger, self.plan, receipt, diversity)
+        report = await self._report(await asyncio.to_thread(make_report, self.ledger, self.plan, receipt))
         self._emit("finished", {"verdict": report["verdict"], "stage": report["stage"]})
         return report
+
+    async def _report(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Write page and report, unless they are there and say the same."""
+        has_page = (self._folder / PAGE).is_file() or not self._settings.page
+        if has_page and (known := await asyncio.to_thread(find_report, self._folder, report)) is not None:
+            return known
+        forget_report(self._folder)
+        diversity = await self._make_page() if self._settings.page else None
+        return await asyncio.to_thread(write_report, self._folder, report, diversity)
 
     async def _make_page(self) -> dict[str, Any] | None:
         """Write report.html; the diversity that it shows. A page that can't be made does not keep the verdict from anybody."""

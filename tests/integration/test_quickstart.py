@@ -149,4 +149,5 @@ def test_the_finished_dataset_is_left_as_it_is(quickstart: Finished, tmp_path: P
     shutil.copytree(quickstart.folder / "data", tmp_path / "data")
     again = distillery("run", str(ROOT / "recipes/quickstart.yaml"), cwd=tmp_path)
     assert again.returncode == 0, again.output
-    assert (tmp_path / "data/quickstart/dataset.h5").read_bytes() == quickstart.dataset.read_bytes()
+    for name in ("dataset.h5", "report.json", "report.html"):
+        assert (tmp_path / "data/quickstart" / name).read_bytes() == (quickstart.dataset.parent / name).read_bytes()

@@ -1,6 +1,7 @@
 """A new process takes up what an old one left: what the parts say counts, wherever in the plan they are."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,31 @@ def test_two_processes_do_not_make_one_dataset(tmp_path: Path) -> None:
             await wait_for(first, "finished")
 
     asyncio.run(main())
+
+
+def test_a_finished_dataset_is_reported_anew_only_if_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    async def write_page(folder: Path, target: Path) -> dict[str, Any]:
+        made.append(target)
+        target.write_text("a page")
+        return {"sample": len(made)}
+
+    monkeypatch.setattr("gateway.run.write_page_aside", write_page)
+
+    def make_again(recipe: str = RECIPE) -> tuple[int, str | None, int]:
+        status = make_in(tmp_path, two_fakes(), recipe, page=True)
+        return len(made), status["verdict"], json.loads((tmp_path / "small" / "report.json").read_text())["diversity"]["sample"]
+
+    assert make_again() == (1, "GO", 1)
+    assert make_again() == (1, "GO", 1)
+    (tmp_path / "small" / "report.html").unlink()
+    assert make_again() == (2, "GO", 2)
+    (tmp_path / "small" / "report.json").write_text("{")
+    assert make_again() == (3, "GO", 3)
+    assert make_again(RECIPE + "gates: {element_entropy: {threshold: 5}}\n") == (4, "NO-GO", 4)
+    lose(tmp_path, "full-two-00002")
+    assert make_again() == (5, "GO", 5)
 
 
 def test_events_are_numbered_on_after_a_resume(tmp_path: Path) -> None:
