@@ -1,5 +1,6 @@
 """The container engine as tests ask it: the docker command, and what it answers."""
 
+import functools
 import hashlib
 import json
 import os
@@ -40,6 +41,7 @@ def require_engine() -> None:
             miss(f"{missing}: {_ADVICE}")
 
 
+@functools.cache
 def require_image(image: str) -> None:
     """Fail, or skip where CI is not set, if an image has not been built from this checkout."""
     build = "build it with docker compose build, or docker/build-airgapped.sh where no registry is reachable"
