@@ -149,7 +149,8 @@ class Datasets:
         handle = self._handles.get(name)
         ledger = handle.run.ledger if handle else self._ledgers.find(self._folder(name), self._read_recipe(name))
         plan, problem = await self._look_at(handle, ledger)
-        report = read_report(self._folder(name)) if plan.is_complete and not (handle and handle.is_working) else None
+        is_done = plan.is_complete and problem is None and not (handle and handle.is_working)
+        report = read_report(self._folder(name)) if is_done else None
         return {
             "name": name,
             "state": self._state(name, report, problem),

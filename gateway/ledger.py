@@ -50,7 +50,7 @@ class Ledger:
     @property
     def teacher(self) -> TeacherCard | None:
         """Who labelled the parts found so far; None if there are none."""
-        return next((entry.teacher for entry in self._entries.values()), None)
+        return next((entry.teacher for entry in tuple(self._entries.values())), None)  # a copy: other threads find parts meanwhile
 
     def peek(self, part: str) -> Entry | None:
         """The entry of a part that was found before; reads nothing."""

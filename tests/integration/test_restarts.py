@@ -127,6 +127,15 @@ def test_parts_of_two_teachers_are_noticed_when_they_are_read(tmp_path: Path) ->
     assert "full-two-00001.h5 was labelled by fake" in status["problem"]["detail"]
 
 
+def test_a_part_too_many_takes_the_verdict_away(tmp_path: Path) -> None:
+    make_in(tmp_path, two_fakes())
+    part = part_path(tmp_path / "small", "full-two-00002")
+    part.with_name("full-two-00003.h5").write_bytes(part.read_bytes())
+    status = make_in(tmp_path, two_fakes())
+    assert (status["state"], status["verdict"]) == ("failed", None)
+    assert "full-two-00003" in status["problem"]["detail"]
+
+
 def test_two_processes_do_not_make_one_dataset(tmp_path: Path) -> None:
     async def main() -> None:
         generators = two_fakes()
