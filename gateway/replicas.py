@@ -12,6 +12,8 @@ Place = tuple[str, int | None]
 _AVOID_SECONDS = 10.0
 _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 """A service that is cut off while it works is noticed within half a minute, not at the end of the longest wait; a busy one answers."""
+_NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+"""`gateway.turns` says how many requests are under way: one that had to wait for a connection would time out."""
 if hasattr(socket, "TCP_KEEPIDLE"):
     _KEEP_ALIVE += [
         (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
@@ -28,7 +30,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self) -> None:
-        self._inner = httpx.AsyncHTTPTransport(socket_options=_KEEP_ALIVE)
+        self._inner = httpx.AsyncHTTPTransport(socket_options=_KEEP_ALIVE, limits=_NO_LIMITS)
         self._under_way: Counter[Place] = Counter()
         self._last_used: dict[Place, float] = {}
         self._failed: dict[Place, float] = {}

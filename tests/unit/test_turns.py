@@ -5,9 +5,11 @@ from collections import Counter
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from gateway import replicas, turns
 from gateway.replicas import ReplicaTransport
+from tests.serving import serve
 
 
 def test_no_more_at_once_than_there_are_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,3 +118,25 @@ def test_localhost_resolves_and_nonsense_does_not() -> None:
     assert "127.0.0.1" in asyncio.run(replicas.resolve(httpx.URL("http://localhost:80")))
     with pytest.raises(httpx.ConnectError, match="no address for"):
         asyncio.run(replicas.resolve(httpx.URL("http://no-such-host.invalid:80")))
+
+
+def test_any_number_of_requests_may_be_under_way() -> None:
+    """All are answered once the last has come: more than a pool has connections as a rule."""
+    n, app = 150, FastAPI()
+    seen: list[int] = []
+
+    @app.get("/{k}")
+    async def wait_for_all(k: int) -> None:
+        seen.append(k)
+        while len(seen) < n:
+            await asyncio.sleep(0.01)
+
+    @app.get("/v1/health/live")
+    async def live() -> None: ...
+
+    async def main(url: str) -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=ReplicaTransport(), base_url=url, timeout=httpx.Timeout(20, pool=2)) as client:
+            return await asyncio.gather(*(client.get(f"/{k}") for k in range(n)))
+
+    with serve(app, wait_until_ready=False) as url:
+        assert [answer.status_code for answer in asyncio.run(main(url))] == [200] * n
