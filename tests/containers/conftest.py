@@ -7,7 +7,7 @@ import pytest
 
 from tests.command import distillery
 from tests.containers.engine import EVERYTHING, read_config, require_engine, require_image
-from tests.containers.project import NO_PAGE, Identity, read_identity
+from tests.containers.project import LIGHT, Identity, read_identity
 from tests.once import made_once
 
 RECIPE = """\
@@ -61,7 +61,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 
     def make(folder: Path) -> Identity:
         (folder / "recipe.yaml").write_text(RECIPE.format(name="embedded"))
-        done = distillery("run", "recipe.yaml", cwd=folder, env=NO_PAGE)
+        done = distillery("run", "recipe.yaml", cwd=folder, env=LIGHT)
         assert done.returncode in {GO, NO_GO}, done.output
         return read_identity(folder / "data" / "embedded" / "dataset.h5")
 

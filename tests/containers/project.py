@@ -15,8 +15,8 @@ from tests.containers.engine import docker
 from tests.serving import free_port
 
 Identity = list[tuple[str, str]]
-NO_PAGE = {"DISTILLERY_GATEWAY_PAGE": "false"}
-"""Most tests look at the dataset alone; the page costs half a minute in a new container."""
+LIGHT = {"DISTILLERY_GATEWAY_PAGE": "false", "DISTILLERY_SERVICE_WORKERS": "1"}
+"""Most tests look at the dataset alone; the page costs half a minute in a new container, a second worker a start of its own."""
 
 
 class Project:
@@ -26,7 +26,7 @@ class Project:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._env = {"DISTILLERY_PORT": str(self.port), **NO_PAGE, **(env or {})}
+        self._env = {"DISTILLERY_PORT": str(self.port), **LIGHT, **(env or {})}
         self._files = files
 
     def compose(self, *arguments: str, check: bool = True, seconds: float = 300) -> str:

@@ -8,12 +8,12 @@ import pytest
 
 from tests.command import QUICKSTART, Finished, distillery, make_quickstart
 from tests.containers.engine import docker
-from tests.containers.project import Project, read_identity, running
+from tests.containers.project import LIGHT, Project, read_identity, running
 
 
 @pytest.fixture(scope="module")
 def project(images: dict[str, str]) -> Iterator[Project]:
-    with running("distillery-quickstart", env={"DISTILLERY_GATEWAY_PAGE": "true"}) as started:
+    with running("distillery-quickstart", env=dict.fromkeys(LIGHT, "")) as started:
         yield started
 
 
