@@ -123,6 +123,6 @@ def _size_range(request: GenerateRequest, limits: SystemCard, whose: str) -> tup
     high = request.max_atoms if request.max_atoms is not None else max(limits.default_max_atoms, low)
     if low > high:
         raise InvalidRequest(f"min_atoms must not exceed max_atoms, got {low} and {high}")
-    if low < limits.min_atoms or high > limits.max_atoms:
+    if not limits.spans(low, high):
         raise Unsupported(f"{whose} has {limits.min_atoms}-{limits.max_atoms} atoms, asked for {low}-{high}")
     return low, high

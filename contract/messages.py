@@ -70,6 +70,10 @@ class SystemCard(Message):
     elements: tuple[Element, ...] = Field(description="the elements it can make")
     options_schema: dict[str, Any] = Field(description="JSON Schema of `options`")
 
+    def spans(self, low: int, high: int) -> bool:
+        """Whether all of these numbers of atoms are possible."""
+        return self.min_atoms <= low and high <= self.max_atoms
+
 
 class Metadata(Message):
     """What `GET /v1/metadata` answers."""

@@ -1,6 +1,5 @@
 """Attendance: teacher and services are asked what they can do before anything is made."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from gateway.clients import Clients
 from gateway.ledger import Ledger
 from gateway.plan import PartFacts, Plan
 from gateway.recipe import Recipe, Source
+from gateway.tasks import run_all
 
 Emit = Callable[[str, dict[str, Any]], None]
 TRIES_AT_THE_START = 4
@@ -53,11 +53,9 @@ class Attendance:
         owed = self._recipe.most_owed
         wanted = {fallback for name, source in self._recipe.sources.items() if owed[name] and (fallback := source.fallback)}
         needed = [name for name in self._recipe.sources if owed[name] or name in wanted]
-        async with asyncio.TaskGroup() as group:
-            for name in needed:
-                group.create_task(self._check_source(name, self._recipe.sources[name], plan))
+        await run_all(self._check_source(name, self._recipe.sources[name], owed[name], plan) for name in needed)
 
-    async def _check_source(self, name: str, source: Source, plan: Plan) -> None:
+    async def _check_source(self, name: str, source: Source, owed: int, plan: Plan) -> None:
         facts = list(self._find_facts(source.service, plan))
         if outage := next((fact.note for fact in facts if fact.is_outage), None):
             self._give_up_service(source, Unavailable(outage))
@@ -73,7 +71,7 @@ class Attendance:
             self._give_up_service(source, problem)
             return
         try:
-            self._check_card(name, source, card)
+            self._check_card(source, owed, card)
         except Unsupported as refusal:
             raise Unsupported(f"source {name}: {refusal.detail}") from refusal
 
@@ -88,16 +86,16 @@ class Attendance:
             self.away[source.service] = problem.detail
             self._emit("away", {"service": source.service, "detail": problem.detail})
 
-    def _check_card(self, name: str, source: Source, card: Metadata) -> None:
+    def _check_card(self, source: Source, owed: int, card: Metadata) -> None:
         """Unsupported if what the recipe will ask for is beyond what the service says of itself."""
         limits = find_limits(card, source.system, source.elements or self._recipe.elements)
-        largest = min(self._recipe.shard_size, self._recipe.most_owed[name])
+        largest = min(self._recipe.shard_size, owed)
         if largest > card.n_max:
             raise Unsupported(
                 f"{card.service} makes at most {card.n_max} structures a request, shard_size asks for {largest}; "
                 f"set shard_size to {card.n_max} or less"
             )
-        if source.atoms is not None and (source.atoms[0] < limits.min_atoms or source.atoms[1] > limits.max_atoms):
+        if source.atoms is not None and not limits.spans(*source.atoms):
             raise Unsupported(
                 f"a {source.system} of {card.service} has {limits.min_atoms}-{limits.max_atoms} atoms, the recipe asks for "
                 f"{source.atoms[0]}-{source.atoms[1]}; set atoms within that"

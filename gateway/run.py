@@ -26,6 +26,7 @@ from gateway.progress import describe_checkpoint
 from gateway.recipe import Recipe, Source, StageName
 from gateway.report import find_report, forget_report, make_report, write_checkpoints, write_report
 from gateway.settings import GatewaySettings
+from gateway.tasks import run_all
 from gateway.turns import Turns
 from gateway.wish import Wish
 
@@ -67,7 +68,7 @@ class Run:
             if not self.plan.is_complete:
                 forget_report(self._folder)
                 await self.attendance.check_teacher()
-                await _all([self.attendance.check_sources(self.plan)])
+                await self.attendance.check_sources(self.plan)
             while not self.plan.is_complete:
                 await self._make_round(self.plan.rounds[-1])
                 await self._look_again()
@@ -104,10 +105,10 @@ class Run:
         pending = await asyncio.to_thread(lambda: [shard for shard in shards if not self.ledger.is_done(shard)])
         where = {"stage": self.plan.stage, "wave": self.plan.wave, "waves": self.plan.n_waves}
         self._emit("round", {"round": shards[0].round, **where, "shards": len(shards), "pending": len(pending)})
-        await _all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
+        await run_all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
 
     async def _make_block(self, shards: list[Shard]) -> None:
-        await _all(self._make_in_turn(shard) for shard in shards)
+        await run_all(self._make_in_turn(shard) for shard in shards)
         if shards[-1].block < self.plan.rounds[-1][-1].block:
             await self._look_again()
 
@@ -242,22 +243,3 @@ class Run:
 
 def _say(judgement: Judgement) -> str:
     return "GO" if judgement.is_go else f"NO-GO: {', '.join(judgement.reasons)}"
-
-
-async def _all(work: Any) -> None:
-    """Run coroutines side by side; the first that fails stops the others, and its exception is raised itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for coroutine in work:
-                group.create_task(coroutine)
-    except BaseExceptionGroup as failures:
-        found = list(_leaves(failures))
-        raise next((error for error in found if isinstance(error, Problem)), found[0]) from failures
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

@@ -42,7 +42,7 @@ class RdkitPool:
     def check(self, task: Task) -> None:
         """Unsupported for elements and sizes that the service's card excludes; what else it refuses it says when it is asked."""
         limits = find_limits(self.card, "molecule", task.elements)
-        if task.min_atoms < limits.min_atoms or task.max_atoms > limits.max_atoms:
+        if not limits.spans(task.min_atoms, task.max_atoms):
             raise Unsupported(
                 f"{_describe(self.url)} makes molecules of {limits.min_atoms}-{limits.max_atoms} atoms, "
                 f"asked for {task.min_atoms}-{task.max_atoms}; ask for those, or give options.smiles"
