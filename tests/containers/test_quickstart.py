@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.command import QUICKSTART, Finished, distillery, make_quickstart
+from tests.command import QUICKSTART, Finished, distillery
 from tests.containers.engine import docker
 from tests.containers.project import LIGHT, Project, read_identity, running
 
@@ -17,17 +17,11 @@ def project(images: dict[str, str]) -> Iterator[Project]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The quickstart in one process."""
-    return make_quickstart(tmp_path_factory)
-
-
-def test_the_quickstart_over_http_gives_the_embedded_dataset(project: Project, embedded: Finished, tmp_path: Path) -> None:
+def test_the_quickstart_over_http_gives_the_embedded_dataset(project: Project, quickstart: Finished, tmp_path: Path) -> None:
     done = distillery("run", str(QUICKSTART), "--gateway", project.url, cwd=tmp_path)
     assert done.returncode == 0, done.output
     found = read_identity(project.copy_out("quickstart/dataset.h5", tmp_path))
-    assert found == read_identity(embedded.dataset)
+    assert found == read_identity(quickstart.dataset)
     page = project.copy_out("quickstart/report.html", tmp_path).read_text()
     assert "Schwalbe-Koda" in page
 

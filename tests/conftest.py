@@ -1,4 +1,4 @@
-"""The quickstart, run once by the command a user types."""
+"""The quickstart, run once by the command a user types, for all tests."""
 
 import pytest
 
