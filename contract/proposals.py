@@ -19,6 +19,7 @@ import numpy as np
 
 from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
 from contract.generator import Made, Progress, Stop, Stopped, Task
+from contract.kernels import pin_kernels
 from contract.messages import Message, Metadata
 from contract.perturb import perturb_structure
 from contract.problems import Internal, Unavailable
@@ -139,6 +140,7 @@ class ProposalGenerator:
             if self._is_closed:
                 raise Unavailable(f"{self.metadata.service} is shutting down")
             if self._pool is None:
+                pin_kernels()
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(self._workers, context, _start_worker, (self._build,))
             return self._pool
