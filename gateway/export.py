@@ -10,8 +10,6 @@ import h5py
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.db import connect
-from ase.io.extxyz import write_extxyz
 from numpy.typing import NDArray
 
 from contract.layout import open_dataset
@@ -56,6 +54,8 @@ def find_stressed(path: Path) -> NDArray[np.int64]:
 
 def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indices | None = None) -> int:
     """Write extended XYZ; with `mace_keys` the labels are REF_energy, REF_forces, REF_stress. The number of structures."""
+    from ase.io.extxyz import write_extxyz  # as ase.db below, a second that no other command should wait for
+
     prepare = _with_mace_keys if mace_keys else _plain
 
     def write(temporary: Path) -> int:
@@ -87,6 +87,7 @@ def export_ase_db(dataset: Path, target: Path, *, indices: Indices | None = None
 
     structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64.
     """
+    from ase.db import connect
 
     def write(temporary: Path) -> int:
         with connect(temporary, type="db", append=False) as database:
