@@ -4,9 +4,7 @@ Proposal k of a task is a pure function of (task, k). Workers run proposals ahea
 k, so the same seed gives the same bytes on one core and on sixty-four.
 """
 
-import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,11 +17,11 @@ import numpy as np
 
 from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
 from contract.generator import Made, Progress, Stop, Stopped, Task
-from contract.kernels import pin_kernels
 from contract.messages import Message, Metadata
 from contract.perturb import perturb_structure
 from contract.problems import Internal, Unavailable
 from contract.structures import Structure, System
+from contract.workers import open_pool, preload, submit
 
 T = TypeVar("T")
 ATTEMPTS_PER_STRUCTURE = 25
@@ -74,6 +72,7 @@ class ProposalGenerator:
         """`build` is an importable class or function; `workers` defaults to the cores this process may use."""
         self._build = build
         self.proposer = build()
+        preload(build.__module__)
         self._workers = workers or len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
         self._is_closed = False
@@ -92,7 +91,7 @@ class ProposalGenerator:
 
     def load(self) -> None:
         """Start the workers and wait for the first to be ready."""
-        _submit(self._start_pool(), os.getpid).result()
+        submit(self._start_pool(), os.getpid).result()
 
     def close(self) -> None:
         """End the workers, for good."""
@@ -122,7 +121,7 @@ class ProposalGenerator:
         try:
             while len(made.structures) < task.n:
                 while len(running) < 2 * self._workers and (start := next(starts, None)) is not None:
-                    running.append(_submit(pool, _run_proposals, task, start, min(chunk, budget - start)))
+                    running.append(submit(pool, _run_proposals, task, start, min(chunk, budget - start)))
                 if not running:
                     break
                 for outcome in _wait(running.popleft(), stop):
@@ -140,9 +139,7 @@ class ProposalGenerator:
             if self._is_closed:
                 raise Unavailable(f"{self.metadata.service} is shutting down")
             if self._pool is None:
-                pin_kernels()
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self._workers, context, _start_worker, (self._build,))
+                self._pool = open_pool(self._workers, _keep_proposer, self._build)
             return self._pool
 
     def _end_pool(self) -> None:
@@ -150,15 +147,6 @@ class ProposalGenerator:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> Future[T]:
-    """Submit work; a worker that this starts is born deaf to Ctrl-C, which is its parent's to handle."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(work, *arguments)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(future: "Future[T]", stop: Stop) -> T:
@@ -193,18 +181,9 @@ _proposer: Proposer | None = None
 """The worker's own proposer; set once in every worker process, never in the parent."""
 
 
-def _start_worker(build: Callable[[], Proposer]) -> None:
+def _keep_proposer(build: Callable[[], Proposer]) -> None:
     global _proposer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
     _proposer = build()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run_proposals(task: Task, start: int, count: int) -> "list[Proposal | str | None]":

@@ -131,10 +131,20 @@ def test_a_set_stop_ends_the_work(generator: ProposalGenerator) -> None:
         generator.generate(task(), stop, lambda made, n: None)
 
 
+def find_workers() -> list[psutil.Process]:
+    """The processes that were forked from this one's fork server."""
+    return [p for p in psutil.Process().children(recursive=True) if p.ppid() != os.getpid()]
+
+
+def test_workers_are_forked_from_a_process_of_one_thread(generator: ProposalGenerator) -> None:
+    generator.load()
+    (server,) = {p.ppid() for p in find_workers()}
+    assert psutil.Process(server).num_threads() == 1
+
+
 def test_closing_leaves_no_worker_and_starts_none(generator: ProposalGenerator) -> None:
     generator.load()
     generator.close()
-    ours = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
-    assert ours == []
+    assert find_workers() == []
     with pytest.raises(Unavailable, match="shutting down"):
         generator.load()
