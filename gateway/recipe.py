@@ -48,6 +48,10 @@ class Source(Message):
     attempts: float = Field(3.0, ge=1, le=100, description="structures asked of it in all: at most this many times its count")
     generative: StrictBool = Field(False, description="counts as generative for `generative_fraction`")
 
+    def budget(self, owed: int) -> int:
+        """Structures that may be asked for where so many are owed: as many of itself, and as many again of its fallback."""
+        return int(self.attempts * owed)
+
 
 class GateRule(Message):
     """A change to one gate."""

@@ -452,6 +452,23 @@ def test_requests_beyond_what_a_service_says_are_refused_before_anything_is_made
     assert not any(generator.calls for generator in generators.values())
 
 
+@pytest.mark.parametrize(
+    "sources",
+    [
+        "{one: {service: fake, system: cluster, count: 8}, two: {service: other, system: cluster, count: 40, fallback: one}}",
+        "{one: {service: fake, system: cluster, count: 10, fallback: two}, two: {service: other, system: cluster, count: 40}}",
+    ],
+    ids=["in the place of another", "in a later round"],
+)
+def test_the_largest_request_that_may_come_is_checked_before_anything_is_made(tmp_path: Path, sources: str) -> None:
+    generators = two_fakes()
+    generators["fake"].n_max, generators["fake"].made = 10, 3
+    status = run(make_in(tmp_path, generators, f"name: small\nseed: 1\nteacher: fake\nshard_size: 20\nsources: {sources}\n"))
+    assert status["problem"]["kind"] == "unsupported"
+    assert "source one: fake makes at most 10 structures a request, shard_size asks for 20" in status["problem"]["detail"]
+    assert not any(generator.calls for generator in generators.values())
+
+
 def test_a_source_that_owes_nothing_needs_no_service(tmp_path: Path) -> None:
     recipe = RECIPE.replace("seed: 1", "seed: 1\ngenerative_fraction: 0").replace("count: 20", "count: 20, generative: true")
     status = run(make_in(tmp_path, {"other": FakeGenerator("other")}, recipe))
