@@ -70,12 +70,14 @@ class Datasets:
         wish.refuse_cutting_back(recipe, list_parts(self._folder(recipe.name)))
         name = recipe.name
         if not self._is_working(name):
-            self._put_recipe(name, text)
+            self._put(name, text, wish)
         elif self._read_recipe(name) != recipe:
             raise Conflict(f"{name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
         elif (known := read_wish(self._folder(name))).last != wish.last or known.stage != wish.stage:
             raise Conflict(f"{name!r} is being made to the end of stage {known.last}; ask again when that has ended, or cancel it first")
-        await self._go_on(name, wish)
+        else:
+            self._write(name, STATE, wish.as_text())
+        await self._go_on(name)
         return name
 
     def _refuse_another(self, recipe: Recipe) -> None:
@@ -95,10 +97,10 @@ class Datasets:
         """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first."""
         self.require(name)
         self._refuse_other_process(name)
-        await self._go_on(name, read_wish(self._folder(name)).model_copy(update={"wanted": "running"}))
+        self._want(name, "running")
+        await self._go_on(name)
 
-    async def _go_on(self, name: str, wish: Wish) -> None:
-        self._write(name, STATE, wish.as_text())
+    async def _go_on(self, name: str) -> None:
         handle = self._handles.get(name)
         if handle is not None and handle.is_cancelling and handle.task is not None:
             await asyncio.wait({handle.task})
@@ -279,12 +281,19 @@ class Datasets:
     def _read_recipe(self, name: str) -> Recipe:
         return read_recipe(self._folder(name) / RECIPE)[0]
 
-    def _put_recipe(self, name: str, text: str) -> None:
-        """Write the recipe; a report on another text, with other gates perhaps, vouches for nothing any more."""
-        path = self._folder(name) / RECIPE
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            forget_report(path.parent)
-        self._write(name, RECIPE, text)
+    def _put(self, name: str, text: str, wish: Wish) -> None:
+        """Write wish and recipe. The recipe comes last: with it the dataset is there, and a restart must then find how far it is to go.
+
+        The report comes off first where it is on another text, with other gates perhaps, or on another stage: a restart takes up
+        what has none.
+        """
+        folder = self._folder(name)
+        is_another = not (folder / RECIPE).exists() or (folder / RECIPE).read_text(encoding="utf-8") != text
+        if is_another or read_wish(folder).last != wish.last:
+            forget_report(folder)
+        self._write(name, STATE, wish.as_text())
+        if is_another:
+            self._write(name, RECIPE, text)
 
     def _want(self, name: str, wanted: Wanted) -> None:
         self._write(name, STATE, read_wish(self._folder(name)).model_copy(update={"wanted": wanted}).as_text())
