@@ -19,7 +19,20 @@ LARGEST_COUNT = 10_000_000
 CHECKPOINT_EVERY = 10_000
 """A dataset in stages is judged at least so often, in structures."""
 LARGEST_WAVE = 40_000
-SourceName = Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
+
+
+def _is_a_name(name: str) -> str:
+    if name == "all":
+        raise ValueError("gates say all of all sources together: give this one another name")
+    try:
+        float(name)
+    except ValueError:
+        if name not in {"true", "false"}:
+            return name
+    raise ValueError("ASE, which exports are read with, takes this for a number or truth value: give the source another name")
+
+
+SourceName = Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$"), AfterValidator(_is_a_name)]
 
 
 def _is_a_source(name: str) -> str:

@@ -100,6 +100,19 @@ def test_what_does_not_fit_together_is_said(old: str, new: str, text: str) -> No
     assert text in fault(GOOD.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("all", "all sources together"),
+        *((name, "a number or truth value") for name in ("123", "1e5", "1_0", "nan", "inf", "infinity", "true")),
+    ],
+)
+def test_a_source_is_not_named_like_something_else(name: str, text: str) -> None:
+    (found,) = faults(GOOD.replace("crystals:", f'"{name}":'))
+    assert (found["line"], found["key"]) == (7, f"sources.{name}")
+    assert text in found["message"]
+
+
 def test_text_that_is_no_mapping_is_refused() -> None:
     for text in ("", "[1]", "just words", "[" * 3000):
         assert fault(text)
