@@ -205,7 +205,7 @@ class Verification:
     def _check_gates(self, ledger: FileLedger, plan: Plan) -> Check:
         wanted = {name: tally.count for name, tally in plan.tallies.items()}
         verdicts = judge(ledger.measure(plan, wanted), ledger.recipe, plan.stage, wanted)
-        faults = [f"{v.gate} ({v.scope}) is {v.value}, not {v.sign} {v.threshold:g}" for v in verdicts if v.required and not v.passed]
+        faults = [f"{v.gate} ({v.scope}) is {v.value}, not {v.sign} {v.threshold}" for v in verdicts if v.required and not v.passed]
         if [json.loads(canonical_json(describe_checkpoint(c))) for c in plan.checkpoints] != self._remembered:
             faults.append("what the gates say is not what the file remembers that they said")
         said = "GO" if is_go(verdicts) else "NO-GO"
