@@ -234,13 +234,13 @@ def entropy_bits(counts: NDArray[np.int64]) -> float:
 
 
 def entropy_ceiling(n_elements: int, hydrogen_share: float | None = None) -> float:
-    """The largest entropy of n elements, bits; with hydrogen's share of the atoms given, the rest at best uniform."""
+    """The largest entropy of n elements, bits; where hydrogen, one of them, has this share of the atoms, the others being uniform."""
     if n_elements <= 1:
         return 0.0
-    if hydrogen_share is None or not 0 < hydrogen_share < 1:
+    if hydrogen_share is None:
         return float(np.log2(n_elements))
-    h = hydrogen_share
-    return float(-h * np.log2(h) - (1 - h) * np.log2((1 - h) / (n_elements - 1)))
+    groups = ((hydrogen_share, 1), (1 - hydrogen_share, n_elements - 1))
+    return float(sum(-share * np.log2(share / n) for share, n in groups if share > 0))
 
 
 def energy_residuals(energies: NDArray[np.float64], counts: NDArray[np.uint16]) -> NDArray[np.float64]:

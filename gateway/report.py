@@ -135,7 +135,7 @@ def _describe_entropy(own: SourceMeasures, recipe: Recipe) -> dict[str, float]:
         "by_structures_of_recipe_elements": entropy_bits(own.structures_with[wanted]),
         "ceiling": entropy_ceiling(n_all),
         "ceiling_of_recipe_elements": entropy_ceiling(len(wanted)),
-        "ceiling_at_this_hydrogen_share": entropy_ceiling(n_all, float(hydrogen)),
+        "ceiling_at_this_hydrogen_share": entropy_ceiling(n_all, float(hydrogen) if hydrogen else None),
     }
     assert all(math.isfinite(v) for v in values.values())
     return {name: round(value, 4) for name, value in values.items()}

@@ -77,14 +77,15 @@ def _chart_elements(measures: Measures, recipe: Recipe) -> Chart:
 
 def _chart_entropy(measures: Measures, recipe: Recipe, gate: float | None) -> Chart:
     scopes = {"all": merge_sources(measures.sources.values()), **measures.sources}
-    n_elements = len(_list_elements(measures, recipe))
+    elements = _list_elements(measures, recipe)
+    n_elements = len(elements)
     figure = go.Figure()
     for name, counts, tint in (("by atoms", "atoms_of", colour(0)), ("by structures", "structures_with", "#b9c9de")):
         bits = [round(entropy_bits(getattr(own, counts)), 4) for own in scopes.values()]
         figure.add_bar(x=list(scopes), y=bits, name=name, marker={"color": tint}, hovertemplate="%{x}: %{y:.3f} bits<extra></extra>")
     figure.add_scatter(
         x=list(scopes),
-        y=[round(entropy_ceiling(n_elements, _hydrogen_share(own)), 4) for own in scopes.values()],
+        y=[round(entropy_ceiling(n_elements, _hydrogen_share(own) if 1 in elements else None), 4) for own in scopes.values()],
         mode="markers",
         name="ceiling with its hydrogen",
         marker={"symbol": "line-ew", "size": 26, "line": {"width": 2, "color": "#26303a"}},

@@ -144,6 +144,13 @@ def test_axes_have_titles_with_units(page: Page) -> None:
     assert all(any(pair) for pair in titles.values())
 
 
+def test_the_ceiling_of_a_source_without_hydrogen_is_that_of_the_other_elements(page: Page) -> None:
+    ceilings = page.figures["entropy"]["data"][2]
+    of = dict(zip(ceilings["x"], _decode(ceilings["y"]).tolist(), strict=True))
+    assert of["crystals"] == pytest.approx(np.log2(3), abs=1e-4)
+    assert of["molecules"] < of["crystals"]
+
+
 def test_histograms_count_every_structure(page: Page) -> None:
     assert count_bars(page.figures["sizes"]) == 90
     assert count_bars(page.figures["energy"]) + 2 * 90 * 0.001 >= 88
