@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, Va
 
 from contract.arrow import canonical_json
 from contract.explain import explain, suggest
-from contract.messages import Element, Message, Name, Perturb
+from contract.messages import Elements, Message, Name, Number, Perturb
 from contract.problems import InvalidRequest
 from contract.structures import DEFAULT_ELEMENTS, System
 from gateway.lines import Location, read_lines
@@ -50,15 +50,15 @@ class Source(Message):
     service: ServiceName = Field(description="the service that makes them")
     system: System = Field(description="molecule | crystal | cluster | surface")
     count: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="how many; either count or share")
-    share: float | None = Field(None, gt=0, le=1, description="share of `total`; either count or share")
+    share: Number | None = Field(None, gt=0, le=1, description="share of `total`; either count or share")
     atoms: tuple[StrictInt, StrictInt] | None = Field(
         None, description="smallest and largest number of atoms; the service's default if absent"
     )
-    elements: tuple[Element, ...] | None = Field(None, min_length=1, description="a subset of the recipe's; all of them if absent")
+    elements: Elements | None = Field(None, description="a subset of the recipe's; all of them if absent")
     options: dict[str, Any] = Field({}, description="the service's own; `distillery services` shows them")
     perturb: Perturb | None = Field(None, description="the recipe's if absent")
     fallback: SourceName | None = Field(None, description="the source that fills in when this one can't meet its count")
-    attempts: float = Field(3.0, ge=1, le=100, description="structures asked of it in all: at most this many times its count")
+    attempts: Number = Field(3.0, ge=1, le=100, description="structures asked of it in all: at most this many times its count")
     generative: StrictBool = Field(False, description="counts as generative for `generative_fraction`")
 
     def budget(self, owed: int) -> int:
@@ -69,7 +69,7 @@ class Source(Message):
 class GateRule(Message):
     """A change to one gate."""
 
-    threshold: float | None = None
+    threshold: Number | None = None
     required: StrictBool | None = None
 
 
@@ -129,16 +129,16 @@ class Recipe(Message):
     name: Name = Field(description="names the dataset and its folder")
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
     total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
-    elements: tuple[Element, ...] = Field(DEFAULT_ELEMENTS, min_length=1)
+    elements: Elements = DEFAULT_ELEMENTS
     teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
     shard_size: StrictInt = Field(
         200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
     )
     perturb: Perturb = Perturb()
     sources: dict[SourceName, Source] = Field(min_length=1)
-    generative_fraction: float | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
+    generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
     stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
-    rebalance: tuple[float, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
+    rebalance: tuple[Number, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates, in all stages")
 
     @model_validator(mode="after")

@@ -58,6 +58,13 @@ def test_a_good_recipe_is_read() -> None:
         ("seed: 1", "stages: {pilote: {}}\nseed: 1", 2, "stages.pilote", "did you mean 'pilot'?"),
         ("seed: 1", "stages: {full: {wave: 50000}}\nseed: 1", 2, "stages.full.wave", "less than or equal to 40000"),
         ("seed: 1", "stages: {test: {}}\nseed: 1", 2, "stages.test.total", "'total' is missing"),
+        ("[H, C, N, O]", "[H, C, H, N, O]", 4, "elements", "H came again"),
+        ("count: 3", "count: 3\n    elements: [C, O, C, O]", 11, "sources.crystals.elements", "C O came again"),
+        ("count: 7", "count: 7, perturb: {rattle: true}", 6, "sources.molecules.perturb.rattle", "a number is wanted; got True"),
+        ("count: 7", "count: 7, attempts: true", 6, "sources.molecules.attempts", "a number is wanted; got True"),
+        ("count: 7", "share: true", 6, "sources.molecules.share", "a number is wanted; got True"),
+        ("seed: 1", "generative_fraction: true\nseed: 1", 2, "generative_fraction", "a number is wanted; got True"),
+        ("seed: 1", "gates: {duplicates: {threshold: false}}\nseed: 1", 2, "gates.duplicates.threshold", "a number is wanted; got False"),
         ("seed: 1", "gates: {element_entropi: {}}\nseed: 1", 2, "gates.element_entropi", "did you mean 'element_entropy'?"),
     ],
 )
@@ -116,6 +123,10 @@ def test_a_source_is_not_named_like_something_else(name: str, text: str) -> None
 def test_text_that_is_no_mapping_is_refused() -> None:
     for text in ("", "[1]", "just words", "[" * 3000):
         assert fault(text)
+
+
+def test_whole_numbers_are_numbers() -> None:
+    assert parse_recipe(GOOD + "perturb: {rattle: 0, share: 1}\n").perturb.share == 1.0
 
 
 def test_nobelium_and_nitrogen_are_elements_not_booleans() -> None:
