@@ -9,7 +9,8 @@ from contract.problems import Conflict, NotFound, Problem, Unavailable, Unsuppor
 from gateway.clients import Clients
 from gateway.ledger import Ledger
 from gateway.plan import PartFacts, Plan
-from gateway.recipe import Recipe, Source
+from gateway.recipe import Recipe
+from gateway.source import Source
 from gateway.tasks import run_all
 
 Emit = Callable[[str, dict[str, Any]], None]

@@ -23,9 +23,10 @@ from gateway.lock import hold_lock
 from gateway.page.aside import PAGE, write_page_aside
 from gateway.plan import Judgement, Plan, Shard
 from gateway.progress import describe_checkpoint
-from gateway.recipe import Recipe, Source, StageName
+from gateway.recipe import Recipe, StageName
 from gateway.report import find_report, forget_report, make_report, write_checkpoints, write_report
 from gateway.settings import GatewaySettings
+from gateway.source import Source
 from gateway.tasks import run_all
 from gateway.turns import Turns
 from gateway.wish import Wish

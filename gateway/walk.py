@@ -11,7 +11,8 @@ from typing import Protocol
 
 from contract.identity import derive_seed
 from gateway.plan import Checkpoint, Drawn, Judgement, Mark, PartFacts, Plan, Shard, Tally
-from gateway.recipe import CHECKPOINT_EVERY, Recipe, Source, StageName
+from gateway.recipe import CHECKPOINT_EVERY, Recipe, StageName
+from gateway.source import Source
 from gateway.waves import cut_evenly, cut_waves
 
 _LEAST_ACCEPTANCE = 0.1

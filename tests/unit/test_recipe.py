@@ -120,6 +120,41 @@ def test_a_source_is_not_named_like_something_else(name: str, text: str) -> None
     assert text in found["message"]
 
 
+GENERATIVE = GOOD.replace("count: 3", "count: 3\n    generative: true")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        (GOOD.replace("[10, 20]", "[20, 10]"), 6, "sources.molecules.atoms"),
+        (GOOD.replace("    count: 3\n", ""), 7, "sources.crystals"),
+        (GOOD.replace("count: 3", "count: 3\n    options: {x: .nan}"), 11, "sources.crystals.options"),
+        (GOOD.replace("count: 3", "count: 3\n    elements: [Si]"), 11, "sources.crystals.elements"),
+        (GOOD.replace("count: 3", "count: 3\n    fallback: molecules"), 11, "sources.crystals.fallback"),
+        (GOOD.replace("count: 7", "share: 0.7"), 5, "sources"),
+        (GOOD + "total: 11\n", 11, "total"),
+        (GOOD + "generative_fraction: 0.5\n", 11, "generative_fraction"),
+        (GOOD + "rebalance: [0.5]\n", 11, "rebalance"),
+        (GENERATIVE + "rebalance:\n- 0.2\n- 0.3\n", 14, "rebalance.1"),
+        (GOOD + "stages:\n  test:\n    total: 10\n", 13, "stages.test.total"),
+    ],
+)
+def test_what_does_not_fit_together_has_a_line_and_a_key(text: str, line: int, key: str) -> None:
+    (found,) = faults(text)
+    assert (found["line"], found["key"]) == (line, key)
+
+
+def test_all_sources_that_do_not_fit_are_named_at_once() -> None:
+    text = GOOD.replace("count: 7", "count: 7, fallback: crystals").replace("count: 3", "count: 3\n    fallback: crystal")
+    assert [found["key"] for found in faults(text)] == ["sources.molecules.fallback", "sources.crystals.fallback"]
+
+
+def test_a_test_holds_its_pilot() -> None:
+    stages = GOOD + "stages: {pilot: {per_source: 2}, test: {total: 3}}\n"
+    assert "must be at least the 4 of the pilot and below the 10 of the whole, got 3" in fault(stages)
+    assert parse_recipe(stages.replace("total: 3", "total: 4")).stage_counts("pilot") == {"molecules": 2, "crystals": 2}
+
+
 def test_text_that_is_no_mapping_is_refused() -> None:
     for text in ("", "[1]", "just words", "[" * 3000):
         assert fault(text)
