@@ -40,6 +40,8 @@ class Datasets:
         """Of the datasets that this process does not make."""
         self._reading = asyncio.Lock()
         self._page_turn = asyncio.Lock()
+        self._pages: dict[str, asyncio.Task[bytes]] = {}
+        """In the making, by dataset: whoever asks meanwhile gets the same one."""
 
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished."""
@@ -52,7 +54,7 @@ class Datasets:
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
-        tasks = [handle.task for handle in self._handles.values() if handle.task is not None]
+        tasks = [*self._pages.values(), *(handle.task for handle in self._handles.values() if handle.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -211,7 +213,12 @@ class Datasets:
     async def read_page(self, name: str) -> bytes:
         """The page of a dataset: the one made at its end, or one of the parts there are now."""
         self.require(name)
-        folder = self._folder(name)
+        if name not in self._pages:
+            self._pages[name] = task = asyncio.create_task(self._find_page(self._folder(name)), name=f"page of {name}")
+            task.add_done_callback(lambda _: self._pages.pop(name))
+        return await asyncio.shield(self._pages[name])
+
+    async def _find_page(self, folder: Path) -> bytes:
         async with self._page_turn:
             if (folder / REPORT).is_file() and (folder / PAGE).is_file():
                 return await asyncio.to_thread((folder / PAGE).read_bytes)
