@@ -506,6 +506,8 @@ def test_the_api_key_guards_all_but_health(tmp_path: Path) -> None:
             assert refused.headers["distillery-service"].startswith("gateway/")
             assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters?"})).status_code == 401
             assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters!"})).json() == []
+            assert (await client.get("/v1/datasets", headers={"Authorization": "bearer  sixteen letters!"})).status_code == 200
+            assert (await client.get("/v1/datasets", headers={"Authorization": "Basic sixteen letters!"})).status_code == 401
             assert (await client.get("/v1/health/live")).status_code == 200
 
     run(main())
@@ -526,6 +528,8 @@ OWN = {"Host": "127.0.0.1:8000"}
         ("POST", OWN | {"Origin": "null"}, 403),
         ("POST", OWN | {"Origin": "http://127.0.0.1:9000", "Sec-Fetch-Site": "same-site"}, 403),
         ("GET", {"Host": "evil.example:8000"}, 403),
+        ("GET", {"Host": "["}, 403),
+        ("POST", OWN | {"Origin": "http://["}, 403),
         ("GET", {"Host": "localhost:8000", "Sec-Fetch-Site": "cross-site"}, 200),
     ],
 )
