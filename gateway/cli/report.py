@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from contract.problems import NotFound
-from gateway.cli.app import Data, app
+from gateway.cli.app import Data, app, require_place
 
 
 @app.command()
@@ -22,6 +22,7 @@ def report(
 
     folder = _find_folder(dataset, data)
     path = out or folder / PAGE
+    require_place(path)
     write_page(folder, path)
     Console().print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
 
