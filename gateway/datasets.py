@@ -169,7 +169,7 @@ class Datasets:
             "stages": list(ledger.recipe.stage_names),
             "until": read_wish(self._folder(name)).last,
             "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
-            "scenario": describe_scenario(plan, ledger.recipe)["text"],
+            "scenario": describe_scenario(plan)["text"],
             "started": handle.started if handle else None,
             "recipe_sha256": ledger.recipe.sha256,
             "teacher": ledger.recipe.teacher,

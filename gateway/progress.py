@@ -5,7 +5,6 @@ from typing import Any
 
 from gateway.ledger import Ledger
 from gateway.plan import Checkpoint, Plan, Tally
-from gateway.recipe import Recipe
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -31,12 +30,12 @@ def describe_stages(plan: Plan) -> list[dict[str, Any]]:
     return [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints if checkpoint.ends_stage]
 
 
-def describe_scenario(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+def describe_scenario(plan: Plan) -> dict[str, Any]:
     """Whether every source made its own structures (A), or who stood in for whom and why (B)."""
     stand_ins = [
         {"source": name, "by": maker, "n_structures": tally.kept_by[maker], "reason": _explain_fallback(name, tally)}
         for name, tally in plan.tallies.items()
-        for maker in tally.answered
+        for maker in tally.kept_by
         if maker != name
     ]
     text = "; ".join(f"{row['by']} for {row['source']} ({row['reason']})" for row in stand_ins)

@@ -82,7 +82,7 @@ def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[st
         "gates": [verdict.as_json() for verdict in verdicts],
         "stages": describe_stages(plan),
         "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
-        "scenario": describe_scenario(plan, recipe),
+        "scenario": describe_scenario(plan),
         "totals": {"n_structures": receipt.n_structures, "n_atoms": receipt.n_atoms, "n_bytes": receipt.n_bytes},
         "rounds": len(plan.rounds),
         "parts": sum(1 for _ in plan.shards()),

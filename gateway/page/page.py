@@ -103,7 +103,7 @@ def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
         "recipe": recipe,
         "stage": found.plan.stage,
         "stages": describe_stages(found.plan),
-        "scenario": describe_scenario(found.plan, recipe),
+        "scenario": describe_scenario(found.plan),
         "is_finished": found.plan.is_complete,
         "verdict": ("GO" if is_go(found.verdicts) else "NO-GO") if found.plan.is_complete else "IN PROGRESS",
         "failed": [v for v in found.verdicts if v.required and not v.passed],
