@@ -19,14 +19,13 @@ from gateway.lock import is_locked
 from gateway.page.aside import PAGE, make_page_aside
 from gateway.plan import Plan
 from gateway.progress import describe_checkpoint, describe_scenario, describe_sources
-from gateway.recipe import Recipe, parse_recipe, read_recipe
+from gateway.recipe import RECIPE, Recipe, parse_recipe, read_recipe
 from gateway.report import CHECKPOINTS, REPORT, forget_report, read_report
 from gateway.run import Run
 from gateway.settings import GatewaySettings
 from gateway.wish import STATE, Wanted, Wish, read_wish
 
 DATASET = "dataset.h5"
-RECIPE = "recipe.yaml"
 _log = logging.getLogger("distillery.gateway")
 
 

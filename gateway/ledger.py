@@ -1,6 +1,6 @@
 """The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,11 @@ class Ledger:
 
     def measure(self, plan: Plan, wanted: Mapping[str, int]) -> Measures:
         """The measures of the structures that count where so many are wanted of each source."""
-        kept = ((self._entries[part].measures, drawn.keep(wanted)) for part, drawn in plan.drawn.items())
-        measures = gather_measures(kept, self.recipe.sources)
+        return self.gather(plan, wanted, {part: drawn.keep(wanted) for part, drawn in plan.drawn.items()})
+
+    def gather(self, plan: Plan, wanted: Mapping[str, int], kept: Mapping[str, Sequence[int]]) -> Measures:
+        """The measures of the structures with these indices in their parts, and of what the plan leaves out."""
+        measures = gather_measures(((self._entries[part].measures, own) for part, own in kept.items()), self.recipe.sources)
         for name, tally in plan.tallies.items():
             surplus = max(tally.made - wanted[name], 0)
             measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": surplus})

@@ -11,10 +11,9 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from contract.geometry import find_pairs, sum_of_radii
-from contract.layout import Arrays
+from contract.layout import Arrays, make_structure
 from contract.messages import Receipt
 from contract.parts import Part
-from contract.structures import Structure
 
 _N_ELEMENTS = len(chemical_symbols)
 _CONTACT_SAMPLE = 20
@@ -206,21 +205,23 @@ def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures,
     measures.contacts += [part.contacts[i] for i in kept.tolist() if i in part.contacts]
 
 
+def merge_sources(sources: Iterable[SourceMeasures]) -> SourceMeasures:
+    """The structures and elements of several sources together."""
+    merged = SourceMeasures()
+    for own in sources:
+        merged.atoms_of = merged.atoms_of + own.atoms_of
+        merged.structures_with = merged.structures_with + own.structures_with
+        merged.kept += own.kept
+    return merged
+
+
 def _spread(n: int) -> list[int]:
     """Evenly spread indices of at most a sample's size."""
     return sorted({int(i) for i in np.linspace(0, n - 1, min(n, _CONTACT_SAMPLE))})
 
 
 def _shortest_contact(arrays: Arrays, i: int) -> float:
-    start, end = arrays["structures/atomic_numbers_splits"][i : i + 2]
-    structure = Structure(
-        id=arrays["provenance/id"][i],
-        numbers=arrays["structures/atomic_numbers"][start:end].astype(np.uint8),
-        positions=arrays["structures/positions"][start:end],
-        cell=arrays["structures/cells"][i],
-        pbc=tuple(bool(p) for p in arrays["structures/pbc"][i]),  # type: ignore[arg-type]
-        system=arrays["provenance/system"][i],
-    )
+    structure = make_structure(arrays, i)
     pairs = find_pairs(structure, 4.0)
     if not pairs.distance.size:
         return float("inf")

@@ -17,6 +17,8 @@ from contract.structures import DEFAULT_ELEMENTS
 from gateway.lines import Location, read_lines
 from gateway.source import LARGEST_COUNT, Source, SourceName
 
+RECIPE = "recipe.yaml"
+"""The recipe's file in the folder of its dataset."""
 CHECKPOINT_EVERY = 10_000
 """A dataset in stages is judged at least so often, in structures."""
 LARGEST_WAVE = 40_000

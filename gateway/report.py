@@ -13,7 +13,7 @@ from contract.messages import FinaliseReceipt
 from contract.problems import Internal, Unavailable
 from gateway.gates import is_go, judge, sum_up
 from gateway.ledger import Ledger
-from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling
+from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from gateway.page.aside import PAGE
 from gateway.plan import Plan
 from gateway.progress import describe_checkpoint, describe_scenario, describe_stages
@@ -114,10 +114,7 @@ def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> dict[s
 
 
 def _describe_elements(measures: Measures, recipe: Recipe) -> dict[str, Any]:
-    merged = SourceMeasures()
-    for own in measures.sources.values():
-        merged.atoms_of = merged.atoms_of + own.atoms_of
-        merged.structures_with = merged.structures_with + own.structures_with
+    merged = merge_sources(measures.sources.values())
     n_atoms = max(int(merged.atoms_of.sum()), 1)
     shares = {chemical_symbols[z]: int(merged.atoms_of[z]) / n_atoms for z in np.flatnonzero(merged.atoms_of)}
     return {"share_of_atoms": shares, "entropy": _describe_entropy(merged, recipe)}

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from contract.problems import NotFound
 from gateway.cli.app import Data, app, require_place
+from gateway.recipe import RECIPE
 
 
 @app.command()
@@ -29,8 +30,8 @@ def report(
 
 def _find_folder(dataset: Path, data: Path) -> Path:
     for folder in (dataset, data / dataset):
-        if (folder / "recipe.yaml").is_file():
+        if (folder / RECIPE).is_file():
             return folder
     raise NotFound(
-        f"there is no dataset at {dataset} nor {data / dataset}: neither folder has a recipe.yaml; `distillery status` lists datasets"
+        f"there is no dataset at {dataset} nor {data / dataset}: neither folder has a {RECIPE}; `distillery status` lists datasets"
     )

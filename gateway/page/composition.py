@@ -1,13 +1,13 @@
 """Charts of what the dataset consists of: sources, elements, entropy, sizes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
-from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling
+from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from gateway.page.chart import Chart, colour, draw_limit, find_size_edges, stack_histogram, style
 from gateway.page.survey import Survey
 from gateway.recipe import Recipe
@@ -137,13 +137,3 @@ def _list_elements(measures: Measures, recipe: Recipe) -> NDArray[np.intp]:
     is_shown = merge_sources(measures.sources.values()).atoms_of > 0
     is_shown[[atomic_numbers[e] for e in recipe.elements]] = True
     return np.flatnonzero(is_shown)
-
-
-def merge_sources(sources: Iterable[SourceMeasures]) -> SourceMeasures:
-    """The structures and elements of several sources together."""
-    merged = SourceMeasures()
-    for own in sources:
-        merged.atoms_of = merged.atoms_of + own.atoms_of
-        merged.structures_with = merged.structures_with + own.structures_with
-        merged.kept += own.kept
-    return merged
