@@ -18,9 +18,9 @@ from gateway.ledger import Ledger, Ledgers
 from gateway.lock import is_locked
 from gateway.page.aside import PAGE, make_page_aside
 from gateway.plan import Plan
-from gateway.progress import describe_checkpoint, describe_scenario, describe_sources
+from gateway.progress import describe_end, describe_progress
 from gateway.recipe import RECIPE, Recipe, parse_recipe, read_recipe
-from gateway.report import CHECKPOINTS, REPORT, forget_report, read_report
+from gateway.report import CHECKPOINTS, REPORT, find_finished, forget_report
 from gateway.run import Run
 from gateway.settings import GatewaySettings
 from gateway.wish import STATE, Wanted, Wish, read_wish
@@ -46,7 +46,8 @@ class Datasets:
         """Go on with every dataset that is wanted running and is not finished."""
         for name in self.names():
             try:
-                if read_wish(self._folder(name)).wanted == "running" and read_report(self._folder(name)) is None:
+                folder, wish = self._folder(name), read_wish(self._folder(name))
+                if wish.wanted == "running" and find_finished(folder, self._read_recipe(name), wish.last) is None:
                     self._start(name)
             except Problem as problem:
                 _log.error("can't take up %s: %s", name, problem.detail)
@@ -147,32 +148,32 @@ class Datasets:
             handle.events.emit("state", {"state": "cancelled"})
 
     async def status(self, name: str) -> dict[str, Any]:
-        """Where a dataset stands, from its parts."""
+        """Where a dataset stands, from its parts, or once it is finished from its report."""
         self.require(name)
-        handle = self._handles.get(name)
-        ledger = handle.run.ledger if handle else self._ledgers.find(self._folder(name), self._read_recipe(name))
-        plan, problem = await self._look_at(handle, ledger)
-        is_done = plan.is_complete and problem is None and not (handle and handle.is_working)
-        report = read_report(self._folder(name)) if is_done else None
+        handle, folder = self._handles.get(name), self._folder(name)
+        recipe = handle.run.ledger.recipe if handle else self._read_recipe(name)
+        is_at_rest = handle is None or (handle.problem is None and not handle.is_working)
+        report = find_finished(folder, recipe, read_wish(folder).last) if is_at_rest else None
+        problem: Problem | None = None
+        if report is not None:
+            progress = describe_end(report, list_parts(folder))
+        else:
+            ledger = handle.run.ledger if handle else self._ledgers.find(folder, recipe)
+            plan, problem = await self._look_at(handle, ledger)
+            progress = describe_progress(ledger, plan, handle.run.in_work if handle else Counter())
         return {
             "name": name,
             "state": self._state(name, report, problem),
             "verdict": report["verdict"] if report else None,
-            "has_page": report is not None and (self._folder(name) / PAGE).is_file(),
+            "has_page": report is not None and (folder / PAGE).is_file(),
             "reasons": report["reasons"] if report else [],
             "problem": problem.body() if problem else None,
-            "round": max(len(plan.rounds) - 1, 0),
-            "stage": plan.stage,
-            "wave": plan.wave,
-            "waves": plan.n_waves,
-            "stages": list(ledger.recipe.stage_names),
-            "until": read_wish(self._folder(name)).last,
-            "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
-            "scenario": describe_scenario(plan)["text"],
+            "stages": list(recipe.stage_names),
+            "until": read_wish(folder).last,
             "started": handle.started if handle else None,
-            "recipe_sha256": ledger.recipe.sha256,
-            "teacher": ledger.recipe.teacher,
-            "sources": describe_sources(ledger, plan, handle.run.in_work if handle else Counter()),
+            "recipe_sha256": recipe.sha256,
+            "teacher": recipe.teacher,
+            **progress,
         }
 
     async def status_or_problem(self, name: str) -> dict[str, Any]:
@@ -250,6 +251,8 @@ class Datasets:
         handle.events.emit("state", {"state": "running"})
         try:
             await handle.run.make()
+            handle.run.let_go()
+            self._ledgers.let_go(self._folder(name))
         except Problem as problem:
             handle.problem = problem
         except OSError as error:

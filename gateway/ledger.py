@@ -43,6 +43,11 @@ class Ledger:
             self._entries[part] = self._take(path, part, self.read(part))
         return self._entries.get(part)
 
+    def let_go(self) -> None:
+        """Free the memory; what is asked for again is read again."""
+        self._entries.clear()
+        self._judgements.clear()
+
     def lost_a_part(self) -> bool:
         """True if a part that was found is there no more."""
         return not self._entries.keys() <= set(list_parts(self.folder))
@@ -148,3 +153,7 @@ class Ledgers:
         if known is None or known.recipe != recipe or known.lost_a_part():
             known = self._known[folder] = Ledger(folder, recipe)
         return known
+
+    def let_go(self, folder: Path) -> None:
+        """Forget a dataset that is finished: its report tells all that is asked of it."""
+        self._known.pop(folder, None)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from contract.disk import write_text_whole
 from contract.messages import FinaliseReceipt
+from contract.parts import list_parts
 from contract.problems import Internal, Unavailable
 from gateway.gates import is_go, judge, sum_up
 from gateway.ledger import Ledger
@@ -17,7 +19,7 @@ from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_cei
 from gateway.page.aside import PAGE
 from gateway.plan import Plan
 from gateway.progress import describe_checkpoint, describe_scenario, describe_stages
-from gateway.recipe import Recipe
+from gateway.recipe import Recipe, StageName
 
 REPORT = "report.json"
 CHECKPOINTS = "checkpoints.json"
@@ -56,6 +58,20 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise Internal(f"{folder / REPORT} can't be read: {error}; remove it and resume: it is made again") from error
     return report
+
+
+def find_finished(folder: Path, recipe: Recipe, last: StageName) -> dict[str, Any] | None:
+    """The report of a dataset that is made as far as is wanted, by the names of its parts; none of them is read."""
+    try:
+        report = read_report(folder)
+    except Internal:
+        return None
+    if report is None or report["recipe_sha256"] != recipe.sha256 or (report["stage"] != last and report["verdict"] == "GO"):
+        return None
+    parts = list_parts(folder)
+    stems = Counter(part.rpartition("-")[0] for part in parts)
+    is_whole = set(parts) == {f"{stem}-{k:05d}" for stem, n in stems.items() for k in range(n)}
+    return report if is_whole and len(parts) == report["parts"] else None
 
 
 def forget_report(folder: Path) -> None:

@@ -61,6 +61,11 @@ class Run:
         """The opposite of `pause`."""
         self._may_go_on.set()
 
+    def let_go(self) -> None:
+        """Free the memory that making it took: a finished dataset is told of by its report."""
+        self.ledger.let_go()
+        self.plan = Plan(stage=self.plan.stage)
+
     async def make(self) -> dict[str, Any]:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         with hold_lock(self._folder):

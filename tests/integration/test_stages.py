@@ -289,6 +289,7 @@ def test_a_wish_that_its_recipe_knows_no_more_hides_no_other_dataset(tmp_path: P
 
     async def main() -> None:
         async with factory(tmp_path, two_fakes(), resume=True) as client:
+            await wait_for(client, "failed")
             (row,) = (await client.get("/v1/datasets")).json()
             assert row["state"] == "failed"
             assert "small has no stage pilot" in row["problem"]["detail"]
