@@ -16,9 +16,10 @@ from gateway.forecast import describe_forecast
 from gateway.handle import Handle
 from gateway.ledger import Ledger, Ledgers
 from gateway.lock import is_locked
-from gateway.page.aside import PAGE, make_page_aside
+from gateway.page.aside import PAGE
+from gateway.pages import Pages
 from gateway.plan import Plan
-from gateway.progress import describe_end, describe_progress
+from gateway.progress import describe_end, describe_progress, describe_unreadable
 from gateway.recipe import RECIPE, Recipe, parse_recipe, read_recipe
 from gateway.report import CHECKPOINTS, REPORT, find_finished, forget_report
 from gateway.run import Run
@@ -38,9 +39,7 @@ class Datasets:
         self._ledgers = Ledgers()
         """Of the datasets that this process does not make."""
         self._reading = asyncio.Lock()
-        self._page_turn = asyncio.Lock()
-        self._pages: dict[str, asyncio.Task[bytes]] = {}
-        """In the making, by dataset: whoever asks meanwhile gets the same one."""
+        self._pages = Pages()
 
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished."""
@@ -54,7 +53,8 @@ class Datasets:
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
-        tasks = [*self._pages.values(), *(handle.task for handle in self._handles.values() if handle.task is not None)]
+        await self._pages.close()
+        tasks = [handle.task for handle in self._handles.values() if handle.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -158,7 +158,7 @@ class Datasets:
         if report is not None:
             progress = describe_end(report, list_parts(folder))
         else:
-            ledger = handle.run.ledger if handle else self._ledgers.find(folder, recipe)
+            ledger = self._ledgers.find(folder, recipe) if handle is None or is_at_rest else handle.run.ledger
             plan, problem = await self._look_at(handle, ledger)
             progress = describe_progress(ledger, plan, handle.run.in_work if handle else Counter())
         return {
@@ -181,16 +181,7 @@ class Datasets:
         try:
             return await self.status(name)
         except Problem as problem:
-            return {
-                "name": name,
-                "state": "failed",
-                "verdict": None,
-                "problem": problem.body(),
-                "round": 0,
-                "stage": "",
-                "teacher": "",
-                "sources": {},
-            }
+            return describe_unreadable(name, problem)
 
     async def _look_at(self, handle: Handle | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""
@@ -213,16 +204,7 @@ class Datasets:
     async def read_page(self, name: str) -> bytes:
         """The page of a dataset: the one made at its end, or one of the parts there are now."""
         self.require(name)
-        if name not in self._pages:
-            self._pages[name] = task = asyncio.create_task(self._find_page(self._folder(name)), name=f"page of {name}")
-            task.add_done_callback(lambda _: self._pages.pop(name))
-        return await asyncio.shield(self._pages[name])
-
-    async def _find_page(self, folder: Path) -> bytes:
-        async with self._page_turn:
-            if (folder / REPORT).is_file() and (folder / PAGE).is_file():
-                return await asyncio.to_thread((folder / PAGE).read_bytes)
-            return await make_page_aside(folder)
+        return await self._pages.read(self._folder(name))
 
     async def events(self, name: str, after: int) -> AsyncIterator[dict[str, Any]]:
         """Events with an id over `after`, until the dataset's task ends."""
@@ -296,8 +278,8 @@ class Datasets:
         The report comes off first where it is on another text, with other gates perhaps, or on another stage: a restart takes up
         what has none.
         """
-        folder = self._folder(name)
-        is_another = not (folder / RECIPE).exists() or (folder / RECIPE).read_text(encoding="utf-8") != text
+        folder, own = self._folder(name), self._folder(name) / RECIPE
+        is_another = not own.exists() or own.read_text(encoding="utf-8") != text
         if is_another or read_wish(folder).last != wish.last:
             forget_report(folder)
         self._write(name, STATE, wish.as_text())

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from contract.problems import Problem
 from gateway.ledger import Ledger
 from gateway.plan import Checkpoint, Plan, Tally
 
@@ -80,6 +81,12 @@ def describe_end(report: Mapping[str, Any], parts: Iterable[str]) -> dict[str, A
         "scenario": report["scenario"]["text"],
         "sources": {name: _describe_ended(own, shards[name], stand_ins.get(name)) for name, own in report["sources"].items()},
     }
+
+
+def describe_unreadable(name: str, problem: Problem) -> dict[str, Any]:
+    """The status of a dataset that can't be told anything of but why."""
+    nothing: dict[str, Any] = {"verdict": None, "round": 0, "stage": "", "teacher": "", "sources": {}}
+    return {"name": name, "state": "failed", "problem": problem.body(), **nothing}
 
 
 def _describe_ended(own: Mapping[str, Any], shards: int, stand_in: str | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def test_one_page_is_made_for_all_that_ask_meanwhile_also_if_they_leave(tmp_path
         await asyncio.sleep(0.5)
         return f"page {len(made)}".encode()
 
-    monkeypatch.setattr("gateway.datasets.make_page_aside", make_page)
+    monkeypatch.setattr("gateway.pages.make_page_aside", make_page)
 
     async def main() -> None:
         async with factory(tmp_path, two_fakes()) as client:
