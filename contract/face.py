@@ -20,6 +20,7 @@ from contract.problems import Problem, Unavailable
 
 _RELOAD_SECONDS = 10.0
 _LONGEST_END = 30.0
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE"})
 _log = logging.getLogger("distillery")
 
 
@@ -188,7 +189,8 @@ class _Named:
                 ]
                 route = scope.get("route")
                 path = getattr(route, "path", "unknown")
-                self._requests.labels(scope["method"], path, str(message["status"])).inc()
+                method = scope["method"] if scope["method"] in _METHODS else "other"  # a client may invent any number of them
+                self._requests.labels(method, path, str(message["status"])).inc()
             await send(message)
 
         try:

@@ -94,7 +94,7 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
         seed=request.seed,
         shard=request.shard or f"{card.service}-{request.seed}",
         system=system,
-        elements=tuple(dict.fromkeys(request.elements)),
+        elements=request.elements,
         min_atoms=low,
         max_atoms=high,
         perturb=request.perturb,

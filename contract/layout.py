@@ -1,5 +1,6 @@
 """The HDF5 layout of parts and datasets: names, dtypes, shapes, units. Writer and reader both take it from here."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,23 @@ def describe_columns(file: h5py.Group) -> None:
 def read_arrays(file: h5py.Group) -> Arrays:
     """Every column, text as str objects; KeyError names a missing one."""
     return {name: file[name].asstr()[:] if column.dtype is TEXT else file[name][:] for name, column in COLUMNS.items()}
+
+
+def make_structure(arrays: Arrays, i: int) -> Structure:
+    """Structure i of columns, which it shares no memory with; ValueError if it holds what no structure can."""
+    rows = slice(*arrays["structures/atomic_numbers_splits"][i : i + 2])
+    numbers, (a, b, c) = arrays["structures/atomic_numbers"][rows], arrays["structures/pbc"][i]
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() <= 255:
+        raise ValueError(f"atomic numbers from {numbers.min()} to {numbers.max()}")
+    return Structure(
+        id=str(arrays["provenance/id"][i]),
+        numbers=numbers.astype(np.uint8),
+        positions=arrays["structures/positions"][rows].copy(),
+        cell=arrays["structures/cells"][i].copy(),
+        pbc=(bool(a), bool(b), bool(c)),
+        system=arrays["provenance/system"][i],
+        origin=json.loads(arrays["provenance/origin"][i]),
+    )
 
 
 def open_dataset(path: Path) -> h5py.File:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from contract import CONTRACT_VERSION
 from contract.structures import DEFAULT_ELEMENTS, System
@@ -21,7 +21,23 @@ def _known_element(symbol: str) -> str:
     return symbol
 
 
+def _all_different(elements: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({element for element in elements if elements.count(element) > 1})
+    if twice:
+        raise ValueError(f"every element is named once; {' '.join(twice)} came again")
+    return elements
+
+
+def _no_truth_value(value: object) -> object:
+    """Pydantic takes true for 1: a rattle of 1 Å."""
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted")
+    return value
+
+
 Element = Annotated[StrictStr, AfterValidator(_known_element)]
+Elements = Annotated[tuple[Element, ...], Field(min_length=1), AfterValidator(_all_different)]
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Sha256 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[StrictInt, Field(ge=0)]
@@ -30,9 +46,9 @@ Count = Annotated[StrictInt, Field(ge=0)]
 class Perturb(Message):
     """How far structures are moved off equilibrium: labels at perfect equilibrium teach no forces."""
 
-    rattle: float = Field(0.0, ge=0, le=1, description="standard deviation of Gaussian displacements, Å")
-    strain: float = Field(0.0, ge=0, le=0.5, description="largest component of a random symmetric strain, dimensionless; periodic only")
-    share: float = Field(1.0, ge=0, le=1, description="share of the structures that are perturbed")
+    rattle: Number = Field(0.0, ge=0, le=1, description="standard deviation of Gaussian displacements, Å")
+    strain: Number = Field(0.0, ge=0, le=0.5, description="largest component of a random symmetric strain, dimensionless; periodic only")
+    share: Number = Field(1.0, ge=0, le=1, description="share of the structures that are perturbed")
 
 
 class Stretch(Message):
@@ -49,7 +65,7 @@ class GenerateRequest(Message):
     seed: StrictInt = Field(ge=0, lt=2**63, description="same seed and request, same bytes")
     shard: Name | None = Field(None, description="ids are <shard>/<nnnn>; <service>-<seed> if absent")
     system: System | None = Field(None, description="the service's first system if absent")
-    elements: tuple[Element, ...] = Field(DEFAULT_ELEMENTS, min_length=1, description="allowed elements")
+    elements: Elements = Field(DEFAULT_ELEMENTS, description="allowed elements, each once")
     min_atoms: StrictInt | None = Field(None, ge=1, description="the system's default if absent")
     max_atoms: StrictInt | None = Field(None, ge=1, description="the system's default if absent")
     perturb: Perturb = Perturb()

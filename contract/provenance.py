@@ -1,7 +1,7 @@
 """What dataset.h5 keeps of the parts it was merged from, so that it can be checked and made again when they are gone."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import h5py
 import numpy as np
@@ -42,12 +42,6 @@ class MergedPart(Message):
     def n_structures(self) -> int:
         """Structures in the dataset."""
         return self.receipt.n_structures - len(self.left_out)
-
-    def restore(self, kept: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:
-        """A column of the part in its order, from that of the structures that stayed and that of those left out."""
-        gone = dict(zip((one.row for one in self.left_out), left_out, strict=True))
-        rest = iter(kept)
-        return tuple(gone[row] if row in gone else next(rest) for row in range(self.receipt.n_structures))
 
 
 class Summary:

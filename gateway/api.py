@@ -18,8 +18,9 @@ from contract.problems import InvalidRequest, NotFound
 from gateway.clients import Clients, Connect
 from gateway.datasets import Datasets
 from gateway.guard import BrowserGuard, KeyGuard
-from gateway.recipe import ServiceName, StageName
+from gateway.recipe import StageName
 from gateway.settings import GatewaySettings
+from gateway.source import ServiceName
 from gateway.wish import Wish
 
 VERSION = "1.0"

@@ -9,7 +9,8 @@ from contract.problems import Conflict, NotFound, Problem, Unavailable, Unsuppor
 from gateway.clients import Clients
 from gateway.ledger import Ledger
 from gateway.plan import PartFacts, Plan
-from gateway.recipe import Recipe, Source
+from gateway.recipe import Recipe
+from gateway.source import Source
 from gateway.tasks import run_all
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -53,9 +54,9 @@ class Attendance:
         owed = self._recipe.most_owed
         wanted = {fallback for name, source in self._recipe.sources.items() if owed[name] and (fallback := source.fallback)}
         needed = [name for name in self._recipe.sources if owed[name] or name in wanted]
-        await run_all(self._check_source(name, self._recipe.sources[name], owed[name], plan) for name in needed)
+        await run_all(self._check_source(name, self._recipe.sources[name], plan) for name in needed)
 
-    async def _check_source(self, name: str, source: Source, owed: int, plan: Plan) -> None:
+    async def _check_source(self, name: str, source: Source, plan: Plan) -> None:
         facts = list(self._find_facts(source.service, plan))
         if outage := next((fact.note for fact in facts if fact.is_outage), None):
             self._give_up_service(source, Unavailable(outage))
@@ -71,7 +72,7 @@ class Attendance:
             self._give_up_service(source, problem)
             return
         try:
-            self._check_card(source, owed, card)
+            self._check_card(source, self._find_largest(name), card)
         except Unsupported as refusal:
             raise Unsupported(f"source {name}: {refusal.detail}") from refusal
 
@@ -86,10 +87,15 @@ class Attendance:
             self.away[source.service] = problem.detail
             self._emit("away", {"service": source.service, "detail": problem.detail})
 
-    def _check_card(self, source: Source, owed: int, card: Metadata) -> None:
+    def _find_largest(self, maker: str) -> int:
+        """The most structures that one request to a source can be for, in any round and in the place of any other."""
+        recipe, owed = self._recipe, self._recipe.most_owed
+        budgets = [source.budget(owed[name]) for name, source in recipe.sources.items() if maker in {name, source.fallback}]
+        return min(recipe.shard_size, max(budgets))
+
+    def _check_card(self, source: Source, largest: int, card: Metadata) -> None:
         """Unsupported if what the recipe will ask for is beyond what the service says of itself."""
         limits = find_limits(card, source.system, source.elements or self._recipe.elements)
-        largest = min(self._recipe.shard_size, owed)
         if largest > card.n_max:
             raise Unsupported(
                 f"{card.service} makes at most {card.n_max} structures a request, shard_size asks for {largest}; "

@@ -16,17 +16,17 @@ from gateway.forecast import describe_forecast
 from gateway.handle import Handle
 from gateway.ledger import Ledger, Ledgers
 from gateway.lock import is_locked
-from gateway.page.aside import PAGE, make_page_aside
+from gateway.page.aside import PAGE
+from gateway.pages import Pages
 from gateway.plan import Plan
-from gateway.progress import describe_checkpoint, describe_scenario, describe_sources
-from gateway.recipe import Recipe, parse_recipe, read_recipe
-from gateway.report import CHECKPOINTS, REPORT, forget_report, read_report
+from gateway.progress import describe_end, describe_progress, describe_unreadable
+from gateway.recipe import RECIPE, Recipe, parse_recipe, read_recipe
+from gateway.report import CHECKPOINTS, REPORT, find_finished, forget_report
 from gateway.run import Run
 from gateway.settings import GatewaySettings
 from gateway.wish import STATE, Wanted, Wish, read_wish
 
 DATASET = "dataset.h5"
-RECIPE = "recipe.yaml"
 _log = logging.getLogger("distillery.gateway")
 
 
@@ -39,19 +39,21 @@ class Datasets:
         self._ledgers = Ledgers()
         """Of the datasets that this process does not make."""
         self._reading = asyncio.Lock()
-        self._page_turn = asyncio.Lock()
+        self._pages = Pages()
 
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished."""
         for name in self.names():
             try:
-                if read_wish(self._folder(name)).wanted == "running" and read_report(self._folder(name)) is None:
+                folder, wish = self._folder(name), read_wish(self._folder(name))
+                if wish.wanted == "running" and find_finished(folder, self._read_recipe(name), wish.last) is None:
                     self._start(name)
             except Problem as problem:
                 _log.error("can't take up %s: %s", name, problem.detail)
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
+        await self._pages.close()
         tasks = [handle.task for handle in self._handles.values() if handle.task is not None]
         for task in tasks:
             task.cancel()
@@ -70,12 +72,14 @@ class Datasets:
         wish.refuse_cutting_back(recipe, list_parts(self._folder(recipe.name)))
         name = recipe.name
         if not self._is_working(name):
-            self._put_recipe(name, text)
+            self._put(name, text, wish)
         elif self._read_recipe(name) != recipe:
             raise Conflict(f"{name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
         elif (known := read_wish(self._folder(name))).last != wish.last or known.stage != wish.stage:
             raise Conflict(f"{name!r} is being made to the end of stage {known.last}; ask again when that has ended, or cancel it first")
-        await self._go_on(name, wish)
+        else:
+            self._write(name, STATE, wish.as_text())
+        await self._go_on(name)
         return name
 
     def _refuse_another(self, recipe: Recipe) -> None:
@@ -95,10 +99,10 @@ class Datasets:
         """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first."""
         self.require(name)
         self._refuse_other_process(name)
-        await self._go_on(name, read_wish(self._folder(name)).model_copy(update={"wanted": "running"}))
+        self._want(name, "running")
+        await self._go_on(name)
 
-    async def _go_on(self, name: str, wish: Wish) -> None:
-        self._write(name, STATE, wish.as_text())
+    async def _go_on(self, name: str) -> None:
         handle = self._handles.get(name)
         if handle is not None and handle.is_cancelling and handle.task is not None:
             await asyncio.wait({handle.task})
@@ -144,32 +148,32 @@ class Datasets:
             handle.events.emit("state", {"state": "cancelled"})
 
     async def status(self, name: str) -> dict[str, Any]:
-        """Where a dataset stands, from its parts."""
+        """Where a dataset stands, from its parts, or once it is finished from its report."""
         self.require(name)
-        handle = self._handles.get(name)
-        ledger = handle.run.ledger if handle else self._ledgers.find(self._folder(name), self._read_recipe(name))
-        plan, problem = await self._look_at(handle, ledger)
-        is_done = plan.is_complete and problem is None and not (handle and handle.is_working)
-        report = read_report(self._folder(name)) if is_done else None
+        handle, folder = self._handles.get(name), self._folder(name)
+        recipe = handle.run.ledger.recipe if handle else self._read_recipe(name)
+        is_at_rest = handle is None or (handle.problem is None and not handle.is_working)
+        report = find_finished(folder, recipe, read_wish(folder).last) if is_at_rest else None
+        problem: Problem | None = None
+        if report is not None:
+            progress = describe_end(report, list_parts(folder))
+        else:
+            ledger = self._ledgers.find(folder, recipe) if handle is None or is_at_rest else handle.run.ledger
+            plan, problem = await self._look_at(handle, ledger)
+            progress = describe_progress(ledger, plan, handle.run.in_work if handle else Counter())
         return {
             "name": name,
             "state": self._state(name, report, problem),
             "verdict": report["verdict"] if report else None,
-            "has_page": report is not None and (self._folder(name) / PAGE).is_file(),
+            "has_page": report is not None and (folder / PAGE).is_file(),
             "reasons": report["reasons"] if report else [],
             "problem": problem.body() if problem else None,
-            "round": max(len(plan.rounds) - 1, 0),
-            "stage": plan.stage,
-            "wave": plan.wave,
-            "waves": plan.n_waves,
-            "stages": list(ledger.recipe.stage_names),
-            "until": read_wish(self._folder(name)).last,
-            "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
-            "scenario": describe_scenario(plan, ledger.recipe)["text"],
+            "stages": list(recipe.stage_names),
+            "until": read_wish(folder).last,
             "started": handle.started if handle else None,
-            "recipe_sha256": ledger.recipe.sha256,
-            "teacher": ledger.recipe.teacher,
-            "sources": describe_sources(ledger, plan, handle.run.in_work if handle else Counter()),
+            "recipe_sha256": recipe.sha256,
+            "teacher": recipe.teacher,
+            **progress,
         }
 
     async def status_or_problem(self, name: str) -> dict[str, Any]:
@@ -177,16 +181,7 @@ class Datasets:
         try:
             return await self.status(name)
         except Problem as problem:
-            return {
-                "name": name,
-                "state": "failed",
-                "verdict": None,
-                "problem": problem.body(),
-                "round": 0,
-                "stage": "",
-                "teacher": "",
-                "sources": {},
-            }
+            return describe_unreadable(name, problem)
 
     async def _look_at(self, handle: Handle | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""
@@ -209,11 +204,7 @@ class Datasets:
     async def read_page(self, name: str) -> bytes:
         """The page of a dataset: the one made at its end, or one of the parts there are now."""
         self.require(name)
-        folder = self._folder(name)
-        async with self._page_turn:
-            if (folder / REPORT).is_file() and (folder / PAGE).is_file():
-                return await asyncio.to_thread((folder / PAGE).read_bytes)
-            return await make_page_aside(folder)
+        return await self._pages.read(self._folder(name))
 
     async def events(self, name: str, after: int) -> AsyncIterator[dict[str, Any]]:
         """Events with an id over `after`, until the dataset's task ends."""
@@ -242,6 +233,8 @@ class Datasets:
         handle.events.emit("state", {"state": "running"})
         try:
             await handle.run.make()
+            handle.run.let_go()
+            self._ledgers.let_go(self._folder(name))
         except Problem as problem:
             handle.problem = problem
         except OSError as error:
@@ -279,12 +272,19 @@ class Datasets:
     def _read_recipe(self, name: str) -> Recipe:
         return read_recipe(self._folder(name) / RECIPE)[0]
 
-    def _put_recipe(self, name: str, text: str) -> None:
-        """Write the recipe; a report on another text, with other gates perhaps, vouches for nothing any more."""
-        path = self._folder(name) / RECIPE
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            forget_report(path.parent)
-        self._write(name, RECIPE, text)
+    def _put(self, name: str, text: str, wish: Wish) -> None:
+        """Write wish and recipe. The recipe comes last: with it the dataset is there, and a restart must then find how far it is to go.
+
+        The report comes off first where it is on another text, with other gates perhaps, or on another stage: a restart takes up
+        what has none.
+        """
+        folder, own = self._folder(name), self._folder(name) / RECIPE
+        is_another = not own.exists() or own.read_text(encoding="utf-8") != text
+        if is_another or read_wish(folder).last != wish.last:
+            forget_report(folder)
+        self._write(name, STATE, wish.as_text())
+        if is_another:
+            self._write(name, RECIPE, text)
 
     def _want(self, name: str, wanted: Wanted) -> None:
         self._write(name, STATE, read_wish(self._folder(name)).model_copy(update={"wanted": wanted}).as_text())

@@ -56,21 +56,16 @@ def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indi
     """Write extended XYZ; with `mace_keys` the labels are REF_energy, REF_forces, REF_stress. The number of structures."""
     from ase.io.extxyz import write_extxyz  # as ase.db below, a second that no other command should wait for
 
-    prepare = _with_mace_keys if mace_keys else _plain
-
     def write(temporary: Path) -> int:
         n = 0
         with temporary.open("w", encoding="utf-8") as file:
             for atoms in read_dataset(dataset, indices):
-                write_extxyz(file, [prepare(atoms)], write_results=not mace_keys)
+                atoms.info["origin"] = atoms.info["origin"].replace("\\", "\\\\")  # ASE escapes quotes alone, but un-escapes both
+                write_extxyz(file, [_with_mace_keys(atoms) if mace_keys else atoms], write_results=not mace_keys)
                 n += 1
         return n
 
     return _write_whole(target, write)
-
-
-def _plain(atoms: Atoms) -> Atoms:
-    return atoms
 
 
 def _with_mace_keys(atoms: Atoms) -> Atoms:

@@ -15,12 +15,12 @@ class KeyGuard:
     """Lets nobody without the API key through, but to health and metrics."""
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
-        self._app, self._expected = app, f"Bearer {api_key}".encode()
+        self._app, self._key = app, api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = scope["type"] != "http" or scope["path"].startswith("/v1/health/") or scope["path"] == "/metrics"
-        sent = dict(scope.get("headers", ())).get(b"authorization", b"")
-        if is_open or secrets.compare_digest(sent, self._expected):
+        scheme, _, key = dict(scope.get("headers", ())).get(b"authorization", b"").partition(b" ")
+        if is_open or (scheme.lower() == b"bearer" and secrets.compare_digest(key.strip(), self._key)):
             await self._app(scope, receive, send)
             return
         problem = Unauthorized(
@@ -55,14 +55,24 @@ def _find_intrusion(scope: Scope) -> Problem | None:
     if not _is_own_name(host):
         return Forbidden(f"without an API key the gateway answers to localhost or an address, not to {host!r}; ask there, or set a key")
     origin = headers.get("origin")
-    is_foreign = headers.get("sec-fetch-site") in {"cross-site", "same-site"} or (origin is not None and urlsplit(origin).netloc != host)
+    is_foreign = headers.get("sec-fetch-site") in {"cross-site", "same-site"} or (origin is not None and not _leads_to(origin, host))
     if is_foreign and scope["method"] not in _READING:
         return Forbidden(f"a page from {origin or 'elsewhere'} may change nothing here; use the distillery command, or set an API key")
     return None
 
 
+def _leads_to(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
 def _is_own_name(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     try:
         ip_address(name)
     except ValueError:

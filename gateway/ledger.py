@@ -1,6 +1,6 @@
 """The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,11 @@ class Ledger:
             self._entries[part] = self._take(path, part, self.read(part))
         return self._entries.get(part)
 
+    def let_go(self) -> None:
+        """Free the memory; what is asked for again is read again."""
+        self._entries.clear()
+        self._judgements.clear()
+
     def lost_a_part(self) -> bool:
         """True if a part that was found is there no more."""
         return not self._entries.keys() <= set(list_parts(self.folder))
@@ -69,8 +74,11 @@ class Ledger:
 
     def measure(self, plan: Plan, wanted: Mapping[str, int]) -> Measures:
         """The measures of the structures that count where so many are wanted of each source."""
-        kept = ((self._entries[part].measures, drawn.keep(wanted)) for part, drawn in plan.drawn.items())
-        measures = gather_measures(kept, self.recipe.sources)
+        return self.gather(plan, wanted, {part: drawn.keep(wanted) for part, drawn in plan.drawn.items()})
+
+    def gather(self, plan: Plan, wanted: Mapping[str, int], kept: Mapping[str, Sequence[int]]) -> Measures:
+        """The measures of the structures with these indices in their parts, and of what the plan leaves out."""
+        measures = gather_measures(((self._entries[part].measures, own) for part, own in kept.items()), self.recipe.sources)
         for name, tally in plan.tallies.items():
             surplus = max(tally.made - wanted[name], 0)
             measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": surplus})
@@ -145,3 +153,7 @@ class Ledgers:
         if known is None or known.recipe != recipe or known.lost_a_part():
             known = self._known[folder] = Ledger(folder, recipe)
         return known
+
+    def let_go(self, folder: Path) -> None:
+        """Forget a dataset that is finished: its report tells all that is asked of it."""
+        self._known.pop(folder, None)

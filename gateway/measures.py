@@ -11,10 +11,9 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from contract.geometry import find_pairs, sum_of_radii
-from contract.layout import Arrays
+from contract.layout import Arrays, make_structure
 from contract.messages import Receipt
 from contract.parts import Part
-from contract.structures import Structure
 
 _N_ELEMENTS = len(chemical_symbols)
 _CONTACT_SAMPLE = 20
@@ -206,21 +205,23 @@ def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures,
     measures.contacts += [part.contacts[i] for i in kept.tolist() if i in part.contacts]
 
 
+def merge_sources(sources: Iterable[SourceMeasures]) -> SourceMeasures:
+    """The structures and elements of several sources together."""
+    merged = SourceMeasures()
+    for own in sources:
+        merged.atoms_of = merged.atoms_of + own.atoms_of
+        merged.structures_with = merged.structures_with + own.structures_with
+        merged.kept += own.kept
+    return merged
+
+
 def _spread(n: int) -> list[int]:
     """Evenly spread indices of at most a sample's size."""
     return sorted({int(i) for i in np.linspace(0, n - 1, min(n, _CONTACT_SAMPLE))})
 
 
 def _shortest_contact(arrays: Arrays, i: int) -> float:
-    start, end = arrays["structures/atomic_numbers_splits"][i : i + 2]
-    structure = Structure(
-        id=arrays["provenance/id"][i],
-        numbers=arrays["structures/atomic_numbers"][start:end].astype(np.uint8),
-        positions=arrays["structures/positions"][start:end],
-        cell=arrays["structures/cells"][i],
-        pbc=tuple(bool(p) for p in arrays["structures/pbc"][i]),  # type: ignore[arg-type]
-        system=arrays["provenance/system"][i],
-    )
+    structure = make_structure(arrays, i)
     pairs = find_pairs(structure, 4.0)
     if not pairs.distance.size:
         return float("inf")
@@ -234,13 +235,13 @@ def entropy_bits(counts: NDArray[np.int64]) -> float:
 
 
 def entropy_ceiling(n_elements: int, hydrogen_share: float | None = None) -> float:
-    """The largest entropy of n elements, bits; with hydrogen's share of the atoms given, the rest at best uniform."""
+    """The largest entropy of n elements, bits; where hydrogen, one of them, has this share of the atoms, the others being uniform."""
     if n_elements <= 1:
         return 0.0
-    if hydrogen_share is None or not 0 < hydrogen_share < 1:
+    if hydrogen_share is None:
         return float(np.log2(n_elements))
-    h = hydrogen_share
-    return float(-h * np.log2(h) - (1 - h) * np.log2((1 - h) / (n_elements - 1)))
+    groups = ((hydrogen_share, 1), (1 - hydrogen_share, n_elements - 1))
+    return float(sum(-share * np.log2(share / n) for share, n in groups if share > 0))
 
 
 def energy_residuals(energies: NDArray[np.float64], counts: NDArray[np.uint16]) -> NDArray[np.float64]:

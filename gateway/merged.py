@@ -1,9 +1,7 @@
 """A dataset.h5 read part by part, and the ledger it stands in for when the parts are gone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.checks import LARGEST_EXTENT
-from contract.layout import COLUMNS, TEXT, Arrays
+from contract.layout import COLUMNS, TEXT, Arrays, make_structure
 from contract.parts import Part
 from contract.provenance import MergedPart, read_merged_parts
 from contract.structures import Structure
@@ -68,21 +66,7 @@ def read_section(file: h5py.File, structures: Range, atoms: Range) -> Arrays:
 
 def make_structures(arrays: Arrays) -> list[Structure]:
     """The structures of columns; ValueError if one holds what no structure can."""
-    splits, numbers = arrays["structures/atomic_numbers_splits"], arrays["structures/atomic_numbers"]
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() <= 255:
-        raise ValueError(f"atomic numbers from {numbers.min()} to {numbers.max()}")
-    return [
-        Structure(
-            id=arrays["provenance/id"][i],
-            numbers=numbers[start:end].astype(np.uint8),
-            positions=arrays["structures/positions"][start:end],
-            cell=arrays["structures/cells"][i],
-            pbc=tuple(bool(along) for along in arrays["structures/pbc"][i]),  # type: ignore[arg-type]
-            system=arrays["provenance/system"][i],
-            origin=json.loads(arrays["provenance/origin"][i]),
-        )
-        for i, (start, end) in enumerate(pairwise(splits))
-    ]
+    return [make_structure(arrays, i) for i in range(len(arrays["provenance/id"]))]
 
 
 def restore_part(section: Section, arrays: Arrays) -> Part:
@@ -96,7 +80,7 @@ def restore_part(section: Section, arrays: Arrays) -> Part:
     rows = {"structure": kept, "atom": np.repeat(kept, n_atoms)}
     restored = {name: _spread_rows(arrays[name], rows[column.rows]) for name, column in COLUMNS.items() if column.rows != "split"}
     restored["structures/atomic_numbers"][~rows["atom"]] = 1
-    restored["provenance/system"][~kept] = "molecule"
+    restored["provenance/system"][~kept], restored["provenance/origin"][~kept] = "molecule", "{}"
     splits = np.concatenate([[0], np.cumsum(n_atoms)])
     restored |= {"structures/atomic_numbers_splits": splits, "labels/forces_splits": splits}
     for row, one in gone.items():

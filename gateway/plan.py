@@ -80,11 +80,6 @@ class Tally:
         return self.made - self.kept
 
     @property
-    def missing(self) -> int:
-        """Structures still owed."""
-        return self.count - self.kept
-
-    @property
     def kept_by(self) -> Counter[str]:
         """The structures that count, by maker."""
         kept, room = Counter[str](), self.count

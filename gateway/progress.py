@@ -1,11 +1,12 @@
 """How far a dataset is and which way it went: stages, checkpoints, scenario and sources, from its parts."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from contract.problems import Problem
 from gateway.ledger import Ledger
 from gateway.plan import Checkpoint, Plan, Tally
-from gateway.recipe import Recipe
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -31,12 +32,12 @@ def describe_stages(plan: Plan) -> list[dict[str, Any]]:
     return [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints if checkpoint.ends_stage]
 
 
-def describe_scenario(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+def describe_scenario(plan: Plan) -> dict[str, Any]:
     """Whether every source made its own structures (A), or who stood in for whom and why (B)."""
     stand_ins = [
         {"source": name, "by": maker, "n_structures": tally.kept_by[maker], "reason": _explain_fallback(name, tally)}
         for name, tally in plan.tallies.items()
-        for maker in tally.answered
+        for maker in tally.kept_by
         if maker != name
     ]
     text = "; ".join(f"{row['by']} for {row['source']} ({row['reason']})" for row in stand_ins)
@@ -54,7 +55,52 @@ def _explain_fallback(name: str, tally: Tally) -> str:
     return f"of {tally.answered[name]} structures asked of {name}, {tally.made_by[name]} could be used"
 
 
-def describe_sources(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+def describe_progress(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, Any]:
+    """What the status says of a dataset by its parts."""
+    return {
+        "round": max(len(plan.rounds) - 1, 0),
+        "stage": plan.stage,
+        "wave": plan.wave,
+        "waves": plan.n_waves,
+        "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
+        "scenario": describe_scenario(plan)["text"],
+        "sources": _describe_sources(ledger, plan, in_work),
+    }
+
+
+def describe_end(report: Mapping[str, Any], parts: Iterable[str]) -> dict[str, Any]:
+    """The same of a finished dataset, by its report and the names of its parts."""
+    last, shards = report["checkpoints"][-1], Counter(part.split("-")[1] for part in parts)
+    stand_ins = {row["source"]: row["by"] for row in report["scenario"]["stand_ins"]}
+    return {
+        "round": report["rounds"] - 1,
+        "stage": report["stage"],
+        "wave": last["wave"],
+        "waves": last["waves"],
+        "checkpoints": report["checkpoints"],
+        "scenario": report["scenario"]["text"],
+        "sources": {name: _describe_ended(own, shards[name], stand_ins.get(name)) for name, own in report["sources"].items()},
+    }
+
+
+def describe_unreadable(name: str, problem: Problem) -> dict[str, Any]:
+    """The status of a dataset that can't be told anything of but why."""
+    nothing: dict[str, Any] = {"verdict": None, "round": 0, "stage": "", "teacher": "", "sources": {}}
+    return {"name": name, "state": "failed", "problem": problem.body(), **nothing}
+
+
+def _describe_ended(own: Mapping[str, Any], shards: int, stand_in: str | None) -> dict[str, Any]:
+    row = _new_row(own["wanted"])
+    row |= {key: own[key] for key in ("kept", "labelled", "generated", "requested", "generate_seconds", "label_seconds")}
+    for reason, count in own["rejected"].items():
+        stage, what = reason.split(": ", 1)
+        if stage != "dataset":
+            row["rejected"][what] += count
+    duplicates = own["rejected"].get("dataset: duplicate", 0)
+    return row | {"shards": shards, "shards_done": shards, "duplicates": duplicates, "fallback": stand_in}
+
+
+def _describe_sources(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, dict[str, Any]]:
     """Counts, times and rejections of every source so far, for the status; `wanted` is for the end of the stage at hand."""
     sources = {name: _new_row(count) for name, count in ledger.recipe.stage_counts(plan.stage, plan.attempt).items()}
     for shard in plan.shards():

@@ -1,58 +1,33 @@
 """The recipe: a few lines of YAML that a dataset is a pure function of."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from contract.arrow import canonical_json
 from contract.explain import explain, suggest
-from contract.messages import Element, Message, Name, Perturb
+from contract.messages import Elements, Message, Name, Number, Perturb
 from contract.problems import InvalidRequest
-from contract.structures import DEFAULT_ELEMENTS, System
+from contract.structures import DEFAULT_ELEMENTS
 from gateway.lines import Location, read_lines
+from gateway.source import LARGEST_COUNT, Source, SourceName
 
-LARGEST_COUNT = 10_000_000
+RECIPE = "recipe.yaml"
+"""The recipe's file in the folder of its dataset."""
 CHECKPOINT_EVERY = 10_000
 """A dataset in stages is judged at least so often, in structures."""
 LARGEST_WAVE = 40_000
-SourceName = Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
-
-
-def _is_a_source(name: str) -> str:
-    if name in {"labeller", "gateway"}:
-        raise ValueError(f"{name} makes no structures")
-    return name
-
-
-ServiceName = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$"), AfterValidator(_is_a_source)]
-
-
-class Source(Message):
-    """One kind of structures and who makes them."""
-
-    service: ServiceName = Field(description="the service that makes them")
-    system: System = Field(description="molecule | crystal | cluster | surface")
-    count: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="how many; either count or share")
-    share: float | None = Field(None, gt=0, le=1, description="share of `total`; either count or share")
-    atoms: tuple[StrictInt, StrictInt] | None = Field(
-        None, description="smallest and largest number of atoms; the service's default if absent"
-    )
-    elements: tuple[Element, ...] | None = Field(None, min_length=1, description="a subset of the recipe's; all of them if absent")
-    options: dict[str, Any] = Field({}, description="the service's own; `distillery services` shows them")
-    perturb: Perturb | None = Field(None, description="the recipe's if absent")
-    fallback: SourceName | None = Field(None, description="the source that fills in when this one can't meet its count")
-    attempts: float = Field(3.0, ge=1, le=100, description="structures asked of it in all: at most this many times its count")
-    generative: StrictBool = Field(False, description="counts as generative for `generative_fraction`")
 
 
 class GateRule(Message):
     """A change to one gate."""
 
-    threshold: float | None = None
+    threshold: Number | None = None
     required: StrictBool | None = None
 
 
@@ -112,34 +87,23 @@ class Recipe(Message):
     name: Name = Field(description="names the dataset and its folder")
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
     total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
-    elements: tuple[Element, ...] = Field(DEFAULT_ELEMENTS, min_length=1)
+    elements: Elements = DEFAULT_ELEMENTS
     teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
     shard_size: StrictInt = Field(
         200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
     )
     perturb: Perturb = Perturb()
     sources: dict[SourceName, Source] = Field(min_length=1)
-    generative_fraction: float | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
+    generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
     stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
-    rebalance: tuple[float, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
+    rebalance: tuple[Number, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates, in all stages")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for name, source in self.sources.items():
-            _check_source(self, name, source)
-        uses_shares = {source.share is not None for source in self.sources.values()}
-        if len(uses_shares) > 1:
-            raise ValueError("give every source a count or every source a share, not some of each")
-        if uses_shares == {True}:
-            _check_shares(self)
-        elif self.total is not None and self.total != (counted := sum(s.count or 0 for s in self.sources.values())):
-            raise ValueError(f"total is {self.total}, but the counts of the sources add up to {counted}")
-        if (self.generative_fraction is not None or self.rebalance) and len({s.generative for s in self.sources.values()}) < 2:
-            raise ValueError("generative_fraction and rebalance need both generative sources (generative: true) and others")
-        _check_rebalance(self)
-        if self.stages and self.stages.test and self.stages.test.total >= self.size:
-            raise ValueError(f"the test stage's total must be below the {self.size} of the whole, got {self.stages.test.total}")
+        for find in (_find_source_faults, _find_count_faults, _find_fraction_faults, _find_stage_faults):
+            if faults := [_locate(at, message) for at, message in find(self)]:
+                raise ValidationError.from_exception_data("Recipe", faults)
         return self
 
     @property
@@ -206,46 +170,64 @@ class Recipe(Message):
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
-def _check_rebalance(recipe: Recipe) -> None:
-    generative = {name for name, source in recipe.sources.items() if source.generative}
+def _locate(at: Location, message: str) -> InitErrorDetails:
+    """A fault in what several keys say together, at the one to change."""
+    return {"type": PydanticCustomError("disagreement", "{message}", {"message": message}), "loc": at, "input": {}}
+
+
+def _find_source_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    for name, source in recipe.sources.items():
+        foreign = set(source.elements or ()) - set(recipe.elements)
+        if foreign:
+            yield ("sources", name, "elements"), f"must be among the recipe's elements; {' '.join(sorted(foreign))} not there"
+        if source.fallback is not None and (fault := _explain_fallback(recipe, name, source, source.fallback)):
+            yield ("sources", name, "fallback"), fault
+
+
+def _explain_fallback(recipe: Recipe, name: str, source: Source, fallback: str) -> str | None:
+    others = set(recipe.sources) - {name}
+    if fallback not in others:
+        return f"must be another source, got {fallback!r}{suggest(fallback, others)}"
+    makes = recipe.sources[fallback].system
+    return None if makes == source.system else f"must make a {source.system}, {fallback!r} makes a {makes}"
+
+
+def _find_count_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    counts, shares = ([getattr(source, key) for source in recipe.sources.values()] for key in ("count", "share"))
+    if None not in counts:
+        if recipe.total not in {None, sum(counts)}:
+            yield ("total",), f"is {recipe.total}, but the counts of the sources add up to {sum(counts)}"
+    elif None in shares:
+        yield ("sources",), "give every source a count or every source a share, not some of each"
+    elif recipe.total is None:
+        yield ("sources",), "shares need the recipe's total"
+    elif abs(sum(shares) - 1) > 1e-6:
+        yield ("sources",), f"the shares must add up to 1, got {sum(shares):.9g}"
+
+
+def _find_fraction_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    is_generative = {source.generative for source in recipe.sources.values()}
+    for key, given in (("generative_fraction", recipe.generative_fraction is not None), ("rebalance", bool(recipe.rebalance))):
+        if given and len(is_generative) < 2:
+            yield (key,), "needs both generative sources (generative: true) and others"
+            return
     now = recipe.generative_fraction
     if now is None:
-        now = sum(count for name, count in recipe.counts().items() if name in generative) / recipe.size
-    for fraction in recipe.rebalance:
+        now = sum(count for name, count in recipe.counts().items() if recipe.sources[name].generative) / recipe.size
+    for k, fraction in enumerate(recipe.rebalance):
         if not 0 <= fraction < now:
-            raise ValueError(f"every fraction of rebalance must be below the one before and at least 0; {fraction:g} comes after {now:g}")
+            yield ("rebalance", k), f"every fraction must be below the one before and at least 0; {fraction:g} comes after {now:g}"
         now = fraction
 
 
-def _check_source(recipe: Recipe, name: str, source: Source) -> None:
-    try:
-        canonical_json(source.options).encode()
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"options of source {name!r} hold what JSON can't carry: {error}") from error
-    if (source.count is None) == (source.share is None):
-        raise ValueError(f"source {name!r} needs either count or share")
-    if source.atoms is not None and not 1 <= source.atoms[0] <= source.atoms[1]:
-        raise ValueError(f"atoms of source {name!r} must be [smallest, largest], got {list(source.atoms)}")
-    foreign = set(source.elements or ()) - set(recipe.elements)
-    if foreign:
-        raise ValueError(f"elements of source {name!r} must be among the recipe's; {' '.join(sorted(foreign))} not there")
-    if source.fallback is None:
+def _find_stage_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    test = recipe.stages and recipe.stages.test
+    if not test:
         return
-    others = set(recipe.sources) - {name}
-    if source.fallback not in others:
-        hint = suggest(source.fallback, others)
-        raise ValueError(f"fallback of source {name!r} must be another source, got {source.fallback!r}{hint}")
-    makes = recipe.sources[source.fallback].system
-    if makes != source.system:
-        raise ValueError(f"fallback of source {name!r} must make a {source.system}, {source.fallback!r} makes a {makes}")
-
-
-def _check_shares(recipe: Recipe) -> None:
-    if recipe.total is None:
-        raise ValueError("shares need a total")
-    summed = sum(source.share or 0 for source in recipe.sources.values())
-    if abs(summed - 1) > 1e-6:
-        raise ValueError(f"the shares of the sources must add up to 1, got {summed:g}")
+    piloted = sum(recipe.stage_counts("pilot").values()) if "pilot" in recipe.stage_names else 0
+    if not piloted <= test.total < recipe.size:
+        least = f"at least the {piloted} of the pilot and " if piloted else ""
+        yield ("stages", "test", "total"), f"must be {least}below the {recipe.size} of the whole, got {test.total}"
 
 
 def _rescale(weights: Mapping[str, float], generative: Mapping[str, bool], fraction: float) -> dict[str, float]:

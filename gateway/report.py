@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from contract.disk import write_text_whole
 from contract.messages import FinaliseReceipt
+from contract.parts import list_parts
 from contract.problems import Internal, Unavailable
 from gateway.gates import is_go, judge, sum_up
 from gateway.ledger import Ledger
-from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling
+from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from gateway.page.aside import PAGE
 from gateway.plan import Plan
 from gateway.progress import describe_checkpoint, describe_scenario, describe_stages
-from gateway.recipe import Recipe
+from gateway.recipe import Recipe, StageName
 
 REPORT = "report.json"
 CHECKPOINTS = "checkpoints.json"
@@ -58,6 +60,20 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     return report
 
 
+def find_finished(folder: Path, recipe: Recipe, last: StageName) -> dict[str, Any] | None:
+    """The report of a dataset that is made as far as is wanted, by the names of its parts; none of them is read."""
+    try:
+        report = read_report(folder)
+    except Internal:
+        return None
+    if report is None or report["recipe_sha256"] != recipe.sha256 or (report["stage"] != last and report["verdict"] == "GO"):
+        return None
+    parts = list_parts(folder)
+    stems = Counter(part.rpartition("-")[0] for part in parts)
+    is_whole = set(parts) == {f"{stem}-{k:05d}" for stem, n in stems.items() for k in range(n)}
+    return report if is_whole and len(parts) == report["parts"] else None
+
+
 def forget_report(folder: Path) -> None:
     """Remove report and page: a verdict holds until the dataset is worked on again. Unavailable if they can't be removed."""
     for path in (folder / REPORT, folder / PAGE):
@@ -82,7 +98,7 @@ def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[st
         "gates": [verdict.as_json() for verdict in verdicts],
         "stages": describe_stages(plan),
         "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
-        "scenario": describe_scenario(plan, recipe),
+        "scenario": describe_scenario(plan),
         "totals": {"n_structures": receipt.n_structures, "n_atoms": receipt.n_atoms, "n_bytes": receipt.n_bytes},
         "rounds": len(plan.rounds),
         "parts": sum(1 for _ in plan.shards()),
@@ -114,10 +130,7 @@ def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> dict[s
 
 
 def _describe_elements(measures: Measures, recipe: Recipe) -> dict[str, Any]:
-    merged = SourceMeasures()
-    for own in measures.sources.values():
-        merged.atoms_of = merged.atoms_of + own.atoms_of
-        merged.structures_with = merged.structures_with + own.structures_with
+    merged = merge_sources(measures.sources.values())
     n_atoms = max(int(merged.atoms_of.sum()), 1)
     shares = {chemical_symbols[z]: int(merged.atoms_of[z]) / n_atoms for z in np.flatnonzero(merged.atoms_of)}
     return {"share_of_atoms": shares, "entropy": _describe_entropy(merged, recipe)}
@@ -135,7 +148,7 @@ def _describe_entropy(own: SourceMeasures, recipe: Recipe) -> dict[str, float]:
         "by_structures_of_recipe_elements": entropy_bits(own.structures_with[wanted]),
         "ceiling": entropy_ceiling(n_all),
         "ceiling_of_recipe_elements": entropy_ceiling(len(wanted)),
-        "ceiling_at_this_hydrogen_share": entropy_ceiling(n_all, float(hydrogen)),
+        "ceiling_at_this_hydrogen_share": entropy_ceiling(n_all, float(hydrogen) if hydrogen else None),
     }
     assert all(math.isfinite(v) for v in values.values())
     return {name: round(value, 4) for name, value in values.items()}

@@ -23,9 +23,10 @@ from gateway.lock import hold_lock
 from gateway.page.aside import PAGE, write_page_aside
 from gateway.plan import Judgement, Plan, Shard
 from gateway.progress import describe_checkpoint
-from gateway.recipe import Recipe, Source, StageName
+from gateway.recipe import Recipe, StageName
 from gateway.report import find_report, forget_report, make_report, write_checkpoints, write_report
 from gateway.settings import GatewaySettings
+from gateway.source import Source
 from gateway.tasks import run_all
 from gateway.turns import Turns
 from gateway.wish import Wish
@@ -59,6 +60,11 @@ class Run:
     def go_on(self) -> None:
         """The opposite of `pause`."""
         self._may_go_on.set()
+
+    def let_go(self) -> None:
+        """Free the memory that making it took: a finished dataset is told of by its report."""
+        self.ledger.let_go()
+        self.plan = Plan(stage=self.plan.stage)
 
     async def make(self) -> dict[str, Any]:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 _LOOK_AGAIN_SECONDS = 5.0
@@ -17,24 +17,30 @@ class Turns:
         self._count = count
         self._sizes: dict[str, tuple[float, int]] = {}
         self._taken: Counter[str] = Counter()
-        self._freed = asyncio.Event()
+        self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._lines: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Of those who wait: only the first of a line looks for a turn, and a lock hands on in order."""
 
     @contextlib.asynccontextmanager
     async def take(self, key: str) -> AsyncIterator[None]:
         """Wait for a turn and hold it; who waits longest comes first."""
-        while True:
-            size = await self._size(key)
-            if self._taken[key] < size:
-                break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), _LOOK_AGAIN_SECONDS)
-        self._taken[key] += 1
+        async with self._lines[key]:
+            await self._wait_until_free(key)
+            self._taken[key] += 1
         try:
             yield
         finally:
             self._taken[key] -= 1
-            freed, self._freed = self._freed, asyncio.Event()
-            freed.set()
+            self._freed[key].set()
+
+    async def _wait_until_free(self, key: str) -> None:
+        while True:
+            self._freed[key].clear()  # first: a turn may be freed while the size is asked for
+            size = await self._size(key)
+            if self._taken[key] < size:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._freed[key].wait(), _LOOK_AGAIN_SECONDS)
 
     async def _size(self, key: str) -> int:
         counted, size = self._sizes.get(key, (-_LOOK_AGAIN_SECONDS, 1))

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from contract.identity import derive_seed
 from gateway.plan import Checkpoint, Drawn, Judgement, Mark, PartFacts, Plan, Shard, Tally
-from gateway.recipe import CHECKPOINT_EVERY, Recipe, Source, StageName
+from gateway.recipe import CHECKPOINT_EVERY, Recipe, StageName
+from gateway.source import Source
 from gateway.waves import cut_evenly, cut_waves
 
 _LEAST_ACCEPTANCE = 0.1
@@ -141,7 +142,7 @@ class _Walk:
         maker = find_maker(name, source, tally)
         if missing <= 0 or maker is None:
             return []
-        n = min(_ask_for(missing, tally, maker), _budget(source, tally) - tally.asked[maker])
+        n = min(_ask_for(missing, tally, maker), source.budget(tally.count) - tally.asked[maker])
         shards = list(self._cut(name, maker, n, block))
         tally.asked[maker] += n
         return shards
@@ -161,13 +162,9 @@ def find_maker(name: str, source: Source, tally: Tally) -> str | None:
     """Who is asked next: the source while it is usable and within its budget of attempts, then its fallback, then nobody."""
     makers = [name] if source.fallback is None else [name, source.fallback]
     for maker in makers:
-        if maker not in tally.unusable and tally.asked[maker] < _budget(source, tally):
+        if maker not in tally.unusable and tally.asked[maker] < source.budget(tally.count):
             return maker
     return None
-
-
-def _budget(source: Source, tally: Tally) -> int:
-    return int(source.attempts * tally.count)
 
 
 def _ask_for(missing: int, tally: Tally, maker: str) -> int:

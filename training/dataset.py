@@ -81,6 +81,7 @@ class BlockDataset(IterableDataset[Item]):
     The blocks come in an order that seed and epoch fix; `n_mixed` of them at a time are read and their structures shuffled, as
     neighbours in a dataset are of one source. Blocks go to ranks and workers in turn: nothing is lost or repeated,
     but ranks may get different numbers of structures. All ranks need the same seed, epoch and number of workers.
+    InvalidRequest as for `StructureDataset`, and for a rank, block or mix that there can't be.
 
     block_size  structures a block
     n_mixed     blocks in memory at once
@@ -97,6 +98,10 @@ class BlockDataset(IterableDataset[Item]):
         rank: int = 0,
         n_ranks: int = 1,
     ) -> None:
+        if not 0 <= rank < n_ranks:
+            raise InvalidRequest(f"rank must be at least 0 and below n_ranks, got rank {rank} of {n_ranks}; give both")
+        if block_size < 1 or n_mixed < 1:
+            raise InvalidRequest(f"block_size and n_mixed must be at least 1, got {block_size} and {n_mixed}")
         self.path = Path(path)
         self.indices = np.unique(_check_indices(self.path, indices))
         self.seed, self.epoch, self.n_mixed = seed, 0, n_mixed
@@ -170,7 +175,10 @@ def _check_indices(path: Path, indices: ArrayLike | None) -> NDArray[np.int64]:
         n_structures = len(file["labels/energy"])
     if indices is None:
         return np.arange(n_structures)
-    checked = np.asarray(indices, dtype=np.int64)
+    given = np.asarray(indices)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise InvalidRequest(f"indices must be a list of whole numbers, got {given.dtype}, shape {given.shape}; of a mask, np.flatnonzero")
+    checked = given.astype(np.int64)
     if checked.size and (checked.min() < 0 or checked.max() >= n_structures):
         raise InvalidRequest(f"{path} has structures 0..{n_structures - 1}, got indices {checked.min()}..{checked.max()}")
     return checked

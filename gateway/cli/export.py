@@ -10,7 +10,7 @@ from rich.console import Console
 
 from contract.problems import InvalidRequest
 from gateway import export as exporting
-from gateway.cli.app import app
+from gateway.cli.app import app, require_place
 
 
 @app.command()
@@ -35,6 +35,8 @@ def export(
         raise InvalidRequest(f"--to must be one of {', '.join(exporting.FORMATS)}; got {to!r}")
     if mace and to != "extxyz":
         raise InvalidRequest("--mace goes with --to extxyz only")
+    if out is not None:
+        require_place(out, is_folder=to == "aselmdb")
     indices = _choose(dataset, split, split_seed, fractions)
     if with_stress:
         stressed = exporting.find_stressed(dataset)

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 
 from contract.problems import NotFound
-from gateway.cli.app import Data, app
+from gateway.cli.app import Data, app, require_place
+from gateway.recipe import RECIPE
 
 
 @app.command()
@@ -22,14 +23,15 @@ def report(
 
     folder = _find_folder(dataset, data)
     path = out or folder / PAGE
+    require_place(path)
     write_page(folder, path)
     Console().print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
 
 
 def _find_folder(dataset: Path, data: Path) -> Path:
     for folder in (dataset, data / dataset):
-        if (folder / "recipe.yaml").is_file():
+        if (folder / RECIPE).is_file():
             return folder
     raise NotFound(
-        f"there is no dataset at {dataset} nor {data / dataset}: neither folder has a recipe.yaml; `distillery status` lists datasets"
+        f"there is no dataset at {dataset} nor {data / dataset}: neither folder has a {RECIPE}; `distillery status` lists datasets"
     )

@@ -1,13 +1,13 @@
 """Charts of what the dataset consists of: sources, elements, entropy, sizes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
-from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling
+from gateway.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from gateway.page.chart import Chart, colour, draw_limit, find_size_edges, stack_histogram, style
 from gateway.page.survey import Survey
 from gateway.recipe import Recipe
@@ -77,14 +77,15 @@ def _chart_elements(measures: Measures, recipe: Recipe) -> Chart:
 
 def _chart_entropy(measures: Measures, recipe: Recipe, gate: float | None) -> Chart:
     scopes = {"all": merge_sources(measures.sources.values()), **measures.sources}
-    n_elements = len(_list_elements(measures, recipe))
+    elements = _list_elements(measures, recipe)
+    n_elements = len(elements)
     figure = go.Figure()
     for name, counts, tint in (("by atoms", "atoms_of", colour(0)), ("by structures", "structures_with", "#b9c9de")):
         bits = [round(entropy_bits(getattr(own, counts)), 4) for own in scopes.values()]
         figure.add_bar(x=list(scopes), y=bits, name=name, marker={"color": tint}, hovertemplate="%{x}: %{y:.3f} bits<extra></extra>")
     figure.add_scatter(
         x=list(scopes),
-        y=[round(entropy_ceiling(n_elements, _hydrogen_share(own)), 4) for own in scopes.values()],
+        y=[round(entropy_ceiling(n_elements, _hydrogen_share(own) if 1 in elements else None), 4) for own in scopes.values()],
         mode="markers",
         name="ceiling with its hydrogen",
         marker={"symbol": "line-ew", "size": 26, "line": {"width": 2, "color": "#26303a"}},
@@ -136,13 +137,3 @@ def _list_elements(measures: Measures, recipe: Recipe) -> NDArray[np.intp]:
     is_shown = merge_sources(measures.sources.values()).atoms_of > 0
     is_shown[[atomic_numbers[e] for e in recipe.elements]] = True
     return np.flatnonzero(is_shown)
-
-
-def merge_sources(sources: Iterable[SourceMeasures]) -> SourceMeasures:
-    """The structures and elements of several sources together."""
-    merged = SourceMeasures()
-    for own in sources:
-        merged.atoms_of = merged.atoms_of + own.atoms_of
-        merged.structures_with = merged.structures_with + own.structures_with
-        merged.kept += own.kept
-    return merged

@@ -16,8 +16,8 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 from contract.disk import write_text_whole
 from gateway.diversity import Diversity, measure_diversity
 from gateway.gates import Verdict, is_go, judge
-from gateway.ledger import Entry, Ledger
-from gateway.measures import Measures, energy_residuals, gather_measures
+from gateway.ledger import Ledger
+from gateway.measures import Measures, energy_residuals
 from gateway.page.card import describe_dataset
 from gateway.page.chart import Chart
 from gateway.page.composition import chart_composition
@@ -32,10 +32,9 @@ from gateway.page.survey import SAMPLE_SIZE, Survey
 from gateway.page.verdicts import list_rows, write_number
 from gateway.plan import Plan
 from gateway.progress import describe_scenario, describe_stages
-from gateway.recipe import Recipe, read_recipe
+from gateway.recipe import RECIPE, Recipe, read_recipe
 from gateway.wish import read_wish
 
-RECIPE = "recipe.yaml"
 _HERE = Path(__file__).parent
 _INLINED = {"css": "style.css", "charts_js": "charts.js", "gallery_js": "gallery.js"}
 
@@ -78,23 +77,20 @@ def make_page(ledger: Ledger, recipe_text: str) -> tuple[str, Diversity | None]:
 def _measure(ledger: Ledger) -> Measured:
     recipe, plan = ledger.recipe, ledger.make_plan(read_wish(ledger.folder).last)
     wanted = {name: tally.count for name, tally in plan.tallies.items()}
-    survey, parts = Survey(list(recipe.sources), recipe.seed), []
-    for name, entry, kept in _list_parts(ledger, plan, wanted):
-        survey.add(ledger.read(name), kept)
-        parts.append((entry.measures, kept))
-    measures = gather_measures(parts, recipe.sources)
-    for name, tally in plan.tallies.items():
-        measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": tally.surplus})
+    survey, kept = Survey(list(recipe.sources), recipe.seed), dict(_list_kept(ledger, plan, wanted))
+    for part, indices in kept.items():
+        survey.add(ledger.read(part), indices)
+    measures = ledger.gather(plan, wanted, kept)
     return Measured(plan, wanted, survey, measures, judge(measures, recipe, plan.stage, wanted))
 
 
-def _list_parts(ledger: Ledger, plan: Plan, wanted: Mapping[str, int]) -> Iterator[tuple[str, Entry, Sequence[int]]]:
+def _list_kept(ledger: Ledger, plan: Plan, wanted: Mapping[str, int]) -> Iterator[tuple[str, Sequence[int]]]:
     """The parts there are, in plan order, with what counts of each; behind a gap in the plan nothing is left out yet."""
     for shard in plan.shards():
         entry = ledger.find(shard.name)
         if entry is not None:
             drawn = plan.drawn.get(shard.name)
-            yield shard.name, entry, drawn.keep(wanted) if drawn else range(entry.measures.labelled)
+            yield shard.name, drawn.keep(wanted) if drawn else range(entry.measures.labelled)
 
 
 def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
@@ -103,7 +99,7 @@ def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
         "recipe": recipe,
         "stage": found.plan.stage,
         "stages": describe_stages(found.plan),
-        "scenario": describe_scenario(found.plan, recipe),
+        "scenario": describe_scenario(found.plan),
         "is_finished": found.plan.is_complete,
         "verdict": ("GO" if is_go(found.verdicts) else "NO-GO") if found.plan.is_complete else "IN PROGRESS",
         "failed": [v for v in found.verdicts if v.required and not v.passed],

@@ -1,7 +1,6 @@
 """Seeded samples of structures, drawn while parts go by."""
 
 import heapq
-import json
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.identity import derive_seed
-from contract.layout import Arrays
+from contract.layout import Arrays, make_structure
 from contract.structures import Structure
 
 
@@ -58,15 +57,5 @@ def draw_keys(seed: int, part: str, n: int) -> NDArray[np.float64]:
 def draw(arrays: Arrays, i: int, key: float = 0.0) -> Drawn:
     """Structure i of a part and its labels."""
     rows = slice(*arrays["structures/atomic_numbers_splits"][i : i + 2])
-    pbc = arrays["structures/pbc"][i]
-    structure = Structure(
-        id=str(arrays["provenance/id"][i]),
-        numbers=arrays["structures/atomic_numbers"][rows].astype(np.uint8),
-        positions=arrays["structures/positions"][rows].copy(),
-        cell=arrays["structures/cells"][i].copy(),
-        pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-        system=arrays["provenance/system"][i],
-        origin=json.loads(arrays["provenance/origin"][i]),
-    )
     largest_force = float(np.linalg.norm(arrays["labels/forces"][rows].astype(np.float64), axis=1).max())
-    return Drawn(key, structure, str(arrays["provenance/source"][i]), float(arrays["labels/energy"][i]), largest_force)
+    return Drawn(key, make_structure(arrays, i), str(arrays["provenance/source"][i]), float(arrays["labels/energy"][i]), largest_force)

@@ -36,22 +36,34 @@ def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
 
 def _describe(verdicts: list[Verdict], scope: str) -> Row:
     first, values = verdicts[0], sorted(v.value for v in verdicts if v.value is not None)
-    ends = list(dict.fromkeys(write_number(v) for v in (values[0], values[-1]))) if values else [write_number(None)]
+    digits = _find_digits(values, first.threshold)
+    ends = list(dict.fromkeys(write_number(v, digits) for v in (values[0], values[-1]))) if values else [write_number(None)]
     return Row(
         gate=first.gate.replace("_", " "),
         scope=scope,
         value=" – ".join(ends),
-        wanted=f"{_SIGNS.get(first.sign, first.sign)} {write_number(first.threshold)}",
+        wanted=f"{_SIGNS.get(first.sign, first.sign)} {write_number(first.threshold, digits)}",
         ceiling="" if first.ceiling is None else write_number(first.ceiling),
         passed=first.passed,
         meaning=first.meaning,
     )
 
 
-def write_number(value: float | None) -> str:
-    """A number for reading: whole ones with thousands set apart, others with four digits; a dash for none."""
+def _find_digits(values: list[float], threshold: float) -> int:
+    """So many that no value looks like a threshold that it is not: 0.99997 may not read as a 1 that failed."""
+    others = [value for value in values if value != threshold]
+    return next(n for n in range(4, 18) if all(_round(value, n) != _round(threshold, n) for value in others))
+
+
+def _round(value: float, digits: int) -> float:
+    """What `write_number` lets a reader see of it."""
+    return float(write_number(value, digits).replace(",", ""))
+
+
+def write_number(value: float | None, digits: int = 4) -> str:
+    """A number for reading: whole ones with thousands set apart, others with four digits or more; a dash for none."""
     if value is None:
         return "–"
     if float(value).is_integer():
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.{digits - 3}f}" if abs(value) >= 1000 else f"{value:.{digits}g}"

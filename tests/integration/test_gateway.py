@@ -452,6 +452,23 @@ def test_requests_beyond_what_a_service_says_are_refused_before_anything_is_made
     assert not any(generator.calls for generator in generators.values())
 
 
+@pytest.mark.parametrize(
+    "sources",
+    [
+        "{one: {service: fake, system: cluster, count: 8}, two: {service: other, system: cluster, count: 40, fallback: one}}",
+        "{one: {service: fake, system: cluster, count: 10, fallback: two}, two: {service: other, system: cluster, count: 40}}",
+    ],
+    ids=["in the place of another", "in a later round"],
+)
+def test_the_largest_request_that_may_come_is_checked_before_anything_is_made(tmp_path: Path, sources: str) -> None:
+    generators = two_fakes()
+    generators["fake"].n_max, generators["fake"].made = 10, 3
+    status = run(make_in(tmp_path, generators, f"name: small\nseed: 1\nteacher: fake\nshard_size: 20\nsources: {sources}\n"))
+    assert status["problem"]["kind"] == "unsupported"
+    assert "source one: fake makes at most 10 structures a request, shard_size asks for 20" in status["problem"]["detail"]
+    assert not any(generator.calls for generator in generators.values())
+
+
 def test_a_source_that_owes_nothing_needs_no_service(tmp_path: Path) -> None:
     recipe = RECIPE.replace("seed: 1", "seed: 1\ngenerative_fraction: 0").replace("count: 20", "count: 20, generative: true")
     status = run(make_in(tmp_path, {"other": FakeGenerator("other")}, recipe))
@@ -489,6 +506,8 @@ def test_the_api_key_guards_all_but_health(tmp_path: Path) -> None:
             assert refused.headers["distillery-service"].startswith("gateway/")
             assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters?"})).status_code == 401
             assert (await client.get("/v1/datasets", headers={"Authorization": "Bearer sixteen letters!"})).json() == []
+            assert (await client.get("/v1/datasets", headers={"Authorization": "bearer  sixteen letters!"})).status_code == 200
+            assert (await client.get("/v1/datasets", headers={"Authorization": "Basic sixteen letters!"})).status_code == 401
             assert (await client.get("/v1/health/live")).status_code == 200
 
     run(main())
@@ -509,6 +528,8 @@ OWN = {"Host": "127.0.0.1:8000"}
         ("POST", OWN | {"Origin": "null"}, 403),
         ("POST", OWN | {"Origin": "http://127.0.0.1:9000", "Sec-Fetch-Site": "same-site"}, 403),
         ("GET", {"Host": "evil.example:8000"}, 403),
+        ("GET", {"Host": "["}, 403),
+        ("POST", OWN | {"Origin": "http://["}, 403),
         ("GET", {"Host": "localhost:8000", "Sec-Fetch-Site": "cross-site"}, 200),
     ],
 )

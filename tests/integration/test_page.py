@@ -42,6 +42,31 @@ def test_a_page_asked_for_before_the_end_shows_the_parts_so_far(tmp_path: Path) 
     asyncio.run(main())
 
 
+def test_one_page_is_made_for_all_that_ask_meanwhile_also_if_they_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    async def make_page(folder: Path) -> bytes:
+        made.append(folder)
+        await asyncio.sleep(0.5)
+        return f"page {len(made)}".encode()
+
+    monkeypatch.setattr("gateway.pages.make_page_aside", make_page)
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            impatient = [asyncio.create_task(client.get("/v1/datasets/small/report.html")) for _ in range(3)]
+            await asyncio.sleep(0.1)
+            for one in impatient:
+                one.cancel()
+            answers = await asyncio.gather(*(client.get("/v1/datasets/small/report.html") for _ in range(3)))
+            assert [answer.text for answer in answers] == ["page 1"] * 3
+            assert (await client.get("/v1/datasets/small/report.html")).text == "page 2"
+
+    asyncio.run(main())
+    assert len(made) == 2
+
+
 def test_a_page_that_can_not_be_made_keeps_the_verdict_from_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.page.aside.sys.executable", "/bin/false")
 

@@ -136,6 +136,47 @@ def test_mistakes_end_with_one_clear_message(arguments: tuple[str, ...], text: s
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ("export", "DATASET", "--to", "extxyz", "--out", "no/such/x.extxyz"),
+            "--out names a file in no/such, and there is no such folder",
+        ),
+        (("export", "DATASET", "--to", "extxyz", "--out", "."), "--out must be a file, . is a folder"),
+        (("export", "DATASET", "--to", "aselmdb", "--out", "file"), "--out must be a folder, file is a file"),
+        (("export", "DATASET", "--to", "aselmdb", "--out", "file/x"), "Not a directory: 'file/x'; mend that"),
+        (("report", "FOLDER", "--out", "no/p.html"), "--out names a file in no, and there is no such folder"),
+    ],
+)
+def test_a_place_that_can_not_be_written_is_named_before_the_work(
+    quickstart: Finished, tmp_path: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"DATASET": str(quickstart.dataset), "FOLDER": str(quickstart.dataset.parent)}
+    done = distillery(*(places.get(one, one) for one in arguments), cwd=tmp_path)
+    assert done.returncode == 1
+    assert text in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "value", "text"),
+    [
+        ("status", "CONCURRENCY", "-7", "concurrency: Input should be greater than or equal to 1"),
+        ("status", "SERVICES", "{bad", "services"),
+        ("verify x.h5 --regenerate 1 --deployed", "API_KEY", "secret", "api_key: Value should have at least 16"),
+    ],
+)
+def test_wrong_settings_are_named_without_what_may_be_a_key(tmp_path: Path, command: str, variable: str, value: str, text: str) -> None:
+    done = distillery(*command.split(), cwd=tmp_path, env={f"DISTILLERY_GATEWAY_{variable}": value})
+    assert done.returncode == 1
+    assert "DISTILLERY_GATEWAY_" in done.output
+    assert text in " ".join(done.output.split())
+    assert value not in done.output
+    assert "Traceback" not in done.output
+
+
 def test_status_and_services_show_what_there_is(quickstart: Finished) -> None:
     status = distillery("status", cwd=quickstart.folder)
     assert status.returncode == 0

@@ -1,6 +1,7 @@
 """A new process takes up what an old one left: what the parts say counts, wherever in the plan they are."""
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from contract.generator import Task
 from contract.parts import part_path, read_part
 from contract.problems import Unsupported
+from gateway.ledger import Entry
+from gateway.plan import Drawn
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, factory, identity, make, two_fakes, wait_for
@@ -78,8 +81,7 @@ def test_a_service_that_refused_one_request_is_asked_the_others_again(tmp_path: 
 def test_status_counts_the_parts_behind_a_gap_and_reads_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_in(tmp_path, two_fakes())
     lose(tmp_path, "full-one-00000")
-    reads: list[Path] = []
-    monkeypatch.setattr("gateway.ledger.read_part", lambda path: reads.append(path) or read_part(path))
+    reads = count_reads(monkeypatch)
 
     async def main() -> list[dict[str, Any]]:
         async with factory(tmp_path, two_fakes()) as client:
@@ -88,6 +90,74 @@ def test_status_counts_the_parts_behind_a_gap_and_reads_each_once(tmp_path: Path
     statuses = asyncio.run(main())
     assert [{name: row["shards_done"] for name, row in s["sources"].items()} for s in statuses] == [{"one": 3, "two": 3}] * 3
     assert len(reads) == 6
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    reads: list[Path] = []
+    monkeypatch.setattr("gateway.ledger.read_part", lambda path: reads.append(path) or read_part(path))
+    return reads
+
+
+@pytest.mark.parametrize("recipe", [STAND_IN, RECIPE + "stages: {pilot: {per_source: 3}, full: {wave: 8}}\n"])
+def test_a_finished_dataset_is_told_of_by_its_report_and_not_by_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    generators = two_fakes()
+    generators["fake"].made = 4
+    if recipe == STAND_IN:
+        del generators["other"]
+    make_in(tmp_path, generators, recipe)
+    reads = count_reads(monkeypatch)
+
+    async def main() -> list[dict[str, Any]]:
+        async with factory(tmp_path, two_fakes(), resume=True) as client:
+            by_report = (await client.get("/v1/datasets/small")).json()
+            assert (await client.get("/v1/datasets")).json() == [by_report]
+            assert not reads
+            monkeypatch.setattr("gateway.datasets.find_finished", lambda *_: None)
+            return [by_report, (await client.get("/v1/datasets/small")).json()]
+
+    by_report, by_parts = asyncio.run(main())
+    assert len(set(reads)) == len(reads) > 7
+    assert by_report["state"] == "finished"
+    for name, row in by_report["sources"].items():
+        for key in ("generate_seconds", "label_seconds"):
+            assert row.pop(key) == pytest.approx(by_parts["sources"][name].pop(key), abs=0.001)
+    of_verdict = ("state", "verdict", "has_page", "reasons")
+    assert {k: v for k, v in by_report.items() if k not in of_verdict} == {k: v for k, v in by_parts.items() if k not in of_verdict}
+
+
+def test_a_finished_dataset_that_misses_a_part_is_taken_up(tmp_path: Path) -> None:
+    make_in(tmp_path, two_fakes())
+    before = identity(tmp_path)
+    part_path(tmp_path / "small", "full-two-00001").unlink()
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes(), resume=True) as client:
+            await wait_for(client, "finished")
+
+    asyncio.run(main())
+    assert part_path(tmp_path / "small", "full-two-00001").exists()
+    assert identity(tmp_path) == before
+
+
+def count_kept() -> int:
+    """What ledgers and plans hold of parts, in this process."""
+    gc.collect()
+    return sum(isinstance(one, Entry | Drawn) for one in gc.get_objects())
+
+
+def test_nothing_of_a_finished_dataset_stays_in_memory(tmp_path: Path) -> None:
+    before = count_kept()
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            await make(client)
+            await make(client, RECIPE.replace("name: small", "name: other"))
+            assert count_kept() <= before
+            assert (await client.get("/v1/datasets/small")).json()["sources"]["one"]["kept"] == 20
+
+    asyncio.run(main())
 
 
 def test_a_part_that_is_taken_away_is_missed_at_once(tmp_path: Path) -> None:

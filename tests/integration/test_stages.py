@@ -17,6 +17,7 @@ from contract.parts import list_parts, part_path, read_part, write_part
 from contract.problems import Unsupported
 from gateway.follow import follow
 from gateway.recipe import parse_recipe
+from gateway.run import Run
 from tests.command import ROOT, distillery
 from tests.fake_service import FakeGenerator
 from tests.integration.factory import RECIPE, factory, identity, two_fakes, wait_for
@@ -196,6 +197,38 @@ def test_until_holds_over_a_restart(tmp_path: Path) -> None:
     assert stages_of(tmp_path) == {"pilot": 6, "test": 10}
 
 
+def test_a_request_that_could_not_be_written_is_not_made_after_a_restart(tmp_path: Path) -> None:
+    """Neither to its own end nor, its wish lost, to that of the recipe."""
+    obstacle = tmp_path / "small" / ".state.json.tmp"
+    obstacle.mkdir(parents=True)
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            answer = await client.post("/v1/datasets", content=STAGED, params={"until": "pilot"})
+            assert (answer.status_code, answer.json()["kind"]) == (503, "unavailable")
+        obstacle.rmdir()
+        async with factory(tmp_path, two_fakes(), resume=True) as client:
+            assert (await client.get("/v1/datasets")).json() == []
+
+    run(main())
+
+
+def test_a_continuation_that_was_accepted_is_taken_up_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(own: Run) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            assert (await ask_for(client, until="pilot"))["stage"] == "pilot"
+            with monkeypatch.context() as patch:
+                patch.setattr(Run, "make", hang)
+                assert (await client.post("/v1/datasets", content=STAGED)).status_code == 202
+        async with factory(tmp_path, two_fakes(), resume=True) as client:
+            assert (await wait_for(client, "finished"))["stage"] == "full"
+
+    run(main())
+
+
 def test_a_dataset_is_not_cut_back_by_an_earlier_stage(tmp_path: Path) -> None:
     run(make_in(tmp_path))
     before = {path: path.read_bytes() for path in (tmp_path / "small").iterdir() if path.is_file()}
@@ -256,6 +289,7 @@ def test_a_wish_that_its_recipe_knows_no_more_hides_no_other_dataset(tmp_path: P
 
     async def main() -> None:
         async with factory(tmp_path, two_fakes(), resume=True) as client:
+            await wait_for(client, "failed")
             (row,) = (await client.get("/v1/datasets")).json()
             assert row["state"] == "failed"
             assert "small has no stage pilot" in row["problem"]["detail"]

@@ -1,5 +1,7 @@
 """Exports: sides, ASE databases as orb reads them, ASE LMDBs as fairchem reads them."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from contract.splits import split_dataset
 from gateway.cli import app
 from gateway.export import export_ase_db, export_aselmdb, export_extxyz, find_stressed, read_dataset
 from tests.datasets import write_dataset
-from tests.labelling import mixed
+from tests.labelling import mixed, water
 
 N = 9
 PERIODIC = [2, 5, 8]
@@ -36,6 +38,16 @@ def test_indices_pick_structures_in_their_order(path: Path) -> None:
     target = path.with_suffix(".extxyz")
     assert export_extxyz(path, target, mace_keys=True, indices=[4, 0]) == 2
     assert [atoms.info["id"] for atoms in read(target, ":")] == ["t/0004", "t/0000"]
+
+
+@pytest.mark.parametrize("mace_keys", [False, True])
+@pytest.mark.parametrize("smiles", ["F/C=C\\F", "C/N=C\\n1cccc1", 'a "quoted" \\ \\" name'])
+def test_origins_are_read_back_from_extxyz_as_they_were(path: Path, smiles: str, mace_keys: bool) -> None:
+    """SMILES of double bonds hold backslashes, and \\n is no new line."""
+    write_dataset(path, [replace(water("t/0000"), origin={"smiles": smiles})])
+    target = path.with_suffix(".extxyz")
+    export_extxyz(path, target, mace_keys=mace_keys)
+    assert json.loads(read(target).info["origin"]) == {"smiles": smiles}
 
 
 def test_crystals_and_surfaces_have_a_stress(path: Path) -> None:

@@ -179,6 +179,8 @@ def test_entropy_and_its_ceilings() -> None:
     assert entropy_ceiling(9) == pytest.approx(3.17, abs=0.005)
     for share, ceiling in ((0.3, 2.98), (0.4, 2.77), (0.5, 2.50)):
         assert entropy_ceiling(9, share) == pytest.approx(ceiling, abs=0.005)
+    assert entropy_ceiling(9, 0.0) == entropy_ceiling(8) == pytest.approx(entropy_ceiling(9, 1e-9), abs=1e-6)
+    assert entropy_ceiling(9, 1.0) == 0.0 == pytest.approx(entropy_ceiling(9, 1 - 1e-9), abs=1e-6)
 
 
 def test_the_balance_of_the_plans_own_distribution() -> None:

@@ -144,6 +144,13 @@ def test_axes_have_titles_with_units(page: Page) -> None:
     assert all(any(pair) for pair in titles.values())
 
 
+def test_the_ceiling_of_a_source_without_hydrogen_is_that_of_the_other_elements(page: Page) -> None:
+    ceilings = page.figures["entropy"]["data"][2]
+    of = dict(zip(ceilings["x"], _decode(ceilings["y"]).tolist(), strict=True))
+    assert of["crystals"] == pytest.approx(np.log2(3), abs=1e-4)
+    assert of["molecules"] < of["crystals"]
+
+
 def test_histograms_count_every_structure(page: Page) -> None:
     assert count_bars(page.figures["sizes"]) == 90
     assert count_bars(page.figures["energy"]) + 2 * 90 * 0.001 >= 88
@@ -302,6 +309,23 @@ def test_passed_sources_are_one_row_and_failed_ones_are_not() -> None:
         ("each of 2 sources", "0.96 – 1", True),
     ]
     assert rows[0].wanted == "≥ 0.95"
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "texts"),
+    [
+        (119_997 / 120_000, 1.0, ("0.99997", "≥ 1")),
+        (3.0698, 3.07, ("3.0698", "≥ 3.07")),
+        (3.07, 3.07000001, ("3.07", "≥ 3.07000001")),
+        (0.1 + 0.2, 0.3, ("0.30000000000000004", "≥ 0.29999999999999999")),
+        (9999.999, 10_000.0, ("9,999.999", "≥ 10,000")),
+        (0.91234, 0.95, ("0.9123", "≥ 0.95")),
+        (0.95, 0.95, ("0.95", "≥ 0.95")),
+    ],
+)
+def test_a_value_that_is_not_its_threshold_does_not_read_like_it(value: float, threshold: float, texts: tuple[str, str]) -> None:
+    (row,) = list_rows([replace(verdict("all", value, value >= threshold), threshold=threshold)])
+    assert (row.value, row.wanted) == texts
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (120000, "120,000"), (0.123456, "0.1235"), (12345.67, "12,345.7"), (0.0, "0")])

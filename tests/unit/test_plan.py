@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.plan import Judgement, PartFacts, Plan, Shard
+from gateway.progress import describe_scenario
 from gateway.recipe import Recipe, parse_recipe
 from gateway.walk import make_plan
 
@@ -76,6 +77,15 @@ def test_a_spent_budget_turns_to_the_fallback() -> None:
     assert tally.asked["molecules"] == 50
     assert tally.kept_by == {"spare": 25}
     assert any(s.name.startswith("full-molecules-via-spare-") for s in plan.shards())
+
+
+@pytest.mark.parametrize(("made", "name", "n"), [(0, "A", []), (5, "B", [25])])
+def test_the_scenario_names_stand_ins_that_gave_something(made: int, name: str, n: list[int]) -> None:
+    plan, _ = walk(RECIPE, lambda s: facts(s, 0 if s.maker == "molecules" else min(made, s.n)))
+    assert plan.tallies["molecules"].answered["spare"]
+    scenario = describe_scenario(plan)
+    assert scenario["name"] == name
+    assert [row["n_structures"] for row in scenario["stand_ins"]] == n
 
 
 def test_an_unusable_source_turns_to_the_fallback_at_once() -> None:

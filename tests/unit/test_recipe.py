@@ -58,6 +58,13 @@ def test_a_good_recipe_is_read() -> None:
         ("seed: 1", "stages: {pilote: {}}\nseed: 1", 2, "stages.pilote", "did you mean 'pilot'?"),
         ("seed: 1", "stages: {full: {wave: 50000}}\nseed: 1", 2, "stages.full.wave", "less than or equal to 40000"),
         ("seed: 1", "stages: {test: {}}\nseed: 1", 2, "stages.test.total", "'total' is missing"),
+        ("[H, C, N, O]", "[H, C, H, N, O]", 4, "elements", "H came again"),
+        ("count: 3", "count: 3\n    elements: [C, O, C, O]", 11, "sources.crystals.elements", "C O came again"),
+        ("count: 7", "count: 7, perturb: {rattle: true}", 6, "sources.molecules.perturb.rattle", "a number is wanted; got True"),
+        ("count: 7", "count: 7, attempts: true", 6, "sources.molecules.attempts", "a number is wanted; got True"),
+        ("count: 7", "share: true", 6, "sources.molecules.share", "a number is wanted; got True"),
+        ("seed: 1", "generative_fraction: true\nseed: 1", 2, "generative_fraction", "a number is wanted; got True"),
+        ("seed: 1", "gates: {duplicates: {threshold: false}}\nseed: 1", 2, "gates.duplicates.threshold", "a number is wanted; got False"),
         ("seed: 1", "gates: {element_entropi: {}}\nseed: 1", 2, "gates.element_entropi", "did you mean 'element_entropy'?"),
     ],
 )
@@ -100,9 +107,61 @@ def test_what_does_not_fit_together_is_said(old: str, new: str, text: str) -> No
     assert text in fault(GOOD.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("all", "all sources together"),
+        *((name, "a number or truth value") for name in ("123", "1e5", "1_0", "nan", "inf", "infinity", "true")),
+    ],
+)
+def test_a_source_is_not_named_like_something_else(name: str, text: str) -> None:
+    (found,) = faults(GOOD.replace("crystals:", f'"{name}":'))
+    assert (found["line"], found["key"]) == (7, f"sources.{name}")
+    assert text in found["message"]
+
+
+GENERATIVE = GOOD.replace("count: 3", "count: 3\n    generative: true")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        (GOOD.replace("[10, 20]", "[20, 10]"), 6, "sources.molecules.atoms"),
+        (GOOD.replace("    count: 3\n", ""), 7, "sources.crystals"),
+        (GOOD.replace("count: 3", "count: 3\n    options: {x: .nan}"), 11, "sources.crystals.options"),
+        (GOOD.replace("count: 3", "count: 3\n    elements: [Si]"), 11, "sources.crystals.elements"),
+        (GOOD.replace("count: 3", "count: 3\n    fallback: molecules"), 11, "sources.crystals.fallback"),
+        (GOOD.replace("count: 7", "share: 0.7"), 5, "sources"),
+        (GOOD + "total: 11\n", 11, "total"),
+        (GOOD + "generative_fraction: 0.5\n", 11, "generative_fraction"),
+        (GOOD + "rebalance: [0.5]\n", 11, "rebalance"),
+        (GENERATIVE + "rebalance:\n- 0.2\n- 0.3\n", 14, "rebalance.1"),
+        (GOOD + "stages:\n  test:\n    total: 10\n", 13, "stages.test.total"),
+    ],
+)
+def test_what_does_not_fit_together_has_a_line_and_a_key(text: str, line: int, key: str) -> None:
+    (found,) = faults(text)
+    assert (found["line"], found["key"]) == (line, key)
+
+
+def test_all_sources_that_do_not_fit_are_named_at_once() -> None:
+    text = GOOD.replace("count: 7", "count: 7, fallback: crystals").replace("count: 3", "count: 3\n    fallback: crystal")
+    assert [found["key"] for found in faults(text)] == ["sources.molecules.fallback", "sources.crystals.fallback"]
+
+
+def test_a_test_holds_its_pilot() -> None:
+    stages = GOOD + "stages: {pilot: {per_source: 2}, test: {total: 3}}\n"
+    assert "must be at least the 4 of the pilot and below the 10 of the whole, got 3" in fault(stages)
+    assert parse_recipe(stages.replace("total: 3", "total: 4")).stage_counts("pilot") == {"molecules": 2, "crystals": 2}
+
+
 def test_text_that_is_no_mapping_is_refused() -> None:
     for text in ("", "[1]", "just words", "[" * 3000):
         assert fault(text)
+
+
+def test_whole_numbers_are_numbers() -> None:
+    assert parse_recipe(GOOD + "perturb: {rattle: 0, share: 1}\n").perturb.share == 1.0
 
 
 def test_nobelium_and_nitrogen_are_elements_not_booleans() -> None:

@@ -65,6 +65,15 @@ def test_a_client_that_leaves_while_waiting_takes_its_place_back() -> None:
         assert first.result().status_code == 200
 
 
+def test_methods_that_clients_invent_are_counted_as_one() -> None:
+    with serve(create_app(FakeGenerator(), ServiceSettings())) as url, httpx.Client(base_url=url) as client:
+        for method in ("FOO", "BAR"):
+            assert client.request(method, "/v1/metadata").status_code == 405
+        metrics = client.get("/metrics").text
+    assert 'method="other",path="/v1/metadata",status="405"} 2.0' in metrics
+    assert "FOO" not in metrics
+
+
 def test_not_ready_until_loaded_and_alive_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(face, "_RELOAD_SECONDS", 0.05)
     generator, weights = FakeGenerator(), threading.Event()

@@ -104,7 +104,7 @@ def test_shards_are_named_after_their_stage_and_have_seeds_of_their_own() -> Non
 
 
 def test_a_source_that_owes_less_than_the_pilot_wants_gives_what_it_owes() -> None:
-    recipe = parse_recipe(STAGED.replace("per_source: 4", "per_source: 30"))
+    recipe = parse_recipe(STAGED.replace("per_source: 4", "per_source: 30").replace("total: 60", "total: 90"))
     assert recipe.stage_counts("pilot") == {"models": 30, "crystals": 30, "clusters": 20}
 
 

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from torch.utils.data import ConcatDataset, DataLoader
 
 from contract.layout import Arrays
@@ -71,6 +72,27 @@ def test_indices_pick_structures(path: Path, arrays: Arrays) -> None:
 def test_indices_that_are_not_there_are_refused(path: Path, arrays: Arrays, indices: list[int]) -> None:
     with pytest.raises(InvalidRequest, match=rf"has structures 0\.\.{N - 1}, got indices"):
         StructureDataset(path, indices)
+
+
+@pytest.mark.parametrize("indices", [np.arange(N) % 2 == 0, [1.0, 2.9], [[0, 1]], 3, ["1"]])
+def test_only_lists_of_whole_numbers_are_indices(path: Path, arrays: Arrays, indices: ArrayLike) -> None:
+    for kind in (StructureDataset, BlockDataset):
+        with pytest.raises(InvalidRequest, match=r"indices must be a list of whole numbers, got .*np\.flatnonzero"):
+            kind(path, indices)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"rank": 1}, "below n_ranks, got rank 1 of 1"),
+        ({"rank": -1, "n_ranks": 2}, "got rank -1 of 2"),
+        ({"block_size": 0}, "must be at least 1, got 0 and 16"),
+        ({"n_mixed": 0}, "must be at least 1, got 64 and 0"),
+    ],
+)
+def test_ranks_and_blocks_that_can_not_be_are_refused(path: Path, arrays: Arrays, wrong: dict[str, int], text: str) -> None:
+    with pytest.raises(InvalidRequest, match=text):
+        BlockDataset(path, **wrong)
 
 
 def test_what_is_no_dataset_is_refused(path: Path) -> None:

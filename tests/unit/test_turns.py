@@ -39,6 +39,30 @@ def test_no_more_at_once_than_there_are_turns(monkeypatch: pytest.MonkeyPatch) -
     assert most["a", 5] == 5
 
 
+def test_a_freed_turn_goes_to_who_waits_longest_and_wakes_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    n, served, looks = 200, list[int](), 0
+
+    async def look(key: str) -> int:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+        return 2
+
+    async def work(pool: turns.Turns, k: int) -> None:
+        async with pool.take("a"):
+            served.append(k)
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        pool = turns.Turns(look)
+        monkeypatch.setattr(pool, "_size", look)
+        await asyncio.gather(*(work(pool, k) for k in range(n)))
+
+    asyncio.run(main())
+    assert served == list(range(n))
+    assert looks <= 3 * n
+
+
 class Inner(httpx.AsyncBaseTransport):
     """Answers with the name it was asked for; `dead` ones refuse. `certified` are the names that a certificate must have."""
 

@@ -214,6 +214,7 @@ def remember(file: h5py.File) -> None:
     ("edit", "found_by"),
     [
         (add("labels/energy", 3, 1e-9), {"digests"}),
+        (note("metadata", "structures_sha256", "no digest"), {"metadata", "report"}),
         (add("labels/forces", (7, 1), 1e-3), {"digests"}),
         (add("labels/stress", (15, 0), 1e-12), {"digests"}),
         (swap_labels, {"digests"}),
