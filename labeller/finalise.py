@@ -171,7 +171,8 @@ class _Merger:
         """Cut the columns, describe everything."""
         file = self._file
         for name, column in COLUMNS.items():
-            file[name].resize(self._rows[column.rows], axis=0)
+            if file[name].shape[0] > self._rows[column.rows]:
+                file[name].resize(self._rows[column.rows], axis=0)
         describe_columns(file)
         write_merged_parts(file, self._parts)
         ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
