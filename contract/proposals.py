@@ -69,11 +69,11 @@ class Proposer(Protocol):
 class ProposalGenerator:
     """A Generator that runs a Proposer in worker processes."""
 
-    def __init__(self, build: Callable[[], Proposer], workers: int | None = None) -> None:
-        """`build` is an importable class or function; `workers` defaults to the cores this process may use."""
+    def __init__(self, build: Callable[[], Proposer], workers: int) -> None:
+        """`build` is an importable class or function; `contract.machine.count_workers` says how many workers a machine carries."""
         self._build = build
         self.proposer = build()
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         self._is_closed = False
         self._lock = threading.Lock()
