@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.data import covalent_radii
 from scipy.spatial.distance import pdist
 
 from contract.checks import LEAST_VACUUM, find_chemistry_fault
@@ -155,6 +156,14 @@ def test_bare_carbons_get_hydrogens() -> None:
     assert grown.get_chemical_formula() == "C2H6"
     assert find_bare_carbons(grown) == []
     assert grown.info["carbons"] == {"hydrogens_added": 6, "replaced": 0, "removed": 0}
+
+
+def test_carbons_far_from_everything_are_bare_and_get_hydrogens() -> None:
+    lonely = Atoms("C2", positions=[[0, 0, 0], [6.0, 0, 0]])
+    assert find_bare_carbons(lonely) == [0, 1]
+    assert saturate_carbons(lonely, ("C", "H"), 8, np.random.default_rng(0)).get_chemical_formula() == "C2H8"
+    carbide = Atoms("CFe", positions=[[0, 0, 0], [1.4 * covalent_radii[[6, 26]].sum(), 0, 0]])
+    assert find_bare_carbons(carbide) == []
 
 
 def test_bare_carbons_are_replaced_where_hydrogen_is_not_allowed() -> None:
