@@ -1,6 +1,7 @@
 """Clusters and surfaces: shapes, distances, carbons, slabs, adsorbates, and what is refused."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.spatial.distance import pdist
 
 from contract.checks import LEAST_VACUUM, find_chemistry_fault
 from contract.generator import Task, resolve_task
-from contract.geometry import find_bonds
+from contract.geometry import find_bonds, find_pairs
 from contract.messages import GenerateRequest
 from contract.problems import InvalidRequest, Unsupported
 from contract.proposals import Proposal, ProposalGenerator, Rejected, propose_one
@@ -20,9 +21,10 @@ from contract.structures import DEFAULT_ELEMENTS, Structure, from_ase
 from services.ase.carbons import find_bare_carbons, saturate_carbons
 from services.ase.crystals import decorate, reference_crystal
 from services.ase.generator import ClusterSurfaceProposer
-from services.ase.molecules import molecule_names
+from services.ase.molecules import geometry_of, molecule_names
 from services.ase.packing import push_apart, slide_to_contact
 from services.ase.prototypes import PROTOTYPES, lattice_of_prototype
+from services.ase.radii import COVALENT, VAN_DER_WAALS
 
 PROPOSER = ClusterSurfaceProposer()
 PERTURB = {"rattle": 0.05, "strain": 0.03}
@@ -211,6 +213,49 @@ def test_adsorbates_and_terminations_are_recorded() -> None:
     assert terminated
     for s in terminated:
         assert s.origin["termination"]["n"] == s.symbols.count("H")
+
+
+def adsorbates_of(s: Structure) -> Iterator[tuple[dict[str, Any], np.ndarray, int]]:
+    """Every adsorbate of a slab: what its origin says, its atoms' indices, and the number of atoms of the bare slab."""
+    recorded = s.origin.get("adsorbates", ())
+    sizes = [len(geometry_of(a["species"])) for a in recorded]
+    n_slab = len(s) - sum(sizes)
+    for adsorbate, start, size in zip(recorded, np.cumsum([n_slab, *sizes]), sizes, strict=False):
+        yield adsorbate, np.arange(start, start + size), n_slab
+
+
+def test_adsorbates_lie_on_the_slab_at_their_height_and_not_on_one_another() -> None:
+    n_seen = 0
+    for s in propose(60, system="surface", min_atoms=50, max_atoms=120, options={"adsorbates": 1, "max_adsorbates": 6}):
+        pairs = find_pairs(s, 5.0)
+        for adsorbate, own, n_slab in adsorbates_of(s):
+            n_seen += 1
+            top = s.positions[:n_slab, 2].max()
+            assert s.positions[own, 2].min() - top == pytest.approx(adsorbate["height"], abs=2e-3)
+            mine = np.isin(pairs.i, own) & ~np.isin(pairs.j, own)
+            others = mine & (pairs.j >= n_slab)
+            spacing = pairs.distance[others] / (VAN_DER_WAALS[s.numbers[pairs.i[others]]] + VAN_DER_WAALS[s.numbers[pairs.j[others]]])
+            assert spacing.min(initial=np.inf) >= 0.749
+            radii = VAN_DER_WAALS if adsorbate["species"] in molecule_names() else COVALENT
+            slab = mine & (pairs.j < n_slab)
+            contacts = pairs.distance[slab] / (radii[s.numbers[pairs.i[slab]]] + radii[s.numbers[pairs.j[slab]]])
+            assert contacts.min() == pytest.approx(adsorbate["contact_scale"], abs=1e-3)
+    assert n_seen > 120
+
+
+def test_carbon_monoxide_stands_on_atoms_of_the_slab_that_can_bind_it() -> None:
+    options = {"adsorbates": 1, "species": ["CO"], "terminated": 0.5}
+    hosts = Counter[str]()
+    for s in propose(40, system="surface", min_atoms=50, max_atoms=120, options=options):
+        bonds = find_bonds(s)
+        for _, own, n_slab in adsorbates_of(s):
+            carbon = own[s.numbers[own] == 6][0]
+            others = np.flatnonzero((bonds.i == carbon) & ~np.isin(bonds.j, own))
+            host = bonds.j[others[np.argmin(bonds.distance[others] / (COVALENT[6] + COVALENT[s.numbers[bonds.j[others]]]))]]
+            assert host < n_slab
+            hosts[s.symbols[host]] += 1
+    assert hosts.total() > 40
+    assert not hosts.keys() & {"H", "F", "Cl"}
 
 
 @pytest.mark.parametrize(
