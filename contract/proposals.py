@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -112,26 +113,17 @@ class ProposalGenerator:
             raise Internal(f"a worker of {self.metadata.service} died twice on {task.shard} (out of memory?)") from error
 
     def _generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
-        chunk = max(1, min(_LARGEST_CHUNK, task.n // (4 * self._workers)))
-        budget = ATTEMPTS_PER_STRUCTURE * task.n
-        starts = iter(range(0, budget, chunk))
-        running: deque[Future[list[Proposal | str | None]]] = deque()
         made, keys = Made(), set[str]()
-        pool = self._start_pool()
+        ahead = _Ahead(self._start_pool(), self._workers, task)
         try:
-            while len(made.structures) < task.n:
-                while len(running) < 2 * self._workers and (start := next(starts, None)) is not None:
-                    running.append(_submit(pool, _run_proposals, task, start, min(chunk, budget - start)))
-                if not running:
-                    break
-                for outcome in _wait(running.popleft(), stop):
+            while len(made.structures) < task.n and (outcomes := ahead.take(made, stop)):
+                for outcome in outcomes:
                     if outcome is None:
                         return made
                     accept_outcome(outcome, task, made, keys)
                 progress(len(made.structures), task.n)
         finally:
-            for future in running:
-                future.cancel()
+            ahead.cancel()
         return made
 
     def _start_pool(self) -> ProcessPoolExecutor:
@@ -148,6 +140,37 @@ class ProposalGenerator:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Ahead:
+    """The proposals under way, in order: as many as keep the workers busy, and no more than what is missing will take."""
+
+    def __init__(self, pool: ProcessPoolExecutor, n_workers: int, task: Task) -> None:
+        self._pool, self._n_workers, self._task = pool, n_workers, task
+        self._running: deque[Future[list[Proposal | str | None]]] = deque()
+        self._n_submitted = 0
+
+    def take(self, made: Made, stop: Stop) -> "list[Proposal | str | None]":
+        """The outcomes of the oldest chunk, waited for; none once the budget is spent. `made` is what came of those before it."""
+        while n_proposals := self._count_next(made):
+            self._running.append(_submit(self._pool, _run_proposals, self._task, self._n_submitted, n_proposals))
+            self._n_submitted += n_proposals
+        return _wait(self._running.popleft(), stop) if self._running else []
+
+    def _count_next(self, made: Made) -> int:
+        """Proposals in the next chunk; 0 if enough are under way, by the acceptance so far."""
+        n_missing = self._task.n - len(made.structures)
+        n_needed = ceil(n_missing * (made.attempts + 1) / (len(made.structures) + 1))
+        n_under_way = self._n_submitted - made.attempts
+        if len(self._running) == 2 * self._n_workers or n_under_way >= max(self._n_workers, n_needed):
+            return 0
+        chunk = max(1, min(_LARGEST_CHUNK, n_missing // (4 * self._n_workers)))
+        return min(chunk, ATTEMPTS_PER_STRUCTURE * self._task.n - self._n_submitted)
+
+    def cancel(self) -> None:
+        """Begin nothing of it that has not begun."""
+        for future in self._running:
+            future.cancel()
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> Future[T]:
