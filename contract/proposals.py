@@ -45,10 +45,14 @@ class UsedUp(Exception):
 
 @dataclass(frozen=True)
 class Proposal:
-    """One or more structures of one kind (conformers); proposals with a `key` seen before in the task are duplicates."""
+    """One or more structures of one kind (conformers); proposals with a `key` seen before in the task are duplicates.
+
+    rejected  why others of its structures were refused, a reason each
+    """
 
     structures: tuple[Structure, ...]
     key: str | None = None
+    rejected: tuple[str, ...] = ()
 
 
 class Proposer(Protocol):
@@ -206,6 +210,7 @@ def accept_outcome(outcome: Proposal | str, task: Task, made: Made, keys: set[st
         return
     if outcome.key is not None:
         keys.add(outcome.key)
+    made.rejected.update(outcome.rejected)
     for structure in outcome.structures[: task.n - len(made.structures)]:
         made.structures.append(structure.renamed(f"{task.shard}/{len(made.structures):04d}"))
 
@@ -251,14 +256,18 @@ def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
 
 
 def finish_proposal(proposal: Proposal, task: Task, rng: np.random.Generator) -> Proposal | str:
-    """The proposal perturbed, or why it is refused: size, elements, input and chemistry are checked after the perturbation."""
-    structures = tuple(perturb_structure(s, task.perturb, rng) for s in proposal.structures)
-    for structure in structures:
+    """The proposal perturbed, without the structures that are refused, or why if all are: size, elements, input and chemistry are
+    checked after the perturbation.
+    """
+    kept, rejected = list[Structure](), list[str]()
+    for structure in [perturb_structure(s, task.perturb, rng) for s in proposal.structures]:
         fault = (
             find_size_fault(structure, task.min_atoms, task.max_atoms)
             or find_input_fault(structure, task.elements)
             or find_chemistry_fault(structure)
         )
-        if fault is not None:
-            return fault.reason
-    return replace(proposal, structures=structures)
+        if fault is None:
+            kept.append(structure)
+        else:
+            rejected.append(fault.reason)
+    return replace(proposal, structures=tuple(kept), rejected=tuple(rejected)) if kept else rejected[0]

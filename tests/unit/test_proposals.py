@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from contract.arrow import to_arrow
 from contract.generator import Made, Stopped, Task
 from contract.messages import Message, Metadata, Perturb, SystemCard
 from contract.problems import Internal, Unavailable
-from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, _wait, accept_outcome, propose_one
+from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, _wait, accept_outcome, finish_proposal, propose_one
 from contract.structures import Structure, System, numbers_of
 
 
@@ -148,6 +149,18 @@ def test_a_result_that_comes_as_the_wait_ends_is_taken() -> None:
             return super().result()
 
     assert _wait(Late(), threading.Event()) == 7
+
+
+def test_only_the_structures_of_a_proposal_that_fail_a_check_are_dropped_and_counted() -> None:
+    sound, close = (Structure("x", numbers_of(["Ar", "Ar"]), np.array([[0.0, 0, 0], [r, 0, 0]]), system="cluster") for r in (4.0, 0.3))
+    rng, wanted = np.random.default_rng(0), replace(task(), perturb=Perturb())
+    finished = finish_proposal(Proposal((close, sound, close, sound)), wanted, rng)
+    assert isinstance(finished, Proposal)
+    assert finished.structures == (sound, sound)
+    made = Made()
+    accept_outcome(finished, wanted, made, set())
+    assert (len(made.structures), made.attempts, made.rejected) == (2, 1, {"atoms_too_close": 2})
+    assert finish_proposal(Proposal((close, close)), wanted, rng) == "atoms_too_close"
 
 
 def test_a_set_stop_ends_the_work(generator: ProposalGenerator) -> None:
