@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-import ase
 import numpy as np
-import scipy
 from ase import Atoms
 
 from contract.checks import SHORTEST_DISTANCE
@@ -14,6 +12,7 @@ from contract.messages import Message, Metadata, SystemCard
 from contract.problems import Unsupported
 from contract.proposals import Proposal
 from contract.structures import System, from_ase
+from contract.versions import name_versions
 from services.ase.clusters import build_cluster, possible_kinds, why_not
 from services.ase.molecules import symbols_of
 from services.ase.options import ClusterOptions, SurfaceOptions
@@ -38,7 +37,7 @@ class ClusterSurfaceProposer:
             },
             n_max=500,
             minimum_distance=SHORTEST_DISTANCE,
-            versions={"ase": ase.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
+            versions=name_versions("ase", "scipy"),
         )
 
     @property

@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import rdkit
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt, StrictStr, model_validator
 from rdkit import Chem, rdBase
@@ -16,6 +15,7 @@ from contract.messages import Message, Metadata, SystemCard
 from contract.problems import Unsupported
 from contract.proposals import Proposal, Rejected, UsedUp
 from contract.structures import Structure, System
+from contract.versions import name_versions
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms
 from services.rdkit.given import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
@@ -90,7 +90,7 @@ class MoleculeProposer:
             systems={"molecule": card},
             n_max=1000,
             minimum_distance=SHORTEST_DISTANCE,
-            versions={"rdkit": rdkit.__version__},
+            versions=name_versions("rdkit"),
         )
 
     @property
