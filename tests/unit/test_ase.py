@@ -281,6 +281,8 @@ def test_impossible_tasks_are_refused_by_name(request_: dict[str, Any], named: s
         ("cluster", {"molecules": ["CH3OHH"]}, "did you mean 'CH3OH'"),
         ("cluster", {"kinds": {"molecullar": 1}}, "did you mean 'molecular'"),
         ("cluster", {"kinds": {"random": 0}}, "above 0"),
+        ("cluster", {"kinds": {"random": 1e-320, "shaped": 1e-320}}, "above 0"),
+        ("cluster", {"kinds": {"random": 1e308, "shaped": 1e308}}, "1000"),
         ("surface", {"prototypes": ["zincblend"]}, "did you mean 'zincblende'"),
         ("surface", {"vacuum": 5}, "vacuum"),
         ("surface", {"thickness": [9, 5]}, "must not exceed"),
