@@ -20,8 +20,10 @@ from contract.arrow import ARROW_TYPE, to_arrow
 from contract.identity import digest_structures, structure_hash
 from contract.layout import Label
 from contract.parts import list_parts, part_path, read_part
-from contract.problems import Unavailable
+from contract.problems import InvalidRequest, Unavailable
+from contract.structures import Structure
 from labeller.api import create_labeller
+from labeller.labelling import _read_request
 from labeller.settings import LabellerSettings
 from labeller.teachers import TEACHERS, create_teacher
 from labeller.teachers.teacher import BudgetRange
@@ -363,6 +365,15 @@ def test_foreign_or_repeated_ids_and_bad_names_are_refused(start: Start, tmp_pat
     assert response.status_code == 400
     assert named in response.json()["detail"]
     assert list(tmp_path.rglob("*.h5")) == []
+
+
+def test_a_repeated_id_among_many_is_found_at_once() -> None:
+    argon = Structure("p/0", np.array([18], np.uint8), np.zeros((1, 3)))
+    body = to_arrow([*(argon.renamed(f"p/{k}") for k in range(20_000)), argon], record())
+    start = time.process_time()
+    with pytest.raises(InvalidRequest, match=r"twice or more: p/0$"):
+        _read_request("d", "p", body)
+    assert time.process_time() - start < 2
 
 
 def test_a_dataset_name_that_leaves_the_folder_is_refused(start: Start) -> None:
