@@ -134,6 +134,14 @@ def test_every_prototype_reads_as_its_crystal() -> None:
         assert set(np.bincount(bonds.i[unlike | (len(symbols) == 1)]).tolist()) == n_neighbours
 
 
+def test_graphite_has_its_own_bonds_and_layers() -> None:
+    crystal = decorate("graphite", ["C"], 1.0)
+    assert crystal is not None
+    assert find_bonds(from_ase(crystal.atoms, id="graphite", system="crystal")).distance == pytest.approx(1.42, abs=1e-6)
+    assert crystal.atoms.cell.lengths() == pytest.approx([2.46, 2.46, 6.71], abs=0.01)
+    assert "Trucano" in crystal.source
+
+
 def test_prototypes_hold_all_their_sublattices() -> None:
     for name, prototype in PROTOTYPES.items():
         assert lattice_of_prototype(name).n_sublattices == len(prototype.sites)
