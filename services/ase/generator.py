@@ -96,9 +96,10 @@ def _check_surface(task: Task, options: SurfaceOptions) -> None:
     if missing:
         raise Unsupported(f"ase cannot make {' '.join(missing)} of {' '.join(task.elements)}; allow more elements or other prototypes")
     if not usable:
+        enough = [e for e in ELEMENTS if usable_prototypes((e,), options)]
         raise Unsupported(
             f"ase knows no bulk crystal of {' '.join(task.elements)} alone to cut a surface from; "
-            "allow more elements (any of C, Si, P or a metal will do)"
+            f"allow more elements, of which one of these is enough: {' '.join(enough)}"
         )
 
 

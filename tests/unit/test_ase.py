@@ -24,7 +24,7 @@ from services.ase.generator import ClusterSurfaceProposer
 from services.ase.molecules import geometry_of, molecule_names
 from services.ase.packing import push_apart, slide_to_contact
 from services.ase.prototypes import PROTOTYPES, lattice_of_prototype
-from services.ase.radii import COVALENT, VAN_DER_WAALS
+from services.ase.radii import COVALENT, ELEMENTS, VAN_DER_WAALS
 
 PROPOSER = ClusterSurfaceProposer()
 PERTURB = {"rattle": 0.05, "strain": 0.03}
@@ -281,6 +281,19 @@ def test_carbon_monoxide_stands_on_atoms_of_the_slab_that_can_bind_it() -> None:
 def test_impossible_tasks_are_refused_by_name(request_: dict[str, Any], named: str) -> None:
     with pytest.raises(Unsupported, match=named):
         task_for(**request_)
+
+
+def test_the_elements_advised_for_surfaces_are_those_that_will_do() -> None:
+    with pytest.raises(Unsupported) as problem:
+        task_for(system="surface", elements=["O"])
+    advised = problem.value.detail.rsplit(": ")[1].split()
+    assert {"C", "Si", "P", "Cu"} <= set(advised)
+    for element in ELEMENTS:
+        if element in advised:
+            task_for(system="surface", elements=[element])
+        else:
+            with pytest.raises(Unsupported):
+                task_for(system="surface", elements=[element])
 
 
 @pytest.mark.parametrize(
