@@ -28,7 +28,7 @@ class ClusterSurfaceProposer:
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="ase",
-            version="1.0",
+            version="1.1",
             method="clusters (icosahedra, decahedra, octahedra, Wulff polyhedra, random packings, molecules) and slabs, with ASE",
             licence="ASE: LGPL-2.1-or-later",
             systems={

@@ -69,7 +69,7 @@ class BenchmarkGenerator:
     def metadata(self) -> Metadata:
         return Metadata(
             service="benchmarks",
-            version="1.0",
+            version="1.1",
             method="Seeded samples without replacement of OC20, OC22 and MatBench; `versions` names the subsets at hand.",
             licence="; ".join(f"{subset.name}: {subset.licence}" for subset in self._subsets),
             systems={

@@ -34,7 +34,7 @@ class CrystalProposer:
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="pymatgen",
-            version="1.0",
+            version="1.1",
             method="AFLOW prototypes and symmetric random crystals (PyXtal) at bond-valence volumes, as near-cubic supercells",
             licence="MIT (pymatgen, PyXtal); AFLOW library: cite Mehl et al., Comput. Mater. Sci. 136, S1 (2017)",
             systems={
