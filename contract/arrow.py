@@ -66,7 +66,7 @@ def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
             table = reader.read_all()
         table.validate(full=True)
         metadata = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
-    except (pa.ArrowException, ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
         raise InvalidRequest(f"the body is not an Arrow IPC stream of structures: {error}") from error
     if not table.schema.equals(SCHEMA):
         raise InvalidRequest(f"a structure batch has the columns {_describe(SCHEMA)}; got {_describe(table.schema)}")
@@ -74,11 +74,20 @@ def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
         raise InvalidRequest("the schema's metadata must be a JSON object")
     if table.num_rows == 0:
         return [], metadata
-    return _rows(table.combine_chunks().to_batches()[0]), metadata
+    (batch,) = table.combine_chunks().to_batches()
+    empty = [name for name in SCHEMA.names if _has_nulls(batch.column(name))]
+    if empty:
+        raise InvalidRequest(f"every row of a structure batch has all columns; {', '.join(empty)} holds null")
+    return _rows(batch), metadata
 
 
 def _describe(schema: pa.Schema) -> str:
     return ", ".join(f"{f.name}: {f.type}" + ("" if not f.nullable else " (nullable)") for f in schema)
+
+
+def _has_nulls(array: pa.Array) -> bool:
+    is_nested = pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)
+    return bool(array.null_count) or (is_nested and _has_nulls(array.flatten()))
 
 
 def _rows(batch: pa.RecordBatch) -> list[Structure]:
@@ -111,9 +120,11 @@ def _rows(batch: pa.RecordBatch) -> list[Structure]:
 
 
 def _origin(text: str, id: str) -> dict[str, Any]:
+    """The origin, which must be such that it can be written again: no NaN, no half of a surrogate pair, not nested without end."""
     try:
         origin = json.loads(text)
-    except ValueError as error:
+        canonical_json(origin).encode()
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"origin of {id} is not JSON: {error}") from error
     if not isinstance(origin, dict):
         raise InvalidRequest(f"origin of {id} must be a JSON object, got {type(origin).__name__}")

@@ -19,6 +19,8 @@ LARGEST_NUMBER_DENSITY = 0.25
 """Atoms/Å³ in a cell (diamond, the densest ordinary solid, has 0.176)."""
 LEAST_VACUUM = 15.0
 """Å between a slab and its image along c (the OC20 habit)."""
+FARTHEST_NEIGHBOUR = 1.5
+"""A carbon without a bond must have a neighbour within this many sums of covalent radii, as in carbides."""
 LINEAR = 150.0
 """A carbon with two neighbours must have them at more than this angle, degrees."""
 
@@ -90,15 +92,19 @@ def _find_distance_fault(structure: Structure) -> Fault | None:
 def find_chemistry_fault(structure: Structure) -> Fault | None:
     """Hydrogens that were forgotten, molecules in pieces, slabs without vacuum; None if all is well.
 
-    A carbon with one neighbour, or with two that are not in line, lacks hydrogens: files with implicit hydrogens once
-    gave 4,883 molecules without any. The structure must have passed `find_input_fault`.
+    A carbon with no neighbour far and wide, with one, or with two that are not in line, lacks hydrogens: files with implicit
+    hydrogens once gave 4,883 molecules without any. The structure must have passed `find_input_fault`.
     """
     bonds = find_bonds(structure)
     return _find_bare_carbon(structure, bonds) or _find_fragments(structure, bonds) or _find_thin_vacuum(structure)
 
 
 def _find_bare_carbon(structure: Structure, bonds: Pairs) -> Fault | None:
-    for carbon in np.flatnonzero(structure.numbers == 6):
+    carbons = np.flatnonzero(structure.numbers == 6)
+    lonely = np.setdiff1d(carbons, bonds.i)
+    if lonely.size and (lonely := np.setdiff1d(lonely, find_bonds(structure, FARTHEST_NEIGHBOUR).i)).size:
+        return Fault("bare_carbon", f"carbon {lonely[0]} has no neighbour: hydrogens are missing")
+    for carbon in carbons:
         vectors = bonds.vector[bonds.i == carbon]
         if len(vectors) == 1:
             return Fault("bare_carbon", f"carbon {carbon} has one neighbour: hydrogens are missing")

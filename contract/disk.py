@@ -2,11 +2,15 @@
 
 import hashlib
 import os
+import socket
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 SEAL_BYTES = 512
+TEMPORARY = ".tmp"
+"""The ending of files that are not finished."""
 _PREFIX = b"distillery sha256 of all that follows this block: "
 _DIGEST_BYTES = 1 << 20
 
@@ -112,13 +116,18 @@ def find_broken_seal(file: BinaryIO) -> str | None:
 
 def write_text_whole(path: Path, text: str) -> None:
     """Write a small text file whole or not at all, durably."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
     fsync_folder(path.parent)
+
+
+def name_temporary(path: Path) -> Path:
+    """A name beside `path` that no other process uses, on this host or another one."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}")
 
 
 def fsync_folder(folder: Path) -> None:

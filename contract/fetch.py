@@ -4,23 +4,21 @@ import logging
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import httpx
-from filelock import FileLock, Timeout
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from contract.digests import find_foreign_content, read_record, require_known, sha256_of, write_record
 from contract.downloads import Report, download, log_progress
 from contract.drive import DriveRefused, download_from_drive
-from contract.generator import Stop, Stopped
+from contract.generator import Stop
+from contract.lock import hold_alone
 from contract.messages import Message, Sha256
 from contract.problems import Unavailable
 
-_LOCK_POLL_SECONDS = 1.0
 _log = logging.getLogger("distillery")
 
 
@@ -82,7 +80,7 @@ def ensure_file(source: Source, path: Path, fetch: Fetch, advice: str) -> str:
 def _fetch(source: Source, path: Path, fetch: Fetch, by_hand: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     refused = _beside(path, "refused")
-    with _alone(path, fetch.stop):
+    with hold_alone(path, fetch.stop):
         if path.is_file():
             return
         if refused.exists():
@@ -144,24 +142,6 @@ def _require_right(source: Source, file: Path) -> None:
         raise _Wrong(f"{file.stat().st_size} bytes long, wanted {source.bytes}")
     if source.sha256 is not None and (sha256 := sha256_of(file)) != source.sha256:
         raise _Wrong(f"another file: its sha256 is {sha256}, published is {source.sha256}")
-
-
-@contextmanager
-def _alone(path: Path, stop: Stop | None) -> Iterator[None]:
-    """One process at a time: replicas share a volume. The lock's file stays, for removing it would let two in."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    while True:
-        if stop is not None and stop.is_set():
-            raise Stopped
-        try:
-            lock.acquire(timeout=_LOCK_POLL_SECONDS)
-        except Timeout:
-            continue
-        break
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -13,6 +13,8 @@ from contract.structures import Structure
 HASH_CUTOFF = 5.0038196601
 HASH_STEP = 0.01
 _GRID_SHIFT = 0.3819660113
+_STEP_BITS = 10
+"""Enough for the steps to the cutoff; so atom, neighbour's element and step are sorted as one number."""
 
 
 def derive_seed(recipe_seed: int, source: str, index: int) -> int:
@@ -40,16 +42,19 @@ def structure_hash(structure: Structure) -> str:
 
 
 def _environments(structure: Structure) -> NDArray[np.uint64]:
+    """The digest of every atom's element and sorted (element, distance) neighbours, shape (n_atoms,)."""
     pairs = find_pairs(structure, HASH_CUTOFF)
     steps = np.floor(pairs.distance / HASH_STEP + _GRID_SHIFT).astype(np.int64)
-    tokens = (structure.numbers[pairs.j].astype(np.int64) << 32) + steps
-    order = np.lexsort((tokens, pairs.i))
-    tokens, starts = tokens[order], np.searchsorted(pairs.i[order], np.arange(len(structure) + 1))
-    return np.array([_environment(int(z), tokens[starts[k] : starts[k + 1]]) for k, z in enumerate(structure.numbers)], dtype=np.uint64)
+    packed = np.sort((pairs.i << 32) + (structure.numbers[pairs.j].astype(np.int64) << _STEP_BITS) + steps)
+    tokens = ((packed & 0xFFFFFFFF) >> _STEP_BITS << 32) + (packed & ((1 << _STEP_BITS) - 1))
+    content = tokens.astype("<i8").tobytes()
+    ends = 8 * np.cumsum(np.bincount(pairs.i, minlength=len(structure)))
+    own = zip(structure.numbers.tolist(), [0, *ends.tolist()], ends.tolist(), strict=False)
+    return np.array([_digest(number, content[start:end]) for number, start, end in own], dtype=np.uint64)
 
 
-def _environment(number: int, tokens: NDArray[np.int64]) -> int:
-    digest = hashlib.blake2b(tokens.astype("<i8").tobytes(), key=number.to_bytes(1, "little"), digest_size=8).digest()
+def _digest(number: int, neighbours: bytes) -> int:
+    digest = hashlib.blake2b(neighbours, key=number.to_bytes(1, "little"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 

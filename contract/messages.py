@@ -119,7 +119,7 @@ class Generated(Message):
     licence: str = Field("", description="of the method, and of its model where it has one")
     requested: int
     attempts: int
-    rejected: dict[str, int] = Field({}, description="attempts that gave no structure, by reason")
+    rejected: dict[str, int] = Field({}, description="attempts that gave no structure, and conformers that were refused, by reason")
 
 
 class Reject(Message):

@@ -3,9 +3,6 @@
 import contextlib
 import hashlib
 import io
-import os
-import socket
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +11,13 @@ import h5py
 import numpy as np
 
 from contract.arrow import from_arrow, to_arrow
-from contract.disk import SEAL_BYTES, PatientFile, find_broken_seal, fsync_folder
+from contract.disk import SEAL_BYTES, TEMPORARY, PatientFile, find_broken_seal, fsync_folder, name_temporary
 from contract.layout import COLUMNS, TEXT, Arrays, describe_columns, read_arrays
 from contract.messages import Receipt
 from contract.problems import CorruptPart, Problem, Unavailable
 from contract.structures import Structure
 
 PARTS_FOLDER = "parts"
-_TEMPORARY = ".tmp"
 
 
 def corrupt(path: Path, why: str) -> CorruptPart:
@@ -85,7 +81,7 @@ def write_atomically(path: Path, fill: Callable[[h5py.File], None], *, replace: 
     a user block (which every HDF5 reader skips) that holds the sha256 of all that follows; `contract.disk.find_broken_seal` checks it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{_TEMPORARY}"
+    temporary = name_temporary(path)
     try:
         with PatientFile(temporary) as target:
             with h5py.File(target, "w", libver=("v110", "v110"), userblock_size=SEAL_BYTES) as file:
@@ -106,7 +102,7 @@ def write_atomically(path: Path, fill: Callable[[h5py.File], None], *, replace: 
 
 def remove_temporaries(dataset_folder: Path) -> int:
     """Remove what killed writers left behind; how many there were. Call it only when nobody writes."""
-    leftovers = [*dataset_folder.glob(f".*{_TEMPORARY}"), *(dataset_folder / PARTS_FOLDER).glob(f".*{_TEMPORARY}")]
+    leftovers = [*dataset_folder.glob(f".*{TEMPORARY}"), *(dataset_folder / PARTS_FOLDER).glob(f".*{TEMPORARY}")]
     for leftover in leftovers:
         with contextlib.suppress(FileNotFoundError):
             leftover.unlink()

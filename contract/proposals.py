@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -43,10 +44,14 @@ class UsedUp(Exception):
 
 @dataclass(frozen=True)
 class Proposal:
-    """One or more structures of one kind (conformers); proposals with a `key` seen before in the task are duplicates."""
+    """One or more structures of one kind (conformers); proposals with a `key` seen before in the task are duplicates.
+
+    rejected  why others of its structures were refused, a reason each
+    """
 
     structures: tuple[Structure, ...]
     key: str | None = None
+    rejected: tuple[str, ...] = ()
 
 
 class Proposer(Protocol):
@@ -68,12 +73,12 @@ class Proposer(Protocol):
 class ProposalGenerator:
     """A Generator that runs a Proposer in worker processes."""
 
-    def __init__(self, build: Callable[[], Proposer], workers: int | None = None) -> None:
-        """`build` is an importable class or function; `workers` defaults to the cores this process may use."""
+    def __init__(self, build: Callable[[], Proposer], workers: int) -> None:
+        """`build` is an importable class or function; `contract.machine.count_workers` says how many workers a machine carries."""
         self._build = build
         self.proposer = build()
         preload(build.__module__)
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         self._is_closed = False
         self._lock = threading.Lock()
@@ -112,26 +117,17 @@ class ProposalGenerator:
             raise Internal(f"a worker of {self.metadata.service} died twice on {task.shard} (out of memory?)") from error
 
     def _generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
-        chunk = max(1, min(_LARGEST_CHUNK, task.n // (4 * self._workers)))
-        budget = ATTEMPTS_PER_STRUCTURE * task.n
-        starts = iter(range(0, budget, chunk))
-        running: deque[Future[list[Proposal | str | None]]] = deque()
         made, keys = Made(), set[str]()
-        pool = self._start_pool()
+        ahead = _Ahead(self._start_pool(), self._workers, task)
         try:
-            while len(made.structures) < task.n:
-                while len(running) < 2 * self._workers and (start := next(starts, None)) is not None:
-                    running.append(submit(pool, _run_proposals, task, start, min(chunk, budget - start)))
-                if not running:
-                    break
-                for outcome in _wait(running.popleft(), stop):
+            while len(made.structures) < task.n and (outcomes := ahead.take(made, stop)):
+                for outcome in outcomes:
                     if outcome is None:
                         return made
                     accept_outcome(outcome, task, made, keys)
                 progress(len(made.structures), task.n)
         finally:
-            for future in running:
-                future.cancel()
+            ahead.cancel()
         return made
 
     def _start_pool(self) -> ProcessPoolExecutor:
@@ -147,6 +143,37 @@ class ProposalGenerator:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Ahead:
+    """The proposals under way, in order: as many as keep the workers busy, and no more than what is missing will take."""
+
+    def __init__(self, pool: ProcessPoolExecutor, n_workers: int, task: Task) -> None:
+        self._pool, self._n_workers, self._task = pool, n_workers, task
+        self._running: deque[Future[list[Proposal | str | None]]] = deque()
+        self._n_submitted = 0
+
+    def take(self, made: Made, stop: Stop) -> "list[Proposal | str | None]":
+        """The outcomes of the oldest chunk, waited for; none once the budget is spent. `made` is what came of those before it."""
+        while n_proposals := self._count_next(made):
+            self._running.append(submit(self._pool, _run_proposals, self._task, self._n_submitted, n_proposals))
+            self._n_submitted += n_proposals
+        return _wait(self._running.popleft(), stop) if self._running else []
+
+    def _count_next(self, made: Made) -> int:
+        """Proposals in the next chunk; 0 if enough are under way, by the acceptance so far."""
+        n_missing = self._task.n - len(made.structures)
+        n_needed = ceil(n_missing * (made.attempts + 1) / (len(made.structures) + 1))
+        n_under_way = self._n_submitted - made.attempts
+        if len(self._running) == 2 * self._n_workers or n_under_way >= max(self._n_workers, n_needed):
+            return 0
+        chunk = max(1, min(_LARGEST_CHUNK, n_missing // (4 * self._n_workers)))
+        return min(chunk, ATTEMPTS_PER_STRUCTURE * self._task.n - self._n_submitted)
+
+    def cancel(self) -> None:
+        """Begin nothing of it that has not begun."""
+        for future in self._running:
+            future.cancel()
 
 
 def _wait(future: "Future[T]", stop: Stop) -> T:
@@ -173,6 +200,7 @@ def accept_outcome(outcome: Proposal | str, task: Task, made: Made, keys: set[st
         return
     if outcome.key is not None:
         keys.add(outcome.key)
+    made.rejected.update(outcome.rejected)
     for structure in outcome.structures[: task.n - len(made.structures)]:
         made.structures.append(structure.renamed(f"{task.shard}/{len(made.structures):04d}"))
 
@@ -209,14 +237,18 @@ def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
 
 
 def finish_proposal(proposal: Proposal, task: Task, rng: np.random.Generator) -> Proposal | str:
-    """The proposal perturbed, or why it is refused: size, elements, input and chemistry are checked after the perturbation."""
-    structures = tuple(perturb_structure(s, task.perturb, rng) for s in proposal.structures)
-    for structure in structures:
+    """The proposal perturbed, without the structures that are refused, or why if all are: size, elements, input and chemistry are
+    checked after the perturbation.
+    """
+    kept, rejected = list[Structure](), list[str]()
+    for structure in [perturb_structure(s, task.perturb, rng) for s in proposal.structures]:
         fault = (
             find_size_fault(structure, task.min_atoms, task.max_atoms)
             or find_input_fault(structure, task.elements)
             or find_chemistry_fault(structure)
         )
-        if fault is not None:
-            return fault.reason
-    return replace(proposal, structures=structures)
+        if fault is None:
+            kept.append(structure)
+        else:
+            rejected.append(fault.reason)
+    return replace(proposal, structures=tuple(kept), rejected=tuple(rejected)) if kept else rejected[0]

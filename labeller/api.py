@@ -12,6 +12,7 @@ from contract.arrow import ARROW_TYPE
 from contract.face import create_face, read_body
 from contract.generator import Stopped
 from contract.leaving import CLIENT_LEFT, until_client_leaves
+from contract.machine import count_cores, count_workers
 from contract.messages import FinaliseReceipt, FinaliseRequest, Message, Name, Receipt, TeacherCard
 from contract.problems import InvalidRequest, Unavailable
 from labeller import VERSION
@@ -19,13 +20,14 @@ from labeller.batching import AtomBudget
 from labeller.engine import Engine
 from labeller.finalise import finalise
 from labeller.labelling import Labelling
-from labeller.machine import count_cores, count_workers, find_memory
 from labeller.meter import Meter
 from labeller.pool import Pool
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import BudgetRange, Teacher
 
+_MEMORY_PER_WORKER = 4 * 2**30
+"""Bytes for each worker on a CPU: a prediction of 7net-0 for 500 atoms takes 2-5 GB there, by their density."""
 _ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -88,7 +90,7 @@ class Labeller:
         if self._is_closed:
             return
         n_cores = count_cores()
-        n_workers = settings.workers or count_workers(teacher.device, n_cores, find_memory())
+        n_workers = settings.workers or (1 if teacher.device == "cuda" else count_workers(_MEMORY_PER_WORKER))
         teacher.use_threads(max(1, n_cores // n_workers))
         chosen = teacher.budget if settings.atom_budget is None else BudgetRange(settings.atom_budget, settings.atom_budget)
         budget, card = AtomBudget(chosen), describe_teacher(teacher)

@@ -4,36 +4,63 @@ import logging
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable
+from math import ceil
 
 from labeller.teachers.teacher import BudgetRange
 
 _GROWTH = 1.5
 _STEP_BACK = 0.8
 _FULL = 0.9
+_PATIENCE = 16
+"""Full batches until a size that did not fit is tried again; twice as many each time it was tried in vain."""
+_LEAST_CERTAIN = 3
+"""A structure of n atoms fits where one or more of 3 n did: 7net-0 takes twice the memory for 512 atoms of diamond as of other crystals."""
 _log = logging.getLogger("distillery")
 
 
 class AtomBudget:
-    """Atoms a batch. It grows while full batches fit, and steps back below the smallest batch that did not."""
+    """Atoms a batch. It grows while full batches fit, and steps back below the smallest batch that did not.
+
+    As the memory may have been another program's for a while, sizes above that are tried again after some full batches.
+    """
 
     def __init__(self, budget: BudgetRange) -> None:
         self._lock = threading.Lock()
-        self._limit, self._most = budget.start, max(budget.start, budget.most)
+        self._limit, self._ceiling = budget.start, max(budget.start, budget.most)
+        self._most = self._ceiling
+        self._largest = 0
+        self._n_full, self._patience, self._is_trial = 0, _PATIENCE, False
 
     @property
     def limit(self) -> int:
         """Most atoms the next batch should have."""
         return self._limit
 
+    def should_fit(self, n_atoms: int) -> bool:
+        """Whether so many atoms fit if the memory is free: clearly fewer than have fitted, or nothing ever has."""
+        return self._largest == 0 or _LEAST_CERTAIN * n_atoms <= self._largest
+
     def note_success(self, n_atoms: int) -> None:
         """A batch of so many atoms fitted."""
         with self._lock:
+            self._largest = max(self._largest, n_atoms)
+            self._most = max(self._most, min(self._ceiling, n_atoms))
             if n_atoms >= _FULL * self._limit:
-                self._limit = max(self._limit, min(self._most, int(self._limit * _GROWTH)))
+                self._n_full += 1
+                if self._n_full >= self._patience and self._limit == self._most < self._ceiling:
+                    self._raise_most()
+                self._limit = max(self._limit, min(self._most, max(n_atoms, ceil(self._limit * _GROWTH))))
+
+    def _raise_most(self) -> None:
+        self._most = min(self._ceiling, ceil(self._most * _GROWTH))
+        self._n_full, self._is_trial = 0, True
 
     def note_out_of_memory(self, n_atoms: int) -> None:
-        """A batch of so many atoms did not fit: halve, and never again grow to that size."""
+        """A batch of so many atoms did not fit: halve, and do not grow to that size again for a while."""
         with self._lock:
+            if self._is_trial:
+                self._patience *= 2
+            self._n_full, self._is_trial = 0, False
             self._most = max(1, min(self._most, int(n_atoms * _STEP_BACK)))
             self._limit = max(1, min(self._limit, n_atoms // 2, self._most))
             _log.warning(

@@ -20,6 +20,8 @@ from labeller.pool import Item, Pool, Ticket
 from labeller.teachers.teacher import Teacher
 
 _log = logging.getLogger("distillery")
+_MEMORY_SECONDS = 10.0
+"""After which a request may be repeated that found the memory taken by others."""
 Batch = list[Item]
 
 
@@ -133,21 +135,36 @@ class Engine:
         return labels, seconds
 
     def _recover(self, batch: Batch, error: Exception) -> None:
-        """Try the halves of a batch that failed; a structure that fails alone is rejected."""
-        out_of_memory = is_out_of_memory(error)
+        """Try the halves of a batch that failed, smaller structures first; one that fails alone is rejected if it is at fault."""
         if is_fatal(error):
             self._give_up(error)
             return
-        if out_of_memory:
+        if is_out_of_memory(error):
             self._teacher.release_memory()
             self._budget.note_out_of_memory(_count_atoms(batch))
         if len(batch) == 1:
-            self._reject(batch[0], "out_of_memory" if out_of_memory else "teacher_failed", f"{type(error).__name__}: {error}")
+            self._blame(batch[0], error)
             return
         _log.info("a batch of %d structures failed (%s: %s); trying its halves", len(batch), type(error).__name__, error)
         middle = len(batch) // 2
-        self._retry(batch[:middle])
         self._retry(batch[middle:])
+        self._retry(batch[:middle])
+
+    def _blame(self, item: Item, error: Exception) -> None:
+        """Reject a structure that failed alone; where the memory is at fault, which may pass, its request fails instead."""
+        said = f"{type(error).__name__}: {error}"
+        if not is_out_of_memory(error):
+            self._reject(item, "teacher_failed", said)
+        elif not self._budget.should_fit(len(item.structure)):
+            self._reject(item, "out_of_memory", said)
+        else:
+            item.ticket.fail(
+                Unavailable(
+                    f"there is no memory for {item.structure.id} of {len(item.structure)} atoms alone, which would fit if others left "
+                    f"it free ({said}); free it, then ask again",
+                    retry_after=_MEMORY_SECONDS,
+                )
+            )
 
     def _retry(self, batch: Batch) -> None:
         if any(item.is_wanted for item in batch):

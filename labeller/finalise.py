@@ -1,5 +1,6 @@
 """Merging parts, in plan order, into dataset.h5; its content depends on the order asked for alone."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -87,8 +88,7 @@ def finalise(root: Path, request: FinaliseRequest) -> FinaliseReceipt:
 def _refuse_repeated_parts(request: FinaliseRequest) -> None:
     if not request.parts:
         raise InvalidRequest(f"dataset {request.dataset} needs at least one part; got none")
-    names = [selection.part for selection in request.parts]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(part for part, n in Counter(selection.part for selection in request.parts).items() if n > 1)
     if twice:
         raise InvalidRequest(f"a part goes into a dataset once; twice or more: {', '.join(twice)}")
 
@@ -171,7 +171,8 @@ class _Merger:
         """Cut the columns, describe everything."""
         file = self._file
         for name, column in COLUMNS.items():
-            file[name].resize(self._rows[column.rows], axis=0)
+            if file[name].shape[0] > self._rows[column.rows]:
+                file[name].resize(self._rows[column.rows], axis=0)
         describe_columns(file)
         write_merged_parts(file, self._parts)
         ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))

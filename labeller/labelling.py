@@ -2,6 +2,7 @@
 
 import asyncio
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -127,7 +128,7 @@ def _read_request(dataset: str, part: str, body: bytes) -> _Request:
     foreign = [id for id in ids if not id.startswith(f"{part}/")]
     if foreign:
         raise InvalidRequest(f"the ids of part {part} start with '{part}/'; got {', '.join(map(repr, foreign[:_LIST_IDS]))}")
-    twice = sorted({id for id in ids if ids.count(id) > 1}) if len(set(ids)) < len(ids) else []
+    twice = sorted(id for id, n in Counter(ids).items() if n > 1)
     if twice:
         raise InvalidRequest(f"ids must be unique in a part; twice or more: {', '.join(twice[:_LIST_IDS])}")
     return _Request(dataset, part, record, structures)

@@ -1,6 +1,5 @@
 """A service that makes cheap clusters and fails on cue."""
 
-import itertools
 import threading
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ import numpy as np
 from contract.generator import Made, Progress, Stop, Stopped, Task
 from contract.messages import Message, Metadata, SystemCard
 from contract.structures import DEFAULT_ELEMENTS, Structure, System, numbers_of
+from tests.rows import place_in_rows, replace_lone_carbon
 
 
 class NoOptions(Message):
@@ -18,7 +18,7 @@ class NoOptions(Message):
 
 
 class FakeGenerator:
-    """Atoms on a jittered 3 Å grid. `script(task, k)` is called before request k: it may raise, or return changes.
+    """Atoms in rows on a 3 Å grid. `script(task, k)` is called before request k: it may raise, or return changes.
 
     elements     those that are used, whatever is asked for
     composition  "random", or "fixed": always the same elements and number of atoms
@@ -55,7 +55,7 @@ class FakeGenerator:
             licence="none",
             systems={self.system: limits},
             n_max=self.n_max,
-            minimum_distance=2.0,
+            minimum_distance=1.4,
         )
 
     @property
@@ -90,6 +90,7 @@ class FakeGenerator:
         n_atoms = 8 if self.composition == "fixed" or self.twin else int(rng.integers(task.min_atoms, task.max_atoms + 1))
         elements = self.use or task.elements
         symbols = [elements[0]] * n_atoms if self.composition == "fixed" else [str(s) for s in rng.choice(elements, n_atoms)]
-        grid = np.array(list(itertools.islice(itertools.product(range(5), repeat=3), n_atoms)), dtype=float)
-        positions = 3.0 * grid + rng.uniform(-0.3, 0.3, (n_atoms, 3))
-        return Structure(f"{task.shard}/{i:04d}", numbers_of(symbols), positions, system=self.system, origin={"method": "fake"})
+        points = np.stack(np.unravel_index(np.arange(n_atoms), (5, 5, 5)), axis=1)[:, ::-1]
+        numbers = replace_lone_carbon(numbers_of(symbols), points, numbers_of(list(elements)))
+        positions = place_in_rows(numbers, points, 3.0, 0.3, rng)
+        return Structure(f"{task.shard}/{i:04d}", numbers, positions, system=self.system, origin={"method": "fake"})

@@ -14,6 +14,7 @@ from contract.messages import Message, Metadata, SystemCard
 from contract.service import ServiceSettings, create_app
 from contract.structures import DEFAULT_ELEMENTS, PERIODIC_SYSTEMS, Numbers, Structure, System, Vectors, numbers_of
 from tests.fake_service import NoOptions
+from tests.rows import place_in_rows, replace_lone_carbon
 
 SPOILT_SHARE = 0.01
 """Of the structures: two of their atoms lie on one another, which curation must refuse."""
@@ -26,7 +27,7 @@ _VACUUM = 18.0
 
 
 class FastGenerator:
-    """Atoms on jittered grids, and chains whose every backbone atom carries two others; sizes are spread evenly on a log scale.
+    """Atoms in rows on grids, and chains whose every backbone atom carries two others; sizes are spread evenly on a log scale.
 
     made  share of the structures asked for that are made
     """
@@ -108,14 +109,15 @@ def _bond(one: Numbers, other: Numbers) -> NDArray[np.float64]:
 def _make_grid(
     rng: np.random.Generator, n_atoms: int, elements: Numbers, *, periodic: bool, n_layers: int | None = None
 ) -> tuple[Numbers, Vectors, Vectors]:
-    """Atoms on the first points of a jittered grid: a box of them, or so many layers below a vacuum."""
+    """Atoms in rows on the first points of a grid: a box of them, or so many layers below a vacuum."""
     side = int(np.ceil(np.sqrt(n_atoms / n_layers))) if n_layers else int(np.ceil(np.cbrt(n_atoms)))
     spacing = rng.uniform(2.9, 3.4)
     points = np.stack(np.unravel_index(np.arange(n_atoms), (n_layers or side, side, side)), axis=1)[:, ::-1]
-    positions = spacing * points + rng.uniform(-0.25, 0.25, (n_atoms, 3))
+    numbers = replace_lone_carbon(rng.choice(elements, n_atoms), points, elements)
+    positions = place_in_rows(numbers, points, spacing, 0.25, rng)
     height = spacing * n_layers + _VACUUM if n_layers else spacing * side
     cell = np.diag([spacing * side, spacing * side, height]) if periodic else np.zeros((3, 3))
-    return rng.choice(elements, n_atoms), positions, cell
+    return numbers, positions, cell
 
 
 _Maker = Callable[[np.random.Generator, int, Numbers], tuple[Numbers, Vectors, Vectors]]

@@ -1,7 +1,7 @@
 """Carbons at the rim of a cut or packed structure: hydrogens are added, or another element takes their place.
 
-A carbon with one neighbour, or two that are not in line, is what a file without its hydrogens looks like; no
-structure leaves this service with one.
+A carbon with no neighbour, with one, or with two that are not in line, is what a file without its hydrogens looks like;
+no structure leaves this service with one.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ from services.ase.radii import COVALENT, Floats
 
 _SURE, _POSSIBLE = 1.18, 1.32
 """Bonds shorter or longer than these, in sums of covalent radii, stay what they are when atoms are rattled by ~0.1 Å."""
+_NEAR = 1.42
+"""A carbon without a bond that has a neighbour within this many keeps one within `contract.checks.FARTHEST_NEIGHBOUR`."""
 _IN_LINE = 165.0
 """Degrees."""
 _CLEARANCE = 1.35
@@ -61,7 +63,7 @@ def find_bare_carbons(atoms: Atoms) -> list[int]:
     if 6 not in atoms.numbers:
         return []
     structure = from_ase(atoms, id="", system="surface" if atoms.pbc.any() else "cluster")
-    pairs = find_pairs(structure, _POSSIBLE * (COVALENT[6] + float(COVALENT[atoms.numbers].max())))
+    pairs = find_pairs(structure, _NEAR * (COVALENT[6] + float(COVALENT[atoms.numbers].max())))
     return [int(c) for c in np.flatnonzero(atoms.numbers == 6) if _is_bare(atoms, pairs, int(c))]
 
 
@@ -69,7 +71,9 @@ def _is_bare(atoms: Atoms, pairs: Pairs, carbon: int) -> bool:
     mine = pairs.i == carbon
     ratio = pairs.distance[mine] / (COVALENT[6] + COVALENT[atoms.numbers[pairs.j[mine]]])
     n_sure, n_possible = int((ratio < _SURE).sum()), int((ratio < _POSSIBLE).sum())
-    if n_possible == 0 or n_sure >= 3:
+    if n_possible == 0:
+        return not (ratio < _NEAR).any()
+    if n_sure >= 3:
         return False
     if n_sure != 2 or n_possible != 2:
         return True

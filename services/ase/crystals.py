@@ -14,7 +14,7 @@ from contract.geometry import find_bonds
 from contract.proposals import Rejected
 from contract.structures import from_ase
 from services.ase.prototypes import PROTOTYPES, lattice_of_prototype
-from services.ase.radii import RADII_SOURCE, REFERENCE_SOURCE, VALENCE, lattice_of, touching_distances
+from services.ase.radii import GRAPHITE_SOURCE, RADII_SOURCE, REFERENCE_SOURCE, VALENCE, lattice_of, touching_distances
 
 ELEMENTAL = "elemental"
 """Stands among the prototypes for the reference lattices (fcc, bcc, hcp, diamond) of the elements."""
@@ -68,8 +68,8 @@ def reference_crystal(symbol: str) -> Crystal | None:
 def decorate(prototype: str, symbols: Sequence[str], bond_scale: float) -> Crystal | None:
     """A prototype with one element for each sublattice, or None if its atoms would be unbonded or nonmetals have over eight bonds.
 
-    The lattice constant is the smallest at which no distance is below `bond_scale` times the sum of covalent radii
-    and the density is at most diamond's.
+    The lattice constant is the smallest at which no distance is below `bond_scale` times the sum of covalent radii, or the
+    prototype's own bond length, and the density is at most diamond's.
     """
     lattice_constant = _fit_lattice_constant(prototype, symbols, bond_scale)
     if lattice_constant is None:
@@ -77,7 +77,8 @@ def decorate(prototype: str, symbols: Sequence[str], bond_scale: float) -> Cryst
     atoms = lattice_of_prototype(prototype).atoms.copy()
     atoms.set_cell(atoms.cell * lattice_constant, scale_atoms=True)
     atoms.numbers = np.array([atomic_numbers[s] for s in symbols])[atoms.get_tags()]
-    return None if _is_crammed(atoms) else Crystal(atoms, prototype, lattice_constant, RADII_SOURCE)
+    source = RADII_SOURCE if PROTOTYPES[prototype].bond is None else GRAPHITE_SOURCE
+    return None if _is_crammed(atoms) else Crystal(atoms, prototype, lattice_constant, source)
 
 
 def _is_crammed(atoms: Atoms) -> bool:
@@ -88,8 +89,8 @@ def _is_crammed(atoms: Atoms) -> bool:
 
 
 def _fit_lattice_constant(prototype: str, symbols: Sequence[str], bond_scale: float) -> float | None:
-    lattice = lattice_of_prototype(prototype)
-    contact = touching_distances(np.array([atomic_numbers[s] for s in symbols]))
+    lattice, bond = lattice_of_prototype(prototype), PROTOTYPES[prototype].bond
+    contact = touching_distances(np.array([atomic_numbers[s] for s in symbols])) if bond is None else np.full_like(lattice.shortest, bond)
     by_bonds = float(np.max(bond_scale * contact / lattice.shortest))
     by_density = float((len(lattice.atoms) / lattice.atoms.cell.volume / LARGEST_SOLID_DENSITY) ** (1 / 3))
     lattice_constant = max(by_bonds, by_density)

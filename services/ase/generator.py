@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-import ase
 import numpy as np
-import scipy
 from ase import Atoms
 
 from contract.checks import SHORTEST_DISTANCE
@@ -14,6 +12,7 @@ from contract.messages import Message, Metadata, SystemCard
 from contract.problems import Unsupported
 from contract.proposals import Proposal
 from contract.structures import System, from_ase
+from contract.versions import name_versions
 from services.ase.clusters import build_cluster, possible_kinds, why_not
 from services.ase.molecules import symbols_of
 from services.ase.options import ClusterOptions, SurfaceOptions
@@ -29,7 +28,7 @@ class ClusterSurfaceProposer:
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="ase",
-            version="1.0",
+            version="1.1",
             method="clusters (icosahedra, decahedra, octahedra, Wulff polyhedra, random packings, molecules) and slabs, with ASE",
             licence="ASE: LGPL-2.1-or-later",
             systems={
@@ -38,7 +37,7 @@ class ClusterSurfaceProposer:
             },
             n_max=500,
             minimum_distance=SHORTEST_DISTANCE,
-            versions={"ase": ase.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
+            versions=name_versions("ase", "scipy"),
         )
 
     @property
@@ -97,9 +96,10 @@ def _check_surface(task: Task, options: SurfaceOptions) -> None:
     if missing:
         raise Unsupported(f"ase cannot make {' '.join(missing)} of {' '.join(task.elements)}; allow more elements or other prototypes")
     if not usable:
+        enough = [e for e in ELEMENTS if usable_prototypes((e,), options)]
         raise Unsupported(
             f"ase knows no bulk crystal of {' '.join(task.elements)} alone to cut a surface from; "
-            "allow more elements (any of C, Si, P or a metal will do)"
+            f"allow more elements, of which one of these is enough: {' '.join(enough)}"
         )
 
 

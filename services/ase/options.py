@@ -13,6 +13,7 @@ from services.ase.radii import ELEMENTS
 Kind = Literal["shaped", "random", "molecular"]
 Shape = Literal["icosahedron", "decahedron", "octahedron", "wulff"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
+_LEAST_SHARE = 1e-6
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -23,8 +24,8 @@ def _ordered(span: tuple[float, float]) -> tuple[float, float]:
 
 
 def _some_share(kinds: dict[Kind, float]) -> dict[Kind, float]:
-    if not sum(kinds.values()) > 0:
-        raise ValueError("at least one share must be above 0")
+    if max(kinds.values(), default=0.0) < _LEAST_SHARE:
+        raise ValueError(f"at least one share must be above 0, at least {_LEAST_SHARE}")
     return kinds
 
 
@@ -57,7 +58,7 @@ ContactScale = Annotated[tuple[Annotated[float, Field(ge=0.7, le=1.5)], Annotate
 class ClusterOptions(Message):
     """Options of the system `cluster`."""
 
-    kinds: Annotated[dict[Kind, Annotated[float, Field(ge=0)]], AfterValidator(_some_share)] | None = Field(
+    kinds: Annotated[dict[Kind, Annotated[float, Field(ge=0, le=1000)]], AfterValidator(_some_share)] | None = Field(
         None,
         description="shares of shaped, random and molecular clusters; 0.3, 0.4 and 0.3, as far as the elements allow, if absent",
     )

@@ -22,12 +22,14 @@ class Prototype:
     sites        one or more Wyckoff positions, fractional, for each sublattice
     axes         b/a, c/a, alpha, beta, gamma in degrees
     elements     the only ones it is made of; None means any
+    bond         length of its bonds, Å; the sum of covalent radii if None
     """
 
     space_group: int
     sites: tuple[tuple[Point, ...], ...]
     axes: tuple[float, float, float, float, float] = (1, 1, 90, 90, 90)
     elements: tuple[str, ...] | None = None
+    bond: float | None = None
 
 
 _HEXAGONAL = (90.0, 90.0, 120.0)
@@ -54,7 +56,7 @@ PROTOTYPES: Mapping[str, Prototype] = {
     "half-heusler": Prototype(216, ((_O,), (_QUARTER,), (_HALF,))),
     "perovskite": Prototype(221, ((_HALF,), (_O,), ((1 / 2, 0, 0),))),
     "chalcopyrite": Prototype(122, ((_O,), ((0, 0, 1 / 2),), ((1 / 4, 1 / 4, 1 / 8),)), (1, 2, 90, 90, 90)),
-    "graphite": Prototype(194, (((0, 0, 1 / 4), (1 / 3, 2 / 3, 1 / 4)),), (1, 2.36, *_HEXAGONAL), ("C",)),
+    "graphite": Prototype(194, (((0, 0, 1 / 4), (1 / 3, 2 / 3, 1 / 4)),), (1, 2.73, *_HEXAGONAL), ("C",), bond=1.42),
     "black-phosphorus": Prototype(64, (((0, 0.1017, 0.0806),),), (3.162, 1.3207, 90, 90, 90), ("P", "As")),
 }
 

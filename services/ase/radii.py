@@ -25,6 +25,7 @@ _COORDINATION = 8
 _NON_BONDED = 0.7
 PAULING_SOURCE = "Cordero et al. 2008 radii, stretched by Pauling's rule, J. Am. Chem. Soc. 69, 542 (1947)"
 RADII_SOURCE = "sums of covalent radii, Cordero et al. 2008 (ase.data.covalent_radii)"
+GRAPHITE_SOURCE = "graphite, Trucano and Chen, Nature 258, 136 (1975)"
 REFERENCE_SOURCE = "ase.data.reference_states"
 COVALENT: Floats = np.asarray(covalent_radii, dtype=np.float64)
 """Covalent radii by atomic number, Cordero et al., Dalton Trans. 2008, 2832, Å."""

@@ -11,23 +11,28 @@ import httpx
 from contract.disk import fsync_folder
 from contract.downloads import download
 from contract.generator import Stop, Stopped
+from contract.lock import hold_alone
 from contract.problems import Unavailable
 from services.benchmarks.catalogue import SUFFIXES, Archive, Subset
 from services.benchmarks.settings import BenchmarkSettings
 
 
 def ensure_files(subset: Subset, settings: BenchmarkSettings, stop: Stop) -> list[Path]:
-    """The files with the subset's structures, in a fixed order; Unavailable says what is missing, from where and where to put it."""
-    try:
-        _extract_found(subset, settings.folder, stop)
-        if not find_files(subset, settings.folder):
-            if not settings.download:
-                raise Unavailable(_ask_for_files(subset, settings.folder))
-            _download(subset, settings.folder, stop)
-            _extract_found(subset, settings.folder, stop)
-    except OSError as error:
-        raise Unavailable(f"{subset.name} can't be made ready in {settings.folder.absolute()}: {error}") from error
-    files = find_files(subset, settings.folder)
+    """The files with the subset's structures, in a fixed order; Unavailable says what is missing, from where and where to put it.
+
+    Replicas that share the folder take turns at downloading and unpacking.
+    """
+    folder = settings.folder
+    if not find_files(subset, folder) or _find_packed(subset, folder):
+        if not (settings.download or _find_packed(subset, folder)):
+            raise Unavailable(_ask_for_files(subset, folder))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with hold_alone(folder / subset.name, stop):
+                _make_ready(subset, folder, stop)
+        except OSError as error:
+            raise Unavailable(f"{subset.name} can't be made ready in {folder.absolute()}: {error}") from error
+    files = find_files(subset, folder)
     if not files:
         raise Unavailable(f"the archive of {subset.name} holds no {SUFFIXES[subset.format][0]} file")
     return files
@@ -47,13 +52,35 @@ def digest_of(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def _make_ready(subset: Subset, folder: Path, stop: Stop) -> None:
+    """Unpack what lies there, or else what is downloaded; to be called by one process at a time."""
+    _extract_found(subset, folder, stop)
+    if not find_files(subset, folder):
+        _download(subset, folder, stop)
+        _extract_found(subset, folder, stop)
+
+
 def _extract_found(subset: Subset, folder: Path, stop: Stop) -> None:
-    """Unpack the official tar files that lie in the folder and are not unpacked yet."""
-    for archive in subset.archives:
-        path, target = folder / archive.name, folder / subset.name / archive.name.split(".tar")[0]
-        if archive.name.endswith((".tar", ".tar.gz")) and path.is_file() and not target.exists():
-            _require_digest(archive, path, f"Remove it and get it again from {archive.url}.")
-            _extract(subset, path, target, stop)
+    for archive in _find_packed(subset, folder):
+        path = folder / archive.name
+        _require_digest(archive, path, f"Remove it and get it again from {archive.url}.")
+        _extract(subset, path, _place_of(archive, subset, folder), stop)
+
+
+def _find_packed(subset: Subset, folder: Path) -> list[Archive]:
+    """The official tar files that lie in the folder and are not unpacked yet."""
+    return [
+        archive
+        for archive in subset.archives
+        if archive.name.endswith((".tar", ".tar.gz"))
+        and (folder / archive.name).is_file()
+        and not _place_of(archive, subset, folder).exists()
+    ]
+
+
+def _place_of(archive: Archive, subset: Subset, folder: Path) -> Path:
+    """Where an archive is unpacked."""
+    return folder / subset.name / archive.name.split(".tar")[0]
 
 
 def _ask_for_files(subset: Subset, folder: Path) -> str:
@@ -71,7 +98,6 @@ def _download(subset: Subset, folder: Path, stop: Stop) -> None:
     refused = folder / f"{archive.name}.refused"
     if refused.exists():
         raise Unavailable(f"{refused} came from {archive.url} with a wrong {archive.algorithm}; remove it to try again")
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         download(archive.url, partial, stop)
     except httpx.HTTPError as error:
@@ -97,7 +123,7 @@ def _require_digest(archive: Archive, path: Path, advice: str) -> None:
 def _extract(subset: Subset, path: Path, target: Path, stop: Stop) -> None:
     """Unpack what the subset needs beside its place, then rename; nothing leaves the folder (tarfile's `data` filter)."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)  # a killed process left it: the lock is ours
     unfinished.mkdir()
     try:
         with tarfile.open(path) as tar:
@@ -107,9 +133,10 @@ def _extract(subset: Subset, path: Path, target: Path, stop: Stop) -> None:
                 tarfile.data_filter(member, str(unfinished))
                 if member.isreg() and member.name.endswith(SUFFIXES[subset.format]):
                     tar.extract(member, unfinished, filter="data")
+        target.parent.mkdir(exist_ok=True)
+        unfinished.replace(target)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        shutil.rmtree(unfinished)
         raise Unavailable(f"{path} can't be extracted ({type(error).__name__}: {error}); remove it") from error
-    target.parent.mkdir(exist_ok=True)
-    unfinished.replace(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     fsync_folder(target.parent)

@@ -2,8 +2,8 @@
 
 import logging
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
+from contract.disk import name_temporary
 from contract.structures import Structure
 from services.benchmarks.archives import digest_of
 
@@ -95,15 +96,23 @@ def _load(index: Path, key: NDArray[np.int64]) -> Contents | None:
             if not np.array_equal(file["key"], key):
                 return None
             return Contents(str(file["sha256"]), file["n_atoms"], file["elements"], file["at"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # zipfile, zlib, tokenize, numpy: whatever a damaged index leads to
+        _log.warning("the index %s can't be read (%s: %s), so it is made anew", index, type(error).__name__, error)
         return None
 
 
 def _save(index: Path, key: NDArray[np.int64], contents: Contents) -> None:
-    unfinished = index.with_name(f".{index.name}.{os.getpid()}")
+    unfinished = name_temporary(index)
     try:
         with unfinished.open("wb") as file:
             np.savez_compressed(file, key=key, sha256=contents.sha256, n_atoms=contents.n_atoms, elements=contents.elements, at=contents.at)
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(index)
     except OSError as error:
         _log.warning("the index %s can't be written, so the file is read again at every start: %s", index, error)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)

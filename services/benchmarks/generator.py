@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import ase
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from contract.perturb import perturb_structure
 from contract.problems import Unavailable, Unsupported
 from contract.proposals import ATTEMPTS_PER_STRUCTURE, Rejected
 from contract.structures import Structure, System
+from contract.versions import name_versions
 from services.benchmarks.catalogue import SUBSETS, Subset
 from services.benchmarks.options import CrystalOptions, SurfaceOptions
 from services.benchmarks.settings import BenchmarkSettings
@@ -69,7 +69,7 @@ class BenchmarkGenerator:
     def metadata(self) -> Metadata:
         return Metadata(
             service="benchmarks",
-            version="1.0",
+            version="1.1",
             method="Seeded samples without replacement of OC20, OC22 and MatBench; `versions` names the subsets at hand.",
             licence="; ".join(f"{subset.name}: {subset.licence}" for subset in self._subsets),
             systems={
@@ -78,7 +78,7 @@ class BenchmarkGenerator:
             },
             n_max=1000,
             minimum_distance=SHORTEST_DISTANCE,
-            versions={"ase": ase.__version__, **{name: shelf.version for name, shelf in self._shelves.items()}},
+            versions={**name_versions(), **{name: shelf.version for name, shelf in self._shelves.items()}},
         )
 
     @property

@@ -51,7 +51,7 @@ class CrystalFlow:
         """See `generative.model.Model`."""
         return Metadata(
             service="crystalflow",
-            version="1.0",
+            version="1.1",
             method="CrystalFlow (arXiv 2412.11693): small cells by flow matching, de novo or of compositions, as near-cubic supercells",
             licence="MIT (CrystalFlow); the checkpoint's own",
             systems={

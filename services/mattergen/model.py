@@ -64,7 +64,7 @@ class MatterGenModel:
         """See `generative.model.Model`."""
         return Metadata(
             service="mattergen",
-            version="1.0",
+            version="1.1",
             method="MatterGen: crystals of 1-20 atoms by diffusion of elements, positions and cell, as near-cubic supercells",
             licence="MIT (code and weights); Zeni et al., Nature 639, 624 (2025)",
             systems={

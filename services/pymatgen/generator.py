@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from typing import cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from contract.problems import InvalidRequest, Unsupported
 from contract.proposals import Proposal, Rejected
 from contract.structures import Structure, System
 from contract.supercell import expand_to
+from contract.versions import name_versions
 from services.pymatgen.options import CrystalOptions
 from services.pymatgen.prototypes import Prototype, known_names, select_prototypes
 from services.pymatgen.symmetric import N_SPACE_GROUPS, draw_crystal
@@ -34,7 +34,7 @@ class CrystalProposer:
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="pymatgen",
-            version="1.0",
+            version="1.1",
             method="AFLOW prototypes and symmetric random crystals (PyXtal) at bond-valence volumes, as near-cubic supercells",
             licence="MIT (pymatgen, PyXtal); AFLOW library: cite Mehl et al., Comput. Mater. Sci. 136, S1 (2017)",
             systems={
@@ -49,7 +49,7 @@ class CrystalProposer:
             },
             n_max=500,
             minimum_distance=SHORTEST_DISTANCE,
-            versions={name: version(name) for name in ("pymatgen", "pymatgen-core", "pyxtal", "spglib")},
+            versions=name_versions("pymatgen", "pymatgen-core", "pyxtal", "spglib", "scipy"),
         )
 
     @property

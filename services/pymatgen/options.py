@@ -21,7 +21,7 @@ class CrystalOptions(Message):
     space_groups: tuple[SpaceGroup, ...] = Field((), description="numbers of the space groups of random crystals; all 230 if empty")
     min_elements: StrictInt = Field(1, ge=1, le=MOST_ELEMENTS, description="fewest elements in a crystal")
     max_elements: StrictInt = Field(MOST_ELEMENTS, ge=1, le=MOST_ELEMENTS, description="most elements in a crystal")
-    element_weights: dict[Element, Annotated[float, Field(gt=0)]] = Field(
+    element_weights: dict[Element, Annotated[float, Field(ge=1e-6, le=1000)]] = Field(
         {}, description="how often an element is chosen relative to the others, 1 if absent"
     )
     largest_random_cell: StrictInt = Field(24, ge=MOST_ELEMENTS, le=100, description="most atoms in the primitive cell of a random crystal")

@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import rdkit
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt, StrictStr, model_validator
 from rdkit import Chem, rdBase
@@ -16,6 +15,7 @@ from contract.messages import Message, Metadata, SystemCard
 from contract.problems import Unsupported
 from contract.proposals import Proposal, Rejected, UsedUp
 from contract.structures import Structure, System
+from contract.versions import name_versions
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms
 from services.rdkit.given import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
@@ -84,13 +84,13 @@ class MoleculeProposer:
         )
         return Metadata(
             service="rdkit",
-            version="1.0",
+            version="1.1",
             method="Molecules grown from drug-like fragments (or a user's SMILES), embedded by ETKDGv3, relaxed by MMFF94 or else UFF.",
             licence="RDKit: BSD-3-Clause",
             systems={"molecule": card},
             n_max=1000,
             minimum_distance=SHORTEST_DISTANCE,
-            versions={"rdkit": rdkit.__version__},
+            versions=name_versions("rdkit"),
         )
 
     @property

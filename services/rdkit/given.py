@@ -33,14 +33,23 @@ class GivenSmiles:
     name: str | None = None
 
     def parse(self) -> Chem.Mol:
-        """The molecule without isotope labels; InvalidRequest names line, text and fault."""
+        """The molecule without isotope labels, and what stereochemistry is left then; InvalidRequest names line, text and fault."""
         with rdBase.BlockLogs():
             mol = Chem.MolFromSmiles(self.text)
             if mol is None or mol.GetNumAtoms() == 0:
                 raise InvalidRequest(f"line {self.line}: {self.text!r} is not a SMILES RDKit can read: {_explain(self.text)}")
-        for atom in mol.GetAtoms():
-            atom.SetIsotope(0)
-        return mol
+            return _simplify(mol)
+
+
+def _simplify(mol: Chem.Mol) -> Chem.Mol:
+    """The molecule without what coordinates can't show: isotopes, and amine nitrogens as stereocentres, which invert."""
+    for atom in mol.GetAtoms():
+        atom.SetIsotope(0)
+        if atom.GetAtomicNum() == 7 and atom.GetTotalDegree() == 3:
+            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    plain = Chem.RemoveHs(mol)
+    Chem.AssignStereochemistry(plain, cleanIt=True, force=True)
+    return plain
 
 
 def _explain(text: str) -> str:

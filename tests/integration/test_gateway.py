@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from contract.layout import Label
 from contract.parts import part_path, read_part
 from contract.problems import Busy, Internal, Unavailable, Unsupported
 from contract.structures import Structure
+from gateway.export import export_ase_db, export_aselmdb, export_extxyz, read_dataset
+from gateway.verify import Verification
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, factory, identity, leftovers, make, two_fakes, wait_for
@@ -305,6 +308,30 @@ def test_a_broken_teacher_is_no_go(tmp_path: Path) -> None:
     found = report(tmp_path)
     assert "teacher_success (all)" in found["reasons"]
     assert found["sources"]["one"]["rejected"]["label: not_finite_label"] > 0
+
+
+def test_a_dataset_without_a_single_structure_is_no_go_and_can_be_handled_like_any(tmp_path: Path) -> None:
+    """As of a wholly broken teacher: verify, the page and exports take the empty file."""
+
+    def spoil(structure: Structure, label: Label) -> Label:
+        return replace(label, energy=float("nan"))
+
+    status = run(make_in(tmp_path, teacher=FakeTeacher(spoil=spoil), page=True))
+    dataset = tmp_path / "small" / "dataset.h5"
+    assert (status["state"], status["verdict"], identity(tmp_path)) == ("finished", "NO-GO", [])
+    assert status["has_page"]
+    assert {check.name for check in Verification(dataset).run() if not check.passed} == {"gates"}
+    assert list(read_dataset(dataset)) == []
+    for n, export in enumerate((export_ase_db, export_aselmdb, partial(export_extxyz, mace_keys=True))):
+        assert export(dataset, tmp_path / f"exported {n}") == 0
+
+
+def test_services_that_make_nothing_are_no_go(tmp_path: Path) -> None:
+    generators = two_fakes()
+    for generator in generators.values():
+        generator.made = 0
+    status = run(make_in(tmp_path, generators))
+    assert (status["state"], status["verdict"], identity(tmp_path)) == ("finished", "NO-GO", [])
 
 
 def test_pause_and_resume(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ sources:
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with slabs, some of them with too little vacuum."""
     folder = tmp_path_factory.mktemp("pool")
-    write_oc20(folder / "oc20" / "0.extxyz.xz", [*slabs(N_IN_POOL), *slabs(3, seed=1, vacuum=9.0)])
+    write_oc20(folder / "oc20" / "0.extxyz.xz", [*slabs(N_IN_POOL, seed=6), *slabs(3, seed=1, vacuum=9.0)])
     return folder
 
 

@@ -1,17 +1,19 @@
 """Clusters and surfaces: shapes, distances, carbons, slabs, adsorbates, and what is refused."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.data import covalent_radii
 from scipy.spatial.distance import pdist
 
 from contract.checks import LEAST_VACUUM, find_chemistry_fault
 from contract.generator import Task, resolve_task
-from contract.geometry import find_bonds
+from contract.geometry import find_bonds, find_pairs
 from contract.messages import GenerateRequest
 from contract.problems import InvalidRequest, Unsupported
 from contract.proposals import Proposal, ProposalGenerator, Rejected, propose_one
@@ -19,9 +21,10 @@ from contract.structures import DEFAULT_ELEMENTS, Structure, from_ase
 from services.ase.carbons import find_bare_carbons, saturate_carbons
 from services.ase.crystals import decorate, reference_crystal
 from services.ase.generator import ClusterSurfaceProposer
-from services.ase.molecules import molecule_names
+from services.ase.molecules import geometry_of, molecule_names
 from services.ase.packing import push_apart, slide_to_contact
 from services.ase.prototypes import PROTOTYPES, lattice_of_prototype
+from services.ase.radii import COVALENT, ELEMENTS, VAN_DER_WAALS
 
 PROPOSER = ClusterSurfaceProposer()
 PERTURB = {"rattle": 0.05, "strain": 0.03}
@@ -131,6 +134,14 @@ def test_every_prototype_reads_as_its_crystal() -> None:
         assert set(np.bincount(bonds.i[unlike | (len(symbols) == 1)]).tolist()) == n_neighbours
 
 
+def test_graphite_has_its_own_bonds_and_layers() -> None:
+    crystal = decorate("graphite", ["C"], 1.0)
+    assert crystal is not None
+    assert find_bonds(from_ase(crystal.atoms, id="graphite", system="crystal")).distance == pytest.approx(1.42, abs=1e-6)
+    assert crystal.atoms.cell.lengths() == pytest.approx([2.46, 2.46, 6.71], abs=0.01)
+    assert "Trucano" in crystal.source
+
+
 def test_prototypes_hold_all_their_sublattices() -> None:
     for name, prototype in PROTOTYPES.items():
         assert lattice_of_prototype(name).n_sublattices == len(prototype.sites)
@@ -155,6 +166,14 @@ def test_bare_carbons_get_hydrogens() -> None:
     assert grown.get_chemical_formula() == "C2H6"
     assert find_bare_carbons(grown) == []
     assert grown.info["carbons"] == {"hydrogens_added": 6, "replaced": 0, "removed": 0}
+
+
+def test_carbons_far_from_everything_are_bare_and_get_hydrogens() -> None:
+    lonely = Atoms("C2", positions=[[0, 0, 0], [6.0, 0, 0]])
+    assert find_bare_carbons(lonely) == [0, 1]
+    assert saturate_carbons(lonely, ("C", "H"), 8, np.random.default_rng(0)).get_chemical_formula() == "C2H8"
+    carbide = Atoms("CFe", positions=[[0, 0, 0], [1.4 * covalent_radii[[6, 26]].sum(), 0, 0]])
+    assert find_bare_carbons(carbide) == []
 
 
 def test_bare_carbons_are_replaced_where_hydrogen_is_not_allowed() -> None:
@@ -204,6 +223,49 @@ def test_adsorbates_and_terminations_are_recorded() -> None:
         assert s.origin["termination"]["n"] == s.symbols.count("H")
 
 
+def adsorbates_of(s: Structure) -> Iterator[tuple[dict[str, Any], np.ndarray, int]]:
+    """Every adsorbate of a slab: what its origin says, its atoms' indices, and the number of atoms of the bare slab."""
+    recorded = s.origin.get("adsorbates", ())
+    sizes = [len(geometry_of(a["species"])) for a in recorded]
+    n_slab = len(s) - sum(sizes)
+    for adsorbate, start, size in zip(recorded, np.cumsum([n_slab, *sizes]), sizes, strict=False):
+        yield adsorbate, np.arange(start, start + size), n_slab
+
+
+def test_adsorbates_lie_on_the_slab_at_their_height_and_not_on_one_another() -> None:
+    n_seen = 0
+    for s in propose(60, system="surface", min_atoms=50, max_atoms=120, options={"adsorbates": 1, "max_adsorbates": 6}):
+        pairs = find_pairs(s, 5.0)
+        for adsorbate, own, n_slab in adsorbates_of(s):
+            n_seen += 1
+            top = s.positions[:n_slab, 2].max()
+            assert s.positions[own, 2].min() - top == pytest.approx(adsorbate["height"], abs=2e-3)
+            mine = np.isin(pairs.i, own) & ~np.isin(pairs.j, own)
+            others = mine & (pairs.j >= n_slab)
+            spacing = pairs.distance[others] / (VAN_DER_WAALS[s.numbers[pairs.i[others]]] + VAN_DER_WAALS[s.numbers[pairs.j[others]]])
+            assert spacing.min(initial=np.inf) >= 0.749
+            radii = VAN_DER_WAALS if adsorbate["species"] in molecule_names() else COVALENT
+            slab = mine & (pairs.j < n_slab)
+            contacts = pairs.distance[slab] / (radii[s.numbers[pairs.i[slab]]] + radii[s.numbers[pairs.j[slab]]])
+            assert contacts.min() == pytest.approx(adsorbate["contact_scale"], abs=1e-3)
+    assert n_seen > 120
+
+
+def test_carbon_monoxide_stands_on_atoms_of_the_slab_that_can_bind_it() -> None:
+    options = {"adsorbates": 1, "species": ["CO"], "terminated": 0.5}
+    hosts = Counter[str]()
+    for s in propose(40, system="surface", min_atoms=50, max_atoms=120, options=options):
+        bonds = find_bonds(s)
+        for _, own, n_slab in adsorbates_of(s):
+            carbon = own[s.numbers[own] == 6][0]
+            others = np.flatnonzero((bonds.i == carbon) & ~np.isin(bonds.j, own))
+            host = bonds.j[others[np.argmin(bonds.distance[others] / (COVALENT[6] + COVALENT[s.numbers[bonds.j[others]]]))]]
+            assert host < n_slab
+            hosts[s.symbols[host]] += 1
+    assert hosts.total() > 40
+    assert not hosts.keys() & {"H", "F", "Cl"}
+
+
 @pytest.mark.parametrize(
     ("request_", "named"),
     [
@@ -221,12 +283,27 @@ def test_impossible_tasks_are_refused_by_name(request_: dict[str, Any], named: s
         task_for(**request_)
 
 
+def test_the_elements_advised_for_surfaces_are_those_that_will_do() -> None:
+    with pytest.raises(Unsupported) as problem:
+        task_for(system="surface", elements=["O"])
+    advised = problem.value.detail.rsplit(": ")[1].split()
+    assert {"C", "Si", "P", "Cu"} <= set(advised)
+    for element in ELEMENTS:
+        if element in advised:
+            task_for(system="surface", elements=[element])
+        else:
+            with pytest.raises(Unsupported):
+                task_for(system="surface", elements=[element])
+
+
 @pytest.mark.parametrize(
     ("system", "options", "named"),
     [
         ("cluster", {"molecules": ["CH3OHH"]}, "did you mean 'CH3OH'"),
         ("cluster", {"kinds": {"molecullar": 1}}, "did you mean 'molecular'"),
         ("cluster", {"kinds": {"random": 0}}, "above 0"),
+        ("cluster", {"kinds": {"random": 1e-320, "shaped": 1e-320}}, "above 0"),
+        ("cluster", {"kinds": {"random": 1e308, "shaped": 1e308}}, "1000"),
         ("surface", {"prototypes": ["zincblend"]}, "did you mean 'zincblende'"),
         ("surface", {"vacuum": 5}, "vacuum"),
         ("surface", {"thickness": [9, 5]}, "must not exceed"),

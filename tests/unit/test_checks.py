@@ -1,10 +1,12 @@
 """Checks refuse what no teacher should see, each with its reason."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.data import covalent_radii
 
 from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
 from contract.geometry import find_bonds, minimum_distance
@@ -68,6 +70,30 @@ def test_molecules_without_their_hydrogens_are_refused(name: str) -> None:
     assert fault is not None
     assert fault.reason == "bare_carbon"
     assert find_chemistry_fault(from_ase(molecule(name), id="x", system="molecule")) is None
+
+
+def carbons(positions: list[list[float]], **more: Any) -> Structure:
+    return Structure("x", np.full(len(positions), 6, np.uint8), np.array(positions, np.float64), **more)
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        pytest.param(carbons([[0, 0, 0], [4, 0, 0], [0, 4, 0], [0, 0, 4]], system="cluster"), id="four methanes without hydrogens"),
+        pytest.param(carbons([[0, 0, 0]], system="molecule"), id="a methane without hydrogens"),
+        pytest.param(carbons([[0, 0, 0]], system="crystal", cell=4.0 * np.eye(3), pbc=(True,) * 3), id="carbons far apart in a crystal"),
+    ],
+)
+def test_a_carbon_without_any_neighbour_is_refused(structure: Structure) -> None:
+    fault = find_chemistry_fault(structure)
+    assert fault is not None
+    assert (fault.reason, "no neighbour" in fault.detail) == ("bare_carbon", True)
+
+
+def test_a_carbon_whose_neighbours_are_too_far_for_a_bond_is_fine_as_in_carbides() -> None:
+    radii = covalent_radii[[6, 26]].sum()
+    pair = Structure("x", np.array([6, 26], np.uint8), np.array([[0.0, 0, 0], [1.4 * radii, 0, 0]]), system="cluster")
+    assert find_chemistry_fault(pair) is None
 
 
 @pytest.mark.parametrize("name", ["CO2", "C2H2", "HCN", "CH3CN"])

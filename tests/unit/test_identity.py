@@ -1,6 +1,7 @@
 """Structure hashes: invariant where the structure is, different where it is not."""
 
 from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from contract.identity import derive_seed, digest_structures, structure_hash
+from contract.geometry import find_pairs
+from contract.identity import HASH_CUTOFF, _environments, derive_seed, digest_structures, structure_hash
 from contract.structures import Structure, from_ase, to_ase
-from tests.structures import copper_slab, methane, silicon, water
+from tests.structures import copper_slab, methane, one_atom, silicon, water
 
 ALL = [water(), methane(), silicon(), copper_slab()]
 one_of_all = pytest.mark.parametrize("structure", ALL, ids=lambda s: s.id)
@@ -49,6 +51,42 @@ def test_hash_sees_a_moved_atom_and_another_element(structure: Structure) -> Non
     numbers[0] = 7
     assert structure_hash(replace(structure, positions=positions)) != structure_hash(structure)
     assert structure_hash(replace(structure, numbers=numbers)) != structure_hash(structure)
+
+
+KNOWN = {
+    "water/0000": "bd0d3c3cc7baf8e68bd0c917dc3e96fe",
+    "methane/0000": "41c8e8a0b0360b332917d824dc89a7e3",
+    "silicon/0000": "8a3cb9f8d59a1343320118c700e6dfde",
+    "slab/0000": "d24d61bec7e3816912c45841bd4464f0",
+    "atom/0000": "02ce1a8e5f537b3b22995f5d41374ba5",
+}
+
+
+def test_hashes_are_those_of_datasets_that_were_made_before() -> None:
+    assert {s.id: structure_hash(s) for s in (*ALL, one_atom())} == KNOWN
+
+
+@pytest.mark.parametrize("n_atoms", [1, 2, 30, 200])
+@pytest.mark.parametrize("is_periodic", [False, True])
+def test_the_hash_is_made_of_each_atoms_sorted_neighbours(n_atoms: int, is_periodic: bool) -> None:
+    """Atom by atom, as it is defined."""
+    rng, edge = np.random.default_rng(n_atoms), 2.2 * n_atoms ** (1 / 3)
+    structure = Structure(
+        "x",
+        rng.integers(1, 118, n_atoms).astype(np.uint8),
+        rng.uniform(0, edge, (n_atoms, 3)),
+        edge * np.eye(3) if is_periodic else np.zeros((3, 3)),
+        (is_periodic,) * 3,
+        "crystal" if is_periodic else "cluster",
+    )
+    pairs, environments = find_pairs(structure, HASH_CUTOFF), []
+    for atom, number in enumerate(structure.numbers.tolist()):
+        mine = pairs.i == atom
+        steps = np.floor(pairs.distance[mine] / 0.01 + 0.3819660113).astype("<i8")
+        tokens = np.sort((structure.numbers[pairs.j[mine]].astype("<i8") << 32) + steps)
+        environments.append(blake2b(tokens.tobytes(), key=bytes([number]), digest_size=8).digest())
+    found = _environments(structure).astype("<u8").tobytes()
+    assert found == b"".join(environments)
 
 
 def test_two_molecules_are_not_one() -> None:

@@ -37,18 +37,51 @@ def test_the_oldest_request_goes_first() -> None:
     assert pack(waiting, 100) == [(0, 1), (0, 0)]
 
 
-def test_the_budget_grows_while_batches_fit_and_steps_back_for_good() -> None:
+def test_the_budget_grows_while_batches_fit_and_steps_back_for_a_while() -> None:
     budget = AtomBudget(BudgetRange(100, 1000))
     budget.note_success(40)
     assert budget.limit == 100
-    for _ in range(20):
-        budget.note_success(budget.limit)
+    fill(budget, 20)
     assert budget.limit == 1000
     budget.note_out_of_memory(600)
     assert budget.limit == 300
-    for _ in range(20):
-        budget.note_success(budget.limit)
+    fill(budget, 10)
     assert budget.limit == 480
+    fill(budget, 50)
+    assert budget.limit == 1000
+
+
+def test_a_size_that_never_fits_is_tried_ever_more_rarely() -> None:
+    budget, n_failures = AtomBudget(BudgetRange(100, 1000)), 0
+    for _ in range(1000):
+        if budget.limit > 400:
+            budget.note_out_of_memory(budget.limit)
+            n_failures += 1
+        else:
+            budget.note_success(budget.limit)
+    assert budget.limit >= 200
+    assert 3 <= n_failures <= 12
+
+
+def test_a_budget_of_one_atom_grows_again() -> None:
+    budget = AtomBudget(BudgetRange(100, 100))
+    budget.note_out_of_memory(1)
+    assert budget.limit == 1
+    fill(budget, 300)
+    assert budget.limit == 100
+
+
+def test_only_what_is_clearly_smaller_than_what_fitted_should_fit() -> None:
+    budget = AtomBudget(BudgetRange(100, 1000))
+    assert budget.should_fit(500)
+    budget.note_success(90)
+    assert budget.should_fit(30)
+    assert not budget.should_fit(31)
+
+
+def fill(budget: AtomBudget, n_batches: int) -> None:
+    for _ in range(n_batches):
+        budget.note_success(budget.limit)
 
 
 def test_the_pool_refuses_what_would_overfill_it_and_what_comes_after_its_end() -> None:

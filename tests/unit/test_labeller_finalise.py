@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from contract.identity import digest_structures, structure_hash
-from contract.layout import COLUMNS
+from contract.layout import COLUMNS, open_dataset, read_arrays
 from contract.parts import part_path
 from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
@@ -103,6 +103,23 @@ def test_structures_to_leave_out_are_left_out(client: httpx.Client, tmp_path: Pa
     ids = [id.decode() for id in content(tmp_path / "d" / "dataset.h5")["provenance/id"]]
     assert ids == [s.id for s in (*mixed(PARTS[0], 5), *mixed(PARTS[1], 5)) if s.id not in gone]
     assert answer["n_structures"] == 8
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(["full-c-00000"], id="nothing was labelled"),
+        pytest.param([{"part": PARTS[0], "leave_out": [f"{PARTS[0]}/{k:04d}" for k in range(5)]}], id="all is left out"),
+    ],
+)
+def test_a_dataset_may_be_empty(client: httpx.Client, tmp_path: Path, parts: list[Any]) -> None:
+    answer = finalise(client, parts).json()
+    assert (answer["n_structures"], answer["n_atoms"]) == (0, 0)
+    with open_dataset(tmp_path / "d" / "dataset.h5") as file:
+        arrays = read_arrays(file)
+    splits = {name for name, column in COLUMNS.items() if column.rows == "split"}
+    assert {name for name, rows in arrays.items() if rows.tolist() == [0]} == splits
+    assert {name for name, rows in arrays.items() if len(rows) == 0} == COLUMNS.keys() - splits
 
 
 def test_finalising_again_leaves_the_file_as_it_is(client: httpx.Client, tmp_path: Path) -> None:

@@ -4,25 +4,29 @@ import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
 from contract.arrow import to_arrow
-from contract.generator import Stopped, Task
+from contract.generator import Made, Stopped, Task
 from contract.messages import Message, Metadata, Perturb, SystemCard
 from contract.problems import Internal, Unavailable
-from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, _wait
+from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, _wait, accept_outcome, finish_proposal, propose_one
 from contract.structures import Structure, System, numbers_of
 
 
 class Scripted(Message):
     """How the proposer behaves; `die_at` ends the worker at that attempt, unless the file `once` is there.
 
+    log     a file that gets a byte for every proposal
     end_at  the attempt at which there is nothing more to be had
     """
 
+    log: str = ""
     end_at: int = 1_000_000
     die_at: int = -1
     once: str = ""
@@ -48,6 +52,9 @@ class ScriptedProposer:
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
         options = task.options
         assert isinstance(options, Scripted)
+        if options.log:
+            with open(options.log, "ab") as log:
+                log.write(b".")
         if task.attempt == options.die_at and not (options.once and os.path.exists(options.once)):
             if options.once:
                 open(options.once, "w").close()
@@ -66,7 +73,7 @@ def task(n: int = 20, **options: object) -> Task:
     return Task(n, 3, "shard", "cluster", ("Ar",), 2, 2, Perturb(rattle=0.01), Scripted(**options))
 
 
-@pytest.fixture(params=[1, 3])
+@pytest.fixture(params=[1, 2, 3])
 def generator(request: pytest.FixtureRequest):
     made = ProposalGenerator(ScriptedProposer, request.param)
     yield made
@@ -84,6 +91,26 @@ def test_the_result_is_that_of_one_core_in_order(generator: ProposalGenerator) -
     assert made.attempts == 29
     assert made.rejected == {"third": 9}
     assert to_arrow(made.structures) == to_arrow(make(generator, task()).structures)
+
+
+def test_any_number_of_workers_gives_the_bytes_of_one_process(generator: ProposalGenerator) -> None:
+    wanted, expected, proposer, attempt = task(n=50, twins=40), Made(), ScriptedProposer(), 0
+    keys = set[str]()
+    while attempt < 25 * 50 and len(expected.structures) < 50:
+        accept_outcome(propose_one(proposer, wanted, attempt), wanted, expected, keys)
+        attempt += 1
+    made = make(generator, wanted)
+    assert to_arrow(made.structures) == to_arrow(expected.structures)
+    assert (made.attempts, made.rejected) == (expected.attempts, expected.rejected)
+
+
+@pytest.mark.parametrize("n", [5, 60])
+def test_hardly_more_proposals_are_run_than_are_needed(generator: ProposalGenerator, tmp_path: Path, n: int) -> None:
+    log = tmp_path / "log"
+    made = make(generator, task(n=n, log=str(log)))
+    generator.close()
+    n_workers = generator._workers
+    assert made.attempts <= log.stat().st_size <= made.attempts + 2 * n_workers
 
 
 def test_duplicates_are_rejected_and_the_budget_ends(generator: ProposalGenerator) -> None:
@@ -122,6 +149,18 @@ def test_a_result_that_comes_as_the_wait_ends_is_taken() -> None:
             return super().result()
 
     assert _wait(Late(), threading.Event()) == 7
+
+
+def test_only_the_structures_of_a_proposal_that_fail_a_check_are_dropped_and_counted() -> None:
+    sound, close = (Structure("x", numbers_of(["Ar", "Ar"]), np.array([[0.0, 0, 0], [r, 0, 0]]), system="cluster") for r in (4.0, 0.3))
+    rng, wanted = np.random.default_rng(0), replace(task(), perturb=Perturb())
+    finished = finish_proposal(Proposal((close, sound, close, sound)), wanted, rng)
+    assert isinstance(finished, Proposal)
+    assert finished.structures == (sound, sound)
+    made = Made()
+    accept_outcome(finished, wanted, made, set())
+    assert (len(made.structures), made.attempts, made.rejected) == (2, 1, {"atoms_too_close": 2})
+    assert finish_proposal(Proposal((close, close)), wanted, rng) == "atoms_too_close"
 
 
 def test_a_set_stop_ends_the_work(generator: ProposalGenerator) -> None:

@@ -218,6 +218,8 @@ def test_element_weights_shift_the_shares() -> None:
         ({"options": {"volume_scale": [1.2, 1.0]}}, InvalidRequest, "volume_scale"),
         ({"options": {"prototype_shares": 1}}, InvalidRequest, "did you mean 'prototype_share'"),
         ({"elements": ["Si", "C"], "options": {"element_weights": {"O": 2}}}, InvalidRequest, "O not among"),
+        ({"options": {"element_weights": {"C": 1e308, "N": 1e308}}}, InvalidRequest, "element_weights.C: .*1000"),
+        ({"options": {"element_weights": {"C": 1e-320}}}, InvalidRequest, "element_weights.C: "),
         ({"elements": ["He"]}, Unsupported, "He"),
     ],
 )

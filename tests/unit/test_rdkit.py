@@ -324,8 +324,15 @@ def test_given_molecules_that_do_not_fit_are_rejected_with_a_reason(proposer: Mo
     assert propose_one(proposer, task_of(proposer, options={"smiles": [smiles]}), 0) == reason
 
 
-def test_isotope_labels_are_dropped() -> None:
-    assert Chem.MolToSmiles(GivenSmiles(1, "[13CH3]C").parse()) == "CC"
+@pytest.mark.parametrize(("given", "left"), [("[13CH3]C", "CC"), ("CC[C@H]([2H])O", "CCCO"), ("C[C@@H](N)C([2H])=O", "C[C@@H](N)C=O")])
+def test_isotope_labels_are_dropped_and_what_stereo_they_alone_made(given: str, left: str) -> None:
+    assert Chem.MolToSmiles(GivenSmiles(1, given).parse()) == Chem.CanonSmiles(left)
+
+
+@pytest.mark.parametrize("smiles", ["CC[C@H]([2H])O", "C[C@H]1C[C@@]1(C)C[N@]1CC1C"])
+def test_stereo_that_no_coordinates_show_refuses_no_molecule(proposer: MoleculeProposer, smiles: str) -> None:
+    outcome = propose_one(proposer, task_of(proposer, options={"smiles": [smiles]}), 0)
+    assert isinstance(outcome, Proposal)
 
 
 @pytest.mark.parametrize(

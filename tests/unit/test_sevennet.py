@@ -1,6 +1,5 @@
 """7net-0, the real model: it agrees with its own ASE calculator and with known physics."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from ase import Atoms
 from ase.optimize import BFGS
 
 from contract.layout import Label
+from contract.machine import count_workers
 from contract.parts import part_path, read_part
 from contract.problems import Unavailable
 from contract.structures import Structure, to_ase
@@ -149,5 +149,5 @@ def test_a_real_part_over_http_holds_the_teachers_labels(client: httpx.Client, t
     assert np.allclose(part.arrays["labels/energy"], expected, atol=ENERGY_TOLERANCE)
 
 
-def test_by_default_every_core_predicts(client: httpx.Client) -> None:
-    assert client.get("/v1/metadata").json()["workers"] == len(os.sched_getaffinity(0))
+def test_by_default_every_core_predicts_as_far_as_memory_goes(client: httpx.Client) -> None:
+    assert client.get("/v1/metadata").json()["workers"] == count_workers(4 * 2**30)

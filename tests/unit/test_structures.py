@@ -97,6 +97,47 @@ def test_an_unknown_system_is_refused() -> None:
         from_arrow(write(table))
 
 
+@pytest.mark.parametrize("name", SCHEMA.names)
+def test_nulls_are_refused_by_column(name: str) -> None:
+    table = pa.ipc.open_stream(to_arrow([water(), silicon()])).read_all()
+    column = pa.array([None, table[name][1].as_py()], SCHEMA.field(name).type)
+    columns = {field: column if field == name else table[field] for field in SCHEMA.names}
+    with pytest.raises(InvalidRequest, match=f"{name} holds null"):
+        from_arrow(write(pa.table(columns, schema=SCHEMA)))
+
+
+def test_nulls_within_a_list_are_refused() -> None:
+    table = pa.ipc.open_stream(to_arrow([water()])).read_all()
+    table = table.set_column(1, SCHEMA.field("numbers"), pa.array([[8, None, 1]], SCHEMA.field("numbers").type))
+    with pytest.raises(InvalidRequest, match="numbers holds null"):
+        from_arrow(write(table))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        pytest.param('{"a":NaN}', id="NaN"),
+        pytest.param('{"a":1e999}', id="infinity"),
+        pytest.param('{"a":"\\ud800"}', id="half a surrogate pair"),
+        pytest.param('{"a":' * 100_000 + "1" + "}" * 100_000, id="nested without end"),
+        pytest.param('{"a":' + 9999 * "1" + "}", id="a number without end"),
+        pytest.param("[1]", id="no object"),
+        pytest.param("", id="nothing"),
+    ],
+)
+def test_an_origin_that_could_not_be_written_again_is_refused_by_id(origin: str) -> None:
+    table = pa.ipc.open_stream(to_arrow([water()])).read_all()
+    table = table.set_column(6, SCHEMA.field("origin"), pa.array([origin]))
+    with pytest.raises(InvalidRequest, match=f"origin of {water().id}"):
+        from_arrow(write(table))
+
+
+def test_metadata_nested_without_end_is_refused() -> None:
+    table = pa.ipc.open_stream(to_arrow([water()])).read_all()
+    with pytest.raises(InvalidRequest):
+        from_arrow(write(table.replace_schema_metadata({b"distillery": b"[" * 100_000 + b"]" * 100_000})))
+
+
 def test_wrong_shapes_are_refused_at_creation() -> None:
     with pytest.raises(ValueError, match="positions must be float64"):
         Structure("a", np.array([1], np.uint8), np.zeros((2, 3)))

@@ -1,0 +1,47 @@
+"""The machine: the cores and the memory that this process may use, and how many workers they carry."""
+
+import os
+from math import ceil
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def count_cores(cgroup: Path = _CGROUP) -> int:
+    """Cores this process may run on: those of its affinity, at most what the container's quota of CPU time amounts to, rounded up."""
+    return max(1, ceil(min(len(os.sched_getaffinity(0)), _find_quota(cgroup))))
+
+
+def _find_quota(cgroup: Path) -> float:
+    """The container's CPU time over wall time; infinity without a limit. In cgroup v2 `max 100000` or `200000 100000`, µs."""
+    files = ((cgroup / "cpu.max",), (cgroup / "cpu" / "cpu.cfs_quota_us", cgroup / "cpu" / "cpu.cfs_period_us"))
+    for paths in files:
+        try:
+            quota, period = (int(word) for path in paths for word in path.read_text().split())
+        except (OSError, ValueError):  # not this version of cgroups, or "max"
+            continue
+        if quota > 0 and period > 0:
+            return quota / period
+    return float("inf")
+
+
+def find_memory(cgroup: Path = _CGROUP) -> int:
+    """Bytes of memory this process may use: the container's limit where there is one, at most what the machine has."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
+        try:
+            found.append(int(path.read_text()))
+        except (OSError, ValueError):  # not this version of cgroups, or "max"
+            continue
+    return min(found)
+
+
+def count_workers(memory_each: int, n_cores: int | None = None, memory: int | None = None) -> int:
+    """Workers where the settings say nothing: one a core, as far as the memory carries them, at least one.
+
+    memory_each      bytes for each worker
+    n_cores, memory  what this process may use, if absent
+    """
+    n_cores = count_cores() if n_cores is None else n_cores
+    memory = find_memory() if memory is None else memory
+    return max(1, min(n_cores, memory // memory_each))
