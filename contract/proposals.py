@@ -4,27 +4,23 @@ Proposal k of a task is a pure function of (task, k). Workers run proposals ahea
 k, so the same seed gives the same bytes on one core and on sixty-four.
 """
 
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
-from contract.generator import Made, Progress, Stop, Stopped, Task
+from contract.generator import Made, Progress, Stop, Task
 from contract.messages import Message, Metadata
 from contract.perturb import perturb_structure
-from contract.problems import Internal, Unavailable
 from contract.structures import Structure, System
-from contract.workers import open_pool, preload, submit
+from contract.workers import Workers, submit, wait_for
 
-T = TypeVar("T")
 ATTEMPTS_PER_STRUCTURE = 25
 """A task for n structures makes at most this many times n proposals."""
 _LARGEST_CHUNK = 8
@@ -75,13 +71,8 @@ class ProposalGenerator:
 
     def __init__(self, build: Callable[[], Proposer], workers: int) -> None:
         """`build` is an importable class or function; `contract.machine.count_workers` says how many workers a machine carries."""
-        self._build = build
         self.proposer = build()
-        preload(build.__module__)
-        self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-        self._is_closed = False
-        self._lock = threading.Lock()
+        self._workers = Workers(self.metadata.service, workers, build.__module__, partial(_keep_proposer, build))
 
     @property
     def metadata(self) -> Metadata:
@@ -96,29 +87,19 @@ class ProposalGenerator:
 
     def load(self) -> None:
         """Start the workers and wait for the first to be ready."""
-        submit(self._start_pool(), os.getpid).result()
+        self._workers.load()
 
     def close(self) -> None:
         """End the workers, for good."""
-        with self._lock:
-            self._is_closed = True
-        self._end_pool()
+        self._workers.close()
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
         """See `contract.generator.Generator`; workers that died are replaced once, then the task fails."""
-        try:
-            return self._generate(task, stop, progress)
-        except BrokenProcessPool:
-            self._end_pool()
-        try:
-            return self._generate(task, stop, progress)
-        except BrokenProcessPool as error:
-            self._end_pool()
-            raise Internal(f"a worker of {self.metadata.service} died twice on {task.shard} (out of memory?)") from error
+        return self._workers.run(lambda pool: self._generate(pool, task, stop, progress), task.shard)
 
-    def _generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
+    def _generate(self, pool: ProcessPoolExecutor, task: Task, stop: Stop, progress: Progress) -> Made:
         made, keys = Made(), set[str]()
-        ahead = _Ahead(self._start_pool(), self._workers, task)
+        ahead = _Ahead(pool, self._workers.n_workers, task)
         try:
             while len(made.structures) < task.n and (outcomes := ahead.take(made, stop)):
                 for outcome in outcomes:
@@ -129,20 +110,6 @@ class ProposalGenerator:
         finally:
             ahead.cancel()
         return made
-
-    def _start_pool(self) -> ProcessPoolExecutor:
-        with self._lock:
-            if self._is_closed:
-                raise Unavailable(f"{self.metadata.service} is shutting down")
-            if self._pool is None:
-                self._pool = open_pool(self._workers, _keep_proposer, self._build)
-            return self._pool
-
-    def _end_pool(self) -> None:
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Ahead:
@@ -158,7 +125,7 @@ class _Ahead:
         while n_proposals := self._count_next(made):
             self._running.append(submit(self._pool, _run_proposals, self._task, self._n_submitted, n_proposals))
             self._n_submitted += n_proposals
-        return _wait(self._running.popleft(), stop) if self._running else []
+        return wait_for(self._running.popleft(), stop) if self._running else []
 
     def _count_next(self, made: Made) -> int:
         """Proposals in the next chunk; 0 if enough are under way, by the acceptance so far."""
@@ -174,17 +141,6 @@ class _Ahead:
         """Begin nothing of it that has not begun."""
         for future in self._running:
             future.cancel()
-
-
-def _wait(future: "Future[T]", stop: Stop) -> T:
-    while True:
-        if stop.is_set():
-            raise Stopped
-        try:
-            return future.result(timeout=0.1)
-        except TimeoutError:
-            if future.done():  # the work's own, or it has ended just now
-                return future.result()
 
 
 def accept_outcome(outcome: Proposal | str, task: Task, made: Made, keys: set[str]) -> None:

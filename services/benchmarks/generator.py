@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,20 +11,19 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from contract.checks import SHORTEST_DISTANCE, find_chemistry_fault, find_input_fault, find_size_fault
+from contract.checks import SHORTEST_DISTANCE
 from contract.generator import Made, Progress, Stop, Stopped, Task
-from contract.identity import structure_hash
 from contract.messages import Message, Metadata, SystemCard
-from contract.perturb import perturb_structure
 from contract.problems import Unavailable, Unsupported
-from contract.proposals import ATTEMPTS_PER_STRUCTURE, Rejected
+from contract.proposals import ATTEMPTS_PER_STRUCTURE
 from contract.structures import Structure, System
 from contract.versions import name_versions
+from contract.workers import Workers, submit, wait_for
 from services.benchmarks.catalogue import SUBSETS, Subset
+from services.benchmarks.finishing import Finished, finish
 from services.benchmarks.options import CrystalOptions, SurfaceOptions
 from services.benchmarks.settings import BenchmarkSettings
 from services.benchmarks.shelf import File, Shelf, open_shelf
-from services.benchmarks.supercell import expand
 
 ELEMENTS = tuple(chemical_symbols[1:95])
 _READ_AHEAD = 2
@@ -58,8 +58,10 @@ class Pool:
 class BenchmarkGenerator:
     """A `contract.generator.Generator` of crystals (MatBench) and surfaces (OC20, OC22)."""
 
-    def __init__(self, settings: BenchmarkSettings, subsets: Sequence[Subset] = SUBSETS) -> None:
+    def __init__(self, settings: BenchmarkSettings, workers: int = 1, subsets: Sequence[Subset] = SUBSETS) -> None:
+        """`contract.machine.count_workers` says how many workers a machine carries."""
         self._settings = settings
+        self._workers = Workers("benchmarks", workers, finish.__module__)
         self._subsets = subsets
         self._shelves: dict[str, Shelf] = {}
         self._missing: dict[str, str] = {}
@@ -97,10 +99,12 @@ class BenchmarkGenerator:
         if not shelves:
             raise Unavailable("no benchmark is at hand. " + ". ".join(self._missing.values()))
         self._shelves = shelves
+        self._workers.load()
 
     def close(self) -> None:
-        """Give up a download or scan that is under way."""
+        """Give up a download or scan that is under way, end the workers."""
         self._is_closing.set()
+        self._workers.close()
 
     def check(self, task: Task) -> None:
         """Unavailable if a subset that is asked for is not at hand, Unsupported if no structure in them fits."""
@@ -112,21 +116,23 @@ class BenchmarkGenerator:
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
         """See `contract.generator.Generator`: the task's stretch of the pool; without one the pool, until n have passed the checks."""
-        pool, made, hashes = self._gather(task), Made(), set[str]()
+        return self._workers.run(lambda workers: self._generate(workers, task, stop, progress), task.shard)
+
+    def _generate(self, workers: ProcessPoolExecutor, task: Task, stop: Stop, progress: Progress) -> Made:
+        pool, made, twins = self._gather(task), Made(), set[str]()
         places = _choose(task, len(pool))
         order = iter(places.tolist())
-        while len(made.structures) < task.n:
-            chosen = list(islice(order, _READ_AHEAD * (task.n - len(made.structures))))
-            if not chosen:
-                break
+        while len(made.structures) < task.n and (chosen := list(islice(order, _READ_AHEAD * (task.n - len(made.structures))))):
             structures = pool.read(np.array(chosen), stop)
-            for place in chosen:
-                if stop.is_set():
-                    raise Stopped
-                _accept(structures.pop(place), task, made, hashes)
-                progress(len(made.structures), task.n)
-                if len(made.structures) == task.n:
-                    break
+            under_way = [submit(workers, finish, structures.pop(place), task, made.attempts + k) for k, place in enumerate(chosen)]
+            try:
+                for future in under_way:
+                    if len(made.structures) < task.n:
+                        _accept(wait_for(future, stop), task, made, twins)
+                        progress(len(made.structures), task.n)
+            finally:
+                for future in under_way:
+                    future.cancel()
         if task.stretch is not None and len(places) < task.n:
             made.attempts += task.n - len(places)
             made.rejected["pool_used_up"] = task.n - len(places)
@@ -175,35 +181,15 @@ def _size_of(task: Task) -> str:
     return f"at most {task.max_atoms}" if task.system == "crystal" else f"{task.min_atoms}-{task.max_atoms}"
 
 
-def _accept(structure: Structure, task: Task, made: Made, hashes: set[str]) -> None:
-    """Take the structure or count why not."""
-    rng = np.random.default_rng([task.seed, made.attempts])
+def _accept(finished: Finished, task: Task, made: Made, twins: set[str]) -> None:
+    """Take the structure or count why not; some benchmarks hold the same structure twice."""
     made.attempts += 1
-    try:
-        _refuse_twin(structure, hashes)
-        finished = _finish(structure, task, rng)
-    except Rejected as rejected:
-        made.rejected[rejected.reason] += 1
+    if finished.twins in twins:
+        made.rejected["duplicate"] += 1
+        return
+    if finished.twins is not None:
+        twins.add(finished.twins)
+    if isinstance(finished.outcome, str):
+        made.rejected[finished.outcome] += 1
     else:
-        made.structures.append(finished.renamed(f"{task.shard}/{len(made.structures):04d}"))
-
-
-def _refuse_twin(structure: Structure, hashes: set[str]) -> None:
-    """Some benchmarks hold the same structure twice; what can't be compared is refused for that."""
-    fault = find_input_fault(structure)
-    if fault is not None:
-        raise Rejected(fault.reason)
-    own = structure_hash(structure)
-    if own in hashes:
-        raise Rejected("duplicate")
-    hashes.add(own)
-
-
-def _finish(structure: Structure, task: Task, rng: np.random.Generator) -> Structure:
-    """Repeated where it is a small crystal, perturbed and checked."""
-    whole = expand(structure, task.min_atoms, task.max_atoms, rng) if len(structure) < task.min_atoms else structure
-    moved = perturb_structure(whole, task.perturb, rng)
-    fault = find_size_fault(moved, task.min_atoms, task.max_atoms) or find_input_fault(moved, task.elements) or find_chemistry_fault(moved)
-    if fault is not None:
-        raise Rejected(fault.reason)
-    return moved
+        made.structures.append(finished.outcome.renamed(f"{task.shard}/{len(made.structures):04d}"))

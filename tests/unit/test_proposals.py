@@ -15,8 +15,9 @@ from contract.arrow import to_arrow
 from contract.generator import Made, Stopped, Task
 from contract.messages import Message, Metadata, Perturb, SystemCard
 from contract.problems import Internal, Unavailable
-from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, _wait, accept_outcome, finish_proposal, propose_one
+from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, accept_outcome, finish_proposal, propose_one
 from contract.structures import Structure, System, numbers_of
+from contract.workers import wait_for
 
 
 class Scripted(Message):
@@ -109,7 +110,7 @@ def test_hardly_more_proposals_are_run_than_are_needed(generator: ProposalGenera
     log = tmp_path / "log"
     made = make(generator, task(n=n, log=str(log)))
     generator.close()
-    n_workers = generator._workers
+    n_workers = generator._workers.n_workers
     assert made.attempts <= log.stat().st_size <= made.attempts + 2 * n_workers
 
 
@@ -148,7 +149,7 @@ def test_a_result_that_comes_as_the_wait_ends_is_taken() -> None:
                 raise TimeoutError
             return super().result()
 
-    assert _wait(Late(), threading.Event()) == 7
+    assert wait_for(Late(), threading.Event()) == 7
 
 
 def test_only_the_structures_of_a_proposal_that_fail_a_check_are_dropped_and_counted() -> None:

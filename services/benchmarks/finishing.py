@@ -1,0 +1,43 @@
+"""What is done with each structure that is read: it is told from its twins, repeated, perturbed and checked, in a worker."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
+from contract.generator import Task
+from contract.identity import structure_hash
+from contract.perturb import perturb_structure
+from contract.proposals import Rejected
+from contract.structures import Structure
+from services.benchmarks.supercell import expand
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The structure that came of one that was read, or the reason why none did; `twins` is the hash before it was changed."""
+
+    outcome: Structure | str
+    twins: str | None = None
+
+
+def finish(structure: Structure, task: Task, attempt: int) -> Finished:
+    """Attempt number `attempt` of a task: a pure function of its arguments. What can't be compared with twins is refused for that."""
+    fault = find_input_fault(structure)
+    if fault is not None:
+        return Finished(fault.reason)
+    twins = structure_hash(structure)
+    try:
+        return Finished(_change(structure, task, np.random.default_rng([task.seed, attempt])), twins)
+    except Rejected as rejected:
+        return Finished(rejected.reason, twins)
+
+
+def _change(structure: Structure, task: Task, rng: np.random.Generator) -> Structure:
+    """Repeated where it is a small crystal, perturbed and checked."""
+    whole = expand(structure, task.min_atoms, task.max_atoms, rng) if len(structure) < task.min_atoms else structure
+    moved = perturb_structure(whole, task.perturb, rng)
+    fault = find_size_fault(moved, task.min_atoms, task.max_atoms) or find_input_fault(moved, task.elements) or find_chemistry_fault(moved)
+    if fault is not None:
+        raise Rejected(fault.reason)
+    return moved
