@@ -19,6 +19,7 @@ from contract.proposals import Proposal, Rejected
 from contract.structures import Structure, System
 from contract.supercell import expand_to
 from contract.weights import ensure_checkpoint
+from generative.cells import check_cell
 from generative.model import Loaded, Report, watching
 from services.crystalflow.batch import LARGEST_NUMBER, Integration, sample, to_batch
 from services.crystalflow.cells import Content, check_fit, draw_contents
@@ -145,6 +146,7 @@ def _propose(cell: Structure | str, content: Content, task: Task, rng: np.random
     if content.composition:
         origin["composition"] = content.composition
     try:
+        check_cell(cell.cell, len(cell))
         larger = expand_to(replace(cell, origin=origin), task.min_atoms, task.max_atoms, rng)
     except Rejected as rejected:
         return rejected.reason

@@ -172,9 +172,12 @@ def test_one_bad_cell_never_loses_the_batch(monkeypatch: pytest.MonkeyPatch, tmp
         "too_large": ([14], [[0, 0, 0]], CUBE * 1e6),
         "too_dense": ([14, 14], [[0, 0, 0], [0.5, 0.5, 0.5]], 1.5 * torch.eye(3)),
         "atoms_too_close": ([14, 14], [[0, 0, 0], [0.01, 0, 0]], CUBE),
+        "too_sparse": ([14, 14], [[0, 0, 0], [0.5, 0.5, 0.5]], torch.diag(torch.tensor([25.0, 30.0, 28.0]))),
+        "cell_lengths": ([14, 14], [[0, 0, 0], [0, 0, 0.5]], torch.diag(torch.tensor([2.5, 2.5, 61.0]))),
+        "cell_angles": ([14], [[0, 0, 0]], torch.tensor([[8.0, 0, 0], [7.9, 2.5, 0], [0, 0, 4]])),
     }
     generator = load(monkeypatch, tmp_path, network(*bad.values(), ([95], [[0, 0, 0]], CUBE), ([26], [[0, 0, 0]], CUBE), good))
-    outcomes = draw(generator, make_task(generator, elements=["Na", "Cl", "Si"]), 9)
+    outcomes = draw(generator, make_task(generator, elements=["Na", "Cl", "Si"]), 12)
     assert list(outcomes[:-1]) == [*bad, "unknown_element", "unknown_element"]
     crystal = outcomes[-1]
     assert isinstance(crystal, Proposal)

@@ -16,9 +16,10 @@ from contract.problems import InvalidRequest, Unavailable, Unsupported
 from contract.proposals import Rejected
 from contract.structures import DEFAULT_ELEMENTS, numbers_of
 from contract.weights import read_catalogue
+from generative.cells import LARGEST_VOLUME_PER_ATOM
 from generative.model import Loaded
 from generative.sampling import SampledGenerator
-from services.mattergen.crystals import LARGEST_VOLUME_PER_ATOM, Sample, as_crystal
+from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.model import ELEMENTS, MatterGenModel, Trained, TrainedOn
 from services.mattergen.network import Network, read_config
 from services.mattergen.sampler import mask_elements
