@@ -47,9 +47,12 @@ class Network:
         return _W_GLOBAL_QM9 if "qm9" in str(self.config.get("dataset", {})).lower() else _W_GLOBAL
 
     def sample(self, molecules: Sequence[Chem.Mol], w_global: float, report: Report) -> list[NDArray[np.float64]]:
-        """Positions (n_atoms, 3) in Å of every molecule; BatchFailed if they are not finite, with local clipping too."""
+        """Positions (n_atoms, 3) in Å of every molecule; BatchFailed if they are not finite, of a molecule alone with local clipping too.
+
+        So clipping changes the molecules that need it only.
+        """
         graphs = make_graphs(molecules, int(self.config["model"]["edge_order"])).to(self.device)
-        for clip_local in (None, _CLIP_LOCAL):
+        for clip_local in (None, _CLIP_LOCAL) if len(molecules) == 1 else (None,):
             try:
                 with watching(self.module, self.n_steps, report):
                     positions = self._run(graphs, w_global, clip_local)
