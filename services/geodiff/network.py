@@ -85,7 +85,7 @@ class Network:
 
 def read_network(checkpoint: Checkpoint, cache: Path | None, upstream: Upstream, device: str) -> Network:
     """The network in the one .pt file of a checkpoint; what is converted of it is kept in `cache`. Unavailable says what is wrong."""
-    files = [path for _, path in sorted(checkpoint.files.items()) if path.suffix in {".pt", ".pth", ".ckpt"}]
+    files = checkpoint.find({".pt", ".pth", ".ckpt"})
     if len(files) != 1:
         raise Unavailable(
             f"{checkpoint.name} should hold one .pt file of GeoDiff, it holds {', '.join(sorted(checkpoint.files)) or 'none'}"

@@ -19,6 +19,7 @@ from generative.sampling import SampledGenerator
 from services.crystalflow.model import FOLDER, CrystalFlow
 from services.crystalflow.settings import CrystalFlowSettings
 from services.crystalflow.upstream import BESIDE, COMMIT, FLOW, build_network, import_upstream
+from tests.file_server import serve_files
 from tests.upstream import require_upstream
 
 PROPERTY = "formation_energy_per_atom"
@@ -128,6 +129,13 @@ def test_a_single_file_is_one_kind_and_a_second_setting_adds_the_other(generator
     assert np.array_equal(positions[0], positions[1])
     assert np.array_equal(positions[0], positions[2])
     assert len({g.metadata.weights_sha256 for g in (alone, both, generator)}) == 3
+
+
+def test_a_checkpoint_from_a_url_may_be_called_anything(generator: SampledGenerator, tmp_path: Path) -> None:
+    content = (FOLDER / "small" / "dng.ckpt").read_bytes()
+    with serve_files(**{"dng.ckpt/content": content}) as server:
+        fetched = load(f"{server.url}/dng.ckpt/content", tmp_path)
+    assert generate(fetched, n=1).structures[0].origin["checkpoint"] == f"{server.url}/dng.ckpt/content"
 
 
 @pytest.mark.parametrize("kind", ["dng", "csp"])
