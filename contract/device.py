@@ -37,6 +37,13 @@ def choose_device(wanted: Device, variable: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def name_device(device: str) -> str:
+    """cpu, or of cuda the GPU's model, as "NVIDIA H100 80GB HBM3": kernels, and with them last digits, differ between models."""
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
 def release_cuda_memory() -> None:
     """Empty torch's cache where CUDA is in use. What an error that is being handled refers to stays: see `without_frames`."""
     if "torch" in sys.modules:

@@ -30,7 +30,7 @@ def download(url: str, partial: Path, stop: Stop | None = None, report: Report |
         else:
             is_whole = True
             response.raise_for_status()
-            _store(response, url, partial, start, stop, report or log_progress(partial.name))
+            _store(response, partial, start, stop, report or log_progress(partial.name))
     if not is_whole:
         partial.unlink()
         download(url, partial, stop, report)
@@ -66,12 +66,12 @@ def _headers(partial: Path, start: int) -> dict[str, str]:
     return headers
 
 
-def _store(response: httpx.Response, url: str, partial: Path, start: int, stop: Stop | None, report: Report) -> None:
+def _store(response: httpx.Response, partial: Path, start: int, stop: Stop | None, report: Report) -> None:
     is_resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
     at = start if is_resumed else 0
     length = response.headers.get("Content-Length")
     total = None if length is None else at + int(length)
-    _log.info("downloading %s%s, %s", url, f" from byte {at} on" if at else "", f"{total} bytes" if total else "size unknown")
+    _log.info("downloading %s%s, %s", partial.name, f" from byte {at} on" if at else "", f"{total} bytes" if total else "size unknown")
     _remember_version(response, partial)
     with partial.open("ab" if is_resumed else "wb") as target:
         for block in response.iter_raw():

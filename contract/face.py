@@ -15,10 +15,11 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract import CONTRACT_VERSION, problems
-from contract.device import DeviceLost, is_out_of_memory, release_cuda_memory, without_frames
+from contract.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from contract.problems import Problem, Unavailable
 
 _RELOAD_SECONDS = 10.0
+_LONGEST_RELOAD = 600.0
 _LONGEST_END = 30.0
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE"})
 _log = logging.getLogger("distillery")
@@ -64,8 +65,9 @@ def create_face(
     """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
 
     `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
-    Unavailable (weights are missing) or finds no memory, it is tried again every 10 s. `alongside` is entered while the
-    app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its process has ended.
+    Unavailable (weights are missing) or finds no memory, it is tried again after 10 s, then 20, up to every 10 min. `alongside`
+    is entered while the app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its
+    process has ended.
     """
     readiness = Readiness(service, end_when_lost)
 
@@ -132,28 +134,35 @@ def _show_log() -> None:
 
 
 async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:
+    wait = _RELOAD_SECONDS
     while True:
         problem: Problem | None = None
         try:
             await asyncio.to_thread(load)
         except Exception as error:
             problem = _explain(service, error)
+        if isinstance(problem, DeviceLost):
+            readiness.lose(problem)
+            return
         readiness.set(problem)
         if not isinstance(problem, Unavailable):
             return
-        _log.warning("%s is not ready: %s", service, problem.detail)
+        _log.warning("%s is not ready, next try in %g s: %s", service, wait, problem.detail)
         release_cuda_memory()  # others that load may need it
-        await asyncio.sleep(_RELOAD_SECONDS)
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST_RELOAD)
 
 
 def _explain(service: str, error: Exception) -> Problem:
-    """Why a service could not load: Unavailable if that can pass."""
+    """Why a service could not load: Unavailable if that can pass, DeviceLost if only a new process can help."""
     if isinstance(error, Unavailable):
         return without_frames(error)
     what = f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):
-        return Unavailable(f"{service} finds too little memory to load ({what}); free some, it tries again every {_RELOAD_SECONDS:g} s")
+        return Unavailable(f"{service} finds too little memory to load ({what}); free some, it tries again by itself")
     _log.exception("%s could not load", service)
+    if is_fatal(error):
+        return DeviceLost.of(service, error)
     return problems.Internal(f"{service} could not load: {what}")
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 from pydantic import Field, StrictInt, StrictStr, model_validator
@@ -39,11 +40,15 @@ class Source(Message):
         return self
 
     def __str__(self) -> str:
-        """A place that a person can go to; no query of a URL, which may hold a token."""
-        place = (
-            f"{self.name} in https://drive.google.com/drive/folders/{self.drive_folder}" if self.url is None else self.url.partition("?")[0]
-        )
+        """A place that a person can go to; of a URL neither user and password nor the query, which may hold a token."""
+        in_drive = f"{self.name} in https://drive.google.com/drive/folders/{self.drive_folder}"
+        place = in_drive if self.url is None else _hide_secrets(self.url)
         return place if self.member is None else f"{self.member} from {place}"
+
+
+def _hide_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -49,7 +49,7 @@ class Catalogue(Message):
 class Checkpoint:
     """Files that are there.
 
-    name      of the set, file or folder, or the URL without its query
+    name      of the set, file or folder, or the URL without user, password and query
     files     by name: that of weights.yaml, or the file's own
     sha256    of the file; of several, of their sorted `<sha256>  <name>` lines
     is_small  the service's own checkpoint, for trying and testing
@@ -59,6 +59,12 @@ class Checkpoint:
     files: dict[str, Path]
     sha256: str
     is_small: bool = False
+
+    def find(self, suffixes: Collection[str]) -> list[Path]:
+        """Its files that end so, sorted; a single file however it is called, for a URL (…/model.ckpt/content) may end in anything."""
+        if len(self.files) == 1:
+            return list(self.files.values())
+        return [path for _, path in sorted(self.files.items()) if path.suffix in suffixes]
 
 
 def read_weights_file(service_folder: Path) -> Catalogue:

@@ -87,10 +87,11 @@ class Clients:
 
     async def generate(self, service: str, request: GenerateRequest) -> Batch:
         """Structures of a service."""
+        body, timeout = request.model_dump(mode="json"), self._timeout(self._settings.longest_generate(request.n))
 
         async def ask() -> Batch:
             start = time.perf_counter()
-            answer = await self._send(service, "POST", "/generate", json=request.model_dump(mode="json"), headers={"Accept": ARROW_TYPE})
+            answer = await self._send(service, "POST", "/generate", json=body, headers={"Accept": ARROW_TYPE}, timeout=timeout)
             structures, metadata = from_arrow(answer.content)
             return Batch(structures, _parse(Generated, metadata, service), _working_seconds(answer, time.perf_counter() - start))
 
@@ -160,9 +161,11 @@ class Clients:
     def _client(self, service: str) -> httpx.AsyncClient:
         if service not in self._clients:
             longest = self._settings.label_seconds if service == "labeller" else self._settings.generate_seconds
-            timeout = httpx.Timeout(longest, connect=self._settings.connect_seconds)
-            self._clients[service] = self._connect(service, timeout)
+            self._clients[service] = self._connect(service, self._timeout(longest))
         return self._clients[service]
+
+    def _timeout(self, longest: float) -> httpx.Timeout:
+        return httpx.Timeout(longest, connect=self._settings.connect_seconds)
 
     def _connect_by_network(self, service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
         self._network = self._network or ReplicaTransport()

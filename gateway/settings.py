@@ -23,7 +23,14 @@ class GatewaySettings(BaseSettings):
     patience: float = Field(1.0, gt=0, description="wait before the second try, s; doubles with every try, at most 30 s")
     busy_seconds: float = Field(900.0, gt=0, description="longest wait for a service that is loading or busy and says when to ask again, s")
     connect_seconds: float = Field(5.0, gt=0, description="longest wait for a connection, s")
-    generate_seconds: float = Field(900.0, gt=0, description="longest wait for an answer of /generate, s")
+    generate_seconds: float = Field(
+        900.0, gt=0, description="longest wait for an answer of /generate, s; structure_seconds more for each structure asked for"
+    )
+    structure_seconds: float = Field(
+        20.0,
+        ge=0,
+        description="see generate_seconds, s. The gate allows 10 s a structure, and another shard may be ahead in the service's queue",
+    )
     label_seconds: float = Field(1800.0, gt=0, description="longest wait for an answer of /label, s")
     page: bool = Field(True, description="make report.html when a dataset is finished")
     resume: bool = Field(True, description="take up unfinished datasets at the start")
@@ -41,6 +48,10 @@ class GatewaySettings(BaseSettings):
         if self.api_key is None and not _is_loopback(self.published):
             raise ValueError(f"the gateway is published on {self.published}, beyond loopback: set DISTILLERY_GATEWAY_API_KEY")
         return self
+
+    def longest_generate(self, n: int) -> float:
+        """Longest wait for n structures, s: nothing comes before all are there."""
+        return self.generate_seconds + n * self.structure_seconds
 
     def service_url(self, service: str) -> str:
         """Where a service is."""

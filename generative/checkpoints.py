@@ -55,9 +55,15 @@ def _convert(file: Path, allowed: Allowed, pick: Pick) -> Converted:
     content = load_untrusted(file, allowed)
     try:
         tensors, config = pick(content)
+        return Converted({str(name): _copy(name, tensor) for name, tensor in tensors.items()}, json.loads(json.dumps(dict(config))))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Unavailable(f"{file} is not laid out like a checkpoint of this model ({type(error).__name__}: {error})") from error
-    return Converted({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, json.loads(json.dumps(dict(config))))
+
+
+def _copy(name: str, tensor: Any) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"the weights {name!r} are a {type(tensor).__name__}, wanted a tensor")
+    return tensor.detach().clone().contiguous()
 
 
 def _place(folder: Path, sha256: str, pick: Pick) -> Path:

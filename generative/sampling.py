@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from contract.device import DeviceLost, choose_device, is_fatal, is_out_of_memory, release_cuda_memory
+from contract.device import DeviceLost, choose_device, is_fatal, is_out_of_memory, name_device, release_cuda_memory, without_frames
 from contract.generator import Made, Progress, Stop, Stopped, Task
 from contract.identity import derive_seed
 from contract.messages import Message, Metadata
-from contract.problems import OutOfMemory, Unavailable
+from contract.problems import OutOfMemory, Problem, Unavailable
 from contract.proposals import Proposal, accept_outcome, finish_proposal
 from contract.structures import System
 from generative.model import BatchFailed, Loaded, Model, Report
@@ -38,6 +38,7 @@ class SampledGenerator:
     def __init__(self, model: Model[Any]) -> None:
         self._model = model
         self._closing = threading.Event()
+        self._device_name = ""
         self.loaded: Loaded[Any] | None = None
 
     @property
@@ -47,7 +48,7 @@ class SampledGenerator:
         card = self._model.describe(loaded)
         versions = {"torch": str(torch.__version__), "threads": str(settings.threads), "batch": str(settings.batch)}
         if loaded is not None:
-            versions |= {"upstream": loaded.upstream, "device": loaded.device, "checkpoint": loaded.checkpoint}
+            versions |= {"upstream": loaded.upstream, "device": self._device_name, "checkpoint": loaded.checkpoint}
         sha256 = None if loaded is None else loaded.sha256
         return card.model_copy(update={"versions": {**card.versions, **versions}, "weights_sha256": sha256})
 
@@ -59,6 +60,7 @@ class SampledGenerator:
         """Choose the device and load the model onto it."""
         settings = self._model.settings
         device = choose_device(settings.device, f"{settings.model_config['env_prefix']}DEVICE")
+        self._device_name = name_device(device)
         self.loaded = self._model.load(device, self._closing)
 
     def check(self, task: Task) -> None:
@@ -78,7 +80,15 @@ class SampledGenerator:
         return self.loaded
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
-        """See `contract.generator.Generator`."""
+        """See `contract.generator.Generator`. Afterwards an idle model holds no more of the device's memory than its weights."""
+        try:
+            return self._generate(task, stop, progress)
+        except (Stopped, Problem) as error:
+            raise without_frames(error) from None
+        finally:
+            release_cuda_memory()
+
+    def _generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
         made, keys = Made(), set[str]()
         pending: deque[int] = deque()
         limit, batch, show = self._model.settings.batch, 0, _growing(progress)
@@ -185,13 +195,18 @@ def _scaled(progress: Progress, made: Made, task: Task, n: int) -> Report:
 
 @contextmanager
 def _reproducible(n_threads: int) -> Iterator[None]:
-    """Sums in a fixed order: a fixed number of threads, and torch's deterministic kernels where it has them."""
+    """Sums in a fixed order and whole float32: a fixed number of threads, torch's deterministic kernels where it has them, no TF32.
+
+    An orb teacher in the same process sets the precision of products to "high" (TF32 on a GPU) for all.
+    """
     n_before, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    warned_only, precision = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_float32_matmul_precision()
     torch.set_num_threads(n_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
+        torch.set_float32_matmul_precision(precision)
         torch.use_deterministic_algorithms(before, warn_only=warned_only)
         torch.set_num_threads(n_before)

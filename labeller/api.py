@@ -1,6 +1,7 @@
 """The labeller's app: `POST /label`, `POST /finalise` beside the common face."""
 
 import asyncio
+import threading
 import weakref
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Labeller:
 
     def __init__(self, teacher: Teacher, settings: LabellerSettings) -> None:
         self._teacher, self._settings = teacher, settings
-        self._is_closed = False
+        self._closing = threading.Event()
         self._running: Running | None = None
 
     @property
@@ -86,8 +87,8 @@ class Labeller:
     def load(self, app: FastAPI) -> None:
         """Load the teacher and start the pipeline; Unavailable says what is missing."""
         teacher, settings = self._teacher, self._settings
-        teacher.load()
-        if self._is_closed:
+        teacher.load(self._closing)
+        if self._closing.is_set():
             return
         n_cores = count_cores()
         n_workers = settings.workers or (1 if teacher.device == "cuda" else count_workers(_MEMORY_PER_WORKER))
@@ -114,8 +115,8 @@ class Labeller:
         )
 
     def close(self) -> None:
-        """Fail what is unfinished, end all threads."""
-        self._is_closed = True
+        """Give up a download that is under way, fail what is unfinished, end all threads."""
+        self._closing.set()
         if self._running is not None:
             self._running.close()
 

@@ -17,6 +17,7 @@ class LabellerSettings(BaseSettings):
     device: Device = Field("auto", description="auto is cuda where there is one")
     data: Path = Field(Path("data"), description="folder of all datasets")
     weights: Path = Field(Path("weights"), description="folder that downloaded weights are kept in")
+    download: bool = Field(True, description="fetch the weights of an orb teacher where they are missing")
     weights_path: Path | None = Field(None, description="of an orb teacher: a weights file instead of the one in the folder or a download")
     compile: bool | None = Field(None, description="torch.compile the teacher (orb-v3-conservative only); on cuda only if absent")
     workers: int | None = Field(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastapi import FastAPI
 
+from contract.generator import Stop
 from contract.geometry import find_pairs
 from contract.layout import Label
 from contract.structures import DEFAULT_ELEMENTS, Structure
@@ -84,7 +85,7 @@ class FakeTeacher:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def load(self) -> None:
+    def load(self, stop: Stop) -> None:
         self.on_load()
 
     def use_threads(self, n_threads: int) -> None:

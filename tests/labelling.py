@@ -1,5 +1,6 @@
 """Structures, records and requests for the labeller's tests."""
 
+import threading
 from typing import Any
 
 import httpx
@@ -10,6 +11,8 @@ from contract.arrow import ARROW_TYPE, to_arrow
 from contract.structures import Structure, from_ase
 
 RECIPE = "a" * 64
+NEVER = threading.Event()
+"""A stop that is not set."""
 
 
 def water(id: str) -> Structure:

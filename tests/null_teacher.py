@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from fastapi import FastAPI
 
+from contract.generator import Stop
 from contract.layout import Label
 from contract.structures import DEFAULT_ELEMENTS, Structure
 from labeller.api import create_labeller
@@ -27,7 +28,7 @@ class NullTeacher:
     elements = DEFAULT_ELEMENTS
     budget = BudgetRange(2_000, 32_000)
 
-    def load(self) -> None: ...
+    def load(self, stop: Stop) -> None: ...
 
     def use_threads(self, n_threads: int) -> None: ...
 

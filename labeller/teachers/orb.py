@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from contract.device import choose_device, release_cuda_memory
+from contract.generator import Stop
 from contract.layout import Label
 from contract.problems import Unavailable
 from contract.structures import Structure
@@ -77,9 +78,10 @@ class OrbTeacher:
         """Atoms a batch on the device in use."""
         return _BUDGETS[self.device]
 
-    def load(self) -> None:
+    def load(self, stop: Stop) -> None:
         """Find or fetch the weights and build the model; Unavailable where Python, the package or the weights are missing.
 
+        Stopped soon after `stop` is set while they are fetched.
         Direct models are never compiled: orb-models (0.7.0) compiles their `__call__`, which their `predict` does not use.
         """
         if self._settings.compile and not self._can_compile:
@@ -88,7 +90,7 @@ class OrbTeacher:
             )
         loader = _find_loader(self.name)
         checkpoint = str(self._settings.weights_path or self.name)
-        weights = ensure_checkpoint(_LABELLER, checkpoint, self._settings.weights, download=True)
+        weights = ensure_checkpoint(_LABELLER, checkpoint, self._settings.weights, download=self._settings.download, stop=stop)
         if len(weights.files) != 1:
             raise Unavailable(f"{checkpoint} holds {', '.join(weights.files)}; name one file in DISTILLERY_LABELLER_WEIGHTS_PATH")
         self.device = choose_device(self._settings.device, "DISTILLERY_LABELLER_DEVICE")

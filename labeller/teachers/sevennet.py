@@ -14,6 +14,7 @@ from torch_geometric.data import Batch
 
 from contract.device import choose_device, release_cuda_memory
 from contract.digests import sha256_of
+from contract.generator import Stop
 from contract.geometry import find_pairs
 from contract.layout import Label
 from contract.problems import Unavailable
@@ -47,7 +48,7 @@ class SevenNetTeacher:
         """Atoms a batch on the device in use."""
         return _BUDGETS[self.device]
 
-    def load(self) -> None:
+    def load(self, stop: Stop) -> None:
         """Build the model from the checkpoint in the package; Unavailable where the settings ask for another, or for a compiled one."""
         self._refuse_settings_of_others()
         with warnings.catch_warnings():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from contract.generator import Stop
 from contract.layout import Label
 from contract.structures import Structure
 
@@ -47,8 +48,8 @@ class Teacher(Protocol):
     def budget(self) -> BudgetRange:
         """The atom budget it works well with on its device."""
 
-    def load(self) -> None:
-        """Load the weights; Unavailable says what is missing and where to put it."""
+    def load(self, stop: Stop) -> None:
+        """Load the weights; Unavailable says what is missing and where to put it, Stopped soon after `stop` is set."""
 
     def use_threads(self, n_threads: int) -> None:
         """How many threads one `predict` may use on cpu; called once after `load`."""

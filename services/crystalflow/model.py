@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +19,10 @@ from contract.proposals import Proposal, Rejected
 from contract.structures import Structure, System
 from contract.supercell import expand_to
 from contract.weights import ensure_checkpoint
+from generative.cells import check_cell
 from generative.model import Loaded, Report, watching
 from services.crystalflow.batch import LARGEST_NUMBER, Integration, sample, to_batch
-from services.crystalflow.cells import Content, check_fit, draw_contents
+from services.crystalflow.cells import Content, Tables, check_fit, draw_contents
 from services.crystalflow.conditions import is_guided
 from services.crystalflow.network import Network, read_networks
 from services.crystalflow.options import CrystalFlowOptions
@@ -31,10 +32,16 @@ from services.crystalflow.upstream import import_upstream
 
 FOLDER = Path(__file__).parent
 ELEMENTS = tuple(chemical_symbols[1 : LARGEST_NUMBER + 1])
-Networks = Mapping[bool, Network]
-"""By whether they work de novo."""
 ANNEAL_CSP = 5.0
 """Upstream's `--anneal_coords --anneal_slope 5` for compositions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Equipment:
+    """Networks by whether they work de novo, and how often cells have how many atoms."""
+
+    networks: Mapping[bool, Network]
+    sizes: Tables
 
 
 class CrystalFlow:
@@ -47,7 +54,7 @@ class CrystalFlow:
     def options(self) -> Mapping[System, type[Message]]:
         return {"crystal": CrystalFlowOptions}
 
-    def describe(self, loaded: Loaded[Networks] | None) -> Metadata:
+    def describe(self, loaded: Loaded[Equipment] | None) -> Metadata:
         """See `generative.model.Model`."""
         return Metadata(
             service="crystalflow",
@@ -69,7 +76,7 @@ class CrystalFlow:
             generative=True,
         )
 
-    def load(self, device: str, stop: Stop) -> Loaded[Networks]:
+    def load(self, device: str, stop: Stop) -> Loaded[Equipment]:
         """See `generative.model.Model`."""
         settings = self.settings
         names = [name for name in (settings.checkpoint, settings.csp_checkpoint) if name]
@@ -88,19 +95,19 @@ class CrystalFlow:
                 f"{' and '.join(names)} hold two checkpoints of one kind; one de novo and one for compositions is what is used"
             )
         sha256 = found[0].sha256 if len(found) == 1 else _digest(c.sha256 for c in found)
-        return Loaded(by_kind, device, upstream, " ".join(c.name for c in found), sha256)
+        return Loaded(Equipment(by_kind, upstream.sizes), device, upstream.version, " ".join(c.name for c in found), sha256)
 
-    def check(self, task: Task, loaded: Loaded[Networks]) -> None:
+    def check(self, task: Task, loaded: Loaded[Equipment]) -> None:
         """Unsupported names what this checkpoint, or any, can't do."""
         options = cast(CrystalFlowOptions, task.options)
         _choose(loaded.networks, options).conditions.check(options)
-        check_fit(task, options)
+        check_fit(task, options, loaded.networks.sizes)
 
-    def draw(self, task: Task, loaded: Loaded[Networks], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
+    def draw(self, task: Task, loaded: Loaded[Equipment], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
         """See `generative.model.Model`."""
         options = cast(CrystalFlowOptions, task.options)
         network = _choose(loaded.networks, options)
-        contents = draw_contents(task, options, n, np.random.default_rng(seed))
+        contents = draw_contents(task, options, loaded.networks.sizes, n, np.random.default_rng(seed))
         batch = to_batch(contents, network.conditions.scale(options)).to(loaded.device)
         cells = _sample(network, batch, task, options, report)
         return [
@@ -109,8 +116,9 @@ class CrystalFlow:
         ]
 
 
-def _choose(networks: Networks, options: CrystalFlowOptions) -> Network:
+def _choose(equipment: Equipment, options: CrystalFlowOptions) -> Network:
     """The network for the request; Unsupported if it is not loaded."""
+    networks = equipment.networks
     if not options.compositions and True not in networks:
         raise Unsupported("this checkpoint predicts structures of compositions only: name some in options.compositions")
     if options.compositions and False not in networks:
@@ -141,10 +149,9 @@ def _propose(cell: Structure | str, content: Content, task: Task, rng: np.random
     fault = find_input_fault(cell, task.elements)
     if fault is not None:
         return fault.reason
-    origin: dict[str, Any] = {"cell_atoms": content.n_atoms}
-    if content.composition:
-        origin["composition"] = content.composition
+    origin = {"cell_atoms": content.n_atoms, **content.origin}
     try:
+        check_cell(cell.cell, len(cell))
         larger = expand_to(replace(cell, origin=origin), task.min_atoms, task.max_atoms, rng)
     except Rejected as rejected:
         return rejected.reason

@@ -31,7 +31,7 @@ class Network:
 
 def read_networks(checkpoint: Checkpoint, cache: Path | None, device: str) -> list[Network]:
     """Every .ckpt of a checkpoint; what is converted of them is kept in `cache`. Unavailable says what is wrong with them."""
-    files = [path for _, path in sorted(checkpoint.files.items()) if path.suffix == ".ckpt"]
+    files = checkpoint.find({".ckpt"})
     if not files:
         raise Unavailable(f"{checkpoint.name} holds {', '.join(sorted(checkpoint.files))}, but no .ckpt of CrystalFlow")
     return [_read_network(file, checkpoint, cache, device) for file in files]

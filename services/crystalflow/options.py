@@ -13,6 +13,7 @@ LARGEST_CELL = 20
 """Atoms, as in MP-20, which upstream's published models are trained on."""
 MOST_ATOMS = 100
 """In a cell of any model."""
+BY_DIVISORS = "divisors"
 
 
 def read_composition(formula: str) -> Numbers:
@@ -50,6 +51,11 @@ class CrystalFlowOptions(Message):
         ge=1,
         le=MOST_ATOMS,
         description="most atoms in a cell, before it is repeated; what the checkpoint was trained on is a good choice",
+    )
+    sizes: StrictStr | None = Field(
+        None,
+        description="how often cells de novo have how many atoms: as in a training set of upstream's (mp_20, alex_mp_20, …), or "
+        "`divisors`: each number as often as it has divisors; if absent mp_20, or divisors where largest_cell is above 20",
     )
     anneal: float | None = Field(
         None,

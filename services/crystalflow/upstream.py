@@ -1,12 +1,16 @@
 """Upstream's code: imported without what only its data preparation needs, and built from a checkpoint's hyperparameters."""
 
+import ast
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from io import StringIO
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -36,13 +40,28 @@ TARGETS = frozenset(
 )
 """Hydra makes whatever a checkpoint's hyperparameters name; these may be named."""
 BESIDE = ("optim", "data", "logging")
+_SIZES = ("scripts/generation.py", "train_dist")
+"""Where upstream says how often cells have how many atoms."""
+_log = logging.getLogger("distillery")
 _VARIABLES = {"PROJECT_ROOT": ".", "HYDRA_JOBS": ".", "WANDB_DIR": "."}
 _UNUSED = ("p_tqdm", "pathos", "pathos.pools", "pyxtal", "pyxtal.symmetry", "sklearn", "sklearn.metrics")
 """Imported by upstream's module of data preparation, never called while sampling."""
 
 
-def import_upstream() -> str:
-    """Make `diffcsp` importable and import it; its version (commit, and "modified" if its files are others). Unavailable if missing."""
+@dataclass(frozen=True, eq=False)
+class Upstream:
+    """What is taken from upstream beside its networks.
+
+    version  the commit, and "modified" where the files are others
+    sizes    by training set: how often cells have 0, 1, 2, … atoms there
+    """
+
+    version: str
+    sizes: Mapping[str, Sequence[float]]
+
+
+def import_upstream() -> Upstream:
+    """Make `diffcsp` importable and import it; Unavailable if it is missing."""
     folder = find_upstream(NAME, REPOSITORY, COMMIT)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
@@ -53,7 +72,18 @@ def import_upstream() -> str:
             hydra.utils.get_class(FLOW)
     sys.modules[FLOW.rpartition(".")[0]].__dict__["tqdm"] = iter
     is_pinned = digest_upstream(folder) == DIGEST
-    return COMMIT if is_pinned else f"{COMMIT} modified"
+    return Upstream(COMMIT if is_pinned else f"{COMMIT} modified", _read_sizes(folder / _SIZES[0]))
+
+
+def _read_sizes(script: Path) -> Mapping[str, Sequence[float]]:
+    """The table of upstream's script that samples de novo, which can't be imported for its arguments; empty where there is none."""
+    try:
+        for node in ast.parse(script.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == _SIZES[1]:
+                return dict(ast.literal_eval(node.value))
+    except (OSError, SyntaxError, ValueError) as error:
+        _log.warning("upstream's table of cell sizes can't be read: %s", error)
+    return {}
 
 
 def build_network(model: Mapping[str, Any], **beside: Mapping[str, Any]) -> torch.nn.Module:

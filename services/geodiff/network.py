@@ -47,9 +47,12 @@ class Network:
         return _W_GLOBAL_QM9 if "qm9" in str(self.config.get("dataset", {})).lower() else _W_GLOBAL
 
     def sample(self, molecules: Sequence[Chem.Mol], w_global: float, report: Report) -> list[NDArray[np.float64]]:
-        """Positions (n_atoms, 3) in Å of every molecule; BatchFailed if they are not finite, with local clipping too."""
+        """Positions (n_atoms, 3) in Å of every molecule; BatchFailed if they are not finite, of a molecule alone with local clipping too.
+
+        So clipping changes the molecules that need it only.
+        """
         graphs = make_graphs(molecules, int(self.config["model"]["edge_order"])).to(self.device)
-        for clip_local in (None, _CLIP_LOCAL):
+        for clip_local in (None, _CLIP_LOCAL) if len(molecules) == 1 else (None,):
             try:
                 with watching(self.module, self.n_steps, report):
                     positions = self._run(graphs, w_global, clip_local)
@@ -82,7 +85,7 @@ class Network:
 
 def read_network(checkpoint: Checkpoint, cache: Path | None, upstream: Upstream, device: str) -> Network:
     """The network in the one .pt file of a checkpoint; what is converted of it is kept in `cache`. Unavailable says what is wrong."""
-    files = [path for _, path in sorted(checkpoint.files.items()) if path.suffix in {".pt", ".pth", ".ckpt"}]
+    files = checkpoint.find({".pt", ".pth", ".ckpt"})
     if len(files) != 1:
         raise Unavailable(
             f"{checkpoint.name} should hold one .pt file of GeoDiff, it holds {', '.join(sorted(checkpoint.files)) or 'none'}"

@@ -112,6 +112,12 @@ class MatterGenModel:
             )
         for unknown in (p for p in options.properties if p not in trained.network.properties):
             raise Unsupported(f"the checkpoint {name} can't be conditioned on {unknown!r}{suggest(unknown, trained.network.properties)}")
+        absent = [p for p in trained.network.properties if p not in options.properties]
+        if options.properties and absent and trained.network.all_or_none:
+            raise Unsupported(
+                f"the checkpoint {name} was trained with all of {', '.join(trained.network.properties)} or none of them, never without "
+                f"{', '.join(absent)} alone; name all"
+            )
         foreign = [e for e in elements_of(options.properties) if e not in task.elements]
         if foreign:
             raise Unsupported(

@@ -45,15 +45,17 @@ _PARTS = frozenset(
 class Network:
     """A loaded checkpoint.
 
-    module      upstream's DiffusionModule, on its device, in evaluation mode
-    n_steps     steps of sampling, fixed by the checkpoint
-    properties  what it can be conditioned on
+    module       upstream's DiffusionModule, on its device, in evaluation mode
+    n_steps      steps of sampling, fixed by the checkpoint
+    properties   what it can be conditioned on
+    all_or_none  whether it was trained with all of these or none only, so that it never saw some without the others
     """
 
     module: Any
     device: torch.device
     n_steps: int
     properties: tuple[str, ...]
+    all_or_none: bool
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -97,7 +99,14 @@ def build_network(config: Mapping[str, Any], tensors: Mapping[str, Tensor], devi
         device=torch.device(device),
         n_steps=int(corruption.N),
         properties=tuple(module.model.cond_fields_model_was_trained_on),
+        all_or_none=not _drops_each_alone(config),
     )
+
+
+def _drops_each_alone(config: Mapping[str, Any]) -> bool:
+    """Whether training left conditions out one by one; upstream's default is all at once."""
+    dropout = config["lightning_module"]["diffusion_module"].get("pre_corruption_fn") or {}
+    return bool(dropout.get("dropout_fields_iid", False))
 
 
 def _find_calls(node: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from contract.device import is_out_of_memory
+from contract.device import is_fatal, is_out_of_memory
 from generative.model import BatchFailed, Report, watching
 from services.mattergen.crystals import Sample
 from services.mattergen.network import Network
@@ -46,7 +46,7 @@ def draw_samples(network: Network, sizes: NDArray[np.int64], numbers: Sequence[i
         with watching(network.module.model, n_calls, report):
             _, mean = sampler.sample(_ask_for(sizes, condition.properties))
     except (RuntimeError, IndexError, ValueError) as error:  # singular cells, cells without neighbours, NaN
-        if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+        if is_out_of_memory(error) or is_fatal(error):
             raise
         _log.info("the sampler broke down on a batch of %d: %s", len(sizes), error)
         raise BatchFailed("sampler_failed") from error

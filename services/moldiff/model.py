@@ -94,7 +94,8 @@ class MolDiff:
         options = cast(MolDiffOptions, task.options)
         sizes = _weigh(task, loaded).draw(n, np.random.default_rng(seed))
         numbers = frozenset(atomic_numbers[element] for element in task.elements)
-        scale = options.guidance_scale if options.bond_guidance else None
+        is_guided = loaded.networks.predictor is not None if options.bond_guidance is None else options.bond_guidance
+        scale = options.guidance_scale if is_guided else None
         outcomes: list[Proposal | str] = []
         for sketch in loaded.networks.sample(sizes, numbers, scale, report):
             report(1.0)

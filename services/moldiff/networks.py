@@ -76,7 +76,7 @@ class Networks:
 
 def read_networks(checkpoint: Checkpoint, cache: Path | None, upstream: Upstream, device: str) -> Networks:
     """The networks in the .pt files of a checkpoint; what is converted of them is kept in `cache`. Unavailable says what is wrong."""
-    files = [path for _, path in sorted(checkpoint.files.items()) if path.suffix in {".pt", ".pth", ".ckpt"}]
+    files = checkpoint.find({".pt", ".pth", ".ckpt"})
     found: dict[str, tuple[Path, Converted]] = {}
     for file in files:
         converted = convert_once(file, sha256_of(file), cache, {}, _pick)

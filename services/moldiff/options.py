@@ -14,7 +14,11 @@ Heavy = Annotated[StrictInt, Field(ge=LEAST_HEAVY, le=MOST_HEAVY)]
 class MolDiffOptions(Message):
     """Options of a molecule request."""
 
-    bond_guidance: StrictBool = Field(False, description="move atoms to where the bond predictor is sure of the bonds; triples the cost")
+    bond_guidance: StrictBool | None = Field(
+        None,
+        description="move atoms to where the bond predictor is sure of the bonds, at about three times the cost; if absent, wherever "
+        "the checkpoint brings a predictor, as upstream does",
+    )
     guidance_scale: float = Field(1e-4, gt=0, le=1, description="strength of the guidance; upstream's value by default")
     min_heavy_atoms: Heavy | None = Field(None, description="fewest atoms other than H; by default what min_atoms and max_atoms suggest")
     max_heavy_atoms: Heavy | None = Field(None, description="most atoms other than H; by default what min_atoms and max_atoms suggest")

@@ -1,6 +1,7 @@
 """The compose files: every combination is valid, hardened, and agrees with the settings that processes read."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,11 +86,34 @@ def test_gpus_go_to_the_labeller_with_orb_v2() -> None:
 def test_models_have_a_gpu_and_their_weights_and_start_only_when_asked_for() -> None:
     services = read_config(*GPU, profiles=EVERYTHING)["services"]
     for name in upstream_names():
-        assert services[name]["profiles"] == ["models"]
-        assert services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert services[name]["profiles"] == ["crystalflow" if name == "crystalflow" else "models"]
         assert services[name]["environment"][f"DISTILLERY_{name.upper()}_DEVICE"] == "cuda"
         assert [mount["target"] for mount in services[name]["volumes"]] == ["/weights"]
     assert not set(upstream_names()) & read_config(*CPU)["services"].keys()
+
+
+def test_every_container_with_a_gpu_has_one_that_a_variable_names() -> None:
+    env = {"DISTILLERY_MATTERGEN_GPU": "3", "DISTILLERY_LABELLER_GPU": "1"}
+    services = read_config(*GPU, profiles=EVERYTHING, env=env)["services"]
+    chosen = {}
+    for name, service in services.items():
+        for device in service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", []):
+            assert "count" not in device
+            chosen[name] = device["device_ids"]
+    assert chosen == {"labeller": ["1"], "mattergen": ["3"], "crystalflow": ["0"], "moldiff": ["0"], "geodiff": ["0"]}
+
+
+def test_the_documented_second_labeller_is_the_first_on_another_gpu(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```yaml\n(# gpu-1.yaml.*?)^```", (ROOT / "docs/docker.md").read_text(), re.MULTILINE | re.DOTALL)
+    file = tmp_path / "gpu-1.yaml"
+    file.write_text(text.replace("file: compose.yaml", f"file: {ROOT / 'compose.yaml'}"))
+    services = read_config(*GPU, str(file))["services"]
+    first, second = services["labeller"], services["labeller-1"]
+    assert second["networks"]["default"]["aliases"] == ["labeller"]
+    assert [d["device_ids"] for d in second["deploy"]["resources"]["reservations"]["devices"]] == [["1"]]
+    assert {key: second[key] for key in ("image", "environment", "volumes")} == {
+        key: first[key] for key in ("image", "environment", "volumes")
+    }
 
 
 def test_upstream_code_of_every_model_may_come_from_a_folder() -> None:

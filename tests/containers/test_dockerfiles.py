@@ -3,11 +3,14 @@
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from generative.upstream import digest_upstream
 from tests.containers.engine import ROOT
+from tests.upstream import require_upstream
 
 DOCKERFILES = sorted([*ROOT.glob("*/Dockerfile"), *ROOT.glob("services/*/Dockerfile")])
 
@@ -79,6 +82,44 @@ def test_the_healthcheck_asks_whether_it_is_ready(dockerfile: str) -> None:
     command = json.loads(check[check.index("[") :])
     assert command[:2] == ["python", "-ISc"]
     assert "/v1/health/ready" in command[2]
+
+
+def test_what_may_fetch_weights_has_an_hour_to_start_and_is_healthy_at_once_then() -> None:
+    for path in DOCKERFILES:
+        (check,) = (line for line in joined(path.read_text()) if line.startswith("HEALTHCHECK "))
+        assert "--start-interval=3s" in check, path
+        assert ("--start-period=3600s" in check) == (path.parent / "weights.yaml").exists(), path
+
+
+@pytest.fixture(params=["crystalflow", "geodiff", "mattergen", "moldiff"])
+def copies(request: pytest.FixtureRequest) -> tuple[str, list[tuple[str, str]]]:
+    """A service, and what of upstream's checkout enters its image: each path there, and its place."""
+    name: str = request.param
+    lines = re.findall(r"^COPY --from=upstream (.+) (\S+)$", (ROOT / "services" / name / "Dockerfile").read_text(), re.MULTILINE)
+    return name, [(path, place + path[1:] if place.endswith("/") else place) for paths, place in lines for path in paths.split()]
+
+
+def test_of_upstream_s_checkout_the_licence_enters_and_not_all(copies: tuple[str, list[tuple[str, str]]]) -> None:
+    name, found = copies
+    assert ("/LICENSE", f"/opt/upstream/{name}/LICENSE") in found
+    assert "/" not in dict(found)
+
+
+def test_what_enters_of_upstream_s_checkout_is_all_that_its_digest_covers(
+    copies: tuple[str, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    name, found = copies
+    checkout = require_upstream(name)
+    for path, place in found:
+        target = tmp_path / place.removeprefix("/opt/upstream/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = checkout / path[1:]
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    module = importlib.import_module(f"services.{name}.upstream")
+    if name == "mattergen":
+        assert digest_upstream(tmp_path / name / "mattergen") == module._DIGEST
+    else:
+        assert digest_upstream(tmp_path / name) == module.DIGEST
 
 
 def test_an_image_gets_the_contract_and_its_own_folder(dockerfile: str) -> None:

@@ -229,6 +229,21 @@ def test_without_a_folder_to_write_nothing_is_kept(checkpoint: Path, tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in the way", "last.ckpt"]
 
 
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"state_dict": {"w": [1.0]}, "hyper_parameters": {}}, "'w' are a list, wanted a tensor"),
+        ({"state_dict": [torch.ones(1)], "hyper_parameters": {}}, "list"),
+        ({"state_dict": {}, "hyper_parameters": {"key": b"bytes"}}, "bytes is not JSON"),
+        ({"state_dict": {}, "hyper_parameters": {"key": torch.ones(1)}}, "Tensor is not JSON"),
+        ({"state_dict": {}, "hyper_parameters": 3}, "int"),
+    ],
+)
+def test_what_is_no_tensor_among_weights_or_no_value_in_a_configuration_is_named(tmp_path: Path, content: Any, named: str) -> None:
+    with pytest.raises(Unavailable, match=f"a.pt is not laid out like a checkpoint of this model .*{named}"):
+        convert_once(save(content, tmp_path / "a.pt"), "0" * 64, None, {}, pick)
+
+
 def test_a_checkpoint_of_another_layout_is_named(tmp_path: Path) -> None:
     path = save({"model": {}}, tmp_path / "last.ckpt")
     with pytest.raises(Unavailable, match=r"last\.ckpt is not laid out like a checkpoint of this model \(KeyError: 'state_dict'\)"):

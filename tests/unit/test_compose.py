@@ -46,6 +46,14 @@ def test_every_setting_of_a_container_is_in_compose_yaml_or_an_exception(service
     assert SERVICES[service]["environment"].keys() == known - EXCEPTIONS.keys()
 
 
+def test_the_models_profile_starts_only_what_is_ready_with_the_defaults() -> None:
+    found = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert {name for name, profiles in found.items() if profiles == ["models"]} == {"mattergen", "moldiff", "geodiff"}
+    assert found["crystalflow"] == ["crystalflow"]
+    for name in ("mattergen", "moldiff", "geodiff"):
+        assert not SERVICES[name]["environment"][f"DISTILLERY_{name.upper()}_CHECKPOINT"].endswith(":-}")
+
+
 def test_every_exception_is_a_setting() -> None:
     assert EXCEPTIONS.keys() <= set.union(*(names_of(settings) for settings in SETTINGS.values()))
 

@@ -17,14 +17,14 @@ from contract.structures import DEFAULT_ELEMENTS
 from generative.model import Report
 from generative.sampling import SampledGenerator
 from services.crystalflow import model as crystalflow_model
-from services.crystalflow.cells import draw_contents, list_sizes, list_units
+from services.crystalflow.cells import Tables, check_fit, draw_contents, list_sizes, list_units
 from services.crystalflow.conditions import Conditions, Scale
 from services.crystalflow.model import CrystalFlow
 from services.crystalflow.network import Network
 from services.crystalflow.options import CrystalFlowOptions, read_composition
 from services.crystalflow.settings import CrystalFlowSettings
 from services.crystalflow.steering import N_TYPES, encode_elements, steer, steered
-from services.crystalflow.upstream import build_network, import_upstream
+from services.crystalflow.upstream import Upstream, build_network, import_upstream
 
 N_STEPS = 4
 CUBE = 4.0 * torch.eye(3)
@@ -68,7 +68,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *networks: Network) ->
     """The service with these networks in place of what a checkpoint holds."""
     file = tmp_path / "some.ckpt"
     file.write_bytes(b"PK")
-    monkeypatch.setattr(crystalflow_model, "import_upstream", lambda: "fake")
+    monkeypatch.setattr(crystalflow_model, "import_upstream", lambda: Upstream("fake", {}))
     monkeypatch.setattr(crystalflow_model, "read_networks", lambda *_: list(networks))
     made = SampledGenerator(CrystalFlow(CrystalFlowSettings(checkpoint=str(file), weights=tmp_path, device="cpu")))
     made.load()
@@ -110,21 +110,45 @@ def test_cells_have_sizes_that_some_supercell_fits() -> None:
 
 
 def test_sizes_with_many_divisors_are_frequent_and_the_seed_fixes_them() -> None:
-    draw = lambda seed: [c.n_atoms for c in draw_contents(plain_task(), CrystalFlowOptions(), 5000, np.random.default_rng(seed))]  # noqa: E731
-    counts = np.bincount(draw(1), minlength=21)
-    assert set(draw(1)) == set(range(1, 21))
+    assert set(draw_sizes(1)) == set(range(1, 21))
+    counts = np.bincount(draw_sizes(1), minlength=21)
     assert counts[12] > 2 * counts[13]
-    assert draw(1) == draw(1) != draw(2)
+    assert draw_sizes(1) == draw_sizes(1) != draw_sizes(2)
+
+
+def draw_sizes(seed: int, tables: Tables | None = None, **options: Any) -> list[int]:
+    contents = draw_contents(plain_task(), CrystalFlowOptions(**options), tables or {}, 5000, np.random.default_rng(seed))
+    return [content.n_atoms for content in contents]
+
+
+def test_sizes_are_those_of_the_training_set() -> None:
+    tables = {"mp_20": [0.0, 0.25, 0.0, 0.75, *[0.0] * 17], "alex": [0.0, 0.0, 1.0]}
+    shares = np.bincount(draw_sizes(1, tables), minlength=21) / 5000
+    assert shares == pytest.approx(tables["mp_20"], abs=0.02)
+    assert set(draw_sizes(1, tables, sizes="alex")) == {2}
+    assert set(draw_sizes(1, tables, sizes="divisors")) == set(range(1, 21))
+    assert max(draw_sizes(1, tables, largest_cell=52)) > 40  # mp_20 ends at 20
+    (content,) = draw_contents(plain_task(), CrystalFlowOptions(), tables, 1, np.random.default_rng(1))
+    assert content.origin == {"sizes": "mp_20"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"), [("mp20", "none of 'mp20'; did you mean 'mp_20'"), ("perov_5", "no cell of perov_5 .* 52-52 atoms")]
+)
+def test_sizes_that_are_unknown_or_fit_nothing_are_refused(sizes: str, words: str) -> None:
+    tables = {"mp_20": [0.0, 1.0], "perov_5": [0, 0, 0, 0, 0, 1]}
+    with pytest.raises(Unsupported, match=words):
+        check_fit(plain_task(min_atoms=52, max_atoms=52), CrystalFlowOptions(sizes=sizes), tables)
 
 
 def test_compositions_come_in_whole_formula_units() -> None:
     options = CrystalFlowOptions(compositions=("SiO2", "PCl5"))
-    contents = draw_contents(plain_task(), options, 200, np.random.default_rng(3))
-    assert {c.composition for c in contents} == {"SiO2", "PCl5"}
-    assert {c.n_atoms for c in contents if c.composition == "SiO2"} == {3, 6, 9, 12, 15, 18}
+    contents = draw_contents(plain_task(), options, {}, 200, np.random.default_rng(3))
+    assert {c.origin["composition"] for c in contents} == {"SiO2", "PCl5"}
+    assert {c.n_atoms for c in contents if c.origin["composition"] == "SiO2"} == {3, 6, 9, 12, 15, 18}
     for content in contents:
         assert content.numbers is not None
-        unit = read_composition(content.composition)
+        unit = read_composition(content.origin["composition"])
         assert sorted(content.numbers) == sorted(np.tile(unit, content.n_atoms // len(unit)))
 
 
@@ -172,9 +196,12 @@ def test_one_bad_cell_never_loses_the_batch(monkeypatch: pytest.MonkeyPatch, tmp
         "too_large": ([14], [[0, 0, 0]], CUBE * 1e6),
         "too_dense": ([14, 14], [[0, 0, 0], [0.5, 0.5, 0.5]], 1.5 * torch.eye(3)),
         "atoms_too_close": ([14, 14], [[0, 0, 0], [0.01, 0, 0]], CUBE),
+        "too_sparse": ([14, 14], [[0, 0, 0], [0.5, 0.5, 0.5]], torch.diag(torch.tensor([25.0, 30.0, 28.0]))),
+        "cell_lengths": ([14, 14], [[0, 0, 0], [0, 0, 0.5]], torch.diag(torch.tensor([2.5, 2.5, 61.0]))),
+        "cell_angles": ([14], [[0, 0, 0]], torch.tensor([[8.0, 0, 0], [7.9, 2.5, 0], [0, 0, 4]])),
     }
     generator = load(monkeypatch, tmp_path, network(*bad.values(), ([95], [[0, 0, 0]], CUBE), ([26], [[0, 0, 0]], CUBE), good))
-    outcomes = draw(generator, make_task(generator, elements=["Na", "Cl", "Si"]), 9)
+    outcomes = draw(generator, make_task(generator, elements=["Na", "Cl", "Si"]), 12)
     assert list(outcomes[:-1]) == [*bad, "unknown_element", "unknown_element"]
     crystal = outcomes[-1]
     assert isinstance(crystal, Proposal)

@@ -19,6 +19,7 @@ from generative.sampling import SampledGenerator
 from services.crystalflow.model import FOLDER, CrystalFlow
 from services.crystalflow.settings import CrystalFlowSettings
 from services.crystalflow.upstream import BESIDE, COMMIT, FLOW, build_network, import_upstream
+from tests.file_server import serve_files
 from tests.upstream import require_upstream
 
 PROPERTY = "formation_energy_per_atom"
@@ -104,6 +105,21 @@ def test_metadata_names_upstreams_commit_and_what_the_samples_depend_on_besides(
     assert {"torch", "threads", "batch", "device", "upstream", "checkpoint"} == set(versions)
 
 
+def test_upstream_s_tables_of_cell_sizes_are_shares_and_mp_20_s_is_the_default(generator: SampledGenerator) -> None:
+    tables = generator.require().networks.sizes
+    assert {"mp_20", "alex_mp_20"} <= tables.keys()
+    assert all(sum(shares) == pytest.approx(1) for shares in tables.values())
+    assert {s.origin["sizes"] for s in generate(generator).structures} == {"mp_20"}
+
+
+def test_without_upstream_s_tables_sizes_go_by_their_divisors(
+    monkeypatch: pytest.MonkeyPatch, generator: SampledGenerator, tmp_path: Path
+) -> None:
+    shutil.copytree(require_upstream("crystalflow"), tmp_path / "crystalflow", ignore=shutil.ignore_patterns("scripts"))
+    monkeypatch.setenv("UPSTREAM_DIR", str(tmp_path))
+    assert import_upstream().sizes == {}
+
+
 def test_a_single_file_is_one_kind_and_a_second_setting_adds_the_other(generator: SampledGenerator, tmp_path: Path) -> None:
     small = FOLDER / "small"
     alone = load(str(small / "csp.ckpt"), tmp_path)
@@ -113,6 +129,13 @@ def test_a_single_file_is_one_kind_and_a_second_setting_adds_the_other(generator
     assert np.array_equal(positions[0], positions[1])
     assert np.array_equal(positions[0], positions[2])
     assert len({g.metadata.weights_sha256 for g in (alone, both, generator)}) == 3
+
+
+def test_a_checkpoint_from_a_url_may_be_called_anything(generator: SampledGenerator, tmp_path: Path) -> None:
+    content = (FOLDER / "small" / "dng.ckpt").read_bytes()
+    with serve_files(**{"dng.ckpt/content": content}) as server:
+        fetched = load(f"{server.url}/dng.ckpt/content", tmp_path)
+    assert generate(fetched, n=1).structures[0].origin["checkpoint"] == f"{server.url}/dng.ckpt/content"
 
 
 @pytest.mark.parametrize("kind", ["dng", "csp"])
@@ -143,10 +166,12 @@ def conditioned(generator: SampledGenerator, tmp_path_factory: pytest.TempPathFa
 
 def test_conditions_and_guidance_change_the_samples(conditioned: Path, tmp_path: Path) -> None:
     generator = load(str(conditioned), tmp_path)
-    answers = [
-        bytes_of(generate(generator, n=2, options={**FAST, "conditions": {PROPERTY: value}, "guidance": guidance}))
+    made = [
+        generate(generator, n=4, seed=7, options={**FAST, "conditions": {PROPERTY: value}, "guidance": guidance})
         for value, guidance in ((-1.0, 1.0), (-2.5, 1.0), (-1.0, 2.0), (-1.0, 2.0))
     ]
+    answers = [bytes_of(one) for one in made]
+    assert all(one.structures for one in made)
     assert len(set(answers)) == 3
     assert answers[2] == answers[3]
 

@@ -86,7 +86,7 @@ def test_a_stop_is_seen_within_a_step_and_leaves_the_model_as_it_was(generator: 
     assert contents(generate(generator, n=2)) == expected
 
 
-def test_numbers_that_are_not_finite_are_tried_again_with_clipping_then_in_halves(
+def test_numbers_that_are_not_finite_are_tried_again_in_halves_and_alone_with_clipping(
     generator: SampledGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = generator.require().networks.network
@@ -100,9 +100,24 @@ def test_numbers_that_are_not_finite_are_tried_again_with_clipping_then_in_halve
 
     monkeypatch.setattr(type(network), "_run", fail_once)
     assert len(generate(generator, n=2).structures) == 2
-    assert tried[:4] == [(2, None), (2, 20.0), (1, None), (1, 20.0)]
+    assert tried[:5] == [(2, None), (1, None), (1, 20.0), (1, None), (1, 20.0)]
     with pytest.raises(BatchFailed):
         network.sample([Wanted(smiles, "request").mol for smiles in SMILES[:2]], 1.0, lambda _: None)
+
+
+def test_no_step_is_recorded(generator: SampledGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    network: Any = generator.require().networks.network.module
+    sample, records = network.langevin_dynamics_sample_diffusion, list[Any]()
+
+    def keep(**arguments: Any) -> Any:
+        positions, record = sample(**arguments)
+        records.extend(record)
+        return positions, record
+
+    monkeypatch.setattr(network, "langevin_dynamics_sample_diffusion", keep)
+    assert generate(generator, n=1).structures
+    assert len(records) >= network.num_timesteps
+    assert set(records) == {None}
 
 
 def test_metadata_names_what_the_result_depends_on(generator: SampledGenerator, tmp_path: Path) -> None:

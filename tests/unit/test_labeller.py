@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from contract.arrow import ARROW_TYPE, to_arrow
+from contract.generator import Stop
 from contract.identity import digest_structures, structure_hash
 from contract.layout import Label
 from contract.parts import list_parts, part_path, read_part
@@ -429,6 +430,19 @@ def test_a_teacher_without_weights_leaves_the_labeller_alive_and_says_what_is_mi
         until(lambda: "weights" in client.get("/v1/health/ready").json()["detail"])
         assert label(client, "p", []).json()["kind"] == "unavailable"
         assert client.get("/v1/metadata").json()["teacher"] is None
+
+
+def test_a_shutdown_ends_a_load_that_is_under_way(tmp_path: Path) -> None:
+    class Downloading(FakeTeacher):
+        def load(self, stop: Stop) -> None:
+            begun.set()
+            until(stop.is_set)
+            ended.set()
+
+    begun, ended = threading.Event(), threading.Event()
+    with serve(create_labeller(Downloading(), LabellerSettings(data=tmp_path)), wait_until_ready=False):
+        assert begun.wait(10)
+    assert ended.wait(5)
 
 
 def test_an_unknown_teacher_is_refused_with_the_nearest_known_name() -> None:

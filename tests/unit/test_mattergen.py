@@ -16,9 +16,10 @@ from contract.problems import InvalidRequest, Unavailable, Unsupported
 from contract.proposals import Rejected
 from contract.structures import DEFAULT_ELEMENTS, numbers_of
 from contract.weights import read_catalogue
+from generative.cells import LARGEST_VOLUME_PER_ATOM
 from generative.model import Loaded
 from generative.sampling import SampledGenerator
-from services.mattergen.crystals import LARGEST_VOLUME_PER_ATOM, Sample, as_crystal
+from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.model import ELEMENTS, MatterGenModel, Trained, TrainedOn
 from services.mattergen.network import Network, read_config
 from services.mattergen.sampler import mask_elements
@@ -36,9 +37,9 @@ def rock_salt(edge: float = 5.64) -> Sample:
     return Sample(np.array([11] * 4 + [17] * 4), fractional, edge * np.eye(3))
 
 
-def resolve(*, shares: dict[int, float] = SHARES, **request: Any) -> Task:
+def resolve(*, shares: dict[int, float] = SHARES, all_or_none: bool = False, **request: Any) -> Task:
     """The task of a service that has loaded a checkpoint that knows two properties and makes cells of these sizes."""
-    network = Network(SimpleNamespace(), torch.device("cpu"), 1000, ("chemical_system", "dft_band_gap"))
+    network = Network(SimpleNamespace(), torch.device("cpu"), 1000, ("chemical_system", "dft_band_gap"), all_or_none)
     generator = SampledGenerator(MatterGenModel(MatterGenSettings(checkpoint="known")))
     generator.loaded = Loaded(Trained(network, ELEMENTS, shares), "cpu", "0", "known", "0" * 64)
     return resolve_task(GenerateRequest(**{"n": 1, "seed": 1, **request}), generator)
@@ -58,6 +59,14 @@ def test_guidance_without_a_condition_is_refused() -> None:
 def test_a_property_that_the_checkpoint_does_not_know_is_refused_with_those_it_knows() -> None:
     with pytest.raises(Unsupported, match=r"known can't be conditioned on 'hhi_score'.*chemical_system, dft_band_gap"):
         resolve(options={"properties": {"hhi_score": 1000}})
+
+
+def test_one_of_two_properties_is_refused_where_the_checkpoint_never_saw_it_alone() -> None:
+    alone, both = {"dft_band_gap": 1.5}, {"dft_band_gap": 1.5, "chemical_system": "Si-O"}
+    with pytest.raises(Unsupported, match="known was trained with all of chemical_system, dft_band_gap or none of them"):
+        resolve(all_or_none=True, options={"properties": alone})
+    for is_strict, properties in ((False, alone), (True, both), (True, {})):
+        resolve(all_or_none=is_strict, options={"properties": properties})
 
 
 def test_another_checkpoint_is_refused_with_the_way_to_start_it() -> None:

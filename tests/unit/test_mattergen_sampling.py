@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from contract.checks import find_chemistry_fault, find_input_fault
+from contract.device import DeviceLost
 from contract.generator import Made, Stopped, resolve_task
 from contract.identity import structure_hash
 from contract.messages import GenerateRequest
@@ -156,6 +157,18 @@ def test_a_batch_that_fails_is_drawn_in_halves(generator: SampledGenerator, erro
     assert len(made.structures) == 2
 
 
+def test_a_lost_device_is_no_bad_sample(generator: SampledGenerator) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(handle)`")
+
+    handle = generator.require().networks.network.module.model.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(DeviceLost, match="CUBLAS_STATUS_EXECUTION_FAILED"):
+            make(generator, n=1)
+    finally:
+        handle.remove()
+
+
 def test_a_checkpoint_with_an_adapter_is_conditioned_on_its_properties(generator: SampledGenerator) -> None:
     """The layout of most published checkpoints; the adapter is untrained, the rest is the small checkpoint."""
     small = generator.require().networks.network.module
@@ -167,6 +180,9 @@ def test_a_checkpoint_with_an_adapter_is_conditioned_on_its_properties(generator
         embedding.scaler.fit(torch.arange(5.0))
     network = build_network(config, module.state_dict(), "cpu")
     assert network.properties == ("chemical_system", "dft_band_gap", "energy_above_hull")
+    assert network.all_or_none
+    config["lightning_module"]["diffusion_module"]["pre_corruption_fn"]["dropout_fields_iid"] = True
+    assert not build_network(config, module.state_dict(), "cpu").all_or_none
     torch.manual_seed(0)
     samples = draw_samples(network, np.full(2, 4), [8, 14], Condition({"dft_band_gap": 1.5}, 2.0), lambda share: None)
     assert [len(sample.numbers) for sample in samples] == [4, 4]

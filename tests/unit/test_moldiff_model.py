@@ -3,7 +3,7 @@
 import pickle
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from contract.checks import find_chemistry_fault, find_input_fault
 from contract.generator import Made, Stopped, resolve_task
 from contract.messages import GenerateRequest
 from contract.problems import Unavailable, Unsupported
+from generative.model import Report
 from generative.sampling import SampledGenerator
 from services.moldiff.model import FOLDER, MolDiff
+from services.moldiff.networks import Networks
 from services.moldiff.settings import MolDiffSettings
+from services.moldiff.sketch import Sketch
 from tests.upstream import require_upstream
 
 ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl")
@@ -81,7 +84,29 @@ def test_elements_are_masked_in_the_model(generator: SampledGenerator) -> None:
 
 def test_bond_guidance_changes_the_samples(generator: SampledGenerator) -> None:
     guided = generate(generator, n=1, options={"bond_guidance": True, "guidance_scale": 1e-2})
-    assert contents(guided) != contents(generate(generator, n=1))
+    assert contents(guided) != contents(generate(generator, n=1, options={"bond_guidance": False}))
+
+
+def test_bonds_are_guided_unless_told_otherwise_where_there_is_a_predictor(
+    generator: SampledGenerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scales: set[float | None] = set()
+
+    def sample(self: Networks, sizes: Sequence[int], numbers: frozenset[int], scale: float | None, report: Report) -> list[Sketch]:
+        scales.add(scale)
+        return [Sketch(np.array([6, 6], dtype=np.uint8), np.full((2, 3), np.nan), {})] * len(sizes)
+
+    alone = make_generator(tmp_path, checkpoint=str(FOLDER / "small" / "MolDiff.pt"))
+    monkeypatch.setattr(Networks, "sample", sample)
+    wanted: list[tuple[SampledGenerator, dict[str, bool], float | None]] = [
+        (generator, {}, 1e-4),
+        (generator, {"bond_guidance": False}, None),
+        (alone, {}, None),
+    ]
+    for maker, options, scale in wanted:
+        scales.clear()
+        generate(maker, n=1, options=options)
+        assert scales == {scale}
 
 
 def test_heavy_atoms_are_as_many_as_the_options_say(generator: SampledGenerator) -> None:

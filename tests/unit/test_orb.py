@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import sys
+import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from ase.build import fcc111
 
 import labeller
+from contract.generator import Stopped
 from contract.layout import Label
 from contract.problems import Unavailable
 from contract.structures import Structure, from_ase
@@ -22,7 +24,7 @@ from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers import ORB_NAMES, create_teacher
 from labeller.teachers.teacher import Teacher
-from tests.labelling import methane, mixed, moved, one_atom, receipt, silicon, water
+from tests.labelling import NEVER, methane, mixed, moved, one_atom, receipt, silicon, water
 from tests.serving import serve
 
 ENERGY_TOLERANCE = 1e-3
@@ -50,7 +52,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LabellerSettings:
 @pytest.fixture(scope="module")
 def teacher(settings: LabellerSettings) -> Teacher:
     made = create_teacher(settings)
-    made.load()
+    made.load(NEVER)
     made.use_threads(1)
     return made
 
@@ -138,7 +140,7 @@ def test_the_models_that_can_be_compiled_are_the_conservative_ones() -> None:
 @pytest.mark.parametrize("name", [name for name in ORB_NAMES if "conservative" not in name])
 def test_a_direct_model_that_is_to_be_compiled_is_refused(name: str) -> None:
     with pytest.raises(Unavailable, match=f"{name} can't be compiled, yet DISTILLERY_LABELLER_COMPILE is true"):
-        create_teacher(LabellerSettings(teacher=name, compile=True)).load()
+        create_teacher(LabellerSettings(teacher=name, compile=True)).load(NEVER)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_on_a_gpu_conservative_models_are_compiled_unless_refused(
     monkeypatch.setattr(orb, "choose_device", lambda wanted, variable: "cuda")
     monkeypatch.setattr(orb, "version", lambda package: "0")
     monkeypatch.setattr(orb.torch.compiler, "set_stance", asked.append)
-    create_teacher(LabellerSettings(teacher=name, compile=compile, weights_path=tmp_path / "some.ckpt")).load()
+    create_teacher(LabellerSettings(teacher=name, compile=compile, weights_path=tmp_path / "some.ckpt")).load(NEVER)
     assert asked == [stance, stance == "default"]
 
 
@@ -218,15 +220,27 @@ def test_missing_weights_are_named_with_their_official_address(tmp_path: Path, m
         monkeypatch.delenv(proxy, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(Unavailable) as problem:
-        create_teacher(LabellerSettings(teacher="orb-v2", device="cpu", weights=tmp_path)).load()
+        create_teacher(LabellerSettings(teacher="orb-v2", device="cpu", weights=tmp_path)).load(NEVER)
     assert "orb-v2-20241011.ckpt" in problem.value.detail
     assert "https://orbitalmaterials-public-models" in problem.value.detail
+
+
+def test_weights_are_fetched_neither_where_that_is_forbidden_nor_in_a_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from labeller.teachers import orb
+
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(orb, "_find_loader", lambda name: None)
+    with pytest.raises(Unavailable, match="downloads are off"):
+        create_teacher(LabellerSettings(teacher="orb-v2", download=False, weights=tmp_path)).load(NEVER)
+    with pytest.raises(Stopped):
+        create_teacher(LabellerSettings(teacher="orb-v2", weights=tmp_path)).load(stop)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="needs a Python older than 3.12")
 def test_an_older_python_is_told_what_orb_needs(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"Python >= 3\.12"):
-        create_teacher(LabellerSettings(teacher="orb-v2", weights=tmp_path)).load()
+        create_teacher(LabellerSettings(teacher="orb-v2", weights=tmp_path)).load(NEVER)
 
 
 @pytest.mark.parametrize("name", ORB_NAMES)

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from contract.device import DeviceLost
+from contract.generator import Stopped
 from contract.problems import OutOfMemory
 from contract.proposals import Proposal
 from generative import sampling
@@ -128,6 +130,24 @@ def test_a_batch_that_did_not_fit_is_gone_when_the_cache_is_emptied(monkeypatch:
 
     monkeypatch.setattr(sampling, "release_cuda_memory", lambda: left.append(len(tensors)))
     generate(load(Scripted(script)), n=4)
+    assert left == [0, 0]  # then, and at the end
+
+
+@pytest.mark.parametrize("error", [None, Stopped(), torch.OutOfMemoryError(NO_MEMORY)])
+def test_an_idle_model_holds_nothing_of_its_batches(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+    tensors = weakref.WeakSet[torch.Tensor]()
+    left: list[int] = []
+
+    def script(batch: int, n: int) -> Sequence[Proposal | str]:
+        tensor = torch.zeros(n)
+        tensors.add(tensor)
+        if error is not None:
+            raise type(error)(*error.args)  # a new one: the test holds the other, and with it its frames
+        return take_all(batch, n)
+
+    monkeypatch.setattr(sampling, "release_cuda_memory", lambda: left.append(len(tensors)))
+    with nullcontext() if error is None else pytest.raises((Stopped, OutOfMemory)):
+        generate(load(Scripted(script)), n=1)
     assert left == [0]
 
 

@@ -25,9 +25,17 @@ def bytes_of(made: Made) -> bytes:
     return to_arrow(made.structures, {"attempts": made.attempts, "rejected": dict(made.rejected)})
 
 
-def settings_of_torch() -> tuple[int, bool, bool]:
-    """Threads; whether torch is deterministic, and only warns where it can't be."""
-    return torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+TorchSettings = tuple[int, bool, bool, str]
+
+
+def settings_of_torch() -> TorchSettings:
+    """Threads; whether torch is deterministic, and only warns where it can't be; how exact products of float32 are."""
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_float32_matmul_precision(),
+    )
 
 
 def test_a_stop_inside_a_batch_leaves_model_and_device_as_they_were() -> None:
@@ -96,20 +104,22 @@ def test_origins_say_where_a_sample_comes_from() -> None:
 
 
 @pytest.fixture(params=[True, False])
-def other_settings_of_torch(request: pytest.FixtureRequest) -> Iterator[tuple[int, bool, bool]]:
-    """Two threads; deterministic, with warnings or errors where torch can't be."""
-    before = torch.get_num_threads()
+def other_settings_of_torch(request: pytest.FixtureRequest) -> Iterator[TorchSettings]:
+    """Two threads; deterministic, with warnings or errors where torch can't be; precision as an orb teacher sets it."""
+    before, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True, warn_only=request.param)
+    torch.set_float32_matmul_precision("high")
     yield settings_of_torch()
+    torch.set_float32_matmul_precision(precision)
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(before)
 
 
-def test_threads_and_determinism_hold_while_sampling_and_are_restored_after(other_settings_of_torch: tuple[int, bool, bool]) -> None:
-    seen = set[tuple[int, bool, bool]]()
+def test_threads_determinism_and_precision_hold_while_sampling_and_are_restored_after(other_settings_of_torch: TorchSettings) -> None:
+    seen = set[TorchSettings]()
     generate(load(Scripted(settings=make_settings(threads=3), at_step=lambda: seen.add(settings_of_torch()))))
-    assert seen == {(3, True, True)}
+    assert seen == {(3, True, True, "highest")}
     assert settings_of_torch() == other_settings_of_torch
 
 
@@ -149,6 +159,14 @@ def test_the_card_names_what_the_samples_depend_on() -> None:
     after = generator.metadata
     assert after.weights_sha256 == "a" * 64
     assert after.versions == {**before.versions, "upstream": "abc modified", "device": "cpu", "checkpoint": "tiny"}
+
+
+def test_the_card_names_the_gpu_s_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    generator = load(Scripted(settings=make_settings(device="cuda")))
+    assert generator.loaded is not None
+    assert (generator.loaded.device, generator.metadata.versions["device"]) == ("cuda", "NVIDIA H100 80GB HBM3")
 
 
 def test_before_loading_and_after_closing_nothing_is_made() -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -115,6 +116,40 @@ def test_a_model_that_finds_no_memory_is_loaded_again_once_what_it_had_is_free(m
         has_room.set()
         wait_until(lambda: client.get("/v1/health/ready").status_code == 200)
     assert not any(leftovers)
+
+
+def test_loads_that_fail_are_tried_again_at_growing_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face, "_RELOAD_SECONDS", 0.05)
+    monkeypatch.setattr(face, "_LONGEST_RELOAD", 0.2)
+    generator, tries = FakeGenerator(), list[float]()
+
+    def load() -> None:
+        tries.append(time.monotonic())
+        if len(tries) < 6:
+            raise Unavailable("the quota of this file is used up")
+
+    generator.load = load  # type: ignore[method-assign]
+    with serve(create_app(generator, ServiceSettings())):
+        waits = [later - earlier for earlier, later in pairwise(tries)]
+    assert all(wait >= least for wait, least in zip(waits, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True))
+    assert sum(waits[3:]) < 0.4 + 0.8  # without the limit
+
+
+@pytest.mark.parametrize("end_when_lost", [True, False])
+def test_a_device_that_is_lost_while_loading_is_as_lost_as_later(monkeypatch: pytest.MonkeyPatch, end_when_lost: bool) -> None:
+    def load() -> None:
+        loads.append(1)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    generator, loads, ends = FakeGenerator(), list[int](), list[int]()
+    monkeypatch.setattr(face, "_end_process", lambda: ends.append(1))
+    monkeypatch.setattr(face, "_RELOAD_SECONDS", 0.01)
+    generator.load = load  # type: ignore[method-assign]
+    app = create_app(generator, ServiceSettings(end_when_lost=end_when_lost))
+    with serve(app, wait_until_ready=False) as url, httpx.Client(base_url=url) as client:
+        wait_until(lambda: "fake has lost its device (CUDA error: an illegal" in client.get("/v1/health/ready").text)
+        assert client.get("/v1/health/ready").status_code == 503
+    assert (ends, loads) == ([1] * end_when_lost, [1])
 
 
 @pytest.mark.parametrize("end_when_lost", [True, False])

@@ -21,7 +21,7 @@ from labeller.api import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import Teacher
-from tests.labelling import methane, mixed, moved, one_atom, receipt, silicon, water
+from tests.labelling import NEVER, methane, mixed, moved, one_atom, receipt, silicon, water
 from tests.serving import serve
 
 ENERGY_TOLERANCE = 1e-4
@@ -33,7 +33,7 @@ WATER_BOND, WATER_ANGLE = 0.971, 103.9
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
     made = create_teacher(LabellerSettings(teacher="7net-0", device="cpu"))
-    made.load()
+    made.load(NEVER)
     made.use_threads(1)
     return made
 
@@ -129,7 +129,7 @@ def test_what_the_model_computes_on_its_way_is_not_kept(teacher: Teacher, monkey
 )
 def test_a_setting_that_would_be_ignored_is_refused(settings: dict[str, Any], named: str) -> None:
     with pytest.raises(Unavailable, match=named):
-        create_teacher(LabellerSettings(teacher="7net-0", **settings)).load()
+        create_teacher(LabellerSettings(teacher="7net-0", **settings)).load(NEVER)
 
 
 @pytest.fixture(scope="module")

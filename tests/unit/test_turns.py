@@ -7,8 +7,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from contract.messages import GenerateRequest
+from contract.problems import Unavailable
+from contract.service import ServiceSettings, create_app
 from gateway import replicas, turns
+from gateway.clients import Batch, Clients
 from gateway.replicas import ReplicaTransport
+from gateway.settings import GatewaySettings
+from tests.fake_service import FakeGenerator
 from tests.serving import serve
 
 
@@ -164,3 +170,33 @@ def test_any_number_of_requests_may_be_under_way() -> None:
 
     with serve(app, wait_until_ready=False) as url:
         assert [answer.status_code for answer in asyncio.run(main(url))] == [200] * n
+
+
+async def ask_for_three(url: str, **settings: float) -> Batch:
+    clients = Clients(GatewaySettings(services={"fake": url}, tries=1, **settings))
+    try:
+        return await clients.generate("fake", GenerateRequest(n=3, seed=1))
+    finally:
+        await clients.close()
+
+
+def test_an_answer_is_waited_for_as_long_as_its_structures_may_take() -> None:
+    generator = FakeGenerator()
+    generator.seconds = 1.0
+    with serve(create_app(generator, ServiceSettings())) as url:
+        assert len(asyncio.run(ask_for_three(url, generate_seconds=0.3, structure_seconds=10.0)).structures) == 3
+        with pytest.raises(Unavailable, match="fake did not answer POST /generate in time"):
+            asyncio.run(ask_for_three(url, generate_seconds=0.3, structure_seconds=0.1))
+
+
+def test_a_connection_that_is_lost_ends_the_wait_at_once() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server, asyncio.timeout(20):
+            await ask_for_three(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    with pytest.raises(Unavailable, match="fake can't be reached"):
+        asyncio.run(main())

@@ -386,6 +386,23 @@ def test_a_users_url_is_fetched_and_its_token_is_not_shown(service: Path, server
     assert "secret" not in refusal(service, f"{server.url}/other.ckpt?token=secret")
 
 
+def test_no_secret_of_a_url_is_told_or_logged(service: Path, server: FileServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "distillery")
+    address = server.url.removeprefix("http://")
+    made = ensure(service, f"http://me:hunter2@{address}/model.ckpt?token=hunter2#hunter2")
+    assert made.name == f"{server.url}/model.ckpt"
+    told = caplog.text + refusal(service, f"http://me:hunter2@{address}/other.ckpt?token=hunter2")
+    assert "model.ckpt" in told
+    assert "hunter2" not in told
+
+
+def test_a_single_file_is_found_whatever_its_name_and_others_by_their_ending(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("a.ckpt", "b.pt", "config.yaml", "content")}
+    one, several = (Checkpoint("mine", chosen, SHA256) for chosen in ({"content": files["content"]}, files))
+    assert one.find({".ckpt"}) == [files["content"]]
+    assert several.find({".ckpt", ".pt"}) == [files["a.ckpt"], files["b.pt"]]
+
+
 def test_where_no_set_is_known_the_note_says_what_to_do(tmp_path: Path) -> None:
     service = make_service(tmp_path / "model", {}, sets={}, note="see the page")
     for checkpoint in ("", "base"):
