@@ -51,7 +51,7 @@ class GeoDiff:
         """See `generative.model.Model`."""
         return Metadata(
             service="geodiff",
-            version="1.0",
+            version="1.1",
             method="GeoDiff (ICLR 2022): all atoms of given molecules by diffusion; hydrogens relaxed by MMFF94 or else UFF.",
             licence="MIT (GeoDiff's code and checkpoints); RDKit: BSD-3-Clause",
             systems={

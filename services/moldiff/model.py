@@ -44,7 +44,7 @@ class MolDiff:
         """See `generative.model.Model`."""
         return Metadata(
             service="moldiff",
-            version="1.0",
+            version="1.1",
             method="MolDiff (ICML 2023): heavy atoms and bonds by diffusion; hydrogens placed by RDKit and relaxed by MMFF94 or else UFF.",
             licence="MIT (MolDiff's code and checkpoints); RDKit: BSD-3-Clause",
             systems={
