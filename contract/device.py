@@ -38,10 +38,10 @@ def choose_device(wanted: Device, variable: str) -> str:
 
 
 def name_device(device: str) -> str:
-    """cpu, or of cuda the GPU's model, as "NVIDIA H100 80GB HBM3": kernels, and with them last digits, differ between models."""
+    """The GPU's model, as "NVIDIA H100 80GB HBM3", or the kind of processor, as "cpu AVX512": last digits differ with it."""
     import torch
 
-    return torch.cuda.get_device_name() if device == "cuda" else device
+    return torch.cuda.get_device_name() if device == "cuda" else f"{device} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def release_cuda_memory() -> None:

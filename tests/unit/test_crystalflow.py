@@ -343,6 +343,6 @@ def test_metadata_says_what_the_result_depends_on(monkeypatch: pytest.MonkeyPatc
         "threads": "1",
         "batch": "64",
         "upstream": "fake",
-        "device": "cpu",
+        "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
         "checkpoint": "some.ckpt",
     }
