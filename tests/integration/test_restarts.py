@@ -144,7 +144,7 @@ def test_a_finished_dataset_that_misses_a_part_is_taken_up(tmp_path: Path) -> No
 def count_kept() -> int:
     """What ledgers and plans hold of parts, in this process."""
     gc.collect()
-    return sum(isinstance(one, Entry | Drawn) for one in gc.get_objects())
+    return sum(type(one) in {Entry, Drawn} for one in gc.get_objects())
 
 
 def test_nothing_of_a_finished_dataset_stays_in_memory(tmp_path: Path) -> None:
