@@ -100,6 +100,16 @@ def running(
         project.down()
 
 
+@contextmanager
+def paused(container: str) -> Iterator[None]:
+    """A container that does nothing until the block ends."""
+    docker("pause", container)
+    try:
+        yield
+    finally:
+        docker("unpause", container)
+
+
 def wait_for(condition: Callable[[], bool], what: str, seconds: float, interval: float = 0.3) -> None:
     """Wait until a condition holds; TimeoutError names it."""
     end = time.monotonic() + seconds

@@ -8,10 +8,10 @@ import pytest
 
 from tests.containers.conftest import RECIPE
 from tests.containers.engine import docker
-from tests.containers.project import Dataset, Identity, Project, running
+from tests.containers.project import Dataset, Identity, Project, paused, running
 
 FILES = ("compose.yaml", "tests/containers/small-data.yaml")
-IMPATIENT = {"DISTILLERY_GATEWAY_GENERATE_SECONDS": "20", "DISTILLERY_GATEWAY_STRUCTURE_SECONDS": "0", "DISTILLERY_GATEWAY_TRIES": "2"}
+IMPATIENT = {"DISTILLERY_GATEWAY_GENERATE_SECONDS": "12", "DISTILLERY_GATEWAY_STRUCTURE_SECONDS": "0", "DISTILLERY_GATEWAY_TRIES": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,8 @@ def test_a_hanging_generator_is_named_and_the_run_recovers(impatient: Project, e
     (generator,) = impatient.containers("rdkit")
     dataset.begin()
     dataset.wait_for_shards(1)
-    docker("pause", generator)
-    try:
+    with paused(generator):
         status = dataset.wait_for_state("failed", "finished")
-    finally:
-        docker("unpause", generator)
     require_recovery(dataset, status, "rdkit", expected, tmp_path)
 
 
