@@ -8,7 +8,7 @@ from contract.service import ServiceSettings, create_app
 from services.pymatgen.generator import CrystalProposer
 
 _MEMORY_PER_WORKER = 256 * 2**20
-"""Bytes; 138 MB of its own were measured."""
+"""Bytes; a worker of its own needs 73 MB after 120 structures of all sizes, beside the fork server."""
 
 
 def build() -> FastAPI:

@@ -8,7 +8,7 @@ from contract.service import ServiceSettings, create_app
 from services.rdkit.generator import MoleculeProposer
 
 _MEMORY_PER_WORKER = 128 * 2**20
-"""Bytes; 58 MB of its own were measured."""
+"""Bytes; a worker of its own needs 44 MB after 120 structures of all sizes, beside the fork server."""
 
 
 def build() -> FastAPI:
