@@ -57,7 +57,7 @@ class Problem(Exception):
 
 
 class InvalidRequest(Problem):
-    kind, status, title = "invalid_request", 400, "The request is malformed"
+    kind, status, title = "invalid_request", 400, "Something in what was given is wrong"
 
 
 class Unauthorized(Problem):
@@ -73,7 +73,7 @@ class NotFound(Problem):
 
 
 class Conflict(Problem):
-    kind, status, title = "conflict", 409, "This name is already taken by something else"
+    kind, status, title = "conflict", 409, "What is there stands against it"
 
 
 class Unsupported(Problem):

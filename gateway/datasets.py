@@ -83,8 +83,10 @@ class Datasets:
         return name
 
     def _refuse_another(self, recipe: Recipe) -> None:
+        """Conflict if the name is another recipe's of which something is there: one that was refused, for a typo perhaps, gives way."""
         folder = self._folder(recipe.name)
-        if (folder / RECIPE).exists() and (own := self._read_recipe(recipe.name)).sha256 != recipe.sha256:
+        is_begun = self._is_working(recipe.name) or bool(list_parts(folder)) or (folder / DATASET).exists()
+        if is_begun and (folder / RECIPE).exists() and (own := self._read_recipe(recipe.name)).sha256 != recipe.sha256:
             raise Conflict(
                 f"there is a dataset {recipe.name!r} from another recipe ({own.sha256[:12]}, not {recipe.sha256[:12]}); "
                 f"give this one another name or move {folder} away"
@@ -167,6 +169,8 @@ class Datasets:
             "verdict": report["verdict"] if report else None,
             "has_page": report is not None and (folder / PAGE).is_file(),
             "reasons": report["reasons"] if report else [],
+            "failed_gates": [gate for gate in report["gates"] if gate["required"] and not gate["passed"]] if report else [],
+            "doing": handle.run.doing if handle and handle.is_working else "",
             "problem": problem.body() if problem else None,
             "stages": list(recipe.stage_names),
             "until": read_wish(folder).last,

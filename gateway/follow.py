@@ -138,7 +138,7 @@ def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, Status, str
     """Name, counts and rate of every source; then, where there are several, of all together, which alone tells the time left."""
     sources: dict[str, Status] = status["sources"]
     if not any(row["shards"] for row in sources.values()):  # what there is already is still being read
-        rates = Rates()
+        return
     for name, row in sources.items():
         rates.note(name, row["labelled"])
         yield name, row, rates.describe(name, _count_missing([row]) if len(sources) == 1 else None)
@@ -154,16 +154,22 @@ def _count_missing(rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 class Story:
-    """What has happened to a dataset in stages, each thing told once; nothing where there is but one stage."""
+    """What has happened to a dataset, each thing told once: its stages where there are several, and what else takes its time."""
 
     def __init__(self) -> None:
         self._n_told = 0
         self._at: tuple[Any, ...] = ()
+        self._doing = ""
 
     def tell(self, status: Status) -> list[str]:
         """The lines since the last time."""
-        if len(status["stages"]) == 1:
-            return []
+        lines = self._tell_stages(status) if len(status["stages"]) > 1 else []
+        if (doing := status["doing"]) != self._doing:
+            self._doing = doing
+            lines += [f"{doing} …"] if doing else []
+        return lines
+
+    def _tell_stages(self, status: Status) -> list[str]:
         lines = [describe_checkpoint(checkpoint) for checkpoint in status["checkpoints"][self._n_told :]]
         self._n_told = max(self._n_told, len(status["checkpoints"]))
         at = (status["stage"], status["wave"], status["waves"])

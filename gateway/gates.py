@@ -116,6 +116,18 @@ def find_rules(recipe: Recipe, stage: StageName) -> dict[GateName, Rule]:
     return rules
 
 
+def find_hopeless(recipe: Recipe) -> list[str]:
+    """What no dataset of this recipe can pass, for people, before anything is made."""
+    rule, n_elements = find_rules(recipe, recipe.stage_names[-1])["element_entropy"], len(recipe.elements)
+    ceiling = entropy_ceiling(n_elements)
+    if not rule.required or ceiling >= rule.threshold:
+        return []
+    return [
+        f"this can't come out GO: the entropy of {n_elements} elements is at most {ceiling:.3f} bits, the gate element_entropy wants "
+        f"{rule.threshold:g}; lower gates.element_entropy.threshold, or make it `required: false` (docs/gates.md)"
+    ]
+
+
 def _is_lenient(gate: GateName, stage: StageName) -> bool:
     return stage == "pilot" and gate in ADVISORY_IN_PILOT
 

@@ -46,6 +46,8 @@ class Run:
         self.plan = Plan(stage=recipe.stage_names[0])
         self.in_work: Counter[tuple[str, str]] = Counter()
         """Shards in work by (source, "generate" or "label")."""
+        self.doing = ""
+        """What else takes its time, for people."""
         self._folder, self._recipe, self._text = folder, recipe, text
         self._clients, self._settings, self._emit = clients, settings, emit
         self._turns = Turns(self._count_turns)
@@ -73,8 +75,10 @@ class Run:
             self._require_earlier_stages()
             if not self.plan.is_complete:
                 forget_report(self._folder)
+                self.doing = f"waiting for teacher {self._recipe.teacher} and the services to load"
                 await self.attendance.check_teacher()
                 await self.attendance.check_sources(self.plan)
+                self.doing = ""
             while not self.plan.is_complete:
                 await self._make_round(self.plan.rounds[-1])
                 await self._look_again()
@@ -212,6 +216,7 @@ class Run:
     async def _finish(self) -> dict[str, Any]:
         self.ledger.refuse_strangers(self.plan)
         self._emit("finalising", {"parts": len(list_parts(self._folder))})
+        self.doing = "merging the parts into dataset.h5"
         leave_out = self.plan.leave_out
         parts = tuple(PartSelection(part=s.name, leave_out=leave_out[s.name]) for s in self.plan.shards())
         request = FinaliseRequest(
@@ -239,6 +244,7 @@ class Run:
 
     async def _make_page(self) -> dict[str, Any] | None:
         """Write report.html; the diversity that it shows. A page that can't be made does not keep the verdict from anybody."""
+        self.doing = "making report.html; the first on a machine takes up to a minute, as its arithmetic is compiled"
         try:
             return await write_page_aside(self._folder, self._folder / PAGE)
         except Internal as problem:

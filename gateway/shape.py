@@ -55,7 +55,7 @@ def check_bytes(path: Path) -> Check:
             fault = find_broken_seal(content)
     except OSError as error:
         raise InvalidRequest(f"{path} can't be read: {error.strerror}") from error
-    return conclude("bytes", f"the sha256 of all {path.stat().st_size:,} is that of the seal", [fault] if fault else [])
+    return conclude("bytes", f"the sha256 of all {path.stat().st_size:,} bytes is that of the seal", [fault] if fault else [])
 
 
 def check_layout(file: h5py.File) -> Check:

@@ -19,6 +19,8 @@ from gateway.cli.forecast import show_forecast
 from gateway.cli.sessions import open_reader, open_remote
 from gateway.cli.signals import run_until_signal
 from gateway.follow import Status, ask, follow, raise_if_failed
+from gateway.gates import find_hopeless
+from gateway.page.verdicts import describe_failed
 from gateway.recipe import Recipe, read_recipe
 from gateway.settings import GatewaySettings
 from gateway.wish import Wish
@@ -42,6 +44,8 @@ def run(
     parsed, text = read_recipe(recipe)
     wish = {name: value for name, value in (("until", until), ("stage", stage)) if value is not None}
     parsed.stages_until(validate_message(Wish, wish, "").last)
+    for line in find_hopeless(parsed):
+        Console(stderr=True).print(f"{recipe}: {line}", markup=False, highlight=False, soft_wrap=True)
     if dry_run:
         show_forecast(asyncio.run(_forecast(gateway, data, text, wish)), console)
         return
@@ -101,8 +105,10 @@ def _conclude(status: Status, console: Console, place: str) -> int:
     kept, wanted = (sum(row[key] for row in status["sources"].values()) for key in ("kept", "wanted"))
     stage = f"  stage {status['stage']}" if len(status["stages"]) > 1 else ""
     console.print(f"[bold {'green' if is_go else 'red'}]{status['verdict']}[/]  {kept} of {wanted} structures{stage}", highlight=False)
-    for reason in status["reasons"]:
-        console.print(f"  failed: {reason}", highlight=False)
+    for line in describe_failed(status["failed_gates"]):
+        console.print(f"  failed: {line}", highlight=False, soft_wrap=True)
+    if not is_go:
+        console.print("  what each gate means, and what to do: docs/gates.md", highlight=False)
     console.print(f"scenario {status['scenario']}", markup=False, highlight=False, soft_wrap=True)
     report = "report.html, report.json" if status["has_page"] else f"report.json  (no page: `distillery report {status['name']}` makes one)"
     console.print(f"dataset  {place}dataset.h5\nreport   {place}{report}", highlight=False, soft_wrap=True)

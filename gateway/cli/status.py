@@ -11,6 +11,7 @@ from rich.table import Table
 from gateway.cli.app import Data, Gateway, app
 from gateway.cli.sessions import open_reader, open_remote
 from gateway.follow import Status, ask, describe_checkpoint, describe_place, describe_row
+from gateway.page.verdicts import describe_failed
 
 
 @app.command()
@@ -44,7 +45,11 @@ def _show_status(one: Status, console: Console) -> None:
         console.print(one["problem"]["detail"], markup=False, highlight=False)
     else:
         lines = [describe_checkpoint(checkpoint) for checkpoint in one["checkpoints"] if len(one["stages"]) > 1]
-        console.print("\n".join([*lines, f"scenario {one['scenario']}"]), markup=False, highlight=False, soft_wrap=True)
+        lines += [f"failed: {line}" for line in describe_failed(one["failed_gates"])]
+        lines += [one["doing"]] if one["doing"] else []
+        lines += [f"scenario {one['scenario']}"] if one["state"] == "finished" else []
+        if lines:
+            console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
     table = Table("source", "wanted", "labelled", "shards", "notes")
     for source, row in one["sources"].items():
         table.add_row(source, str(row["wanted"]), str(row["labelled"]), f"{row['shards_done']}/{row['shards']}", describe_row(row))

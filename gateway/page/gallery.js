@@ -93,7 +93,7 @@
   document.getElementById("previous").addEventListener("click", () => step(-1));
   document.getElementById("next").addEventListener("click", () => step(1));
   for (const link of document.querySelectorAll("[data-structure]")) link.addEventListener("click", () => {
-    const found = all.findIndex((s) => s.id === link.dataset.structure);
+    const found = all.findLastIndex((s) => s.id === link.dataset.structure);
     if (found >= 0) show(found);
   });
   show(0);

@@ -1,8 +1,9 @@
 """The gates as the page lists them: what failed one by one, what every source passed in one row."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from gateway.gates import Verdict
 
@@ -32,6 +33,12 @@ def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
         rows += [_describe([v], v.scope) for v in members if v.scope == "all" or not folds]
         rows += [_describe(sources, f"each of {len(sources)} sources")] if folds else []
     return rows
+
+
+def describe_failed(gates: Iterable[Mapping[str, Any]]) -> list[str]:
+    """For example `element entropy (all): 2.148, wanted ≥ 3.07, can reach 2.585`, of gates as report.json has them."""
+    rows = list_rows(Verdict(**gate) for gate in gates)
+    return [f"{row.gate} ({row.scope}): {row.value}, wanted {row.wanted}" + (row.ceiling and f", can reach {row.ceiling}") for row in rows]
 
 
 def _describe(verdicts: list[Verdict], scope: str) -> Row:

@@ -231,6 +231,19 @@ def test_an_old_report_does_not_vouch_for_a_dataset_that_lost_a_part(tmp_path: P
     run(main())
 
 
+def test_a_recipe_that_was_refused_leaves_its_name_to_the_mended_one_and_a_begun_one_does_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            status = await make(client, RECIPE.replace("service: other", "service: othr"))
+            assert (status["state"], status["problem"]["kind"]) == ("failed", "not_found")
+            assert (await make(client))["state"] == "finished"
+            other = await client.post("/v1/datasets", content=RECIPE.replace("count: 12", "count: 13"))
+            assert other.status_code == 409
+            assert "from another recipe" in other.json()["detail"]
+
+    run(main())
+
+
 def test_the_same_recipe_again_ends_a_pause_and_other_gates_are_refused_meanwhile(tmp_path: Path) -> None:
     generators = two_fakes()
     for generator in generators.values():

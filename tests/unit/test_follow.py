@@ -34,6 +34,7 @@ class Log:
         self._view = LineView(Console(file=self._file, width=80))
         self._n_read = 0
         self.n_shards = 1
+        self.doing = ""
 
     def show(self, seconds: float, state: str = "running", wanted: int = 100, **labelled: int | dict[str, Any]) -> list[str]:
         """What a status says of its sources so many seconds after the last; a source's labelled structures, or its whole row."""
@@ -45,7 +46,7 @@ class Log:
         self._clock.now += seconds
         row: dict[str, Any] = {"wanted": wanted, "fallback": None, "rejected": {}, "labelled": 0, "shards": self.n_shards}
         sources = {name: row | (one if isinstance(one, dict) else {"labelled": one}) for name, one in labelled.items()}
-        self._view.show({"state": state, "stages": ["full"], "sources": sources})
+        self._view.show({"state": state, "stages": ["full"], "sources": sources, "doing": self.doing})
         lines = self._file.getvalue().splitlines()
         self._n_read, fresh = len(lines), lines[self._n_read :]
         return fresh
@@ -119,10 +120,18 @@ def test_rates_are_those_of_the_last_quarter_of_an_hour(log: Log) -> None:
 
 def test_parts_of_an_earlier_run_do_not_count_as_made_now(log: Log) -> None:
     log.n_shards = 0
-    log.show_all(0, wanted=1000, one=0)
+    assert log.show_all(0, wanted=1000, one=0) == []
     log.n_shards = 1
     assert log.show_all(10, wanted=1000, one=800) == ["one: 800/1000 labelled"]
     assert log.show_all(10, wanted=1000, one=900) == ["one: 900/1000 labelled  10.00/s, about 10 s left"]
+
+
+def test_what_takes_its_time_is_named_once(log: Log) -> None:
+    log.doing = "making report.html"
+    assert log.show(0, one=100) == ["making report.html …", "one: 100/100 labelled"]
+    assert log.show(60, one=100) == []
+    log.doing = ""
+    assert log.show(60, one=100) == []
 
 
 @pytest.mark.parametrize("is_known", [True, False])

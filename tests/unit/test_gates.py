@@ -1,5 +1,6 @@
 """Gates can fail: each of them, on a set made to fail it."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,8 +10,9 @@ from contract.layout import Label, to_arrays
 from contract.messages import Receipt, Reject, ShardRecord, TeacherCard
 from contract.parts import Part
 from contract.structures import Structure, numbers_of
-from gateway.gates import RULES, Verdict, find_rules, is_go, judge, sum_up
+from gateway.gates import RULES, Verdict, find_hopeless, find_rules, is_go, judge, sum_up
 from gateway.measures import Measures, entropy_bits, entropy_ceiling, gather_measures, measure_part
+from gateway.page.verdicts import describe_failed
 from gateway.recipe import Recipe, parse_recipe
 
 N = 60
@@ -222,3 +224,25 @@ def test_only_time_is_for_good() -> None:
         judgement = sum_up(judge(measure(made), recipe()))
         assert not judgement.is_go
         assert judgement.is_for_good is is_for_good
+
+
+@pytest.mark.parametrize(
+    ("extra", "n_lines"),
+    [
+        ("", 0),
+        ("elements: [H, C, N, O, F, Si, P, S]\n", 1),
+        ("elements: [H, C]\ngates: {element_entropy: {threshold: 1.0}}\n", 0),
+        ("elements: [H, C]\ngates: {element_entropy: {required: false}}\n", 0),
+        ("elements: [Cu]\nstages: {full: {gates: {element_entropy: {threshold: 0.5}}}}\n", 1),
+    ],
+)
+def test_what_can_not_come_out_go_is_told_beforehand(extra: str, n_lines: int) -> None:
+    assert len(find_hopeless(recipe(extra))) == n_lines
+
+
+def test_failed_gates_are_told_with_their_numbers() -> None:
+    rng = np.random.default_rng(1)
+    verdicts = judge(measure(part(structures(["H", "C"], [10, 20, 30], rng))), recipe())
+    failed = [verdict.as_json() for verdict in verdicts if verdict.gate == "element_entropy"]
+    (line,) = describe_failed(failed)
+    assert re.fullmatch(r"element entropy \(all\): (0\.\d+|1), wanted ≥ 3\.07, can reach 3\.17", line), line
