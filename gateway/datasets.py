@@ -247,7 +247,7 @@ class Datasets:
             _log.exception("making %s failed", name)
             handle.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
         if handle.problem is not None:
-            _log.error("%s stopped: %s", name, handle.problem.detail)
+            _log.warning("%s stopped: %s", name, handle.problem.detail)
             handle.events.emit("failed", handle.problem.body())
 
     def _state(self, name: str, report: dict[str, Any] | None, problem: Problem | None) -> str:
