@@ -114,6 +114,12 @@ def find_broken_seal(file: BinaryIO) -> str | None:
     return None if seal == _seal(digest.hexdigest()) else "its bytes differ from its seal: cut off or changed"
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a file was sealed when it was written; another program that writes it anew leaves no seal."""
+    with path.open("rb") as file:
+        return file.read(len(_PREFIX)) == _PREFIX
+
+
 def write_text_whole(path: Path, text: str) -> None:
     """Write a small text file whole or not at all, durably."""
     temporary = path.with_name(f".{path.name}{TEMPORARY}")

@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 
 from contract.arrow import canonical_json
+from contract.disk import is_sealed
 from contract.identity import digest_structures
 from contract.layout import COLUMNS, LAYOUT_VERSION
 from contract.messages import FinaliseReceipt
@@ -59,7 +60,10 @@ class Verification:
 
     def run(self) -> Iterator[Check]:
         """Every check as soon as it is made. InvalidRequest if there is no such file."""
-        yield check_bytes(self.path)
+        yield (seal := check_bytes(self.path))
+        if not seal.passed and is_sealed(self.path):
+            yield Check("rest", False, "not checked: the file is damaged, and HDF5 may hang on it")
+            return
         try:
             file = h5py.File(self.path, "r")
         except OSError as error:
