@@ -85,7 +85,7 @@ def describe_end(report: Mapping[str, Any], parts: Iterable[str]) -> dict[str, A
 
 def describe_unreadable(name: str, problem: Problem) -> dict[str, Any]:
     """The status of a dataset that can't be told anything of but why."""
-    nothing: dict[str, Any] = {"verdict": None, "round": 0, "stage": "", "teacher": "", "sources": {}, "failed_gates": []}
+    nothing: dict[str, Any] = {"verdict": None, "round": 0, "stage": "", "teacher": "", "sources": {}}
     return {"name": name, "state": "failed", "problem": problem.body(), **nothing}
 
 

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from contract.arrow import canonical_json
 from contract.disk import is_sealed
 from contract.identity import digest_structures
 from contract.layout import COLUMNS, LAYOUT_VERSION
+from contract.machine import count_cores
 from contract.messages import FinaliseReceipt
 from contract.problems import Problem
 from contract.provenance import MERGED_PARTS, Summary
@@ -285,7 +285,7 @@ def _is_same(own: Any, found: Any) -> bool:
 @contextmanager
 def _workers(n_wanted: int) -> Iterator[Callable[[Callable[[Expected], Faults], list[Expected]], Iterator[Faults]]]:
     """A `map` over as many processes as cores, or in this one where that is not worth the start."""
-    n = min(n_wanted, len(os.sched_getaffinity(0)))
+    n = min(n_wanted, count_cores())
     if n < 2:
         yield map
         return
