@@ -39,7 +39,7 @@ scale: $(INSTALLED)
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(INSTALLED): pyproject.toml constraints.txt $(wildcard */requirements.txt services/*/requirements.txt)
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard */requirements.txt */*/requirements.txt distillery/generators/models/requirements.txt)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Distillery needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; say make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip # Python 3.11's own takes a third longer

@@ -10,21 +10,13 @@ from typing import Any, Protocol, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from contract.arrow import ARROW_TYPE, from_arrow, to_arrow
-from contract.messages import (
-    FinaliseReceipt,
-    FinaliseRequest,
-    Generated,
-    GenerateRequest,
-    Message,
-    Metadata,
-    Receipt,
-    ShardRecord,
-    TeacherCard,
-)
-from contract.problems import Busy, Internal, OutOfMemory, Unavailable, from_response
-from contract.structures import Structure
-from gateway.replicas import ReplicaTransport, resolve
+from distillery.errors import Busy, Internal, OutOfMemory, Unavailable, from_response
+from distillery.http.replicas import ReplicaTransport, resolve
+from distillery.schema.base import Message
+from distillery.schema.generate import Generated, GenerateRequest, Metadata
+from distillery.schema.label import FinaliseReceipt, FinaliseRequest, Receipt, ShardRecord, TeacherCard
+from distillery.structures.arrow import ARROW_TYPE, from_arrow, to_arrow
+from distillery.structures.structure import Structure
 from gateway.settings import GatewaySettings
 
 T = TypeVar("T")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from contract.checks import Fault, find_chemistry_fault, find_input_fault, find_size_fault
-from contract.identity import structure_hash
-from contract.messages import Reject
-from contract.structures import Structure
+from distillery.schema.label import Reject
+from distillery.structures.checks import Fault, find_fault
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure
 
 
 def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tuple[int, int] | None) -> tuple[list[Structure], list[Reject]]:
@@ -20,12 +20,6 @@ def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tupl
         else:
             rejected.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="curation"))
     return kept, rejected
-
-
-def find_fault(structure: Structure, elements: Sequence[str], atoms: tuple[int, int] | None) -> Fault | None:
-    """Why a structure is not worth a label, whatever the others are, or None."""
-    size = find_size_fault(structure, *atoms) if atoms is not None else None
-    return size or find_input_fault(structure, elements) or find_chemistry_fault(structure)
 
 
 def _find_twin(structure: Structure, seen: set[str]) -> Fault | None:

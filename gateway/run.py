@@ -9,27 +9,28 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from contract.arrow import canonical_json
-from contract.identity import derive_seed
-from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord, Stretch
-from contract.parts import list_parts, part_path
-from contract.problems import Conflict, Internal, Problem, Unavailable, Unsupported
-from contract.structures import Structure
-from gateway.attendance import Attendance, Emit
+from distillery.dataset.folder import PAGE, list_parts, part_path
+from distillery.errors import Conflict, Internal, Problem, Unavailable, Unsupported
+from distillery.planning.ledger import Ledger
+from distillery.planning.plan import Judgement, Plan, Shard
+from distillery.recipe.recipe import Recipe, StageName
+from distillery.recipe.source import Source
+from distillery.recipe.target import Target
+from distillery.report.files import find_report, forget_report, write_checkpoints, write_report
+from distillery.report.page.subprocess import write_page_aside
+from distillery.report.report import make_report
+from distillery.report.summary import describe_checkpoint
+from distillery.runtime.canonical_json import canonical_json
+from distillery.runtime.locks import hold_lock
+from distillery.schema.generate import GenerateRequest, PoolSlice
+from distillery.schema.label import FinaliseRequest, PartSelection, Receipt, ShardRecord
+from distillery.structures.identity import derive_seed
+from distillery.structures.structure import Structure
 from gateway.clients import Batch, Clients
+from gateway.concurrency import Turns, run_all
 from gateway.curate import curate
-from gateway.ledger import Ledger
-from gateway.lock import hold_lock
-from gateway.page.aside import PAGE, write_page_aside
-from gateway.plan import Judgement, Plan, Shard
-from gateway.progress import describe_checkpoint
-from gateway.recipe import Recipe, StageName
-from gateway.report import find_report, forget_report, make_report, write_checkpoints, write_report
+from gateway.preflight import Emit, Preflight
 from gateway.settings import GatewaySettings
-from gateway.source import Source
-from gateway.tasks import run_all
-from gateway.turns import Turns
-from gateway.wish import Wish
 
 _log = logging.getLogger("distillery.gateway")
 
@@ -38,11 +39,11 @@ class Run:
     """Makes one dataset. `make` may be cancelled at any moment and called again: the parts are the ledger."""
 
     def __init__(
-        self, folder: Path, recipe: Recipe, text: str, clients: Clients, settings: GatewaySettings, emit: Emit, wish: Wish
+        self, folder: Path, recipe: Recipe, text: str, clients: Clients, settings: GatewaySettings, emit: Emit, target: Target
     ) -> None:
-        self.wish = wish
+        self.target = target
         self.ledger = Ledger(folder, recipe)
-        self.attendance = Attendance(recipe, self.ledger, clients, emit)
+        self.preflight = Preflight(recipe, self.ledger, clients, emit)
         self.plan = Plan(stage=recipe.stage_names[0])
         self.in_work: Counter[tuple[str, str]] = Counter()
         """Shards in work by (source, "generate" or "label")."""
@@ -63,21 +64,21 @@ class Run:
         """The opposite of `pause`."""
         self._may_go_on.set()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Free the memory that making it took: a finished dataset is told of by its report."""
-        self.ledger.let_go()
+        self.ledger.release()
         self.plan = Plan(stage=self.plan.stage)
 
     async def make(self) -> dict[str, Any]:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         with hold_lock(self._folder):
-            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.wish.last)
+            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.target.last)
             self._require_earlier_stages()
             if not self.plan.is_complete:
                 forget_report(self._folder)
                 self.doing = f"waiting for teacher {self._recipe.teacher} and the services to load"
-                await self.attendance.check_teacher()
-                await self.attendance.check_sources(self.plan)
+                await self.preflight.check_teacher()
+                await self.preflight.check_sources(self.plan)
                 self.doing = ""
             while not self.plan.is_complete:
                 await self._make_round(self.plan.rounds[-1])
@@ -88,7 +89,7 @@ class Run:
         """Plan anew, and tell of the checkpoints that came."""
         async with self._looking:
             n_known = len(self.plan.checkpoints)
-            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.wish.last)
+            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.target.last)
             fresh = self.plan.checkpoints[n_known:]
             if fresh:
                 await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
@@ -97,10 +98,10 @@ class Run:
 
     def _require_earlier_stages(self) -> None:
         """Conflict if one stage alone is asked for and those before it are not complete and GO."""
-        names, only = self._recipe.stage_names, self.wish.stage
+        names, only = self._recipe.stage_names, self.target.stage
         if only is None:
             return
-        verdicts: dict[StageName, str] = {c.mark.stage: _say(c.judgement) for c in self.plan.checkpoints if c.ends_stage}
+        verdicts: dict[StageName, str] = {c.position.stage: _say(c.judgement) for c in self.plan.checkpoints if c.ends_stage}
         for stage in names[: names.index(only)]:
             found = verdicts.get(stage, "not complete")
             if found != "GO":
@@ -140,7 +141,7 @@ class Run:
             batch = await self._generate(shard, maker)
         if isinstance(batch, Problem):
             structures: list[Structure] = []
-            record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.attendance.away)
+            record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.preflight.missing_services)
         else:
             structures, rejected = await asyncio.to_thread(curate, batch.structures, maker.elements or self._recipe.elements, maker.atoms)
             record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
@@ -163,8 +164,8 @@ class Run:
         """
         can_fall_back = maker.fallback is not None and shard.maker == shard.source
         problem: Problem
-        if maker.service in self.attendance.away:
-            problem = Unavailable(self.attendance.away[maker.service])
+        if maker.service in self.preflight.missing_services:
+            problem = Unavailable(self.preflight.missing_services[maker.service])
         else:
             try:
                 return await self._clients.generate(maker.service, self._request(shard, maker))
@@ -186,7 +187,7 @@ class Run:
             min_atoms=low,
             max_atoms=high,
             perturb=maker.perturb or self._recipe.perturb,
-            stretch=Stretch(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start),
+            pool_slice=PoolSlice(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start),
             options=maker.options,
         )
 

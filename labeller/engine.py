@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contract.device import DeviceLost, is_fatal, is_out_of_memory, without_frames
-from contract.layout import Label
-from contract.messages import Reject
-from contract.problems import Internal, Problem, Unavailable
-from contract.structures import Structure
+from distillery.dataset.layout import Label
+from distillery.errors import Internal, Problem, Unavailable
+from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, without_frames
+from distillery.schema.label import Reject
+from distillery.structures.structure import Structure
 from labeller.batching import AtomBudget
-from labeller.inspection import find_label_fault
-from labeller.meter import Meter
-from labeller.pool import Item, Pool, Ticket
+from labeller.label_checks import find_label_fault
+from labeller.metrics import Meter
+from labeller.pool import Item, StructureQueue, Ticket
 from labeller.teachers.teacher import Teacher
 
 _log = logging.getLogger("distillery")
@@ -36,7 +36,7 @@ class Job:
 class Engine:
     """Labels the structures of all tickets with one teacher."""
 
-    def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, pool: Pool, meter: Meter) -> None:
+    def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, pool: StructureQueue, meter: Meter) -> None:
         self.pool = pool
         self._teacher, self._budget, self._meter = teacher, budget, meter
         self._featurised: queue.Queue[Job | None] = queue.Queue(maxsize=n_workers)

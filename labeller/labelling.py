@@ -12,16 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from contract.arrow import from_arrow
-from contract.checks import find_input_fault
-from contract.explain import validate_message
-from contract.identity import digest_structures, structure_hash
-from contract.layout import Label, to_arrays
-from contract.messages import Receipt, Reject, ShardRecord, TeacherCard
-from contract.parts import digest_arrays, part_path, read_part, write_part
-from contract.problems import Conflict, InvalidRequest
-from contract.structures import Structure
-from labeller.disk_faults import name_disk_faults
+from distillery.dataset.folder import part_path
+from distillery.dataset.layout import Label, to_arrays
+from distillery.dataset.parts import digest_arrays, read_part, write_part
+from distillery.dataset.sealed_file import name_disk_faults
+from distillery.errors import Conflict, InvalidRequest
+from distillery.schema.explain import validate_message
+from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
+from distillery.structures.arrow import from_arrow
+from distillery.structures.checks import find_input_fault
+from distillery.structures.identity import digest_structures, structure_hash
+from distillery.structures.structure import Structure
 from labeller.engine import Engine
 from labeller.pool import Labelled
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from contract.layout import Label
-from contract.messages import Reject
-from contract.problems import Busy, Problem
-from contract.structures import Structure
+from distillery.dataset.layout import Label
+from distillery.errors import Busy, Problem
+from distillery.schema.label import Reject
+from distillery.structures.structure import Structure
 from labeller.batching import SortedSizes, pack
 
 Outcome = Label | Reject
@@ -72,7 +72,7 @@ class Item:
 
 
 @dataclass
-class Pool:
+class StructureQueue:
     """Tickets in order of arrival, and their structures that wait; safe to use from several threads.
 
     limit  structures that may wait; a request that would exceed it is refused as Busy, unless nothing waits

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract.device import Device
+from distillery.runtime.device import Device
 
 
 class LabellerSettings(BaseSettings):

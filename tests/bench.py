@@ -1,7 +1,6 @@
 """`make bench`: what Distillery adds or costs, each as a ratio measured in one run."""
 
 import asyncio
-import importlib
 import os
 import subprocess
 import sys
@@ -19,23 +18,25 @@ from ase.db import connect
 from rich.console import Console
 from rich.table import Table
 
-from contract.arrow import ARROW_TYPE, to_arrow
-from contract.generator import resolve_task
-from contract.identity import structure_hash
-from contract.layout import Label, to_arrays
-from contract.messages import FinaliseRequest, GenerateRequest, PartSelection, Receipt, ShardRecord, TeacherCard
-from contract.parts import digest_arrays, part_path, write_part
-from contract.proposals import ProposalGenerator, propose_one
-from contract.structures import Structure, to_ase
-from gateway.embedded import list_services
-from gateway.export import export_ase_db
-from labeller.finalise import DATASET_FILE, finalise
+from distillery.dataset.export import export_ase_db
+from distillery.dataset.folder import part_path
+from distillery.dataset.layout import Label, to_arrays
+from distillery.dataset.merge import DATASET, finalise
+from distillery.dataset.parts import digest_arrays, write_part
+from distillery.dataset.torch_dataset import BlockDataset, StructureDataset
+from distillery.generators.generator import resolve_task
+from distillery.generators.plugins import build_service, list_services
+from distillery.generators.proposals import ProposalGenerator, propose_one
+from distillery.schema.generate import GenerateRequest
+from distillery.schema.label import FinaliseRequest, PartSelection, Receipt, ShardRecord, TeacherCard
+from distillery.structures.arrow import ARROW_TYPE, to_arrow
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure, to_ase
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from tests.fake_service import FakeGenerator
 from tests.integration.factory import factory, make
 from tests.serving import free_port, wait_for_answer
-from training.dataset import BlockDataset, StructureDataset
 
 TEACHER = "7net-0"
 ROUNDS = 3
@@ -54,7 +55,7 @@ def main() -> None:
 def proposers() -> Iterator[tuple[str, Any]]:
     """Every service's method, without its workers."""
     for name in list_services():
-        app = importlib.import_module(f"services.{name}.app").build()
+        app = build_service(name)
         generator = app.state.generator
         if isinstance(generator, ProposalGenerator):
             yield name, generator.proposer
@@ -115,7 +116,7 @@ def alternate(ours: Callable[[], object], plain: Callable[[], object]) -> tuple[
 def labeller_process(data: Path) -> Iterator[httpx.Client]:
     """A labeller as a container runs it."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--factory", "labeller.api:build", "--port", str(port), "--log-level", "warning"]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "labeller.app:build", "--port", str(port), "--log-level", "warning"]
     process = subprocess.Popen(command, env={**os.environ, "DISTILLERY_LABELLER_DATA": str(data)})
     try:
         url = f"http://127.0.0.1:{port}"
@@ -222,7 +223,7 @@ def write_finished(root: Path, structures: list[Structure], n_parts: int) -> Pat
         write_part(part_path(root / "bench", f"part-{k}"), receipt(f"part-{k}", many, digest_arrays(arrays)), arrays)
     parts = tuple(PartSelection(part=f"part-{k}") for k in range(n_parts))
     finalise(root, FinaliseRequest(dataset="bench", recipe="bench", recipe_sha256="0" * 64, seed=1, parts=parts))
-    return root / "bench" / DATASET_FILE
+    return root / "bench" / DATASET
 
 
 def receipt(part: str, structures: list[Structure], digest: str) -> Receipt:

@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.data import atomic_numbers, covalent_radii
 
-from contract.structures import DEFAULT_ELEMENTS
+from distillery.structures.structure import DEFAULT_ELEMENTS
 
 PAIRS = tuple(pair for pair in combinations(DEFAULT_ELEMENTS, 2) if pair != ("H", "C"))
 """Of which rock salts pass the checks: carbon would be too far from hydrogen."""

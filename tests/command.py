@@ -32,7 +32,7 @@ class Finished:
 def distillery(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
     """Run the command in a folder, with more environment variables if given."""
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

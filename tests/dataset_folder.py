@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from contract.identity import digest_structures, structure_hash
-from contract.layout import Label, to_arrays
-from contract.messages import Receipt, Reject, ShardRecord, TeacherCard
-from contract.parts import digest_arrays, part_path, write_part
-from contract.structures import Structure
-from gateway.ledger import Ledger
-from gateway.plan import Shard
-from gateway.recipe import Recipe, parse_recipe
+from distillery.dataset.folder import part_path
+from distillery.dataset.layout import Label, to_arrays
+from distillery.dataset.parts import digest_arrays, write_part
+from distillery.planning.ledger import Ledger
+from distillery.planning.plan import Shard
+from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
+from distillery.structures.identity import digest_structures, structure_hash
+from distillery.structures.structure import Structure
 from tests.labelling import methane, moved, silicon, water
 
 RECIPE = """\

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import h5py
 
-from contract.identity import structure_hash
-from contract.layout import COLUMNS, Arrays, to_arrays
-from contract.parts import write_atomically
-from contract.structures import Structure
+from distillery.dataset.layout import COLUMNS, Arrays, to_arrays
+from distillery.dataset.sealed_file import write_atomically
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure
 from tests.fake_teacher import pair_label
 
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from contract.generator import Made, Stop, Stopped, Task, resolve_task
-from contract.messages import GenerateRequest, Message, Metadata, SystemCard
-from contract.problems import Unsupported
-from contract.proposals import Proposal
-from contract.structures import Structure
-from generative.model import Loaded, Report, watching
-from generative.sampling import SampledGenerator
-from generative.settings import ModelSettings
+from distillery.errors import Unsupported
+from distillery.generators.generator import Made, Task, resolve_task
+from distillery.generators.models.model import Loaded, ReportProgress, watching
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.models.settings import ModelSettings
+from distillery.generators.proposals import Proposal
+from distillery.runtime.stopping import Stop, Stopped
+from distillery.schema.base import Message
+from distillery.schema.generate import GenerateRequest, Metadata, SystemCard
+from distillery.structures.structure import Structure
 
 N_STEPS = 4
 Script = Callable[[int, int], Sequence[Proposal | str]]
@@ -80,7 +82,7 @@ class Scripted:
         if task.max_atoms == 1:
             raise Unsupported("an atom is no molecule")
 
-    def draw(self, task: Task, loaded: Loaded[torch.nn.Module], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
+    def draw(self, task: Task, loaded: Loaded[torch.nn.Module], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
         self.sizes.append(n)
         self.seeds.append(seed)
         with watching(loaded.networks, N_STEPS, report):

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from contract.generator import Made, Progress, Stop, Stopped, Task
-from contract.messages import Message, Metadata, SystemCard
-from contract.structures import DEFAULT_ELEMENTS, Structure, System, numbers_of
+from distillery.generators.generator import Made, Progress, Task
+from distillery.runtime.stopping import Stop, Stopped
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure, System, numbers_of
 from tests.rows import place_in_rows, replace_lone_carbon
 
 

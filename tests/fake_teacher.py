@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastapi import FastAPI
 
-from contract.generator import Stop
-from contract.geometry import find_pairs
-from contract.layout import Label
-from contract.structures import DEFAULT_ELEMENTS, Structure
-from labeller.api import create_labeller
+from distillery.dataset.layout import Label
+from distillery.runtime.stopping import Stop
+from distillery.structures.geometry import find_pairs
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
+from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
 

@@ -9,10 +9,12 @@ from ase.data import covalent_radii
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
-from contract.generator import Made, Progress, Stop, Task
-from contract.messages import Message, Metadata, SystemCard
-from contract.service import ServiceSettings, create_app
-from contract.structures import DEFAULT_ELEMENTS, PERIODIC_SYSTEMS, Numbers, Structure, System, Vectors, numbers_of
+from distillery.generators.generator import Made, Progress, Task
+from distillery.generators.service import ServiceSettings, create_app
+from distillery.runtime.stopping import Stop
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.structure import DEFAULT_ELEMENTS, PERIODIC_SYSTEMS, Numbers, Structure, System, Vectors, numbers_of
 from tests.fake_service import NoOptions
 from tests.rows import place_in_rows, replace_lone_carbon
 

@@ -7,8 +7,8 @@ import httpx
 import numpy as np
 from ase.build import bulk, molecule
 
-from contract.arrow import ARROW_TYPE, to_arrow
-from contract.structures import Structure, from_ase
+from distillery.structures.arrow import ARROW_TYPE, to_arrow
+from distillery.structures.structure import Structure, from_ase
 
 RECIPE = "a" * 64
 NEVER = threading.Event()

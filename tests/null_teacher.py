@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from fastapi import FastAPI
 
-from contract.generator import Stop
-from contract.layout import Label
-from contract.structures import DEFAULT_ELEMENTS, Structure
-from labeller.api import create_labeller
+from distillery.dataset.layout import Label
+from distillery.runtime.stopping import Stop
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
+from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
 

@@ -4,7 +4,7 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from contract.structures import Vectors
+from distillery.structures.structure import Vectors
 
 Numbers = NDArray[np.uint8]
 _NEAR = 1.4

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from contract.layout import open_dataset
-from contract.parts import PARTS_FOLDER, list_parts
+from distillery.dataset.folder import PARTS, list_parts
+from distillery.dataset.layout import open_dataset
 from tests.fast_service import GENERATORS
 from tests.null_teacher import NAME
 from tests.serving import free_port, wait_for_answer
@@ -112,7 +112,7 @@ class Factory:
 
     def start(self, name: str) -> None:
         """Start a process and wait until it is ready."""
-        apps = {"gateway": "gateway.api:build", "labeller": "tests.null_teacher:build"}
+        apps = {"gateway": "gateway.app:build", "labeller": "tests.null_teacher:build"}
         app = apps.get(name, f"tests.fast_service:build_{name}")
         command = [sys.executable, "-m", "uvicorn", "--factory", app, "--port", str(self._ports[name]), *_UVICORN]
         settings = {
@@ -185,7 +185,7 @@ def _kill(factory: Factory, name: str, n_labelled: int) -> Resumption:
 def verify(factory: Factory) -> tuple[float, str]:
     """How long `distillery verify` takes, s, and what it says; RuntimeError if the dataset is not what it should be."""
     begun = time.monotonic()
-    command = [sys.executable, "-m", "gateway", "verify", str(factory.data / "scale" / "dataset.h5")]
+    command = [sys.executable, "-m", "cli", "verify", str(factory.data / "scale" / "dataset.h5")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     factory.watch.call(process.pid, "verify")
     said, _ = process.communicate()
@@ -247,9 +247,9 @@ def tell_figures(factory: Factory, story: Story, n: int, n_atoms: int, verifying
     for source in report["sources"].values():
         for reason, count in source["rejected"].items():
             rejected[reason] = rejected.get(reason, 0) + count
-    page, n_bytes = factory.watch.latest("gateway.page"), (folder / "dataset.h5").stat().st_size
+    page, n_bytes = factory.watch.latest("distillery.report.page"), (folder / "dataset.h5").stat().st_size
     making = times["finalising"] - story.began
-    parts_bytes = sum(path.stat().st_size for path in (folder / PARTS_FOLDER).iterdir())
+    parts_bytes = sum(path.stat().st_size for path in (folder / PARTS).iterdir())
     table = Table("what", "figure")
     rows = {
         "verdict": f"{report['verdict']}, scenario {report['scenario']['text']}",

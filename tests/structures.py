@@ -5,7 +5,7 @@ from ase.build import bulk, fcc111, molecule
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from contract.structures import SYSTEMS, Structure, from_ase
+from distillery.structures.structure import SYSTEMS, Structure, from_ase
 
 
 def water(id: str = "water/0000") -> Structure:

@@ -3,8 +3,8 @@
 import warnings
 from collections.abc import Callable, Mapping
 
-from contract.explain import suggest
-from contract.problems import Unavailable
+from distillery.errors import Unavailable
+from distillery.schema.explain import suggest
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import Teacher
 

@@ -15,12 +15,12 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from contract.device import choose_device, release_cuda_memory
-from contract.generator import Stop
-from contract.layout import Label
-from contract.problems import Unavailable
-from contract.structures import Structure
-from contract.weights import ensure_checkpoint, read_weights_file
+from distillery.dataset.layout import Label
+from distillery.errors import Unavailable
+from distillery.runtime.device import choose_device, release_cuda_memory
+from distillery.runtime.stopping import Stop
+from distillery.structures.structure import Structure
+from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
 

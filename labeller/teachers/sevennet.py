@@ -12,13 +12,13 @@ import torch
 from ase.data import chemical_symbols
 from torch_geometric.data import Batch
 
-from contract.device import choose_device, release_cuda_memory
-from contract.digests import sha256_of
-from contract.generator import Stop
-from contract.geometry import find_pairs
-from contract.layout import Label
-from contract.problems import Unavailable
-from contract.structures import Structure
+from distillery.dataset.layout import Label
+from distillery.errors import Unavailable
+from distillery.runtime.device import choose_device, release_cuda_memory
+from distillery.runtime.stopping import Stop
+from distillery.structures.geometry import find_pairs
+from distillery.structures.structure import Structure
+from distillery.weights.checksums import sha256_of
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import BudgetRange
 

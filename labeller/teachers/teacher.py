@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from contract.generator import Stop
-from contract.layout import Label
-from contract.structures import Structure
+from distillery.dataset.layout import Label
+from distillery.runtime.stopping import Stop
+from distillery.structures.structure import Structure
 
 
 @dataclass(frozen=True)

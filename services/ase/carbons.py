@@ -11,16 +11,16 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from scipy.spatial.transform import Rotation
 
-from contract.geometry import Pairs, find_pairs
-from contract.proposals import Rejected
-from contract.structures import from_ase
+from distillery.generators.proposals import Rejected
+from distillery.structures.geometry import Pairs, find_pairs
+from distillery.structures.structure import from_ase
 from services.ase.packing import random_rotation
 from services.ase.radii import COVALENT, Floats
 
 _SURE, _POSSIBLE = 1.18, 1.32
 """Bonds shorter or longer than these, in sums of covalent radii, stay what they are when atoms are rattled by ~0.1 Å."""
 _NEAR = 1.42
-"""A carbon without a bond that has a neighbour within this many keeps one within `contract.checks.FARTHEST_NEIGHBOUR`."""
+"""A carbon without a bond that has a neighbour within this many keeps one within `distillery.structures.checks.FARTHEST_NEIGHBOUR`."""
 _IN_LINE = 165.0
 """Degrees."""
 _CLEARANCE = 1.35

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from contract.generator import Task
+from distillery.generators.generator import Task
 from services.ase.carbons import saturate_carbons
 from services.ase.molecular_clusters import build_molecular, can_fill, usable_molecules
 from services.ase.options import ClusterOptions, Kind

@@ -10,9 +10,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_numbers
 
-from contract.geometry import find_bonds
-from contract.proposals import Rejected
-from contract.structures import from_ase
+from distillery.generators.proposals import Rejected
+from distillery.structures.geometry import find_bonds
+from distillery.structures.structure import from_ase
 from services.ase.prototypes import PROTOTYPES, lattice_of_prototype
 from services.ase.radii import GRAPHITE_SOURCE, RADII_SOURCE, REFERENCE_SOURCE, VALENCE, lattice_of, touching_distances
 

@@ -6,13 +6,14 @@ from typing import cast
 import numpy as np
 from ase import Atoms
 
-from contract.checks import SHORTEST_DISTANCE
-from contract.generator import Task
-from contract.messages import Message, Metadata, SystemCard
-from contract.problems import Unsupported
-from contract.proposals import Proposal
-from contract.structures import System, from_ase
-from contract.versions import name_versions
+from distillery.errors import Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.proposals import Proposal, ProposalGenerator, propose_in_workers
+from distillery.runtime.versions import name_versions
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE
+from distillery.structures.structure import System, from_ase
 from services.ase.clusters import build_cluster, possible_kinds, why_not
 from services.ase.molecules import symbols_of
 from services.ase.options import ClusterOptions, SurfaceOptions
@@ -108,3 +109,12 @@ def _refuse_foreign(names: tuple[str, ...] | None, task: Task, what: str) -> Non
         foreign = sorted(symbols_of(name) - set(task.elements))
         if foreign:
             raise Unsupported(f"{what} {name} needs {' '.join(foreign)}, not among {' '.join(task.elements)}; allow it or leave {name} out")
+
+
+_MEMORY_PER_WORKER = 128 * 2**20
+"""Bytes; a worker of its own needs 33 MB after 120 structures of all sizes, beside the fork server."""
+
+
+def build() -> ProposalGenerator:
+    """The service's generator, set up from the environment."""
+    return propose_in_workers(ClusterSurfaceProposer, _MEMORY_PER_WORKER)

@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 from ase import Atoms
 
-from contract.generator import Task
-from contract.proposals import Rejected
+from distillery.generators.generator import Task
+from distillery.generators.proposals import Rejected
 from services.ase.molecules import geometry_of, molecule_names, share_of, symbols_of
 from services.ase.options import ClusterOptions
 from services.ase.packing import random_direction, random_rotation, slide_to_contact

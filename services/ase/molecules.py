@@ -7,8 +7,8 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import g2
 
-from contract.checks import find_chemistry_fault
-from contract.structures import from_ase
+from distillery.structures.checks import find_chemistry_fault
+from distillery.structures.structure import from_ase
 
 ON_TOP = "CO"
 """Its carbon has one neighbour: it stands upright on an atom, carbon down."""

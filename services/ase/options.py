@@ -4,8 +4,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from contract.explain import suggest
-from contract.messages import Message
+from distillery.schema.base import Message
+from distillery.schema.explain import suggest
 from services.ase.crystals import PROTOTYPE_NAMES
 from services.ase.molecules import adsorbate_names, molecule_names
 from services.ase.radii import ELEMENTS

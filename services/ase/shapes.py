@@ -10,8 +10,8 @@ from ase.cluster import Decahedron, Icosahedron, Octahedron
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from contract.generator import Task
-from contract.proposals import Rejected
+from distillery.generators.generator import Task
+from distillery.generators.proposals import Rejected
 from services.ase.crystals import LARGEST_SOLID_DENSITY, PROTOTYPE_NAMES, Crystal, can_make, draw_crystal
 from services.ase.options import ClusterOptions, Shape
 from services.ase.radii import (

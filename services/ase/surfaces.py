@@ -8,8 +8,8 @@ from ase.build import surface
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
-from contract.generator import Task
-from contract.proposals import Rejected
+from distillery.generators.generator import Task
+from distillery.generators.proposals import Rejected
 from services.ase.adsorption import add_adsorbates, usable_species
 from services.ase.carbons import saturate_carbons
 from services.ase.crystals import PROTOTYPE_NAMES, can_make, draw_crystal

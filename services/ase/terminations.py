@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from contract.geometry import find_bonds
-from contract.structures import from_ase
+from distillery.structures.geometry import find_bonds
+from distillery.structures.structure import from_ase
 from services.ase.radii import COVALENT, VAN_DER_WAALS, Floats
 
 TERMINATORS = ("H", "F", "Cl")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 
-from contract.disk import fsync_folder
-from contract.downloads import download
-from contract.generator import Stop, Stopped
-from contract.lock import hold_alone
-from contract.problems import Unavailable
+from distillery.errors import Unavailable
+from distillery.runtime.atomic_files import fsync_folder
+from distillery.runtime.locks import hold_alone
+from distillery.runtime.stopping import Stop, Stopped
+from distillery.weights.http_download import download
 from services.benchmarks.catalogue import SUFFIXES, Archive, Subset
 from services.benchmarks.settings import BenchmarkSettings
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from contract.structures import System
+from distillery.structures.structure import System
 
 Format = Literal["oc20", "oc22", "matbench"]
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {

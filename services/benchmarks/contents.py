@@ -12,8 +12,8 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from contract.disk import name_temporary
-from contract.structures import Structure
+from distillery.runtime.atomic_files import name_temporary
+from distillery.structures.structure import Structure
 from services.benchmarks.archives import digest_of
 
 _VERSION = 1

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
-from contract.generator import Task
-from contract.identity import structure_hash
-from contract.perturb import perturb_structure
-from contract.proposals import Rejected
-from contract.structures import Structure
+from distillery.generators.generator import Task
+from distillery.generators.perturb import perturb_structure
+from distillery.generators.proposals import Rejected
+from distillery.structures.checks import find_chemistry_fault, find_input_fault, find_size_fault
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure
 from services.benchmarks.supercell import expand
 
 

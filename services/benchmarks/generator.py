@@ -11,14 +11,18 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from contract.checks import SHORTEST_DISTANCE
-from contract.generator import Made, Progress, Stop, Stopped, Task
-from contract.messages import Message, Metadata, SystemCard
-from contract.problems import Unavailable, Unsupported
-from contract.proposals import ATTEMPTS_PER_STRUCTURE
-from contract.structures import Structure, System
-from contract.versions import name_versions
-from contract.workers import Workers, submit, wait_for
+from distillery.errors import Unavailable, Unsupported
+from distillery.generators.generator import Made, Progress, Task
+from distillery.generators.proposals import ATTEMPTS_PER_STRUCTURE
+from distillery.generators.settings import ServiceSettings
+from distillery.generators.workers import Workers, submit, wait_for
+from distillery.runtime.machine import count_workers
+from distillery.runtime.stopping import Stop, Stopped
+from distillery.runtime.versions import name_versions
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE
+from distillery.structures.structure import Structure, System
 from services.benchmarks.catalogue import SUBSETS, Subset
 from services.benchmarks.finishing import Finished, finish
 from services.benchmarks.options import CrystalOptions, SurfaceOptions
@@ -32,7 +36,7 @@ _log = logging.getLogger("distillery")
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class FittingStructures:
     """The structures that fit a task: row `rows[k]` of file `files[which[k]]`."""
 
     files: Sequence[File]
@@ -56,10 +60,10 @@ class Pool:
 
 
 class BenchmarkGenerator:
-    """A `contract.generator.Generator` of crystals (MatBench) and surfaces (OC20, OC22)."""
+    """A `distillery.generators.generator.Generator` of crystals (MatBench) and surfaces (OC20, OC22)."""
 
     def __init__(self, settings: BenchmarkSettings, workers: int = 1, subsets: Sequence[Subset] = SUBSETS) -> None:
-        """`contract.machine.count_workers` says how many workers a machine carries."""
+        """`distillery.runtime.machine.count_workers` says how many workers a machine carries."""
         self._settings = settings
         self._workers = Workers("benchmarks", workers, finish.__module__)
         self._subsets = subsets
@@ -115,7 +119,7 @@ class BenchmarkGenerator:
             )
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
-        """See `contract.generator.Generator`: the task's stretch of the pool; without one the pool, until n have passed the checks."""
+        """See `Generator`: the task's slice of the pool; without one the pool, until n have passed the checks."""
         return self._workers.run(lambda workers: self._generate(workers, task, stop, progress), task.shard)
 
     def _generate(self, workers: ProcessPoolExecutor, task: Task, stop: Stop, progress: Progress) -> Made:
@@ -133,18 +137,18 @@ class BenchmarkGenerator:
             finally:
                 for future in under_way:
                     future.cancel()
-        if task.stretch is not None and len(places) < task.n:
+        if task.pool_slice is not None and len(places) < task.n:
             made.attempts += task.n - len(places)
             made.rejected["pool_used_up"] = task.n - len(places)
         return made
 
-    def _gather(self, task: Task) -> Pool:
+    def _gather(self, task: Task) -> FittingStructures:
         """Every structure that fits by its elements and size; crystals may be smaller, they are repeated."""
         files = [file for name in _subsets_of(task) for file in self._require(name).files]
         fewest = 1 if task.system == "crystal" else task.min_atoms
         rows = [np.flatnonzero(file.contents.find_fitting(task.elements, fewest, task.max_atoms)) for file in files]
         which = np.repeat(np.arange(len(files)), [len(r) for r in rows])
-        return Pool(files, which, np.concatenate(rows))
+        return FittingStructures(files, which, np.concatenate(rows))
 
     def _require(self, name: str) -> Shelf:
         if name not in self._shelves:
@@ -154,10 +158,10 @@ class BenchmarkGenerator:
 
 
 def _choose(task: Task, n_pool: int) -> NDArray[np.int64]:
-    """The places in the pool to try, in order; at most as many structures as the stretch has, so that none is another task's."""
+    """The places in the pool to try, in order; at most as many structures as the pool_slice has, so that none is another task's."""
     seed, start, most = (task.seed, 0, ATTEMPTS_PER_STRUCTURE * task.n)
-    if task.stretch is not None:
-        seed, start, most = task.stretch.seed, task.stretch.start, task.n
+    if task.pool_slice is not None:
+        seed, start, most = task.pool_slice.seed, task.pool_slice.start, task.n
     return np.random.default_rng(seed).permutation(n_pool)[start : start + most]
 
 
@@ -193,3 +197,12 @@ def _accept(finished: Finished, task: Task, made: Made, twins: set[str]) -> None
         made.rejected[finished.outcome] += 1
     else:
         made.structures.append(finished.outcome.renamed(f"{task.shard}/{len(made.structures):04d}"))
+
+
+_MEMORY_PER_WORKER = 256 * 2**20
+"""Bytes; a worker needs far less, the rest is for what is read of the files meanwhile."""
+
+
+def build() -> BenchmarkGenerator:
+    """The service's generator, set up from the environment."""
+    return BenchmarkGenerator(BenchmarkSettings(), ServiceSettings().workers or count_workers(_MEMORY_PER_WORKER))

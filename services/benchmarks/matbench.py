@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.structures import Structure, numbers_of
+from distillery.structures.structure import Structure, numbers_of
 from services.benchmarks.contents import Contents, Item
 
 

@@ -9,7 +9,7 @@ import ase.io
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from contract.structures import Structure, from_ase
+from distillery.structures.structure import Structure, from_ase
 from services.benchmarks.contents import Contents, Item
 
 

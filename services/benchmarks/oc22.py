@@ -10,7 +10,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.structures import Structure
+from distillery.structures.structure import Structure
 from services.benchmarks.contents import Contents, Item
 from services.benchmarks.tensors import load_graph, to_array
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictStr
 
-from contract.explain import suggest
-from contract.messages import Message
-from contract.structures import System
+from distillery.schema.base import Message
+from distillery.schema.explain import suggest
+from distillery.structures.structure import System
 from services.benchmarks.catalogue import names_of
 
 

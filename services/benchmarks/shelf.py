@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contract.generator import Stop, Stopped
-from contract.problems import Unavailable
-from contract.structures import Structure
+from distillery.errors import Unavailable
+from distillery.runtime.stopping import Stop, Stopped
+from distillery.structures.structure import Structure
 from services.benchmarks.archives import ensure_files
 from services.benchmarks.catalogue import Subset
 from services.benchmarks.contents import Contents, Reader, index_file

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from contract.structures import Structure, Vectors
-from contract.supercell import Matrix, build_supercell, draw_n_atoms, pick_matrix
+from distillery.generators.supercell import Matrix, build_supercell, draw_n_atoms, pick_matrix
+from distillery.structures.structure import Structure, Vectors
 
 
 def expand(structure: Structure, min_atoms: int, max_atoms: int, rng: np.random.Generator) -> Structure:

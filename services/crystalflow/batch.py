@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from contract.structures import Structure
-from generative.model import BatchFailed
+from distillery.generators.models.model import BatchFailed
+from distillery.structures.structure import Structure
 from services.crystalflow.cells import Content
 
 LARGEST_NUMBER = 94

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import chemical_symbols
 
-from contract.explain import suggest
-from contract.generator import Task
-from contract.problems import Unsupported
-from contract.structures import Numbers
+from distillery.errors import Unsupported
+from distillery.generators.generator import Task
+from distillery.schema.explain import suggest
+from distillery.structures.structure import Numbers
 from services.crystalflow.options import BY_DIVISORS, CrystalFlowOptions, read_composition
 
 Tables = Mapping[str, Sequence[float]]

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from contract.digests import sha256_of
-from contract.problems import Unavailable, Unsupported
-from contract.weights import Checkpoint
-from generative.checkpoints import convert_once
-from generative.pickles import Inert
+from distillery.errors import Unavailable, Unsupported
+from distillery.generators.models.checkpoints import convert_once
+from distillery.generators.models.untrusted_pickle import Inert
+from distillery.weights.catalogue import CheckpointFiles
+from distillery.weights.checksums import sha256_of
 from services.crystalflow.options import CrystalFlowOptions
 
 SCALES = "prop_scalers.pt"
@@ -57,7 +57,7 @@ def is_guided(options: CrystalFlowOptions) -> bool:
     return abs(options.guidance - 1) >= _EXACT
 
 
-def read_conditions(model: Any, properties: Sequence[str], checkpoint: Checkpoint, cache: Path | None) -> Conditions:
+def read_conditions(model: Any, properties: Sequence[str], checkpoint: CheckpointFiles, cache: Path | None) -> Conditions:
     """Those of upstream's model; Unavailable if it needs a file of scales that is not there.
 
     properties  those that upstream scaled, in the order of old files of scales
@@ -72,7 +72,7 @@ def read_conditions(model: Any, properties: Sequence[str], checkpoint: Checkpoin
     return Conditions({name: known.get(name, Scale(0.0, 1.0)) for name in names}, is_dropped=float(model.guide_threshold) > 0)
 
 
-def _read_scales(names: Sequence[str], properties: Sequence[str], checkpoint: Checkpoint, cache: Path | None) -> dict[str, Scale]:
+def _read_scales(names: Sequence[str], properties: Sequence[str], checkpoint: CheckpointFiles, cache: Path | None) -> dict[str, Scale]:
     file = checkpoint.files.get(SCALES)
     if file is None:
         raise Unavailable(

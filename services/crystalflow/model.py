@@ -1,4 +1,4 @@
-"""CrystalFlow as a `generative.model.Model`: crystals de novo or of compositions, repeated to the wanted size."""
+"""CrystalFlow as a `distillery.generators.models.model.Model`: crystals de novo or of compositions, repeated to the wanted size."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,17 +10,20 @@ from typing import Any, cast
 import numpy as np
 from ase.data import chemical_symbols
 
-from contract.checks import SHORTEST_DISTANCE, find_input_fault
-from contract.generator import Stop, Task
-from contract.identity import structure_hash
-from contract.messages import Message, Metadata, SystemCard
-from contract.problems import Unavailable, Unsupported
-from contract.proposals import Proposal, Rejected
-from contract.structures import Structure, System
-from contract.supercell import expand_to
-from contract.weights import ensure_checkpoint
-from generative.cells import check_cell
-from generative.model import Loaded, Report, watching
+from distillery.errors import Unavailable, Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.models.cells import check_cell
+from distillery.generators.models.model import Loaded, ReportProgress, watching
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import Proposal, Rejected
+from distillery.generators.supercell import expand_to
+from distillery.runtime.stopping import Stop
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE, find_input_fault
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure, System
+from distillery.weights.catalogue import ensure_checkpoint
 from services.crystalflow.batch import LARGEST_NUMBER, Integration, sample, to_batch
 from services.crystalflow.cells import Content, Tables, check_fit, draw_contents
 from services.crystalflow.conditions import is_guided
@@ -55,7 +58,7 @@ class CrystalFlow:
         return {"crystal": CrystalFlowOptions}
 
     def describe(self, loaded: Loaded[Equipment] | None) -> Metadata:
-        """See `generative.model.Model`."""
+        """See `distillery.generators.models.model.Model`."""
         return Metadata(
             service="crystalflow",
             version="1.1",
@@ -77,7 +80,7 @@ class CrystalFlow:
         )
 
     def load(self, device: str, stop: Stop) -> Loaded[Equipment]:
-        """See `generative.model.Model`."""
+        """See `distillery.generators.models.model.Model`."""
         settings = self.settings
         names = [name for name in (settings.checkpoint, settings.csp_checkpoint) if name]
         if not settings.checkpoint:
@@ -103,8 +106,8 @@ class CrystalFlow:
         _choose(loaded.networks, options).conditions.check(options)
         check_fit(task, options, loaded.networks.sizes)
 
-    def draw(self, task: Task, loaded: Loaded[Equipment], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
-        """See `generative.model.Model`."""
+    def draw(self, task: Task, loaded: Loaded[Equipment], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
+        """See `distillery.generators.models.model.Model`."""
         options = cast(CrystalFlowOptions, task.options)
         network = _choose(loaded.networks, options)
         contents = draw_contents(task, options, loaded.networks.sizes, n, np.random.default_rng(seed))
@@ -130,7 +133,7 @@ def _digest(digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _sample(network: Network, batch: Any, task: Task, options: CrystalFlowOptions, report: Report) -> list[Structure | str]:
+def _sample(network: Network, batch: Any, task: Task, options: CrystalFlowOptions, report: ReportProgress) -> list[Structure | str]:
     """Cells of the task's elements."""
     anneal = options.anneal if options.anneal is not None else ANNEAL_CSP if options.compositions else 0.0
     integration = Integration(options.steps, anneal, options.guidance if network.conditions.scales else None)
@@ -156,3 +159,8 @@ def _propose(cell: Structure | str, content: Content, task: Task, rng: np.random
     except Rejected as rejected:
         return rejected.reason
     return Proposal((larger,), key=structure_hash(cell))
+
+
+def build() -> SampledGenerator:
+    """The service's generator, set up from the environment."""
+    return SampledGenerator(CrystalFlow(CrystalFlowSettings()))

@@ -9,10 +9,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from contract.digests import sha256_of
-from contract.problems import Unavailable
-from contract.weights import Checkpoint
-from generative.checkpoints import convert_once
+from distillery.errors import Unavailable
+from distillery.generators.models.checkpoints import convert_once
+from distillery.weights.catalogue import CheckpointFiles
+from distillery.weights.checksums import sha256_of
 from services.crystalflow.conditions import Conditions, read_conditions
 from services.crystalflow.upstream import BESIDE, build_network
 
@@ -29,7 +29,7 @@ class Network:
     conditions: Conditions
 
 
-def read_networks(checkpoint: Checkpoint, cache: Path | None, device: str) -> list[Network]:
+def read_networks(checkpoint: CheckpointFiles, cache: Path | None, device: str) -> list[Network]:
     """Every .ckpt of a checkpoint; what is converted of them is kept in `cache`. Unavailable says what is wrong with them."""
     files = checkpoint.find({".ckpt"})
     if not files:
@@ -37,7 +37,7 @@ def read_networks(checkpoint: Checkpoint, cache: Path | None, device: str) -> li
     return [_read_network(file, checkpoint, cache, device) for file in files]
 
 
-def _read_network(file: Path, checkpoint: Checkpoint, cache: Path | None, device: str) -> Network:
+def _read_network(file: Path, checkpoint: CheckpointFiles, cache: Path | None, device: str) -> Network:
     converted = convert_once(file, sha256_of(file), cache, {}, _pick)
     try:
         model: Any = build_network(converted.config["model"])

@@ -6,8 +6,8 @@ import numpy as np
 from ase.formula import Formula
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
-from contract.messages import Message
-from contract.structures import Numbers, numbers_of
+from distillery.schema.base import Message
+from distillery.structures.structure import Numbers, numbers_of
 
 LARGEST_CELL = 20
 """Atoms, as in MP-20, which upstream's published models are trained on."""

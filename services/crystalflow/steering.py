@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contract.structures import numbers_of
+from distillery.structures.structure import numbers_of
 
 N_TYPES = 100
 """Elements that upstream's one-hot types can tell apart; type k is atomic number k + 1."""

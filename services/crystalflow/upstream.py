@@ -18,9 +18,9 @@ import hydra.utils
 import torch
 from omegaconf import OmegaConf
 
-from contract.problems import Unavailable
-from generative import stand_ins
-from generative.upstream import digest_upstream, find_upstream
+from distillery.errors import Unavailable
+from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models.upstream import digest_upstream, find_upstream
 
 NAME = "crystalflow"
 REPOSITORY = "ixsluo/CrystalFlow"

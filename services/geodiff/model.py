@@ -1,4 +1,4 @@
-"""GeoDiff as a `generative.model.Model`: conformers of molecules from a pool."""
+"""GeoDiff as a `distillery.generators.models.model.Model`: conformers of molecules from a pool."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Geometry import Point3D
 
-from contract.checks import SHORTEST_DISTANCE
-from contract.generator import Stop, Task
-from contract.messages import Message, Metadata, SystemCard
-from contract.proposals import Proposal, Rejected
-from contract.structures import DEFAULT_ELEMENTS, System
-from contract.weights import ensure_checkpoint
-from generative.model import Loaded, Report
-from generative.molecules import relax_hydrogens, to_structure, verify_geometry, verify_graph
+from distillery.generators.generator import Task
+from distillery.generators.models.model import Loaded, ReportProgress
+from distillery.generators.models.molecules import relax_hydrogens, to_structure, verify_geometry, verify_graph
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import Proposal, Rejected
+from distillery.runtime.stopping import Stop
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE
+from distillery.structures.structure import DEFAULT_ELEMENTS, System
+from distillery.weights.catalogue import ensure_checkpoint
 from services.geodiff.network import Network, read_network
 from services.geodiff.options import GeoDiffOptions
-from services.geodiff.pool import BuiltInPool, Pool, Wanted, choose, require_given
+from services.geodiff.pool import BuiltInPool, MoleculePool, Wanted, choose, require_given
 from services.geodiff.rdkit_pool import find_rdkit
 from services.geodiff.settings import GeoDiffSettings
 from services.geodiff.upstream import open_upstream
@@ -34,7 +37,7 @@ class Equipment:
     """A network, and the pool its molecules come from if a request names none."""
 
     network: Network
-    pool: Pool
+    pool: MoleculePool
 
 
 class GeoDiff:
@@ -48,7 +51,7 @@ class GeoDiff:
         return {"molecule": GeoDiffOptions}
 
     def describe(self, loaded: Loaded[Equipment] | None) -> Metadata:
-        """See `generative.model.Model`."""
+        """See `distillery.generators.models.model.Model`."""
         return Metadata(
             service="geodiff",
             version="1.1",
@@ -71,7 +74,7 @@ class GeoDiff:
         )
 
     def load(self, device: str, stop: Stop) -> Loaded[Equipment]:
-        """See `generative.model.Model`."""
+        """See `distillery.generators.models.model.Model`."""
         settings = self.settings
         pool = BuiltInPool() if settings.pool is None else find_rdkit(str(settings.pool))
         upstream = open_upstream()
@@ -87,8 +90,8 @@ class GeoDiff:
         else:
             loaded.networks.pool.check(task)
 
-    def draw(self, task: Task, loaded: Loaded[Equipment], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
-        """See `generative.model.Model`."""
+    def draw(self, task: Task, loaded: Loaded[Equipment], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
+        """See `distillery.generators.models.model.Model`."""
         options, network = cast(GeoDiffOptions, task.options), loaded.networks.network
         chosen = choose(_find_molecules(task, loaded.networks.pool, n, seed, report), n, options.conformers, seed)
         molecules = [wanted.mol for wanted in chosen]
@@ -101,7 +104,7 @@ class GeoDiff:
         return outcomes
 
 
-def _find_molecules(task: Task, pool: Pool, n: int, seed: int, report: Report) -> Sequence[Wanted]:
+def _find_molecules(task: Task, pool: MoleculePool, n: int, seed: int, report: ReportProgress) -> Sequence[Wanted]:
     options = cast(GeoDiffOptions, task.options)
     if options.smiles:
         return [Wanted(smiles, "request") for smiles in options.smiles]  # `check` refused what does not fit
@@ -134,3 +137,8 @@ def verify_stereo(wanted: Chem.Mol, found: str) -> None:
     """Rejected as `stereo` unless what the SMILES asked for is what the positions show; what it left open may be either."""
     if not Chem.MolFromSmiles(found).HasSubstructMatch(Chem.RemoveHs(wanted), useChirality=True):
         raise Rejected("stereo")
+
+
+def build() -> SampledGenerator:
+    """The service's generator, set up from the environment."""
+    return SampledGenerator(GeoDiff(GeoDiffSettings()))

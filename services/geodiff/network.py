@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from torch import Tensor
 
-from contract.digests import sha256_of
-from contract.problems import Unavailable
-from contract.weights import Checkpoint
-from generative.checkpoints import convert_once
-from generative.model import BatchFailed, Report, watching
+from distillery.errors import Unavailable
+from distillery.generators.models.checkpoints import convert_once
+from distillery.generators.models.model import BatchFailed, ReportProgress, watching
+from distillery.weights.catalogue import CheckpointFiles
+from distillery.weights.checksums import sha256_of
 from services.geodiff.graphs import make_graphs
 from services.geodiff.upstream import Upstream
 
@@ -46,7 +46,7 @@ class Network:
         """The weight of global forces that upstream advises."""
         return _W_GLOBAL_QM9 if "qm9" in str(self.config.get("dataset", {})).lower() else _W_GLOBAL
 
-    def sample(self, molecules: Sequence[Chem.Mol], w_global: float, report: Report) -> list[NDArray[np.float64]]:
+    def sample(self, molecules: Sequence[Chem.Mol], w_global: float, report: ReportProgress) -> list[NDArray[np.float64]]:
         """Positions (n_atoms, 3) in Å of every molecule; BatchFailed if they are not finite, of a molecule alone with local clipping too.
 
         So clipping changes the molecules that need it only.
@@ -83,7 +83,7 @@ class Network:
         return torch.as_tensor(positions)
 
 
-def read_network(checkpoint: Checkpoint, cache: Path | None, upstream: Upstream, device: str) -> Network:
+def read_network(checkpoint: CheckpointFiles, cache: Path | None, upstream: Upstream, device: str) -> Network:
     """The network in the one .pt file of a checkpoint; what is converted of it is kept in `cache`. Unavailable says what is wrong."""
     files = checkpoint.find({".pt", ".pth", ".ckpt"})
     if len(files) != 1:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from contract.messages import Message
+from distillery.schema.base import Message
 
 
 class GeoDiffOptions(Message):

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 from rdkit import Chem, rdBase
 
-from contract.digests import sha256_of
-from contract.generator import Task
-from contract.problems import InvalidRequest, Unsupported
-from generative.model import Report
+from distillery.errors import InvalidRequest, Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.models.model import ReportProgress
+from distillery.weights.checksums import sha256_of
 
 BUILT_IN = Path(__file__).parent / "molecules.smi"
 """One SMILES a line, constitution only, made by the rdkit service: `python -m services.geodiff.small.molecules`."""
@@ -49,7 +49,7 @@ class Wanted:
         return None
 
 
-class Pool(Protocol):
+class MoleculePool(Protocol):
     """Where molecules come from if a request names none."""
 
     @property
@@ -59,7 +59,7 @@ class Pool(Protocol):
     def check(self, task: Task) -> None:
         """Unsupported, saying what to do, if it is known to have no molecule for a task."""
 
-    def find(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Wanted]:
+    def find(self, task: Task, n: int, seed: int, report: ReportProgress) -> Sequence[Wanted]:
         """Molecules that fit the task, at least one: n if it makes them by `seed`, else all it has; `report` is called while it waits."""
 
 
@@ -72,15 +72,15 @@ class BuiltInPool:
         return f"built-in {sha256_of(BUILT_IN)[:12]}"
 
     def check(self, task: Task) -> None:
-        """See `Pool`."""
+        """See `MoleculePool`."""
         if not list_suitable(read_built_in(), task):
             raise Unsupported(
                 f"geodiff's own pool has no molecule of {task.min_atoms}-{task.max_atoms} atoms of {' '.join(task.elements)}; "
                 "give options.smiles, or set DISTILLERY_GEODIFF_POOL to an rdkit service"
             )
 
-    def find(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Wanted]:
-        """See `Pool`."""
+    def find(self, task: Task, n: int, seed: int, report: ReportProgress) -> Sequence[Wanted]:
+        """See `MoleculePool`."""
         return list_suitable(read_built_in(), task)
 
 

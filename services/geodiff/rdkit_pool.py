@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from contract.arrow import ARROW_TYPE, from_arrow
-from contract.generator import Task, find_limits
-from contract.identity import derive_seed
-from contract.messages import Generated, Metadata
-from contract.problems import Internal, InvalidRequest, Problem, Unavailable, Unsupported, from_response
-from contract.structures import Structure
-from generative.model import Report
+from distillery.errors import Internal, InvalidRequest, Problem, Unavailable, Unsupported, from_response
+from distillery.generators.generator import Task, find_limits
+from distillery.generators.models.model import ReportProgress
+from distillery.schema.generate import Generated, Metadata
+from distillery.structures.arrow import ARROW_TYPE, from_arrow
+from distillery.structures.identity import derive_seed
+from distillery.structures.structure import Structure
 from services.geodiff.pool import Wanted, drop_stereo
 
 _CARD_TIMEOUT, _TIMEOUT = httpx.Timeout(10), httpx.Timeout(300, connect=10)
@@ -26,7 +26,7 @@ _LONGEST_SLEEP = 0.5
 
 @dataclass(frozen=True)
 class RdkitPool:
-    """New molecules of an rdkit service, constitution only; see `pool.Pool`.
+    """New molecules of an rdkit service, constitution only; see `pool.MoleculePool`.
 
     card  what the service said of itself when it was found
     """
@@ -48,7 +48,7 @@ class RdkitPool:
                 f"asked for {task.min_atoms}-{task.max_atoms}; ask for those, or give options.smiles"
             )
 
-    def find(self, task: Task, n: int, seed: int, report: Report) -> Sequence[Wanted]:
+    def find(self, task: Task, n: int, seed: int, report: ReportProgress) -> Sequence[Wanted]:
         """The service's own problem if it refuses, Unavailable if it can't be asked or is no longer the one that was found."""
         request = {
             "n": min(n, self.card.n_max),
@@ -82,7 +82,7 @@ def find_rdkit(url: str) -> RdkitPool:
     return RdkitPool(url, card)
 
 
-def _ask_patiently(url: str, request: dict[str, Any], report: Report) -> httpx.Response:
+def _ask_patiently(url: str, request: dict[str, Any], report: ReportProgress) -> httpx.Response:
     """The answer; while the service is busy or loading and says when to ask again, it is asked again."""
     end = time.monotonic() + _LONGEST_WAIT
     while True:
@@ -94,7 +94,7 @@ def _ask_patiently(url: str, request: dict[str, Any], report: Report) -> httpx.R
             _wait(problem.retry_after, report)
 
 
-def _wait(seconds: float, report: Report) -> None:
+def _wait(seconds: float, report: ReportProgress) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         report(0.0)

@@ -3,7 +3,7 @@
 from pydantic import Field, HttpUrl
 from pydantic_settings import SettingsConfigDict
 
-from generative.settings import ModelSettings
+from distillery.generators.models.settings import ModelSettings
 
 
 class GeoDiffSettings(ModelSettings):

@@ -13,9 +13,9 @@ import torch
 from easydict import EasyDict
 from rdkit.Chem.rdchem import BondType
 
-from contract.problems import Unavailable
-from generative import stand_ins
-from generative.upstream import digest_upstream, find_upstream, importing_from
+from distillery.errors import Unavailable
+from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models.upstream import digest_upstream, find_upstream, importing_from
 
 NAME = "geodiff"
 REPOSITORY = "MinkaiXu/GeoDiff"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.checks import find_input_fault
-from contract.proposals import Rejected
-from contract.structures import Structure, Vectors
-from generative.cells import check_cell
+from distillery.generators.models.cells import check_cell
+from distillery.generators.proposals import Rejected
+from distillery.structures.checks import find_input_fault
+from distillery.structures.structure import Structure, Vectors
 
 _LARGEST_NUMBER = 118
 

@@ -9,19 +9,22 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Field
 
-from contract.checks import SHORTEST_DISTANCE
-from contract.digests import sha256_of
-from contract.explain import suggest, validate_message
-from contract.generator import Stop, Task
-from contract.identity import structure_hash
-from contract.messages import Element, Message, Metadata, SystemCard
-from contract.problems import Unavailable, Unsupported
-from contract.proposals import Proposal, Rejected
-from contract.structures import Structure, System
-from contract.supercell import expand_to
-from contract.weights import ensure_checkpoint
-from generative.checkpoints import convert_once
-from generative.model import Loaded, Report
+from distillery.errors import Unavailable, Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.models.checkpoints import convert_once
+from distillery.generators.models.model import Loaded, ReportProgress
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import Proposal, Rejected
+from distillery.generators.supercell import expand_to
+from distillery.runtime.stopping import Stop
+from distillery.schema.base import Element, Message
+from distillery.schema.explain import suggest, validate_message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure, System
+from distillery.weights.catalogue import ensure_checkpoint
+from distillery.weights.checksums import sha256_of
 from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.network import Network, build_network, pick_tensors, read_config
 from services.mattergen.options import MatterGenOptions, elements_of
@@ -55,13 +58,13 @@ class Trained:
 
 
 class MatterGenModel:
-    """A `generative.model.Model`."""
+    """A `distillery.generators.models.model.Model`."""
 
     def __init__(self, settings: MatterGenSettings) -> None:
         self.settings = settings
 
     def describe(self, loaded: Loaded[Trained] | None) -> Metadata:
-        """See `generative.model.Model`."""
+        """See `distillery.generators.models.model.Model`."""
         return Metadata(
             service="mattergen",
             version="1.1",
@@ -127,8 +130,8 @@ class MatterGenModel:
             cells = f"cells of {min(trained.cell_sizes)}-{max(trained.cell_sizes)} atoms"
             raise Unsupported(f"no supercell of {cells} has {task.min_atoms}-{task.max_atoms} atoms; widen the range")
 
-    def draw(self, task: Task, loaded: Loaded[Trained], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
-        """See `generative.model.Model`."""
+    def draw(self, task: Task, loaded: Loaded[Trained], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
+        """See `distillery.generators.models.model.Model`."""
         trained, options = loaded.networks, cast(MatterGenOptions, task.options)
         shares = select_cell_sizes(trained.cell_sizes, task.min_atoms, task.max_atoms)
         sizes = draw_cell_sizes(shares, n, np.random.default_rng([seed, 0]))
@@ -156,3 +159,8 @@ def _read_cell_sizes() -> Mapping[int, float]:
     from mattergen.common.data.num_atoms_distribution import NUM_ATOMS_DISTRIBUTIONS
 
     return {int(size): float(share) for size, share in NUM_ATOMS_DISTRIBUTIONS["ALEX_MP_20"].items()}
+
+
+def build() -> SampledGenerator:
+    """The service's generator, set up from the environment."""
+    return SampledGenerator(MatterGenModel(MatterGenSettings()))

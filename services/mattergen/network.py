@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from contract.problems import Unavailable
+from distillery.errors import Unavailable
 
 _PREFIX = "diffusion_module."
 _PARTS = frozenset(

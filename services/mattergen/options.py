@@ -6,7 +6,7 @@ from typing import Self
 from ase.data import atomic_numbers
 from pydantic import Field, StrictFloat, StrictInt, StrictStr, model_validator
 
-from contract.messages import Message
+from distillery.schema.base import Message
 
 CHEMICAL_SYSTEM = "chemical_system"
 SPACE_GROUP = "space_group"

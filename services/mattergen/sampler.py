@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from contract.device import is_fatal, is_out_of_memory
-from generative.model import BatchFailed, Report, watching
+from distillery.generators.models.model import BatchFailed, ReportProgress, watching
+from distillery.runtime.device import is_fatal, is_out_of_memory
 from services.mattergen.crystals import Sample
 from services.mattergen.network import Network
 
@@ -34,7 +34,9 @@ class Condition:
     guidance: float
 
 
-def draw_samples(network: Network, sizes: NDArray[np.int64], numbers: Sequence[int], condition: Condition, report: Report) -> list[Sample]:
+def draw_samples(
+    network: Network, sizes: NDArray[np.int64], numbers: Sequence[int], condition: Condition, report: ReportProgress
+) -> list[Sample]:
     """One sample for each size, as one batch, of the elements with these atomic numbers only; drawn from torch's global state.
 
     BatchFailed if upstream's sampler broke down, which one exploding cell can cause in all.

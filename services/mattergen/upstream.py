@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from contract.problems import Unavailable
-from generative import stand_ins
-from generative.upstream import VARIABLE, digest_upstream, find_upstream
+from distillery.errors import Unavailable
+from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models.upstream import VARIABLE, digest_upstream, find_upstream
 
 REPOSITORY = "microsoft/mattergen"
 COMMIT = "ac9ddd406171138c3f037d06b9b53fedbbb1c536"

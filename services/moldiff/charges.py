@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from rdkit import Chem
 
-from contract.proposals import Rejected
+from distillery.generators.proposals import Rejected
 
 _CARBOXYL = 1.29
 """A terminal C-O of a carboxyl group shorter than this is that of a carboxylate, Å (1.25-1.27 against 1.32-1.36 in the acid)."""

@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 from rdkit import Chem
 
-from contract.proposals import Rejected
+from distillery.generators.proposals import Rejected
 from services.moldiff.sketch import DOUBLE, SINGLE, Sketch
 
 _TRIALS = 512

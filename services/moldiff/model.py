@@ -1,4 +1,4 @@
-"""MolDiff as a `generative.model.Model`: heavy atoms and bonds from the networks, hydrogens and charges from chemistry."""
+"""MolDiff as a `Model`: heavy atoms and bonds from the networks, hydrogens and charges from chemistry."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +9,18 @@ import rdkit
 from ase.data import atomic_numbers
 from rdkit import Chem, rdBase
 
-from contract.checks import SHORTEST_DISTANCE, find_input_fault
-from contract.generator import Stop, Task
-from contract.messages import Message, Metadata, SystemCard
-from contract.problems import Unsupported
-from contract.proposals import Proposal, Rejected
-from contract.structures import Structure, System
-from contract.weights import ensure_checkpoint
-from generative.model import Loaded, Report
-from generative.molecules import add_hydrogens, to_structure, verify_geometry, verify_graph
+from distillery.errors import Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.models.model import Loaded, ReportProgress
+from distillery.generators.models.molecules import add_hydrogens, to_structure, verify_geometry, verify_graph
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import Proposal, Rejected
+from distillery.runtime.stopping import Stop
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE, find_input_fault
+from distillery.structures.structure import Structure, System
+from distillery.weights.catalogue import ensure_checkpoint
 from services.moldiff.networks import Networks, read_networks
 from services.moldiff.options import MolDiffOptions
 from services.moldiff.reconstruction import reconstruct
@@ -41,7 +44,7 @@ class MolDiff:
         return {"molecule": MolDiffOptions}
 
     def describe(self, loaded: Loaded[Networks] | None) -> Metadata:
-        """See `generative.model.Model`."""
+        """See `distillery.generators.models.model.Model`."""
         return Metadata(
             service="moldiff",
             version="1.1",
@@ -64,7 +67,7 @@ class MolDiff:
         )
 
     def load(self, device: str, stop: Stop) -> Loaded[Networks]:
-        """See `generative.model.Model`."""
+        """See `distillery.generators.models.model.Model`."""
         settings = self.settings
         upstream = import_upstream()
         checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=stop)
@@ -89,8 +92,8 @@ class MolDiff:
                 f"hydrogens, asked for {task.min_atoms}-{task.max_atoms}"
             )
 
-    def draw(self, task: Task, loaded: Loaded[Networks], n: int, seed: int, report: Report) -> Sequence[Proposal | str]:
-        """See `generative.model.Model`."""
+    def draw(self, task: Task, loaded: Loaded[Networks], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
+        """See `distillery.generators.models.model.Model`."""
         options = cast(MolDiffOptions, task.options)
         sizes = _weigh(task, loaded).draw(n, np.random.default_rng(seed))
         numbers = frozenset(atomic_numbers[element] for element in task.elements)
@@ -123,3 +126,8 @@ def propose(sketch: Sketch, *, may_be_charged: bool) -> Proposal | str:
     except Rejected as rejected:
         return rejected.reason
     return Proposal((structure,), key=structure.origin["smiles"])
+
+
+def build() -> SampledGenerator:
+    """The service's generator, set up from the environment."""
+    return SampledGenerator(MolDiff(MolDiffSettings()))

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contract.digests import sha256_of
-from contract.problems import Unavailable
-from contract.weights import Checkpoint
-from generative.checkpoints import Converted, convert_once
-from generative.model import Report, watching
+from distillery.errors import Unavailable
+from distillery.generators.models.checkpoints import Converted, convert_once
+from distillery.generators.models.model import ReportProgress, watching
+from distillery.weights.catalogue import CheckpointFiles
+from distillery.weights.checksums import sha256_of
 from services.moldiff.batches import lay_out
 from services.moldiff.sizes import GEOM_DRUGS, Trained
 from services.moldiff.sketch import AROMATIC, Sketch
@@ -44,7 +44,7 @@ class Networks:
     trained: Trained
     device: str
 
-    def sample(self, sizes: Sequence[int], numbers: frozenset[int], guidance_scale: float | None, report: Report) -> list[Sketch]:
+    def sample(self, sizes: Sequence[int], numbers: frozenset[int], guidance_scale: float | None, report: ReportProgress) -> list[Sketch]:
         """One molecule of each size (heavy atoms), of these atomic numbers only; guided if there is a scale."""
         layout = lay_out(sizes).to(self.device)
         model: Any = self.diffusion
@@ -74,7 +74,7 @@ class Networks:
             handle.remove()
 
 
-def read_networks(checkpoint: Checkpoint, cache: Path | None, upstream: Upstream, device: str) -> Networks:
+def read_networks(checkpoint: CheckpointFiles, cache: Path | None, upstream: Upstream, device: str) -> Networks:
     """The networks in the .pt files of a checkpoint; what is converted of them is kept in `cache`. Unavailable says what is wrong."""
     files = checkpoint.find({".pt", ".pth", ".ckpt"})
     found: dict[str, tuple[Path, Converted]] = {}

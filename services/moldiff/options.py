@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from contract.messages import Message
+from distillery.schema.base import Message
 
 LEAST_HEAVY, MOST_HEAVY = 2, 150
 """Heavy atoms of one molecule; upstream's sampler fails on a single one."""

@@ -8,7 +8,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Geometry import Point3D
 
-from contract.proposals import Rejected
+from distillery.generators.proposals import Rejected
 from services.moldiff.charges import set_charges
 from services.moldiff.kekule import localise
 from services.moldiff.sketch import AROMATIC, DOUBLE, SINGLE, TRIPLE, Sketch, refuse_impossible

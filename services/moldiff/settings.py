@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from generative.settings import ModelSettings
+from distillery.generators.models.settings import ModelSettings
 
 
 class MolDiffSettings(ModelSettings):

@@ -6,8 +6,8 @@ import networkx as nx
 import numpy as np
 from rdkit import Chem
 
-from contract.proposals import Rejected
-from contract.structures import Numbers, Vectors
+from distillery.generators.proposals import Rejected
+from distillery.structures.structure import Numbers, Vectors
 
 SINGLE, DOUBLE, TRIPLE, AROMATIC = 1, 2, 3, 4
 """MolDiff's bond types; 0 is no bond."""

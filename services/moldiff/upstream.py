@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from easydict import EasyDict
 
-from contract.problems import Unavailable
-from generative import stand_ins
-from generative.upstream import digest_upstream, find_upstream, importing_from
+from distillery.errors import Unavailable
+from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models.upstream import digest_upstream, find_upstream, importing_from
 
 NAME = "moldiff"
 REPOSITORY = "pengxingang/MolDiff"

@@ -7,17 +7,18 @@ from typing import cast
 import numpy as np
 from pymatgen.core.composition import Composition
 
-from contract.checks import SHORTEST_DISTANCE, find_chemistry_fault, find_input_fault
-from contract.explain import suggest
-from contract.generator import Task
-from contract.identity import structure_hash
-from contract.messages import Message, Metadata, SystemCard
-from contract.perturb import perturb_structure
-from contract.problems import InvalidRequest, Unsupported
-from contract.proposals import Proposal, Rejected
-from contract.structures import Structure, System
-from contract.supercell import expand_to
-from contract.versions import name_versions
+from distillery.errors import InvalidRequest, Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.perturb import perturb_structure
+from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, propose_in_workers
+from distillery.generators.supercell import expand_to
+from distillery.runtime.versions import name_versions
+from distillery.schema.base import Message
+from distillery.schema.explain import suggest
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE, find_chemistry_fault, find_input_fault
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure, System
 from services.pymatgen.options import CrystalOptions
 from services.pymatgen.prototypes import Prototype, known_names, select_prototypes
 from services.pymatgen.symmetric import N_SPACE_GROUPS, draw_crystal
@@ -146,3 +147,12 @@ def _expand_safely(cell: Structure, task: Task, rng: np.random.Generator) -> Str
     if fault is not None:
         raise Rejected(fault.reason)
     return larger
+
+
+_MEMORY_PER_WORKER = 256 * 2**20
+"""Bytes; a worker of its own needs 73 MB after 120 structures of all sizes, beside the fork server."""
+
+
+def build() -> ProposalGenerator:
+    """The service's generator, set up from the environment."""
+    return propose_in_workers(CrystalProposer, _MEMORY_PER_WORKER)

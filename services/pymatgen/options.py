@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictInt, model_validator
 
-from contract.messages import Element, Message
+from distillery.schema.base import Element, Message
 from services.pymatgen.symmetric import N_SPACE_GROUPS
 
 MOST_ELEMENTS = 5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.structures import Structure, Vectors, numbers_of
+from distillery.structures.structure import Structure, Vectors, numbers_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from pyxtal.msg import VolumeError
 from pyxtal.symmetry import Group
 from pyxtal.tolerance import Tol_matrix
 
-from contract.proposals import Rejected
-from contract.structures import Structure, numbers_of
+from distillery.generators.proposals import Rejected
+from distillery.structures.structure import Structure, numbers_of
 from services.pymatgen.volume import volume_of_spheres
 
 N_SPACE_GROUPS = 230

@@ -6,8 +6,8 @@ import numpy as np
 import spglib
 from spglib import error as spglib_errors
 
-from contract.proposals import Rejected
-from contract.structures import Structure
+from distillery.generators.proposals import Rejected
+from distillery.structures.structure import Structure
 
 TOLERANCE = 0.01
 """Å, within which atoms count as symmetric (the library's coordinates have four decimals)."""

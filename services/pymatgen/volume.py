@@ -10,9 +10,9 @@ from pymatgen.core.bond_valence import BV_PARAMS
 from pymatgen.core.periodic_table import Element
 from scipy.optimize import brentq
 
-from contract.geometry import find_pairs, sum_of_radii
-from contract.proposals import Rejected
-from contract.structures import Structure, Vectors
+from distillery.generators.proposals import Rejected
+from distillery.structures.geometry import find_pairs, sum_of_radii
+from distillery.structures.structure import Structure, Vectors
 
 SOFTNESS = 0.37
 """Å; b of exp((R0 - d) / b), Brown & Altermatt, Acta Cryst. B 41, 244 (1985)."""

@@ -7,9 +7,9 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from contract.geometry import is_bonded_as
-from contract.proposals import Rejected
-from contract.structures import Numbers, Structure, Vectors
+from distillery.generators.proposals import Rejected
+from distillery.structures.geometry import is_bonded_as
+from distillery.structures.structure import Numbers, Structure, Vectors
 
 _EMBEDDINGS = 30
 """Attempts to embed one conformer before random coordinates are tried, and again as many with them."""

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from pydantic import Field, StrictInt, StrictStr, model_validator
 from rdkit import Chem, rdBase
 
-from contract.checks import SHORTEST_DISTANCE
-from contract.generator import Task
-from contract.messages import Message, Metadata, SystemCard
-from contract.problems import Unsupported
-from contract.proposals import Proposal, Rejected, UsedUp
-from contract.structures import Structure, System
-from contract.versions import name_versions
+from distillery.errors import Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, propose_in_workers
+from distillery.runtime.versions import name_versions
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE
+from distillery.structures.structure import Structure, System
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms
 from services.rdkit.given import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
@@ -66,7 +67,7 @@ class MoleculeOptions(Message):
 
 
 class MoleculeProposer:
-    """A `contract.proposals.Proposer` of molecules."""
+    """A `distillery.generators.proposals.Proposer` of molecules."""
 
     def __init__(self) -> None:
         """Settings come from the environment."""
@@ -153,16 +154,16 @@ def _options_of(task: Task) -> MoleculeOptions:
 def _find_place(task: Task, conformers: int, n_given: int) -> tuple[int, int]:
     """Which of the given SMILES a proposal takes, and in which lap.
 
-    All molecules are taken before any is taken again; UsedUp at the end of the task's stretch. A molecule stands for as many structures
+    All molecules are taken before any is taken again; UsedUp at the end of the task's pool_slice. A molecule stands for as many structures
     as it may have conformers, but seldom has them all: then the task goes on through all molecules, in an order of its own.
     """
-    if task.stretch is None:
+    if task.pool_slice is None:
         return _find_in_own_order(task, task.attempt, n_given), 0
-    first, end = (-(-k // conformers) for k in (task.stretch.start, task.stretch.start + task.n))
+    first, end = (-(-k // conformers) for k in (task.pool_slice.start, task.pool_slice.start + task.n))
     beyond = first + task.attempt - end
     if beyond < 0:
         lap, place = divmod(first + task.attempt, n_given)
-        return int(_shuffle(task.stretch.seed, n_given)[place]), lap
+        return int(_shuffle(task.pool_slice.seed, n_given)[place]), lap
     if conformers == 1:
         raise UsedUp
     return _find_in_own_order(task, beyond, n_given), -1
@@ -207,3 +208,12 @@ def _grow(task: Task, rng: np.random.Generator) -> tuple[Chem.Mol, dict[str, Any
         if mol is not None and count_atoms(mol) >= task.min_atoms and mol.HasSubstructMatch(_C_H):
             return Chem.MolFromSmiles(Chem.MolToSmiles(mol)), {"method": "fragment growth"}
     raise Rejected("growth")
+
+
+_MEMORY_PER_WORKER = 128 * 2**20
+"""Bytes; a worker of its own needs 44 MB after 120 structures of all sizes, beside the fork server."""
+
+
+def build() -> ProposalGenerator:
+    """The service's generator, set up from the environment."""
+    return propose_in_workers(MoleculeProposer, _MEMORY_PER_WORKER)

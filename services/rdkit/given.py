@@ -8,7 +8,7 @@ from pydantic import DirectoryPath, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rdkit import Chem, rdBase
 
-from contract.problems import InvalidRequest, Unsupported
+from distillery.errors import InvalidRequest, Unsupported
 
 MOST_LINES = 100_000
 """Longest list of SMILES that is read."""

@@ -14,14 +14,14 @@ _METHYL = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class FragmentPool:
     """The fragments that bring one element, and how many atoms each adds when it is joined, shape (n_fragments,)."""
 
     fragments: tuple[Fragment, ...]
     added: NDArray[np.int64]
 
     @classmethod
-    def of(cls, fragments: Iterable[Fragment]) -> "Pool":
+    def of(cls, fragments: Iterable[Fragment]) -> "FragmentPool":
         """A pool of these fragments; a bond costs the two hydrogens that it replaces."""
         held = tuple(fragments)
         return cls(held, np.array([f.n_atoms - 2 + _METHYL * max(0, f.n_open - 1) for f in held], dtype=np.int64))
@@ -31,7 +31,7 @@ class Pool:
 class Palette:
     """One pool an element, and the relative chance that the next fragment comes from it, shape (n_pools,)."""
 
-    pools: tuple[Pool, ...]
+    pools: tuple[FragmentPool, ...]
     weights: NDArray[np.float64]
 
     def draw(self, low: int, high: int, rng: np.random.Generator) -> Fragment | None:
@@ -47,12 +47,12 @@ class Palette:
     @cached_property
     def seeds(self) -> "Palette":
         """The fragments without open bonds: what a molecule can start from."""
-        return Palette(tuple(Pool.of(f for f in pool.fragments if f.n_open == 0) for pool in self.pools), self.weights)
+        return Palette(tuple(FragmentPool.of(f for f in pool.fragments if f.n_open == 0) for pool in self.pools), self.weights)
 
     @cached_property
     def rings(self) -> "Palette":
         """The seeds that have a ring."""
-        return Palette(tuple(Pool.of(f for f in pool.fragments if f.is_ring) for pool in self.seeds.pools), self.weights)
+        return Palette(tuple(FragmentPool.of(f for f in pool.fragments if f.is_ring) for pool in self.seeds.pools), self.weights)
 
 
 @cache
@@ -63,7 +63,7 @@ def make_palette(elements: frozenset[str], weights: tuple[tuple[str, float], ...
     """
     unwanted = {element for element, weight in weights if weight == 0} - {"C"}
     allowed = [fragment for fragment in load_fragments() if fragment.elements <= elements - unwanted]
-    pools = [Pool.of(f for f in allowed if _brings(f, element)) for element, _ in weights]
+    pools = [FragmentPool.of(f for f in allowed if _brings(f, element)) for element, _ in weights]
     return Palette(tuple(pools), np.array([weight for _, weight in weights]))
 
 

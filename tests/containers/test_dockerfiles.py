@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from generative.upstream import digest_upstream
+from distillery.generators.models.upstream import digest_upstream
 from tests.containers.engine import ROOT
 from tests.upstream import require_upstream
 

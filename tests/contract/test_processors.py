@@ -1,11 +1,10 @@
 """numpy and OpenBLAS choose kernels by the processor; the structures of a request must not show which."""
 
-import importlib
-
 import httpx
 import numpy as np
 import pytest
 
+from distillery.generators.plugins import build_service
 from tests.contract.test_services import SERVICES
 from tests.serving import serve
 from tests.upstream import MODELS
@@ -25,7 +24,7 @@ def test_another_processor_gives_the_same_bytes(name: str, monkeypatch: pytest.M
     for processor in PROCESSORS:
         for variable, value in processor.items():
             monkeypatch.setenv(variable, value)
-        with serve(importlib.import_module(f"services.{name}.app").build()) as url, httpx.Client(base_url=url, timeout=300) as client:
+        with serve(build_service(name)) as url, httpx.Client(base_url=url, timeout=300) as client:
             systems = client.get("/v1/metadata").json()["systems"]
             request = {"n": 12, "seed": 5, "perturb": {"rattle": 0.05, "strain": 0.03}}
             answers = [client.post("/generate", json={**request, "system": system, "max_atoms": 100}) for system in systems]

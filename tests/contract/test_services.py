@@ -1,6 +1,5 @@
 """The contract of every service: one suite, run on each folder in services/ over real HTTP."""
 
-import importlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,10 +8,11 @@ import httpx
 import numpy as np
 import pytest
 
-from contract.arrow import ARROW_TYPE, from_arrow
-from contract.checks import find_chemistry_fault, find_input_fault
-from contract.geometry import minimum_distance
-from contract.structures import DEFAULT_ELEMENTS, Structure
+from distillery.generators.plugins import build_service
+from distillery.structures.arrow import ARROW_TYPE, from_arrow
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
+from distillery.structures.geometry import minimum_distance
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from tests.serving import serve
 from tests.upstream import MODELS, require_upstream
 
@@ -24,7 +24,7 @@ SEED = 7
 def service(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     if request.param in MODELS and find_spec(request.param) is None:
         require_upstream(request.param)
-    app = importlib.import_module(f"services.{request.param}.app").build()
+    app = build_service(request.param)
     with serve(app) as url, httpx.Client(base_url=url, timeout=300) as client:
         yield client
 

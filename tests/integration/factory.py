@@ -10,13 +10,13 @@ import h5py
 import httpx
 from fastapi import FastAPI
 
-from contract.generator import Generator
-from contract.problems import NotFound
-from contract.service import ServiceSettings, create_app
-from gateway.api import create_gateway
-from gateway.embedded import open_client
+from cli.local import open_client
+from distillery.errors import NotFound
+from distillery.generators.generator import Generator
+from distillery.generators.service import ServiceSettings, create_app
+from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
-from labeller.api import create_labeller
+from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import Teacher
 from tests.fake_service import FakeGenerator

@@ -30,7 +30,7 @@ N_KILLS = 3
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "gateway", "run", str(folder / "recipe.yaml"), "--data", str(folder)]
+    command = [sys.executable, "-m", "cli", "run", str(folder / "recipe.yaml"), "--data", str(folder)]
     environment = {**os.environ, "DISTILLERY_SERVICE_WORKERS": "1", "DISTILLERY_GATEWAY_PAGE": "false"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment)
 

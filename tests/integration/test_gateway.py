@@ -12,13 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
-from contract.generator import Task
-from contract.layout import Label
-from contract.parts import part_path, read_part
-from contract.problems import Busy, Internal, Unavailable, Unsupported
-from contract.structures import Structure
-from gateway.export import export_ase_db, export_aselmdb, export_extxyz, read_dataset
-from gateway.verify import Verification
+from distillery.dataset.export import export_ase_db, export_aselmdb, export_extxyz, read_dataset
+from distillery.dataset.folder import part_path
+from distillery.dataset.layout import Label
+from distillery.dataset.parts import read_part
+from distillery.errors import Busy, Internal, Unavailable, Unsupported
+from distillery.generators.generator import Task
+from distillery.structures.structure import Structure
+from distillery.verify.verification import Verification
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, factory, identity, leftovers, make, two_fakes, wait_for

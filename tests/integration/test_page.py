@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.page.aside import PAGE
+from distillery.dataset.folder import PAGE
 from tests.integration.factory import factory, make, two_fakes
 
 
@@ -50,7 +50,7 @@ def test_one_page_is_made_for_all_that_ask_meanwhile_also_if_they_leave(tmp_path
         await asyncio.sleep(0.5)
         return f"page {len(made)}".encode()
 
-    monkeypatch.setattr("gateway.pages.make_page_aside", make_page)
+    monkeypatch.setattr("gateway.page_jobs.make_page_aside", make_page)
 
     async def main() -> None:
         async with factory(tmp_path, two_fakes()) as client:
@@ -68,7 +68,7 @@ def test_one_page_is_made_for_all_that_ask_meanwhile_also_if_they_leave(tmp_path
 
 
 def test_a_page_that_can_not_be_made_keeps_the_verdict_from_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.page.aside.sys.executable", "/bin/false")
+    monkeypatch.setattr("distillery.report.page.subprocess.sys.executable", "/bin/false")
 
     async def main() -> None:
         async with factory(tmp_path, two_fakes(), page=True) as client:

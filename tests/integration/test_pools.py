@@ -9,10 +9,10 @@ import h5py
 import httpx
 import pytest
 
-from gateway.embedded import open_client
-from gateway.regenerate import choose_shards, regenerate
-from gateway.shape import Check
-from gateway.verify import Verification
+from cli.local import open_client
+from cli.regenerate import choose_shards, regenerate
+from distillery.verify.file_checks import Check
+from distillery.verify.verification import Verification
 from services.benchmarks.generator import BenchmarkGenerator
 from services.benchmarks.settings import BenchmarkSettings
 from tests.benchmark_files import slabs, write_oc20

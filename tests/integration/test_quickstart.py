@@ -11,10 +11,10 @@ import pytest
 from ase.db import connect
 from ase.io import read
 
-from contract.checks import find_chemistry_fault, find_input_fault
-from contract.identity import structure_hash
-from contract.structures import DEFAULT_ELEMENTS, from_ase
-from gateway.export import read_dataset
+from distillery.dataset.export import read_dataset
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import DEFAULT_ELEMENTS, from_ase
 from tests.command import ROOT, Finished, distillery
 
 
@@ -73,7 +73,7 @@ def test_the_readmes_python_runs(quickstart: Finished, monkeypatch: pytest.Monke
 
 
 def test_the_readmes_recipe_is_valid() -> None:
-    from gateway.recipe import parse_recipe
+    from distillery.recipe.recipe import parse_recipe
 
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert sum(parse_recipe(text).counts().values()) == 200

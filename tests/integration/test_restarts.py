@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from contract.generator import Task
-from contract.parts import part_path, read_part
-from contract.problems import Unsupported
-from gateway.ledger import Entry
-from gateway.plan import Drawn
+from distillery.dataset.folder import part_path
+from distillery.dataset.parts import read_part
+from distillery.errors import Unsupported
+from distillery.generators.generator import Task
+from distillery.planning.ledger import Entry
+from distillery.planning.plan import PlannedPart
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, factory, identity, make, two_fakes, wait_for
@@ -94,7 +95,7 @@ def test_status_counts_the_parts_behind_a_gap_and_reads_each_once(tmp_path: Path
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     reads: list[Path] = []
-    monkeypatch.setattr("gateway.ledger.read_part", lambda path: reads.append(path) or read_part(path))
+    monkeypatch.setattr("distillery.planning.ledger.read_part", lambda path: reads.append(path) or read_part(path))
     return reads
 
 
@@ -114,7 +115,7 @@ def test_a_finished_dataset_is_told_of_by_its_report_and_not_by_its_parts(
             by_report = (await client.get("/v1/datasets/small")).json()
             assert (await client.get("/v1/datasets")).json() == [by_report]
             assert not reads
-            monkeypatch.setattr("gateway.datasets.find_finished", lambda *_: None)
+            monkeypatch.setattr("gateway.manager.find_finished", lambda *_: None)
             return [by_report, (await client.get("/v1/datasets/small")).json()]
 
     by_report, by_parts = asyncio.run(main())
@@ -144,7 +145,7 @@ def test_a_finished_dataset_that_misses_a_part_is_taken_up(tmp_path: Path) -> No
 def count_kept() -> int:
     """What ledgers and plans hold of parts, in this process."""
     gc.collect()
-    return sum(type(one) in {Entry, Drawn} for one in gc.get_objects())
+    return sum(type(one) in {Entry, PlannedPart} for one in gc.get_objects())
 
 
 def test_nothing_of_a_finished_dataset_stays_in_memory(tmp_path: Path) -> None:

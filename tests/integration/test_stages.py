@@ -12,11 +12,12 @@ import httpx
 import pytest
 from rich.console import Console
 
-from contract.generator import Task
-from contract.parts import list_parts, part_path, read_part, write_part
-from contract.problems import Unsupported
-from gateway.follow import follow
-from gateway.recipe import parse_recipe
+from cli.live import follow
+from distillery.dataset.folder import list_parts, part_path
+from distillery.dataset.parts import read_part, write_part
+from distillery.errors import Unsupported
+from distillery.generators.generator import Task
+from distillery.recipe.recipe import parse_recipe
 from gateway.run import Run
 from tests.command import ROOT, distillery
 from tests.fake_service import FakeGenerator
@@ -33,13 +34,13 @@ def run(coroutine: Any) -> Any:
     return asyncio.run(coroutine)
 
 
-async def make_in(data: Path, recipe: str = STAGED, generators: dict[str, FakeGenerator] | None = None, **wish: str) -> dict[str, Any]:
+async def make_in(data: Path, recipe: str = STAGED, generators: dict[str, FakeGenerator] | None = None, **target: str) -> dict[str, Any]:
     async with factory(data, generators or two_fakes()) as client:
-        return await ask_for(client, recipe, **wish)
+        return await ask_for(client, recipe, **target)
 
 
-async def ask_for(client: httpx.AsyncClient, recipe: str = STAGED, **wish: str) -> dict[str, Any]:
-    answer = await client.post("/v1/datasets", content=recipe, params=wish)
+async def ask_for(client: httpx.AsyncClient, recipe: str = STAGED, **target: str) -> dict[str, Any]:
+    answer = await client.post("/v1/datasets", content=recipe, params=target)
     assert answer.status_code == 202, answer.text
     return await wait_for(client, "finished", "failed")
 
@@ -198,7 +199,7 @@ def test_until_holds_over_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_request_that_could_not_be_written_is_not_made_after_a_restart(tmp_path: Path) -> None:
-    """Neither to its own end nor, its wish lost, to that of the recipe."""
+    """Neither to its own end nor, its target lost, to that of the recipe."""
     obstacle = tmp_path / "small" / ".state.json.tmp"
     obstacle.mkdir(parents=True)
 
@@ -235,8 +236,8 @@ def test_a_dataset_is_not_cut_back_by_an_earlier_stage(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with factory(tmp_path, two_fakes()) as client:
-            for wish in ({"until": "test"}, {"stage": "pilot"}):
-                answer = await client.post("/v1/datasets", content=STAGED, params=wish)
+            for target in ({"until": "test"}, {"stage": "pilot"}):
+                answer = await client.post("/v1/datasets", content=STAGED, params=target)
                 assert answer.status_code == 409
                 assert "has parts of stage full already" in answer.json()["detail"]
 
@@ -272,12 +273,12 @@ def test_one_stage_alone_is_not_made_after_a_no_go(tmp_path: Path) -> None:
     assert "stage pilot is NO-GO: mean_atoms (all)" in status["problem"]["detail"]
 
 
-@pytest.mark.parametrize("wish", [{"until": "tset"}, {"stage": "test", "until": "test"}, {"until": "pilot"}])
-def test_a_wish_that_makes_no_sense_is_refused(tmp_path: Path, wish: dict[str, str]) -> None:
+@pytest.mark.parametrize("target", [{"until": "tset"}, {"stage": "test", "until": "test"}, {"until": "pilot"}])
+def test_a_wish_that_makes_no_sense_is_refused(tmp_path: Path, target: dict[str, str]) -> None:
     async def main() -> None:
         async with factory(tmp_path, two_fakes()) as client:
             for path in ("/v1/datasets", "/v1/datasets/plan"):
-                assert (await client.post(path, content=RECIPE, params=wish)).status_code == 400
+                assert (await client.post(path, content=RECIPE, params=target)).status_code == 400
             assert (await client.get("/v1/datasets")).json() == []
 
     run(main())
@@ -436,7 +437,7 @@ def test_a_stage_that_the_recipe_does_not_have_is_refused_by_the_command(tmp_pat
 
 
 def test_long_waves_are_judged_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.walk.CHECKPOINT_EVERY", 6)
+    monkeypatch.setattr("distillery.planning.planner.CHECKPOINT_EVERY", 6)
     run(make_in(tmp_path, STAGED.replace("wave: 8", "wave: 20")))
     full = [row for row in report(tmp_path)["checkpoints"] if row["stage"] == "full"]
     assert [(row["wave"], row["stretch"], row["n_structures"]) for row in full] == [(1, 1, 22), (1, 2, 27), (1, None, 32)]

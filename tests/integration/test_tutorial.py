@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ase.io import read
 
-from contract.layout import open_dataset
-from contract.splits import read_parents
+from distillery.dataset.layout import open_dataset
+from distillery.dataset.splits import read_parents
 from tests.command import ROOT, distillery
 
 SMALLER = {"count: 160": "count: 80", "EPOCHS = 60": "EPOCHS = 20"}

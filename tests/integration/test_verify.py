@@ -17,10 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contract.service import ServiceSettings, create_app
-from gateway.api import create_gateway
-from gateway.recipe import parse_recipe, read_recipe
-from labeller.api import create_labeller
+from distillery.generators.service import ServiceSettings, create_app
+from distillery.recipe.recipe import parse_recipe, read_recipe
+from gateway.app import create_gateway
+from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from tests.command import ROOT, Finished, distillery
 from tests.containers.project import wait_for
@@ -147,7 +147,7 @@ def test_a_running_factory_without_the_service_or_the_teacher_is_an_error(deploy
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 def test_an_interrupted_verification_is_in_nobodys_way(deployed: Factory, name: str) -> None:
     deployed.teacher.gate.clear()
-    command = [sys.executable, "-m", "gateway", "verify", deployed.dataset, "--regenerate", "1", "--deployed"]
+    command = [sys.executable, "-m", "cli", "verify", deployed.dataset, "--regenerate", "1", "--deployed"]
     with subprocess.Popen(command, cwd=deployed.data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         deployed.teacher.entered.clear()
         wait_for(deployed.teacher.entered.is_set, "it is labelling", 60, 0.02)

@@ -11,13 +11,13 @@ from ase.build import molecule
 from ase.data import covalent_radii
 from scipy.spatial.distance import pdist
 
-from contract.checks import LEAST_VACUUM, find_chemistry_fault
-from contract.generator import Task, resolve_task
-from contract.geometry import find_bonds, find_pairs
-from contract.messages import GenerateRequest
-from contract.problems import InvalidRequest, Unsupported
-from contract.proposals import Proposal, ProposalGenerator, Rejected, propose_one
-from contract.structures import DEFAULT_ELEMENTS, Structure, from_ase
+from distillery.errors import InvalidRequest, Unsupported
+from distillery.generators.generator import Task, resolve_task
+from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, propose_one
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.checks import LEAST_VACUUM, find_chemistry_fault
+from distillery.structures.geometry import find_bonds, find_pairs
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure, from_ase
 from services.ase.carbons import find_bare_carbons, saturate_carbons
 from services.ase.crystals import decorate, reference_crystal
 from services.ase.generator import ClusterSurfaceProposer

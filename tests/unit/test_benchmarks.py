@@ -22,13 +22,14 @@ import torch
 from ase import Atoms
 from pymatgen.core import Structure as PymatgenStructure
 
-from contract.arrow import to_arrow
-from contract.generator import Made, Stopped, Task, resolve_task
-from contract.identity import structure_hash
-from contract.messages import GenerateRequest
-from contract.problems import InvalidRequest, Unavailable, Unsupported
-from contract.service import ServiceSettings, create_app
-from contract.structures import Structure
+from distillery.errors import InvalidRequest, Unavailable, Unsupported
+from distillery.generators.generator import Made, Task, resolve_task
+from distillery.generators.service import ServiceSettings, create_app
+from distillery.runtime.stopping import Stopped
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.arrow import to_arrow
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure
 from services.benchmarks.archives import ensure_files
 from services.benchmarks.catalogue import SUBSETS, Archive, Subset
 from services.benchmarks.contents import index_file
@@ -208,7 +209,7 @@ def rows_of(made: Made) -> list[tuple[str, int]]:
 
 def test_requests_for_adjacent_stretches_share_out_the_pool(oc20: Path) -> None:
     def rows(start: int, n: int, order: int = 9) -> list[tuple[str, int]]:
-        return rows_of(make(generator, n=n, seed=start, stretch={"seed": order, "start": start}))
+        return rows_of(make(generator, n=n, seed=start, pool_slice={"seed": order, "start": start}))
 
     generator = load(oc20)
     taken = [*rows(0, 20), *rows(20, 13), *rows(33, 12)]
@@ -219,15 +220,15 @@ def test_requests_for_adjacent_stretches_share_out_the_pool(oc20: Path) -> None:
 
 def test_a_stretch_beyond_the_pool_is_counted_as_used_up(oc20: Path) -> None:
     generator = load(oc20)
-    across = make(generator, n=10, stretch={"seed": 9, "start": 40})
+    across = make(generator, n=10, pool_slice={"seed": 9, "start": 40})
     assert (len(across.structures), across.attempts, across.rejected) == (5, 10, {"pool_used_up": 5})
-    beyond = make(generator, n=10, stretch={"seed": 9, "start": 2**63 - 1})
+    beyond = make(generator, n=10, pool_slice={"seed": 9, "start": 2**63 - 1})
     assert (beyond.structures, beyond.attempts, beyond.rejected) == ([], 10, {"pool_used_up": 10})
 
 
 def test_what_a_stretch_loses_is_not_made_good_from_another(tmp_path: Path) -> None:
     write_oc20(tmp_path / "oc20" / "0.extxyz.xz", [*slabs(4), *slabs(5, seed=1, vacuum=9.0)])
-    parts = [make(load(tmp_path), n=3, seed=start, stretch={"seed": 9, "start": start}) for start in (0, 3, 6)]
+    parts = [make(load(tmp_path), n=3, seed=start, pool_slice={"seed": 9, "start": start}) for start in (0, 3, 6)]
     assert sorted(row for part in parts for row in rows_of(part)) == [("oc20/0.extxyz.xz", row) for row in range(4)]
     assert sum((part.rejected for part in parts), Counter()) == {"thin_vacuum": 5}
 

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 
-from contract.problems import Unavailable
-from generative.checkpoints import Converted, convert_once
-from generative.pickles import Inert, load_untrusted
+from distillery.errors import Unavailable
+from distillery.generators.models.checkpoints import Converted, convert_once
+from distillery.generators.models.untrusted_pickle import Inert, load_untrusted
 
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
 

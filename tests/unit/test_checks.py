@@ -8,11 +8,11 @@ import pytest
 from ase.build import molecule
 from ase.data import covalent_radii
 
-from contract.checks import find_chemistry_fault, find_input_fault, find_size_fault
-from contract.geometry import find_bonds, minimum_distance
-from contract.messages import Perturb
-from contract.perturb import perturb_structure
-from contract.structures import DEFAULT_ELEMENTS, Structure, from_ase
+from distillery.generators.perturb import perturb_structure
+from distillery.schema.generate import Perturb
+from distillery.structures.checks import find_chemistry_fault, find_input_fault, find_size_fault
+from distillery.structures.geometry import find_bonds, minimum_distance
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure, from_ase
 from tests.structures import copper_slab, methane, one_atom, silicon, water
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from contract.generator import Task, resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import InvalidRequest, Unavailable, Unsupported
-from contract.proposals import Proposal
-from contract.structures import DEFAULT_ELEMENTS
-from generative.model import Report
-from generative.sampling import SampledGenerator
+from distillery.errors import InvalidRequest, Unavailable, Unsupported
+from distillery.generators.generator import Task, resolve_task
+from distillery.generators.models.model import ReportProgress
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import Proposal
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.structure import DEFAULT_ELEMENTS
 from services.crystalflow import model as crystalflow_model
 from services.crystalflow.cells import Tables, check_fit, draw_contents, list_sizes, list_units
 from services.crystalflow.conditions import Conditions, Scale
@@ -83,7 +83,7 @@ def make_task(generator: SampledGenerator, **request: Any) -> Task:
     return resolve_task(GenerateRequest(**{"n": 1, "seed": 5, **request}), generator)
 
 
-def draw(generator: SampledGenerator, task: Task, n: int, report: Report = lambda _: None) -> Sequence[Proposal | str]:
+def draw(generator: SampledGenerator, task: Task, n: int, report: ReportProgress = lambda _: None) -> Sequence[Proposal | str]:
     return CrystalFlow(CrystalFlowSettings()).draw(task, generator.require(), n, 1, report)
 
 

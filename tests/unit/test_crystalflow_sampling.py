@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from contract.arrow import to_arrow
-from contract.generator import Made, Stopped, resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import Unavailable
-from generative.sampling import SampledGenerator
+from distillery.errors import Unavailable
+from distillery.generators.generator import Made, resolve_task
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.runtime.stopping import Stopped
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.arrow import to_arrow
 from services.crystalflow.model import FOLDER, CrystalFlow
 from services.crystalflow.settings import CrystalFlowSettings
 from services.crystalflow.upstream import BESIDE, COMMIT, FLOW, build_network, import_upstream

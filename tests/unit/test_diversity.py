@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from scipy.spatial.transform import Rotation
 
-from contract.structures import Structure, from_ase
-from gateway.diversity import BANDWIDTH, LEAST_SAMPLE, describe_environments, find_coverage, measure_diversity
+from distillery.report.diversity import BANDWIDTH, LEAST_SAMPLE, describe_environments, find_coverage, measure_diversity
+from distillery.structures.structure import Structure, from_ase
 
 
 def rattled(atoms: Atoms, n: int, by: float = 0.03, first: int = 0) -> list[Structure]:

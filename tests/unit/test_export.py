@@ -10,11 +10,11 @@ from ase.db import connect
 from ase.io import read
 from typer.testing import CliRunner
 
-from contract.layout import Arrays
-from contract.problems import InvalidRequest
-from contract.splits import split_dataset
-from gateway.cli import app
-from gateway.export import export_ase_db, export_aselmdb, export_extxyz, find_stressed, read_dataset
+from cli.main import app
+from distillery.dataset.export import export_ase_db, export_aselmdb, export_extxyz, find_stressed, read_dataset
+from distillery.dataset.layout import Arrays
+from distillery.dataset.splits import split_dataset
+from distillery.errors import InvalidRequest
 from tests.datasets import write_dataset
 from tests.labelling import mixed, water
 

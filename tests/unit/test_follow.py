@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.cli.forecast import show_forecast
-from gateway.follow import LineView
-from gateway.forecast import describe_forecast
-from gateway.ledger import Ledger
-from gateway.recipe import read_recipe
+from cli.forecast import show_forecast
+from cli.live import LineView
+from distillery.planning.forecast import describe_forecast
+from distillery.planning.ledger import Ledger
+from distillery.recipe.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     clock = Clock()
-    monkeypatch.setattr("gateway.follow.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("cli.live.time", SimpleNamespace(monotonic=clock))
     return Log(clock)
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 
-from contract.layout import Label, to_arrays
-from contract.messages import Receipt, Reject, ShardRecord, TeacherCard
-from contract.parts import Part
-from contract.structures import Structure, numbers_of
-from gateway.gates import RULES, Verdict, find_hopeless, find_rules, is_go, judge, sum_up
-from gateway.measures import Measures, entropy_bits, entropy_ceiling, gather_measures, measure_part
-from gateway.page.verdicts import describe_failed
-from gateway.recipe import Recipe, parse_recipe
+from distillery.dataset.layout import Label, to_arrays
+from distillery.dataset.parts import Part
+from distillery.planning.gates import RULES, Verdict, find_hopeless, find_rules, is_go, judge, sum_up
+from distillery.planning.measures import Measures, entropy_bits, entropy_ceiling, gather_measures, measure_part
+from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.report.page.gate_table import describe_failed
+from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
+from distillery.structures.structure import Structure, numbers_of
 
 N = 60
 

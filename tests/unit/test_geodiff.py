@@ -12,24 +12,25 @@ from fastapi import FastAPI
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from contract.digests import sha256_of
-from contract.generator import Stopped, Task
-from contract.messages import Perturb
-from contract.problems import Busy, InvalidRequest, Unavailable, Unsupported
-from contract.proposals import Proposal
-from contract.service import ServiceSettings, create_app
-from contract.structures import DEFAULT_ELEMENTS
-from generative.model import Loaded
-from generative.sampling import SampledGenerator
+from distillery.errors import Busy, InvalidRequest, Unavailable, Unsupported
+from distillery.generators.generator import Task
+from distillery.generators.models.model import Loaded
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.plugins import build_service
+from distillery.generators.proposals import Proposal
+from distillery.generators.service import ServiceSettings, create_app
+from distillery.runtime.stopping import Stopped
+from distillery.schema.generate import Perturb
+from distillery.structures.structure import DEFAULT_ELEMENTS
+from distillery.weights.checksums import sha256_of
 from services.geodiff.graphs import make_graphs
 from services.geodiff.model import Equipment, GeoDiff, propose
 from services.geodiff.network import Network
 from services.geodiff.options import GeoDiffOptions
-from services.geodiff.pool import BUILT_IN, BuiltInPool, Pool, Wanted, choose, list_suitable, read_built_in
+from services.geodiff.pool import BUILT_IN, BuiltInPool, MoleculePool, Wanted, choose, list_suitable, read_built_in
 from services.geodiff.rdkit_pool import RdkitPool, find_rdkit
 from services.geodiff.settings import GeoDiffSettings
 from services.geodiff.upstream import BOND_TYPES
-from services.rdkit.app import build as build_rdkit
 from services.rdkit.generator import MoleculeProposer
 from tests.fake_service import FakeGenerator
 from tests.serving import serve
@@ -39,12 +40,12 @@ def make_task(low: int = 3, high: int = 60, elements: tuple[str, ...] = DEFAULT_
     return Task(4, 1, "s", "molecule", elements, low, high, Perturb(), GeoDiffOptions(**options))  # type: ignore[arg-type]
 
 
-def load(pool: Pool) -> Loaded[Equipment]:
+def load(pool: MoleculePool) -> Loaded[Equipment]:
     """Some network beside the pool."""
     return Loaded(Equipment(Network(torch.nn.Identity(), {}, "cpu"), pool), "cpu", "0", "small", "0" * 64)
 
 
-def check(task: Task, pool: Pool | None = None) -> None:
+def check(task: Task, pool: MoleculePool | None = None) -> None:
     """By the service with the built-in pool, or another."""
     GeoDiff(GeoDiffSettings(checkpoint="small")).check(task, load(pool or BuiltInPool()))
 
@@ -55,7 +56,7 @@ def ignore(share: float) -> None:
 
 @pytest.fixture(scope="module")
 def rdkit_app() -> FastAPI:
-    return build_rdkit()
+    return build_service("rdkit")
 
 
 @pytest.fixture(scope="module")

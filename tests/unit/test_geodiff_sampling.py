@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from contract.checks import find_chemistry_fault, find_input_fault
-from contract.generator import Made, Stopped, resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import Unsupported
-from contract.structures import DEFAULT_ELEMENTS
-from generative.model import BatchFailed
-from generative.sampling import SampledGenerator
+from distillery.errors import Unsupported
+from distillery.generators.generator import Made, resolve_task
+from distillery.generators.models.model import BatchFailed
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.plugins import build_service
+from distillery.runtime.stopping import Stopped
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
+from distillery.structures.structure import DEFAULT_ELEMENTS
 from services.geodiff.model import GeoDiff
 from services.geodiff.pool import Wanted
 from services.geodiff.settings import GeoDiffSettings
-from services.rdkit.app import build as build_rdkit
 from tests.serving import serve
 from tests.upstream import require_upstream
 
@@ -130,7 +131,7 @@ def test_metadata_names_what_the_result_depends_on(generator: SampledGenerator, 
 
 def test_molecules_of_an_rdkit_service_are_sampled_and_what_it_refuses_is_refused(tmp_path: Path) -> None:
     require_upstream("geodiff")
-    with serve(build_rdkit()) as url:
+    with serve(build_service("rdkit")) as url:
         generator = SampledGenerator(GeoDiff(GeoDiffSettings(checkpoint="small", weights=tmp_path, device="cpu", pool=url)))
         generator.load()
         (structure,) = generate(generator, n=1, min_atoms=8, max_atoms=12, options={}).structures

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from contract.geometry import find_pairs
-from contract.identity import HASH_CUTOFF, _environments, derive_seed, digest_structures, structure_hash
-from contract.structures import Structure, from_ase, to_ase
+from distillery.structures.geometry import find_pairs
+from distillery.structures.identity import HASH_CUTOFF, _environments, derive_seed, digest_structures, structure_hash
+from distillery.structures.structure import Structure, from_ase, to_ase
 from tests.structures import copper_slab, methane, one_atom, silicon, water
 
 ALL = [water(), methane(), silicon(), copper_slab()]

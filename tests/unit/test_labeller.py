@@ -16,14 +16,15 @@ import httpx
 import numpy as np
 import pytest
 
-from contract.arrow import ARROW_TYPE, to_arrow
-from contract.generator import Stop
-from contract.identity import digest_structures, structure_hash
-from contract.layout import Label
-from contract.parts import list_parts, part_path, read_part
-from contract.problems import InvalidRequest, Unavailable
-from contract.structures import Structure
-from labeller.api import create_labeller
+from distillery.dataset.folder import list_parts, part_path
+from distillery.dataset.layout import Label
+from distillery.dataset.parts import read_part
+from distillery.errors import InvalidRequest, Unavailable
+from distillery.runtime.stopping import Stop
+from distillery.structures.arrow import ARROW_TYPE, to_arrow
+from distillery.structures.identity import digest_structures, structure_hash
+from distillery.structures.structure import Structure
+from labeller.app import create_labeller
 from labeller.labelling import _read_request
 from labeller.settings import LabellerSettings
 from labeller.teachers import TEACHERS, create_teacher

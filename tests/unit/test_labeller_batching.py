@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from contract.device import is_fatal, is_out_of_memory
-from contract.problems import Busy, Unavailable
+from distillery.errors import Busy, Unavailable
+from distillery.runtime.device import is_fatal, is_out_of_memory
 from labeller.batching import AtomBudget, SortedSizes, pack
-from labeller.pool import Pool, Ticket
+from labeller.pool import StructureQueue, Ticket
 from labeller.teachers.teacher import BudgetRange
 from tests.labelling import mixed, water
 
@@ -85,7 +85,7 @@ def fill(budget: AtomBudget, n_batches: int) -> None:
 
 
 def test_the_pool_refuses_what_would_overfill_it_and_what_comes_after_its_end() -> None:
-    pool = Pool(limit=10)
+    pool = StructureQueue(limit=10)
     pool.add(Ticket(mixed("p", 30)))
     with pytest.raises(Busy, match="30 structures wait"):
         pool.add(Ticket([water("q/0000")]))
@@ -96,7 +96,7 @@ def test_the_pool_refuses_what_would_overfill_it_and_what_comes_after_its_end() 
 
 
 def test_a_cancelled_ticket_leaves_the_pool_at_once() -> None:
-    pool = Pool(limit=100)
+    pool = StructureQueue(limit=100)
     first, second = Ticket(mixed("p", 30)), Ticket(mixed("q", 3))
     pool.add(first)
     pool.add(second)

@@ -15,10 +15,10 @@ import httpx
 import numpy as np
 import pytest
 
-from contract.identity import digest_structures, structure_hash
-from contract.layout import COLUMNS, open_dataset, read_arrays
-from contract.parts import part_path
-from labeller.api import create_labeller
+from distillery.dataset.folder import part_path
+from distillery.dataset.layout import COLUMNS, open_dataset, read_arrays
+from distillery.structures.identity import digest_structures, structure_hash
+from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from tests.fake_teacher import FakeTeacher, pair_label
 from tests.labelling import RECIPE, mixed, receipt
@@ -197,11 +197,11 @@ def test_a_full_disk_names_the_folder_and_leaves_no_trace(tmp_path: Path) -> Non
     script = f"""
         import asyncio, resource, httpx
         from pathlib import Path
-        from labeller.api import create_labeller
+        from labeller.app import create_labeller
         from labeller.settings import LabellerSettings
         from tests.fake_teacher import FakeTeacher
         from tests.labelling import RECIPE, mixed, record
-        from contract.arrow import ARROW_TYPE, to_arrow
+        from distillery.structures.arrow import ARROW_TYPE, to_arrow
 
         async def main():
             app = create_labeller(FakeTeacher(), LabellerSettings(data=Path({str(tmp_path)!r})))
@@ -268,7 +268,7 @@ def test_in_the_embedded_mode_a_cancelled_request_writes_no_part(tmp_path: Path)
 
 
 async def _label(client: httpx.AsyncClient, part: str, n: int) -> httpx.Response:
-    from contract.arrow import ARROW_TYPE, to_arrow
+    from distillery.structures.arrow import ARROW_TYPE, to_arrow
     from tests.labelling import record
 
     return await client.post(

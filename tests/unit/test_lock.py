@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.problems import Conflict
-from gateway.lock import hold_lock, is_locked
+from distillery.errors import Conflict
+from distillery.runtime.locks import hold_lock, is_locked
 
 
 def test_one_at_work_keeps_others_out_and_is_seen(tmp_path: Path) -> None:

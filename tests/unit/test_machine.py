@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.machine import count_cores, count_workers, find_memory
+from distillery.runtime.machine import count_cores, count_workers, find_memory
 
 GIB = 2**30
 

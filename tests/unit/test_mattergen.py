@@ -9,16 +9,16 @@ import pytest
 import torch
 import yaml
 
-from contract.checks import find_input_fault
-from contract.generator import Task, resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import InvalidRequest, Unavailable, Unsupported
-from contract.proposals import Rejected
-from contract.structures import DEFAULT_ELEMENTS, numbers_of
-from contract.weights import read_catalogue
-from generative.cells import LARGEST_VOLUME_PER_ATOM
-from generative.model import Loaded
-from generative.sampling import SampledGenerator
+from distillery.errors import InvalidRequest, Unavailable, Unsupported
+from distillery.generators.generator import Task, resolve_task
+from distillery.generators.models.cells import LARGEST_VOLUME_PER_ATOM
+from distillery.generators.models.model import Loaded
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import Rejected
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.checks import find_input_fault
+from distillery.structures.structure import DEFAULT_ELEMENTS, numbers_of
+from distillery.weights.catalogue import read_catalogue
 from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.model import ELEMENTS, MatterGenModel, Trained, TrainedOn
 from services.mattergen.network import Network, read_config

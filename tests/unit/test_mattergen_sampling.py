@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from contract.checks import find_chemistry_fault, find_input_fault
-from contract.device import DeviceLost
-from contract.generator import Made, Stopped, resolve_task
-from contract.identity import structure_hash
-from contract.messages import GenerateRequest
-from contract.problems import Unavailable
-from contract.structures import DEFAULT_ELEMENTS
-from contract.weights import read_catalogue
-from generative.sampling import SampledGenerator
+from distillery.errors import Unavailable
+from distillery.generators.generator import Made, resolve_task
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.runtime.device import DeviceLost
+from distillery.runtime.stopping import Stopped
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import DEFAULT_ELEMENTS
+from distillery.weights.catalogue import read_catalogue
 from services.mattergen.model import MatterGenModel
 from services.mattergen.network import build_module, build_network, read_config
 from services.mattergen.sampler import Condition, draw_samples

@@ -8,12 +8,12 @@ import torch
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from contract.generator import resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import InvalidRequest, Unavailable
-from contract.proposals import Proposal
-from contract.weights import read_catalogue
-from generative.sampling import SampledGenerator
+from distillery.errors import InvalidRequest, Unavailable
+from distillery.generators.generator import resolve_task
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import Proposal
+from distillery.schema.generate import GenerateRequest
+from distillery.weights.catalogue import read_catalogue
 from services.moldiff.batches import lay_out
 from services.moldiff.model import FOLDER, MolDiff, propose
 from services.moldiff.options import MolDiffOptions

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from contract.checks import find_chemistry_fault, find_input_fault
-from contract.generator import Made, Stopped, resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import Unavailable, Unsupported
-from generative.model import Report
-from generative.sampling import SampledGenerator
+from distillery.errors import Unavailable, Unsupported
+from distillery.generators.generator import Made, resolve_task
+from distillery.generators.models.model import ReportProgress
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.runtime.stopping import Stopped
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
 from services.moldiff.model import FOLDER, MolDiff
 from services.moldiff.networks import Networks
 from services.moldiff.settings import MolDiffSettings
@@ -92,7 +93,7 @@ def test_bonds_are_guided_unless_told_otherwise_where_there_is_a_predictor(
 ) -> None:
     scales: set[float | None] = set()
 
-    def sample(self: Networks, sizes: Sequence[int], numbers: frozenset[int], scale: float | None, report: Report) -> list[Sketch]:
+    def sample(self: Networks, sizes: Sequence[int], numbers: frozenset[int], scale: float | None, report: ReportProgress) -> list[Sketch]:
         scales.add(scale)
         return [Sketch(np.array([6, 6], dtype=np.uint8), np.full((2, 3), np.nan), {})] * len(sizes)
 

@@ -9,8 +9,8 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from contract.proposals import Rejected
-from generative.molecules import write_smiles
+from distillery.generators.models.molecules import write_smiles
+from distillery.generators.proposals import Rejected
 from services.moldiff.reconstruction import reconstruct
 from services.moldiff.sketch import Sketch, read_sketch
 from services.rdkit.growth import grow_molecule

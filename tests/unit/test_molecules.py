@@ -5,9 +5,9 @@ import pytest
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
-from contract.checks import find_chemistry_fault, find_input_fault
-from contract.proposals import Rejected
-from generative.molecules import add_hydrogens, to_structure, verify_geometry, verify_graph, write_smiles
+from distillery.generators.models.molecules import add_hydrogens, to_structure, verify_geometry, verify_graph, write_smiles
+from distillery.generators.proposals import Rejected
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
 
 
 def embed(smiles: str) -> Chem.Mol:

@@ -15,12 +15,12 @@ import pytest
 from ase.build import fcc111
 
 import labeller
-from contract.generator import Stopped
-from contract.layout import Label
-from contract.problems import Unavailable
-from contract.structures import Structure, from_ase
-from contract.weights import read_catalogue
-from labeller.api import create_labeller
+from distillery.dataset.layout import Label
+from distillery.errors import Unavailable
+from distillery.runtime.stopping import Stopped
+from distillery.structures.structure import Structure, from_ase
+from distillery.weights.catalogue import read_catalogue
+from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers import ORB_NAMES, create_teacher
 from labeller.teachers.teacher import Teacher
@@ -87,7 +87,7 @@ def test_labels_agree_with_the_calculator_of_orb_models(teacher: Teacher, settin
     from orb_models.forcefield import pretrained
     from orb_models.forcefield.inference.calculator import ORBCalculator
 
-    from contract.structures import to_ase
+    from distillery.structures.structure import to_ase
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

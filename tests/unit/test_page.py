@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.layout import Label
-from contract.parts import read_part
-from contract.problems import NotFound
-from contract.structures import Structure
-from gateway.cli.report import report
-from gateway.gates import Verdict
-from gateway.ledger import Ledger
-from gateway.page.chart import find_edges, find_size_edges
-from gateway.page.gallery import describe_gallery
-from gateway.page.making import write_duration
-from gateway.page.page import make_page, write_page
-from gateway.page.samples import Drawn, Sample, draw_keys, merge_samples
-from gateway.page.verdicts import list_rows, write_number
+from cli.report import report
+from distillery.dataset.layout import Label
+from distillery.dataset.parts import read_part
+from distillery.errors import NotFound
+from distillery.planning.gates import Verdict
+from distillery.planning.ledger import Ledger
+from distillery.report.page.chart import find_edges, find_size_edges
+from distillery.report.page.gallery import describe_gallery
+from distillery.report.page.gate_table import list_rows, write_number
+from distillery.report.page.generation_charts import write_duration
+from distillery.report.page.page import make_page, write_page
+from distillery.report.page.sampling import Sample, SampledStructure, draw_keys, merge_samples
+from distillery.structures.structure import Structure
 from tests.dataset_folder import RECIPE, with_origin, write_parts
 from tests.labelling import silicon, water
 
@@ -233,8 +233,8 @@ def test_report_of_no_dataset_says_where_it_looked(tmp_path: Path) -> None:
         report(Path("nothing"), tmp_path, None)
 
 
-def drawn(structure: Structure, key: float = 0.0) -> Drawn:
-    return Drawn(key, structure, "s", -1.0, 2.0)
+def drawn(structure: Structure, key: float = 0.0) -> SampledStructure:
+    return SampledStructure(key, structure, "s", -1.0, 2.0)
 
 
 def unpack(text: str) -> np.ndarray[Any, Any]:

@@ -10,12 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from contract.identity import digest_structures, structure_hash
-from contract.layout import COLUMNS, Arrays, Label, read_arrays, select_structures, to_arrays
-from contract.messages import Receipt, Reject, ShardRecord, TeacherCard
-from contract.parts import digest_arrays, list_parts, part_path, read_part, read_receipt, remove_temporaries, write_part
-from contract.problems import CorruptPart, Unavailable
-from contract.structures import Structure
+from distillery.dataset.folder import list_parts, part_path, remove_temporaries
+from distillery.dataset.layout import COLUMNS, Arrays, Label, read_arrays, select_structures, to_arrays
+from distillery.dataset.parts import digest_arrays, read_part, read_receipt, write_part
+from distillery.errors import CorruptPart, Unavailable
+from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
+from distillery.structures.identity import digest_structures, structure_hash
+from distillery.structures.structure import Structure
 from tests.fake_teacher import pair_label
 from tests.labelling import mixed, record, water
 
@@ -156,7 +157,8 @@ def test_a_full_disk_leaves_no_trace_and_no_dead_process(tmp_path: Path) -> None
     script = f"""
         import resource
         from pathlib import Path
-        from contract.parts import write_part, part_path, read_part
+        from distillery.dataset.folder import part_path
+        from distillery.dataset.parts import write_part, read_part
         from tests.labelling import mixed
         from tests.unit.test_parts import arrays_of, receipt_of
         path, arrays = part_path(Path({str(tmp_path)!r}), "p"), arrays_of(mixed("p", 200))

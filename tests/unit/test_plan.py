@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.plan import Judgement, PartFacts, Plan, Shard
-from gateway.progress import describe_scenario
-from gateway.recipe import Recipe, parse_recipe
-from gateway.walk import make_plan
+from distillery.planning.plan import Judgement, PartFacts, Plan, Shard
+from distillery.planning.planner import make_plan
+from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.report.summary import describe_scenario
 
 RECIPE = parse_recipe(
     """

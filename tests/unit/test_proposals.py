@@ -11,13 +11,15 @@ import numpy as np
 import psutil
 import pytest
 
-from contract.arrow import to_arrow
-from contract.generator import Made, Stopped, Task
-from contract.messages import Message, Metadata, Perturb, SystemCard
-from contract.problems import Internal, Unavailable
-from contract.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, accept_outcome, finish_proposal, propose_one
-from contract.structures import Structure, System, numbers_of
-from contract.workers import wait_for
+from distillery.errors import Internal, Unavailable
+from distillery.generators.generator import Made, Task
+from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, accept_outcome, finish_proposal, propose_one
+from distillery.generators.workers import wait_for
+from distillery.runtime.stopping import Stopped
+from distillery.schema.base import Message
+from distillery.schema.generate import Metadata, Perturb, SystemCard
+from distillery.structures.arrow import to_arrow
+from distillery.structures.structure import Structure, System, numbers_of
 
 
 class Scripted(Message):

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import spglib
 
-from contract.arrow import to_arrow
-from contract.generator import Task, resolve_task
-from contract.identity import structure_hash
-from contract.messages import GenerateRequest
-from contract.problems import InvalidRequest, Unsupported
-from contract.proposals import Rejected, propose_one
-from contract.structures import Structure
-from contract.supercell import elongation, expand_to
+from distillery.errors import InvalidRequest, Unsupported
+from distillery.generators.generator import Task, resolve_task
+from distillery.generators.proposals import Rejected, propose_one
+from distillery.generators.supercell import elongation, expand_to
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.arrow import to_arrow
+from distillery.structures.identity import structure_hash
+from distillery.structures.structure import Structure
 from services.pymatgen.generator import CrystalProposer
 from services.pymatgen.prototypes import read_library, select_prototypes
 from services.pymatgen.symmetric import draw_crystal

@@ -12,13 +12,13 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds, rdForceFieldHelpers
 from scipy.spatial.distance import pdist
 
-from contract.arrow import to_arrow
-from contract.checks import find_chemistry_fault, find_input_fault
-from contract.generator import Task, resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import InvalidRequest, Problem, Unsupported
-from contract.proposals import Proposal, ProposalGenerator, UsedUp, propose_one
-from contract.structures import DEFAULT_ELEMENTS, Structure
+from distillery.errors import InvalidRequest, Problem, Unsupported
+from distillery.generators.generator import Task, resolve_task
+from distillery.generators.proposals import Proposal, ProposalGenerator, UsedUp, propose_one
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.arrow import to_arrow
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms, load_fragments
 from services.rdkit.generator import ELEMENTS, MoleculeProposer
@@ -241,8 +241,8 @@ def lines_of(outcomes: list[Proposal | str]) -> list[int]:
 
 
 def take(proposer: MoleculeProposer, start: int, n: int, **options: Any) -> list[Proposal | str]:
-    """What a request for a stretch brings; its own seed is another each time."""
-    request = {"min_atoms": 5, "options": {"smiles": SMILES, **options}, "stretch": {"seed": 3, "start": start}}
+    """What a request for a pool_slice brings; its own seed is another each time."""
+    request = {"min_atoms": 5, "options": {"smiles": SMILES, **options}, "pool_slice": {"seed": 3, "start": start}}
     task, outcomes = task_of(proposer, n, seed=start, **request), list[Proposal | str]()
     with suppress(UsedUp):
         for attempt in range(10 * n):
@@ -264,7 +264,7 @@ def test_every_given_smiles_is_taken_once_before_any_is_taken_again(proposer: Mo
 
 def test_a_molecule_taken_again_is_another_conformer_and_no_duplicate(proposer: MoleculeProposer) -> None:
     generator = ProposalGenerator(MoleculeProposer, workers=1)
-    request = {"min_atoms": 5, "options": {"smiles": ["CCCCO", "CCCN"]}, "stretch": {"seed": 3, "start": 0}}
+    request = {"min_atoms": 5, "options": {"smiles": ["CCCCO", "CCCN"]}, "pool_slice": {"seed": 3, "start": 0}}
     made = generator.generate(task_of(proposer, 4, **request), threading.Event(), lambda made, n: None)
     generator.close()
     assert (made.attempts, made.rejected) == (4, {})
@@ -281,7 +281,7 @@ def test_a_molecule_stands_for_as_many_structures_as_it_may_have_conformers(prop
 @pytest.mark.parametrize("start", [0, 3])
 def test_a_request_for_conformers_that_molecules_do_not_have_goes_on_through_all(proposer: MoleculeProposer, start: int) -> None:
     rigid = ["c1ccccc1", "c1ccncc1", "c1ccoc1", "c1ccsc1", "C1CC1", "c1c[nH]cn1"]
-    request = {"min_atoms": 5, "options": {"smiles": rigid, "conformers": 10}, "stretch": {"seed": 3, "start": start}}
+    request = {"min_atoms": 5, "options": {"smiles": rigid, "conformers": 10}, "pool_slice": {"seed": 3, "start": start}}
     generator = ProposalGenerator(MoleculeProposer, workers=1)
     made = generator.generate(task_of(proposer, 6, **request), threading.Event(), lambda made, n: None)
     generator.close()
@@ -290,14 +290,14 @@ def test_a_request_for_conformers_that_molecules_do_not_have_goes_on_through_all
 
 def test_a_stretch_of_unsuitable_smiles_ends_with_their_reasons(proposer: MoleculeProposer) -> None:
     generator = ProposalGenerator(MoleculeProposer, workers=1)
-    request = {"options": {"smiles": ["CC[NH3+]", "CCCCO", "CC.CC"]}, "stretch": {"seed": 3, "start": 0}}
+    request = {"options": {"smiles": ["CC[NH3+]", "CCCCO", "CC.CC"]}, "pool_slice": {"seed": 3, "start": 0}}
     made = generator.generate(task_of(proposer, 3, **request), threading.Event(), lambda made, n: None)
     generator.close()
     assert (len(made.structures), made.attempts, made.rejected) == (1, 3, {"charged": 1, "fragments": 1})
 
 
 def test_growth_takes_no_notice_of_a_stretch(proposer: MoleculeProposer) -> None:
-    alone, shared = (task_of(proposer, 2, max_atoms=20, **extra) for extra in ({}, {"stretch": {"seed": 3, "start": 7}}))
+    alone, shared = (task_of(proposer, 2, max_atoms=20, **extra) for extra in ({}, {"pool_slice": {"seed": 3, "start": 7}}))
     assert to_arrow(structures_of(propose(proposer, alone, 2))) == to_arrow(structures_of(propose(proposer, shared, 2)))
 
 

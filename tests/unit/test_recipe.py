@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.problems import InvalidRequest
-from gateway.recipe import apportion, parse_recipe, read_recipe
+from distillery.errors import InvalidRequest
+from distillery.recipe.recipe import apportion, parse_recipe, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from contract.device import DeviceLost
-from contract.generator import Stopped
-from contract.problems import OutOfMemory
-from contract.proposals import Proposal
-from generative import sampling
-from generative.model import BatchFailed
-from generative.sampling import ATTEMPTS_PER_STRUCTURE
+from distillery.errors import OutOfMemory
+from distillery.generators.models import sampling
+from distillery.generators.models.model import BatchFailed
+from distillery.generators.models.sampling import ATTEMPTS_PER_STRUCTURE
+from distillery.generators.proposals import Proposal
+from distillery.runtime.device import DeviceLost
+from distillery.runtime.stopping import Stopped
 from tests.fake_model import N_STEPS, Script, Scripted, generate, load, make_settings, take_all, water
 
 NO_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB"

@@ -11,13 +11,14 @@ import pytest
 import torch
 from pydantic_settings import SettingsConfigDict
 
-from contract.arrow import to_arrow
-from contract.generator import Made, Stopped, resolve_task
-from contract.messages import GenerateRequest
-from contract.problems import Unavailable, Unsupported
-from contract.proposals import Proposal
-from generative.sampling import SampledGenerator, seed_everything
-from generative.settings import ModelSettings
+from distillery.errors import Unavailable, Unsupported
+from distillery.generators.generator import Made, resolve_task
+from distillery.generators.models.sampling import SampledGenerator, seed_everything
+from distillery.generators.models.settings import ModelSettings
+from distillery.generators.proposals import Proposal
+from distillery.runtime.stopping import Stopped
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.arrow import to_arrow
 from tests.fake_model import Scripted, generate, load, make_settings, take_all, water
 
 

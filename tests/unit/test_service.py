@@ -9,12 +9,12 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from contract import face
-from contract.arrow import from_arrow
-from contract.device import DeviceLost
-from contract.generator import Task
-from contract.problems import OutOfMemory, Unavailable
-from contract.service import ServiceSettings, create_app
+from distillery.errors import OutOfMemory, Unavailable
+from distillery.generators.generator import Task
+from distillery.generators.service import ServiceSettings, create_app
+from distillery.http import app as face
+from distillery.runtime.device import DeviceLost
+from distillery.structures.arrow import from_arrow
 from tests.fake_service import FakeGenerator
 from tests.serving import serve
 

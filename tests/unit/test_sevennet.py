@@ -12,12 +12,13 @@ import torch
 from ase import Atoms
 from ase.optimize import BFGS
 
-from contract.layout import Label
-from contract.machine import count_workers
-from contract.parts import part_path, read_part
-from contract.problems import Unavailable
-from contract.structures import Structure, to_ase
-from labeller.api import create_labeller
+from distillery.dataset.folder import part_path
+from distillery.dataset.layout import Label
+from distillery.dataset.parts import read_part
+from distillery.errors import Unavailable
+from distillery.runtime.machine import count_workers
+from distillery.structures.structure import Structure, to_ase
+from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import Teacher

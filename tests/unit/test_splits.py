@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.generator import resolve_task
-from contract.messages import GenerateRequest, Perturb
-from contract.perturb import perturb_structure
-from contract.problems import InvalidRequest
-from contract.proposals import propose_one
-from contract.splits import SIDES, choose_side, find_parent, parse_fractions, read_parents, split_dataset
-from contract.structures import Structure, from_ase, numbers_of, to_ase
+from distillery.dataset.splits import SIDES, choose_side, find_parent, parse_fractions, read_parents, split_dataset
+from distillery.errors import InvalidRequest
+from distillery.generators.generator import resolve_task
+from distillery.generators.perturb import perturb_structure
+from distillery.generators.proposals import propose_one
+from distillery.schema.generate import GenerateRequest, Perturb
+from distillery.structures.structure import Structure, from_ase, numbers_of, to_ase
 from services.ase.generator import ClusterSurfaceProposer
 from services.benchmarks.generator import BenchmarkGenerator
 from services.benchmarks.settings import BenchmarkSettings

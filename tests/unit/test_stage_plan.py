@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.plan import Judgement, Mark, PartFacts, Plan, Shard
-from gateway.recipe import Recipe, StageName, parse_recipe
-from gateway.walk import Judge, make_plan
-from gateway.waves import cut_waves
+from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
+from distillery.planning.planner import Judge, cut_waves, make_plan
+from distillery.recipe.recipe import Recipe, StageName, parse_recipe
 
 STAGED = """
 name: staged
@@ -39,8 +38,8 @@ def whole(shard: Shard) -> PartFacts:
 def judged(verdicts: Mapping[tuple[str, int], Judgement] | None = None) -> Judge:
     """GO, but for the ends of stages (stage, attempt) that are named."""
 
-    def judge(plan: Plan, wanted: Mapping[str, int], mark: Mark) -> Judgement:
-        return (verdicts or {}).get((mark.stage, mark.attempt), Judgement())
+    def judge(plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
+        return (verdicts or {}).get((position.stage, position.attempt), Judgement())
 
     return judge
 
@@ -76,7 +75,7 @@ def asked(plan: Plan) -> Counter[tuple[str, str]]:
 def test_every_stage_counts_on_from_the_one_before() -> None:
     plan = walk(RECIPE, judged())
     ends = [c for c in plan.checkpoints if c.ends_stage]
-    assert [(c.mark.stage, dict(c.wanted)) for c in ends] == [
+    assert [(c.position.stage, dict(c.wanted)) for c in ends] == [
         ("pilot", {"models": 4, "crystals": 4, "clusters": 4}),
         ("test", {"models": 42, "crystals": 12, "clusters": 6}),
         ("full", {"models": 140, "crystals": 40, "clusters": 20}),
@@ -110,7 +109,7 @@ def test_a_source_that_owes_less_than_the_pilot_wants_gives_what_it_owes() -> No
 
 def test_every_wave_is_of_all_sources_so_that_each_beginning_is_balanced() -> None:
     plan = walk(RECIPE, judged())
-    waves = [c for c in plan.checkpoints if c.mark.stage == "full"]
+    waves = [c for c in plan.checkpoints if c.position.stage == "full"]
     assert [c.n_structures for c in waves] == [107, 154, 200]
     for checkpoint in waves:
         for name, owed in RECIPE.counts().items():
@@ -133,11 +132,11 @@ def test_a_long_wave_has_a_checkpoint_every_10000_structures() -> None:
     text = STAGED.replace("count: 140", "count: 56000").replace("count: 40", "count: 16000").replace("count: 20", "count: 8000")
     recipe = parse_recipe(text.replace("wave: 50", "wave: 40000").replace("shard_size: 10", "shard_size: 1000"))
     plan = walk(recipe, judged())
-    full = [c for c in plan.checkpoints if c.mark.stage == "full"]
+    full = [c for c in plan.checkpoints if c.position.stage == "full"]
     numbers = [60, *(c.n_structures for c in full)]
     assert max(after - before for before, after in pairwise(numbers)) <= 10000
     assert numbers[-1] == 80000
-    assert {c.mark.wave for c in full} == {1, 2}
+    assert {c.position.wave for c in full} == {1, 2}
     assert len([shards for shards in plan.rounds if shards[0].stage == "full"]) == 2
     for checkpoint in full:
         assert checkpoint.wanted["models"] == pytest.approx(0.7 * checkpoint.n_structures, abs=10)
@@ -165,7 +164,7 @@ def test_until_stops_after_a_stage_and_the_rest_is_the_same_later() -> None:
 
 def test_rebalancing_goes_down_the_fractions_until_the_gates_are_passed() -> None:
     plan = walk(REBALANCED, judged({("test", 0): NO_GO, ("test", 1): NO_GO}))
-    story = [(c.mark.stage, c.mark.attempt, c.fraction, c.judgement.is_go) for c in plan.checkpoints if c.ends_stage]
+    story = [(c.position.stage, c.position.attempt, c.fraction, c.judgement.is_go) for c in plan.checkpoints if c.ends_stage]
     assert story == [
         ("pilot", 0, 0.7, True),
         ("test", 0, 0.7, False),

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from generative import stand_ins
-from generative.stand_ins import (
+from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models.torch_scatter_shim import (
     SparseTensor,
     coalesce,
     knn,

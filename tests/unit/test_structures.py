@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.arrow import SCHEMA, from_arrow, to_arrow, to_json
-from contract.problems import InvalidRequest
-from contract.structures import Structure, from_ase, to_ase
+from distillery.errors import InvalidRequest
+from distillery.structures.arrow import SCHEMA, from_arrow, to_arrow, to_json
+from distillery.structures.structure import Structure, from_ase, to_ase
 from tests.structures import copper_slab, silicon, structures, water
 
 

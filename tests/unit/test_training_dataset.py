@@ -10,11 +10,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch.utils.data import ConcatDataset, DataLoader
 
-from contract.layout import Arrays
-from contract.problems import InvalidRequest
+from distillery.dataset.layout import Arrays
+from distillery.dataset.torch_dataset import BlockDataset, Item, StructureDataset, collate
+from distillery.errors import InvalidRequest
 from tests.datasets import write_dataset
 from tests.labelling import mixed
-from training.dataset import BlockDataset, Item, StructureDataset, collate
 
 N = 23
 COLUMNS = {

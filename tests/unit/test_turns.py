@@ -7,12 +7,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from contract.messages import GenerateRequest
-from contract.problems import Unavailable
-from contract.service import ServiceSettings, create_app
-from gateway import replicas, turns
+from distillery.errors import Unavailable
+from distillery.generators.service import ServiceSettings, create_app
+from distillery.http import replicas
+from distillery.http.replicas import ReplicaTransport
+from distillery.schema.generate import GenerateRequest
+from gateway import concurrency as turns
 from gateway.clients import Batch, Clients
-from gateway.replicas import ReplicaTransport
 from gateway.settings import GatewaySettings
 from tests.fake_service import FakeGenerator
 from tests.serving import serve

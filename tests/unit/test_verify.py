@@ -16,21 +16,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from contract.disk import SEAL_BYTES, PatientFile, is_sealed
-from contract.generator import Task
-from contract.layout import Label
-from contract.problems import Conflict, InvalidRequest, Unavailable, Unsupported
-from contract.provenance import MERGED_PARTS, read_merged_parts
-from contract.structures import Structure
-from gateway.cli import app
-from gateway.compact import write_recipe
-from gateway.comparison import LABEL_TOLERANCE
-from gateway.embedded import open_client
-from gateway.recipe import parse_recipe
-from gateway.regenerate import choose_shards, regenerate
-from gateway.scratch import hold_scratch
-from gateway.shape import Check
-from gateway.verify import Verification
+from cli.local import open_client
+from cli.main import app
+from cli.recipe import write_recipe
+from cli.regenerate import choose_shards, hold_scratch, regenerate
+from distillery.dataset.layout import Label
+from distillery.dataset.provenance import MERGED_PARTS, read_merged_parts
+from distillery.dataset.sealed_file import SEAL_BYTES, PatientFile, is_sealed
+from distillery.errors import Conflict, InvalidRequest, Unavailable, Unsupported
+from distillery.generators.generator import Task
+from distillery.recipe.recipe import parse_recipe
+from distillery.structures.structure import Structure
+from distillery.verify.comparison import LABEL_TOLERANCE
+from distillery.verify.file_checks import Check
+from distillery.verify.verification import Verification
 from labeller.teachers.teacher import Teacher
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
@@ -334,7 +333,7 @@ def test_a_dataset_in_stages_passes_wherever_it_ends(tmp_path: Path, until: str,
 
 
 def test_many_structures_are_inspected_by_several_processes(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.verify._STRUCTURES_A_WORKER", 10)
+    monkeypatch.setattr("distillery.verify.verification._STRUCTURES_A_WORKER", 10)
     change(dataset, add("structures/positions", (5, 0), 0.05))
     assert find_failed(dataset) == {"hashes", "digests"}
 

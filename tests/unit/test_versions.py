@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.messages import Metadata
-from contract.versions import name_versions
+from distillery.runtime.versions import name_versions
+from distillery.schema.generate import Metadata
 from services.ase.generator import ClusterSurfaceProposer
 from services.benchmarks.generator import BenchmarkGenerator
 from services.benchmarks.settings import BenchmarkSettings

@@ -21,9 +21,9 @@ import yaml
 from filelock import FileLock
 from gdown.exceptions import FileURLRetrievalError
 
-from contract.generator import Stopped
-from contract.problems import InvalidRequest, Unavailable
-from contract.weights import Checkpoint, ensure_checkpoint, read_catalogue, read_weights_file
+from distillery.errors import InvalidRequest, Unavailable
+from distillery.runtime.stopping import Stopped
+from distillery.weights.catalogue import CheckpointFiles, ensure_checkpoint, read_catalogue, read_weights_file
 from tests.file_server import FileServer, serve_files
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def make_service(folder: Path, files: Mapping[str, Any], **more: Any) -> Path:
     return folder
 
 
-def ensure(service: Path, checkpoint: str = "base", **more: Any) -> Checkpoint:
+def ensure(service: Path, checkpoint: str = "base", **more: Any) -> CheckpointFiles:
     return ensure_checkpoint(service, checkpoint, service.parent / "weights", **{"download": True, **more})
 
 
@@ -72,7 +72,7 @@ def refusal(service: Path, checkpoint: str = "base", **more: Any) -> str:
 def test_missing_weights_are_fetched_once_and_their_digest_recorded(server: FileServer, service: Path) -> None:
     made = ensure(service)
     path = service.parent / "weights" / "model" / "base" / "model.ckpt"
-    assert made == Checkpoint("base", {"model.ckpt": path}, SHA256)
+    assert made == CheckpointFiles("base", {"model.ckpt": path}, SHA256)
     assert path.read_bytes() == CONTENT
     assert ensure(service) == made
     assert server.ranges == [None]
@@ -368,7 +368,7 @@ def test_a_users_file_or_folder_is_taken_as_it_is(service: Path, server: FileSer
     mine.mkdir()
     (mine / "model.ckpt").write_bytes(CONTENT)
     (mine / "notes.txt").write_bytes(b"")
-    expected = Checkpoint("model.ckpt", {"model.ckpt": mine / "model.ckpt"}, SHA256)
+    expected = CheckpointFiles("model.ckpt", {"model.ckpt": mine / "model.ckpt"}, SHA256)
     assert ensure(service, str(mine / "model.ckpt")) == expected
     assert ensure(service, str(mine)) == replace(expected, name="mine")
     assert sorted(path.name for path in mine.iterdir()) == ["model.ckpt", "notes.txt"]
@@ -398,7 +398,7 @@ def test_no_secret_of_a_url_is_told_or_logged(service: Path, server: FileServer,
 
 def test_a_single_file_is_found_whatever_its_name_and_others_by_their_ending(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("a.ckpt", "b.pt", "config.yaml", "content")}
-    one, several = (Checkpoint("mine", chosen, SHA256) for chosen in ({"content": files["content"]}, files))
+    one, several = (CheckpointFiles("mine", chosen, SHA256) for chosen in ({"content": files["content"]}, files))
     assert one.find({".ckpt"}) == [files["content"]]
     assert several.find({".ckpt", ".pt"}) == [files["a.ckpt"], files["b.pt"]]
 

@@ -10,14 +10,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-import contract.face
-from contract import pull
-from contract.face import create_face
-from contract.messages import Message
-from contract.problems import InvalidRequest, NotFound
-from contract.weights import Catalogue, ensure_checkpoint, read_weights_file
-from gateway.cli import weights as command
-from gateway.cli.app import ERROR, GO, NO_GO, app
+import distillery.http.app
+from cli import weights as command
+from cli.app import ERROR, GO, NO_GO, app
+from distillery.errors import InvalidRequest, NotFound
+from distillery.http.app import create_base_app
+from distillery.schema.base import Message
+from distillery.weights import __main__ as pull
+from distillery.weights.catalogue import Catalogue, ensure_checkpoint, read_weights_file
 from tests.file_server import FileServer, serve_files
 from tests.serving import serve, wait_for_answer
 
@@ -35,14 +35,14 @@ sets:
 LOADING = """
 import asyncio, sys
 from pathlib import Path
-from contract.face import create_face
-from contract.weights import ensure_checkpoint
+from distillery.http.app import create_base_app
+from distillery.weights.catalogue import ensure_checkpoint
 
 def load():
     ensure_checkpoint(Path(sys.argv[1]), "one", Path(sys.argv[2]), download=True)
 
 async def run():
-    app = create_face("model", "1", dict, load, lambda: None)
+    app = create_base_app("model", "1", dict, load, lambda: None)
     async with app.router.lifespan_context(app):
         while not app.state.readiness.is_ready:
             await asyncio.sleep(0.01)
@@ -153,7 +153,7 @@ def test_what_to_pull_must_be_known(service: Path) -> None:
 
 
 def test_it_works_without_torch_and_knows_every_service_and_the_teachers(tmp_path: Path) -> None:
-    script = "import sys; sys.modules['torch'] = None; sys.argv = ['distillery', 'weights', 'list']; from gateway.cli import main; main()"
+    script = "import sys; sys.modules['torch'] = None; sys.argv = ['distillery', 'weights', 'list']; from cli.main import main; main()"
     listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     for named in ("mattergen/mattergen_base", "moldiff/MolDiff", "geodiff/drugs_default", "crystalflow:", "labeller/orb-v2"):
         assert named in listed
@@ -178,9 +178,9 @@ class Card(Message):
 def test_a_service_without_weights_is_alive_not_ready_and_ready_once_they_are_there(
     service: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contract.face, "_RELOAD_SECONDS", 0.1)
+    monkeypatch.setattr(distillery.http.app, "_RELOAD_SECONDS", 0.1)
     weights, content = service.parent / "weights", server.files.pop("/a.pt")
-    face = create_face("model", "1", Card, lambda: _load(service, weights), lambda: None)
+    face = create_base_app("model", "1", Card, lambda: _load(service, weights), lambda: None)
     with serve(face, wait_until_ready=False) as url:
         while "loading" in (answer := httpx.get(f"{url}/v1/health/ready").json())["detail"]:
             pass

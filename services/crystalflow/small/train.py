@@ -26,12 +26,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch_geometric.data import Batch, Data
 
-from contract.generator import resolve_task
-from contract.messages import GenerateRequest
-from contract.proposals import propose_one
-from contract.structures import Structure
-from generative.sampling import SampledGenerator, seed_everything
-from generative.upstream import find_upstream
+from distillery.generators.generator import resolve_task
+from distillery.generators.models.sampling import SampledGenerator, seed_everything
+from distillery.generators.models.upstream import find_upstream
+from distillery.generators.proposals import propose_one
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.structure import Structure
 from services.crystalflow import upstream
 from services.crystalflow.model import CrystalFlow
 from services.crystalflow.settings import CrystalFlowSettings

@@ -1,9 +1,9 @@
 """Makes molecules.smi, geodiff's own pool: `python -m services.geodiff.small.molecules` with the rdkit service's requirements installed."""
 
-from contract.generator import Task
-from contract.messages import Perturb
-from contract.proposals import Proposal, propose_one
-from contract.structures import DEFAULT_ELEMENTS
+from distillery.generators.generator import Task
+from distillery.generators.proposals import Proposal, propose_one
+from distillery.schema.generate import Perturb
+from distillery.structures.structure import DEFAULT_ELEMENTS
 from services.geodiff.pool import BUILT_IN, drop_stereo
 
 SEED = 1

@@ -13,11 +13,11 @@ import torch
 from easydict import EasyDict
 from rdkit import Chem
 
-from contract.generator import Task
-from contract.messages import Perturb
-from contract.proposals import Proposal, Rejected, finish_proposal
-from contract.structures import DEFAULT_ELEMENTS
-from generative.sampling import seed_everything
+from distillery.generators.generator import Task
+from distillery.generators.models.sampling import seed_everything
+from distillery.generators.proposals import Proposal, Rejected, finish_proposal
+from distillery.schema.generate import Perturb
+from distillery.structures.structure import DEFAULT_ELEMENTS
 from services.geodiff.graphs import make_graphs
 from services.geodiff.model import propose
 from services.geodiff.network import Network

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from contract.generator import Made, resolve_task
-from contract.messages import GenerateRequest
-from contract.proposals import propose_one
-from contract.structures import Structure
-from generative.sampling import SampledGenerator
+from distillery.generators.generator import Made, resolve_task
+from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.proposals import propose_one
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.structure import Structure
 from services.mattergen.model import MatterGenModel
 from services.mattergen.network import build_module, build_network, read_config
 from services.mattergen.settings import MatterGenSettings

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from contract.generator import Task
-from contract.messages import Perturb
-from contract.proposals import finish_proposal
-from contract.weights import SMALL, ensure_checkpoint
-from generative.sampling import seed_everything
+from distillery.generators.generator import Task
+from distillery.generators.models.sampling import seed_everything
+from distillery.generators.proposals import finish_proposal
+from distillery.schema.generate import Perturb
+from distillery.weights.catalogue import SMALL, ensure_checkpoint
 from services.moldiff.model import ELEMENTS, FOLDER, propose
 from services.moldiff.networks import Networks, read_networks
 from services.moldiff.options import MolDiffOptions

@@ -17,12 +17,12 @@ from rdkit import Chem
 from rdkit.Chem import rdDetermineBonds
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from contract.generator import Generator, resolve_task
-from contract.messages import GenerateRequest
-from contract.proposals import propose_one
-from contract.structures import Structure
-from generative.molecules import write_smiles
-from generative.sampling import seed_everything
+from distillery.generators.generator import Generator, resolve_task
+from distillery.generators.models.molecules import write_smiles
+from distillery.generators.models.sampling import seed_everything
+from distillery.generators.proposals import propose_one
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.structure import Structure
 from services.moldiff.batches import lay_out
 from services.moldiff.sketch import Sketch, read_sketch
 from services.moldiff.upstream import import_upstream

@@ -1,0 +1,63 @@
+"""The `distillery` command's root, its exit codes, and the options that several commands take."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from distillery.errors import InvalidRequest
+
+GO, ERROR, NO_GO, STOPPED = 0, 1, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""**Distillery** makes labelled datasets for force-field distillation: a recipe goes in,
+one HDF5 file and a GO / NO-GO verdict come out.
+
+Begin with `distillery run recipes/quickstart.yaml`. It can be stopped or killed at any moment; the same command goes
+on where it was. The dataset is `data/<name>/dataset.h5`, the verdict `data/<name>/report.json`.
+
+Exit codes: 0 GO, 3 NO-GO, 1 error, 130 stopped by Ctrl-C.""",
+)
+
+Gateway = Annotated[
+    str | None,
+    typer.Option(
+        "--gateway",
+        envvar="DISTILLERY_GATEWAY",
+        metavar="URL",
+        help="A running gateway (its API key, if it has one, in DISTILLERY_API_KEY). Without it everything runs in this process.",
+    ),
+]
+Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, for runs in this process.")]
+
+
+def require_place(out: Path, *, is_folder: bool = False) -> None:
+    """InvalidRequest, before any work is done for it, if `out` can't be written as a file (or a folder with what it lies in)."""
+    if not is_folder and not out.parent.is_dir():
+        raise InvalidRequest(f"--out names a file in {out.parent}, and there is no such folder; make it, or name another")
+    if out.exists() and out.is_dir() is not is_folder:
+        wanted, found = ("folder", "file") if is_folder else ("file", "folder")
+        raise InvalidRequest(f"--out must be a {wanted}, {out} is a {found}; name another")
+
+
+T = TypeVar("T")
+
+
+def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; at SIGINT or SIGTERM it is cancelled, and asyncio.CancelledError raised once it has cleaned up."""
+
+    async def watch() -> T:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, task.cancel)
+        return await task
+
+    return asyncio.run(watch())

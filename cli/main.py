@@ -1,0 +1,44 @@
+"""All commands together, and what becomes of their errors."""
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from rich.console import Console
+
+from cli import export, recipe, report, run, services, status, verify, weights
+from cli.app import ERROR, app
+from distillery.errors import InvalidRequest, Problem, Unavailable
+
+__all__ = ["app", "export", "main", "recipe", "report", "run", "services", "status", "verify", "weights"]
+
+
+def main() -> None:
+    """Run the command; a Problem, a folder or disk that fails it, and wrong settings become one clear message and exit code 1."""
+    logging.basicConfig(level=os.environ.get("DISTILLERY_LOG", "ERROR"), format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except Problem as problem:
+        _end_with(problem)
+    except OSError as error:
+        _end_with(Unavailable(f"{error}; mend that, then ask again"))
+    except SettingsError as error:
+        _end_with(_explain_settings(str(error)))
+    except ValidationError as error:
+        if not error.title.endswith("Settings"):
+            raise
+        faults = (": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"]))) for fault in error.errors())
+        _end_with(_explain_settings("; ".join(faults)))  # not what came: it may be the API key
+
+
+def _explain_settings(faults: str) -> Problem:
+    return InvalidRequest(f"settings in the environment (DISTILLERY_GATEWAY_…, DISTILLERY_SERVICE_…) are wrong: {faults}")
+
+
+def _end_with(problem: Problem) -> NoReturn:
+    Console(stderr=True).print(f"[red]{problem.title}.[/red]", end=" ")
+    print(problem.detail, file=sys.stderr)
+    sys.exit(ERROR)

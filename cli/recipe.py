@@ -1,0 +1,68 @@
+"""`distillery recipe`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.app import app
+from distillery.dataset.layout import open_dataset
+from distillery.errors import InvalidRequest
+from distillery.recipe.recipe import parse_recipe
+
+
+@app.command()
+def recipe(dataset: Annotated[Path, typer.Argument(help="A dataset.h5.")]) -> None:
+    """Print the recipe of a dataset and the versions that made it: the dataset in its compact form.
+
+    `distillery recipe data/x/dataset.h5 > x.yaml; distillery run x.yaml --data elsewhere` makes it again.
+    """
+    print(write_recipe(dataset), end="")
+
+
+_MARK = "#: "
+"""Begins the lines that this module wrote; they are comments to everybody else."""
+
+
+def write_recipe(dataset: Path) -> str:
+    """The recipe of a dataset.h5, valid as it is, below comments that name every version that made the dataset.
+
+    InvalidRequest if the file is no dataset, or holds a recipe that does not have the sha256 it was made from.
+    """
+    with open_dataset(dataset) as file:
+        metadata: dict[str, Any] = dict(file["metadata"].attrs) if "metadata" in file else {}
+    missing = [name for name in ("recipe", "recipe_sha256", "versions", "structures_sha256") if name not in metadata]
+    if missing:
+        raise InvalidRequest(f"{dataset} does not say how it was made: its metadata has no {', '.join(missing)}")
+    recipe = _drop_header(metadata["recipe"])
+    found = parse_recipe(recipe, str(dataset)).sha256
+    if found != metadata["recipe_sha256"]:
+        raise InvalidRequest(
+            f"{dataset} was made from a recipe with the sha256 {metadata['recipe_sha256']}, the one in it has {found} to this version of "
+            f"Distillery: it is damaged or of another version; `distillery verify {dataset}` tells"
+        )
+    return _write_header(metadata, dataset.stat().st_size, len(recipe.encode())) + recipe.rstrip("\n") + "\n"
+
+
+def _drop_header(recipe: str) -> str:
+    lines = recipe.removeprefix("\ufeff").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(_MARK))
+
+
+def _write_header(metadata: dict[str, Any], n_bytes: int, n_recipe_bytes: int) -> str:
+    lines = [
+        f"{metadata['num_structures']:,} structures, {metadata['total_atoms']:,} atoms, {_in_mb(n_bytes)}. "
+        f"This recipe has {n_recipe_bytes:,} bytes, 1/{max(n_bytes // n_recipe_bytes, 1):,} of that, and makes them again:",
+        "`distillery run` with this file gives the same structures if everything below is the same.",
+        "made_with:",
+        *(f"  {what.replace(': ', ', ')}: {found}" for what, found in json.loads(metadata["versions"]).items()),
+        f"  teacher model: {metadata['teacher_model']}, weights {metadata['weights_sha256']}",
+        f"  recipe_sha256: {metadata['recipe_sha256']}",
+        f"  structures_sha256: {metadata['structures_sha256']}",
+    ]
+    return "".join(f"{_MARK}{line}\n" for line in lines)
+
+
+def _in_mb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.1f} MB"

@@ -1,0 +1,118 @@
+"""`distillery verify`."""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.app import GO, NO_GO, STOPPED, app, run_until_signal
+from distillery.errors import InvalidRequest, Unavailable
+from distillery.verify.file_checks import Check
+from distillery.verify.verification import Progress, Verification
+from gateway.clients import Connect
+from gateway.settings import GatewaySettings
+
+_MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]![/yellow]"}
+
+
+@app.command()
+def verify(
+    dataset: Annotated[Path, typer.Argument(help="A dataset.h5; its parts need not be there any more.")],
+    regenerate: Annotated[
+        int, typer.Option("--regenerate", min=0, metavar="N", help="Make N random shards again and compare them with the file.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, other shards.")] = 0,
+    deployed: Annotated[
+        bool,
+        typer.Option(
+            "--deployed", help="Make them with the running services and labeller that the gateway's settings name (DISTILLERY_GATEWAY_…)."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line in place of text.")] = False,
+) -> None:
+    """Check a dataset from its file alone: bytes, layout, structures, labels, counts and gates.
+
+    Exit codes: 0 all is well, 3 something is not (or the gates say NO-GO), 1 it could not be checked.
+    """
+    if deployed and not regenerate:
+        raise InvalidRequest("--deployed says who makes shards again: give --regenerate N with it")
+    settings = GatewaySettings() if deployed else None
+    console, errors = Console(), Console(stderr=True)
+    with _shown(errors) as progress:
+        verified = Verification(dataset, progress)
+        n_findings = sum(_say(check, console, as_json) for check in verified.run())
+    if regenerate:
+        n_findings += _until_interrupted(_say_all(_make_again(verified, regenerate, seed, settings), console, as_json))
+    raise typer.Exit(NO_GO if n_findings else GO)
+
+
+def _say(check: Check, console: Console, as_json: bool) -> bool:
+    """Print a check; whether it is a finding."""
+    if as_json:
+        print(json.dumps(asdict(check), ensure_ascii=False), flush=True)
+    else:
+        console.print(f"{_MARKS[check.passed]} {check.name:<11}", end=" ")
+        console.print(check.figure, markup=False, highlight=False, soft_wrap=True)
+        for fault in check.faults:
+            console.print(f"    {fault}", markup=False, highlight=False, soft_wrap=True)
+    return check.passed is False
+
+
+def _until_interrupted(work: Coroutine[Any, Any, int]) -> int:
+    try:
+        return run_until_signal(work)
+    except asyncio.CancelledError:
+        print("\nStopped; what was made again is removed.", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
+
+
+async def _say_all(checks: AsyncIterator[Check], console: Console, as_json: bool) -> int:
+    return sum([_say(check, console, as_json) async for check in checks])
+
+
+async def _make_again(verified: Verification, n: int, seed: int, deployed: GatewaySettings | None) -> AsyncIterator[Check]:
+    from cli.regenerate import choose_shards, needed_services, regenerate
+
+    if verified.recipe is None or verified.plan is None:
+        raise InvalidRequest(f"nothing of {verified.path} can be made again: see above")
+    shards = choose_shards(verified.plan, n, seed)
+    factory: AbstractAsyncContextManager[tuple[GatewaySettings, Connect | None]] = (
+        nullcontext((deployed, None))
+        if deployed is not None
+        else _open_embedded(verified.path.parent, verified.recipe.teacher, needed_services(verified.recipe, shards))
+    )
+    async with factory as (settings, connect):
+        async for check in regenerate(verified, shards, settings, connect):
+            yield check
+
+
+@asynccontextmanager
+async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> AsyncIterator[tuple[GatewaySettings, Connect]]:
+    """A labeller and the `wanted` services in this process, and settings with a data folder of their own."""
+    try:
+        from cli.local import run_apps
+    except ImportError as error:
+        raise Unavailable(
+            f"making shards again needs services and labeller installed here: {error}; --deployed takes those of a running factory"
+        ) from error
+    os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
+    with tempfile.TemporaryDirectory(prefix="distillery-verify-") as folder:
+        settings = GatewaySettings(data=Path(folder), resume=False, api_key=None, published="127.0.0.1")
+        async with run_apps(settings.data, teacher, wanted) as connect:
+            yield settings, connect
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[Progress]:
+    """Show how far it is, on a terminal only."""
+    with console.status("") as status:
+        yield lambda what, done, n: status.update(f"{what} {done} of {n} parts")

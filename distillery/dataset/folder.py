@@ -1,0 +1,54 @@
+"""A dataset's folder: the name of every file in it, and of its parts."""
+
+import contextlib
+from pathlib import Path
+
+from distillery.runtime.atomic_files import TEMPORARY
+
+RECIPE = "recipe.yaml"
+"""What the dataset is made from, as it was handed in."""
+TARGET = "state.json"
+"""How far it is wanted, and whether it is to run, pause or stop (`distillery.recipe.target`)."""
+CHECKPOINTS = "checkpoints.json"
+"""What the gates said so far, while there is no report."""
+REPORT = "report.json"
+PAGE = "report.html"
+DATASET = "dataset.h5"
+PARTS = "parts"
+"""The folder of the parts, one file a shard."""
+
+
+def part_path(dataset_folder: Path, part: str) -> Path:
+    """Where a part lies."""
+    return dataset_folder / PARTS / f"{part}.h5"
+
+
+def list_parts(dataset_folder: Path) -> list[str]:
+    """The names of all finished parts, sorted."""
+    return sorted(path.stem for path in (dataset_folder / PARTS).glob("[!.]*.h5"))
+
+
+def name_stem(stage: str, source: str, maker: str) -> str:
+    """What the names of a source's shards in a stage begin with: `<stage>-<source>`, `…-via-<maker>` where its fallback makes them."""
+    return f"{stage}-{source}" if maker == source else f"{stage}-{source}-via-{maker}"
+
+
+def name_part(stem: str, index: int) -> str:
+    """The name of a shard and of the part that it becomes: `<stem>-<index>`."""
+    return f"{stem}-{index:05d}"
+
+
+def split_part_name(part: str) -> tuple[str, str, str]:
+    """Stage, source and stem of a part's name; names of stages and sources have no dash."""
+    stem = part.rpartition("-")[0]
+    stage, source = part.split("-")[:2]
+    return stage, source, stem
+
+
+def remove_temporaries(dataset_folder: Path) -> int:
+    """Remove what killed writers left behind; how many there were. Call it only when nobody writes."""
+    leftovers = [*dataset_folder.glob(f".*{TEMPORARY}"), *(dataset_folder / PARTS).glob(f".*{TEMPORARY}")]
+    for leftover in leftovers:
+        with contextlib.suppress(FileNotFoundError):
+            leftover.unlink()
+    return len(leftovers)

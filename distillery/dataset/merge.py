@@ -1,0 +1,202 @@
+"""Merging parts, in plan order, into dataset.h5; its content depends on the order asked for alone."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from distillery.dataset.folder import part_path, remove_temporaries
+from distillery.dataset.layout import CHUNK_ROWS, COLUMNS, LAYOUT_VERSION, Arrays, describe_columns, select_structures
+from distillery.dataset.parts import Part, corrupt, digest_arrays, read_part, read_receipt
+from distillery.dataset.provenance import LeftOut, MergedPart, Summary, find_left_out, write_merged_parts
+from distillery.dataset.sealed_file import find_broken_seal, name_disk_faults, write_atomically
+from distillery.errors import Conflict, InvalidRequest, NotFound
+from distillery.runtime.canonical_json import canonical_json
+from distillery.schema.base import CONTRACT_VERSION
+from distillery.schema.label import FinaliseReceipt, FinaliseRequest, PartSelection, Receipt
+from distillery.structures.identity import digest_structures
+
+DATASET = "dataset.h5"
+_LIBRARIES = ("h5py", "numpy", "ase")
+
+
+class ReceiptSummary(Summary):
+    """What the receipts of all parts say before any part is read."""
+
+    def __init__(self, folder: Path, request: FinaliseRequest) -> None:
+        super().__init__()
+        self.most_structures = self.most_atoms = 0
+        self.receipts: list[Receipt] = []
+        for selection in request.parts:
+            receipt = read_receipt(_find_part(folder, request, selection))
+            _refuse_stranger(folder, request, receipt)
+            self.add(receipt, selection.leave_out)
+            self.receipts.append(receipt)
+            self.most_structures += receipt.n_structures
+            self.most_atoms += receipt.n_atoms
+
+    def attributes(self, request: FinaliseRequest) -> dict[str, Any]:
+        """The attributes of the file's `metadata` group that are known from receipts."""
+        versions = {**self.describe_versions(), "contract": CONTRACT_VERSION, **{library: version(library) for library in _LIBRARIES}}
+        return {
+            "num_structures": self.n_structures,
+            "teacher_model": self.teacher.name,
+            "teacher_version": self.teacher.version,
+            "weights_sha256": self.teacher.weights_sha256,
+            "recipe": request.recipe,
+            "recipe_sha256": request.recipe_sha256,
+            "seed": request.seed,
+            "checkpoints": request.checkpoints,
+            "versions": canonical_json(versions),
+            "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
+            "layout_version": LAYOUT_VERSION,
+            "parts_sha256": self.parts_sha256,
+        }
+
+
+def finalise(root: Path, request: FinaliseRequest) -> FinaliseReceipt:
+    """Make dataset.h5 of a dataset; an equal one that lies there already stays as it is.
+
+    NotFound: a part is missing. Conflict: a part of another recipe, or of another teacher. CorruptPart: a part does not
+    agree with its digests. Memory holds one part at a time.
+    """
+    folder = root / request.dataset
+    _refuse_repeated_parts(request)
+    summary = ReceiptSummary(folder, request)
+    path = folder / DATASET
+    attributes = summary.attributes(request)
+    with name_disk_faults(folder):
+        if not _is_there_already(path, attributes):
+            write_atomically(path, lambda file: _merge(file, folder, request, summary, attributes), replace=True)
+        remove_temporaries(folder)
+        n_bytes = path.stat().st_size
+    with h5py.File(path, "r") as file:
+        found = file["metadata"].attrs
+        return FinaliseReceipt(
+            dataset=request.dataset,
+            n_structures=int(found["num_structures"]),
+            n_atoms=int(found["total_atoms"]),
+            structures_sha256=found["structures_sha256"],
+            n_bytes=n_bytes,
+        )
+
+
+def _refuse_repeated_parts(request: FinaliseRequest) -> None:
+    if not request.parts:
+        raise InvalidRequest(f"dataset {request.dataset} needs at least one part; got none")
+    twice = sorted(part for part, n in Counter(selection.part for selection in request.parts).items() if n > 1)
+    if twice:
+        raise InvalidRequest(f"a part goes into a dataset once; twice or more: {', '.join(twice)}")
+
+
+def _find_part(folder: Path, request: FinaliseRequest, selection: PartSelection) -> Path:
+    path = part_path(folder, selection.part)
+    if not path.exists():
+        raise NotFound(f"part {selection.part} of {request.dataset} is missing: there is no {path}; resume to make it")
+    return path
+
+
+def _refuse_stranger(folder: Path, request: FinaliseRequest, receipt: Receipt) -> None:
+    found = receipt.record.recipe_sha256
+    if found != request.recipe_sha256:
+        raise Conflict(
+            f"{part_path(folder, receipt.part)} belongs to another recipe: its recipe_sha256 is {found}, "
+            f"that of this dataset {request.recipe_sha256}; move it away and resume"
+        )
+
+
+def _is_there_already(path: Path, attributes: dict[str, Any]) -> bool:
+    """Whether the file holds exactly this already, undamaged."""
+    if not path.exists():
+        return False
+    with path.open("rb") as content:
+        if find_broken_seal(content) is not None:
+            return False
+    with h5py.File(path, "r") as file:
+        found = dict(file["metadata"].attrs)
+    return all(str(found.get(name)) == str(value) for name, value in attributes.items() if name != "versions")
+
+
+def _merge(file: h5py.File, folder: Path, request: FinaliseRequest, summary: ReceiptSummary, attributes: dict[str, Any]) -> None:
+    """Read every part once, whole and verified, and append what stays of it."""
+    merger = _Merger(file, summary.most_structures, summary.most_atoms)
+    for selection, receipt in zip(request.parts, summary.receipts, strict=True):
+        path = part_path(folder, selection.part)
+        part = read_part(path)
+        if part.receipt != receipt:
+            raise corrupt(path, "its receipt is not the one it had a moment ago")
+        merger.add(part, selection)
+    merger.finish(attributes)
+
+
+class _Merger:
+    """Appends parts to a file whose columns are as long as they can get, and are cut at the end."""
+
+    def __init__(self, file: h5py.File, most_structures: int, most_atoms: int) -> None:
+        self._file = file
+        self._rows = {"structure": 0, "atom": 0, "split": 1}
+        self._parts: list[MergedPart] = []
+        _create_columns(file, {"structure": most_structures, "atom": most_atoms, "split": most_structures + 1})
+
+    def add(self, part: Part, selection: PartSelection) -> None:
+        """Append the structures that are not to be left out."""
+        left_out = _find_left_out(part, selection)
+        arrays, content_sha256 = part.arrays, part.receipt.content_sha256
+        if left_out:
+            keep = np.ones(part.receipt.n_structures, bool)
+            keep[[one.row for one in left_out]] = False
+            arrays = select_structures(arrays, keep)
+            content_sha256 = digest_arrays(arrays)
+        self._append(arrays)
+        self._parts.append(MergedPart(receipt=part.receipt, left_out=left_out, content_sha256=content_sha256))
+
+    def _append(self, arrays: Arrays) -> None:
+        n = {"structure": len(arrays["labels/energy"]), "atom": len(arrays["structures/atomic_numbers"])}
+        n["split"] = n["structure"]
+        for name, column in COLUMNS.items():
+            rows = arrays[name]
+            if column.rows == "split":
+                rows = rows[1:] + self._rows["atom"]
+            elif name == "labels/structure_indices":
+                rows = rows + self._rows["structure"]
+            start = self._rows[column.rows]
+            self._file[name][start : start + n[column.rows]] = rows
+        self._rows = {kind: start + n[kind] for kind, start in self._rows.items()}
+
+    def finish(self, attributes: dict[str, Any]) -> None:
+        """Cut the columns, describe everything."""
+        file = self._file
+        for name, column in COLUMNS.items():
+            if file[name].shape[0] > self._rows[column.rows]:
+                file[name].resize(self._rows[column.rows], axis=0)
+        describe_columns(file)
+        write_merged_parts(file, self._parts)
+        ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
+        metadata = file.create_group("metadata")
+        for name, value in attributes.items():
+            metadata.attrs[name] = value
+        metadata.attrs["total_atoms"] = self._rows["atom"]
+        metadata.attrs["structures_sha256"] = digest_structures(ids, hashes)
+        metadata.attrs["creation_time"] = datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _find_left_out(part: Part, selection: PartSelection) -> tuple[LeftOut, ...]:
+    found = find_left_out(part.arrays, selection.leave_out)
+    unknown = sorted(set(selection.leave_out) - {one.id for one in found})
+    if unknown:
+        raise InvalidRequest(f"leave_out of part {selection.part} names structures it does not hold: {', '.join(unknown[:3])}")
+    return found
+
+
+def _create_columns(file: h5py.File, n_rows: dict[str, int]) -> None:
+    for name, column in COLUMNS.items():
+        n = n_rows[column.rows]
+        chunks = (min(CHUNK_ROWS, n), *column.shape) if n else None
+        shape = (n, *column.shape)
+        dataset = file.create_dataset(name, shape, dtype=column.dtype, chunks=chunks, maxshape=shape if n else None)
+        if column.rows == "split":
+            dataset[0] = 0

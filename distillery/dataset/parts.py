@@ -1,0 +1,95 @@
+"""Parts: one immutable HDF5 file a shard, written whole or not at all. They are the ledger of a dataset."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from distillery.dataset.layout import COLUMNS, TEXT, Arrays, describe_columns, read_arrays
+from distillery.dataset.sealed_file import find_broken_seal, write_atomically
+from distillery.errors import CorruptPart, Problem, Unavailable
+from distillery.schema.label import Receipt
+from distillery.structures.arrow import from_arrow, to_arrow
+from distillery.structures.structure import Structure
+
+
+def corrupt(path: Path, why: str) -> CorruptPart:
+    """The problem of a part that can't be read or does not hold what it says."""
+    return CorruptPart(f"{path} is corrupt ({why}). Move it away and resume: only this part is made again.")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a part holds.
+
+    arrays       the columns of `distillery.dataset.layout.COLUMNS`
+    quarantined  the structures the labeller refused or the teacher failed on, as `receipt.rejected` says
+    """
+
+    receipt: Receipt
+    arrays: Arrays
+    quarantined: list[Structure]
+
+
+def digest_arrays(arrays: Arrays) -> str:
+    """sha256 over name, shape and bytes of every column."""
+    digest = hashlib.sha256()
+    for name, column in COLUMNS.items():
+        array = arrays[name]
+        digest.update(f"{name}{array.shape}".encode())
+        if column.dtype is TEXT:
+            digest.update("\0".join(array.tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(array, dtype=column.dtype).data)
+    return digest.hexdigest()
+
+
+def write_part(path: Path, receipt: Receipt, arrays: Arrays, quarantined: Sequence[Structure] = ()) -> bool:
+    """Write a part atomically; False (and no change) if there is one already. OSError (disk full) leaves no trace."""
+
+    def fill(file: h5py.File) -> None:
+        for name, column in COLUMNS.items():
+            file.create_dataset(name, data=arrays[name], dtype=column.dtype)
+        describe_columns(file)
+        file.attrs["receipt"] = receipt.model_dump_json()
+        file.create_dataset("quarantine", data=np.frombuffer(to_arrow(quarantined), np.uint8))
+
+    return write_atomically(path, fill, replace=False)
+
+
+def read_receipt(path: Path) -> Receipt:
+    """A part's receipt, its arrays unread; CorruptPart if it is not a part."""
+    try:
+        with h5py.File(path, "r") as file:
+            return Receipt.model_validate_json(file.attrs["receipt"])
+    except (OSError, KeyError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_part(path: Path) -> Part:
+    """A part whose content agrees with its digest; CorruptPart if it does not."""
+    try:
+        content = path.read_bytes()
+        if (fault := find_broken_seal(io.BytesIO(content))) is not None:
+            raise corrupt(path, fault)
+        with h5py.File(io.BytesIO(content), "r") as file:
+            receipt = Receipt.model_validate_json(file.attrs["receipt"])
+            arrays = read_arrays(file)
+            quarantined, _ = from_arrow(file["quarantine"][:].tobytes())
+    except CorruptPart:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, Problem) as error:
+        raise _unreadable(path, error) from error
+    if digest_arrays(arrays) != receipt.content_sha256:
+        raise corrupt(path, "its content differs from its digest")
+    return Part(receipt, arrays, quarantined)
+
+
+def _unreadable(path: Path, error: Exception) -> Problem:
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return Unavailable(f"{path} can't be read: {error}")
+    return corrupt(path, f"{type(error).__name__}: {error}")

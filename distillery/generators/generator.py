@@ -1,0 +1,120 @@
+"""What a generator is, the task it is given and what it gives back."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from distillery.errors import InvalidRequest, Unsupported
+from distillery.runtime.stopping import Stop
+from distillery.schema.base import Message
+from distillery.schema.explain import validate_message
+from distillery.schema.generate import GenerateRequest, Metadata, Perturb, PoolSlice, SystemCard
+from distillery.structures.structure import Structure, System
+
+
+class Progress(Protocol):
+    """Told how many of n structures there are so far; a batch half sampled counts half."""
+
+    def __call__(self, made: float, n: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A request whose defaults are filled in and whose options are validated.
+
+    pool_slice  which entries of the generator's pool, if it has one, are this task's; None: any
+    attempt  which proposal of the task is asked for (`distillery.generators.proposals`)
+    """
+
+    n: int
+    seed: int
+    shard: str
+    system: System
+    elements: tuple[str, ...]
+    min_atoms: int
+    max_atoms: int
+    perturb: Perturb
+    options: Message
+    pool_slice: PoolSlice | None = None
+    attempt: int = 0
+
+
+@dataclass
+class Made:
+    """What a generator made of a task: at most n structures, and the attempts that failed, by reason."""
+
+    structures: list[Structure] = field(default_factory=list)
+    attempts: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+class Generator(Protocol):
+    """A source of structures. `generate` may be called from several threads; all else from one."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """What it can make and with what."""
+
+    @property
+    def options(self) -> Mapping[System, type[Message]]:
+        """The model of `options` for every system it makes."""
+
+    def load(self) -> None:
+        """Load weights or start workers; Unavailable says what is missing and where to put it."""
+
+    def check(self, task: Task) -> None:
+        """Raise Unsupported if this task can't be done at all."""
+
+    def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
+        """Make `task.n` structures, or as many as the budget of attempts allows; Stopped soon after `stop` is set."""
+
+    def close(self) -> None:
+        """Let go of workers and memory."""
+
+
+def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
+    """Fill in the defaults of a request; refuse by name what the generator does not know."""
+    card = generator.metadata
+    system: System = next(iter(card.systems)) if request.system is None else request.system
+    limits = find_limits(card, system, request.elements)
+    if request.n > card.n_max:
+        raise Unsupported(f"n must be at most {card.n_max} in one request, got {request.n}; ask several times with other seeds")
+    low, high = _size_range(request, limits, f"{card.service}'s {system}")
+    task = Task(
+        n=request.n,
+        seed=request.seed,
+        shard=request.shard or f"{card.service}-{request.seed}",
+        system=system,
+        elements=request.elements,
+        min_atoms=low,
+        max_atoms=high,
+        perturb=request.perturb,
+        options=validate_message(generator.options[system], request.options, "options"),
+        pool_slice=request.pool_slice,
+    )
+    generator.check(task)
+    return task
+
+
+def find_limits(card: Metadata, system: System, elements: tuple[str, ...]) -> SystemCard:
+    """What a service says of a system; Unsupported names the system or the elements that it can't make."""
+    if system not in card.systems:
+        raise Unsupported(f"{card.service} cannot make a {system}; it makes {', '.join(card.systems)}")
+    limits = card.systems[system]
+    foreign = [e for e in elements if e not in limits.elements]
+    if foreign:
+        raise Unsupported(f"{card.service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
+    return limits
+
+
+def _size_range(request: GenerateRequest, limits: SystemCard, whose: str) -> tuple[int, int]:
+    low = (
+        request.min_atoms if request.min_atoms is not None else min(limits.default_min_atoms, request.max_atoms or limits.default_min_atoms)
+    )
+    high = request.max_atoms if request.max_atoms is not None else max(limits.default_max_atoms, low)
+    if low > high:
+        raise InvalidRequest(f"min_atoms must not exceed max_atoms, got {low} and {high}")
+    if not limits.spans(low, high):
+        raise Unsupported(f"{whose} has {limits.min_atoms}-{limits.max_atoms} atoms, asked for {low}-{high}")
+    return low, high

@@ -1,0 +1,135 @@
+"""The one function that makes a service's app from a generator."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from distillery.errors import Busy
+from distillery.generators.generator import Generator, Made, Task, resolve_task
+from distillery.generators.settings import ServiceSettings
+from distillery.http.app import create_base_app
+from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
+from distillery.runtime.device import DeviceLost
+from distillery.runtime.stopping import Stop, Stopped
+from distillery.schema.generate import Generated, GenerateRequest
+from distillery.structures.arrow import ARROW_TYPE, to_arrow, to_json
+
+
+class Queue:
+    """At most `concurrency` pieces of work at once and `limit` that wait; one more is Busy."""
+
+    def __init__(self, concurrency: int, limit: int, registry: CollectorRegistry) -> None:
+        self._free = asyncio.Semaphore(concurrency)
+        self._limit = limit
+        self._waiting = 0
+        self._gauge = Gauge("distillery_waiting_requests", "Requests that wait for their turn", registry=registry)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it."""
+        if self._free.locked() and self._waiting >= self._limit:
+            raise Busy(f"{self._waiting} requests wait already; ask again later", retry_after=1)
+        self._waiting += 1
+        self._gauge.set(self._waiting)
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+            self._gauge.set(self._waiting)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
+    """A service: `POST /generate` beside the common face."""
+    card = generator.metadata
+    executor = ThreadPoolExecutor(settings.concurrency, thread_name_prefix=card.service)
+
+    def close() -> None:
+        executor.shutdown(wait=True)
+        generator.close()
+
+    app = create_base_app(
+        card.service, card.version, lambda: generator.metadata, generator.load, close, end_when_lost=settings.end_when_lost
+    )
+    app.state.generator = generator
+    queue = Queue(settings.concurrency, settings.queue, app.state.registry)
+    meter = _Meter(app.state.registry)
+
+    @app.post("/generate", tags=["generate"], response_class=Response)
+    async def generate(body: GenerateRequest, request: Request) -> Response:
+        """Structures as an Arrow IPC stream, or as JSON where `Accept` asks for it.
+
+        Fewer than n come back, perhaps none, where the budget of attempts ran out: the metadata's `rejected` says why.
+        """
+        app.state.readiness.require()
+        task = await asyncio.to_thread(resolve_task, body, generator)
+
+        def make(stop: Stop) -> Made:
+            try:
+                return generator.generate(task, stop, meter.show_progress)
+            except DeviceLost as problem:
+                app.state.readiness.lose(problem)
+                raise
+
+        async def work() -> tuple[Made, float]:
+            async with queue.turn():
+                start = time.perf_counter()
+                made = await run_in_thread(executor, make)
+                return made, time.perf_counter() - start
+
+        try:
+            made, seconds = await until_client_leaves(request, work())
+        except Stopped:
+            return Response(status_code=CLIENT_LEFT)
+        meter.count(task, made, seconds)
+        return _answer(generator, task, made, seconds, as_json="application/json" in request.headers.get("accept", ""))
+
+    return app
+
+
+def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:
+    card = generator.metadata
+    generated = Generated(
+        service=card.service,
+        version=card.version,
+        versions=card.versions,
+        weights_sha256=card.weights_sha256,
+        licence=card.licence,
+        requested=task.n,
+        attempts=made.attempts,
+        rejected=dict(sorted(made.rejected.items())),
+    ).model_dump()
+    headers = {"Server-Timing": f"generate;dur={1000 * seconds:.1f}"}
+    if as_json:
+        return JSONResponse(to_json(made.structures, generated), headers=headers)
+    return Response(to_arrow(made.structures, generated), media_type=ARROW_TYPE, headers=headers)
+
+
+class _Meter:
+    """The Prometheus metrics of a service."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._made = Counter("distillery_structures", "Structures made", ["system"], registry=registry)
+        self._rejected = Counter("distillery_rejected", "Attempts without a structure", ["reason"], registry=registry)
+        self._seconds = Histogram(
+            "distillery_generate_seconds", "Time of one request, s", registry=registry, buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+        )
+        self._progress = Gauge("distillery_request_progress", "Share done of the request at hand", registry=registry)
+
+    def show_progress(self, made: float, n: int) -> None:
+        self._progress.set(made / n)
+
+    def count(self, task: Task, made: Made, seconds: float) -> None:
+        self._made.labels(task.system).inc(len(made.structures))
+        for reason, count in made.rejected.items():
+            self._rejected.labels(reason).inc(count)
+        self._seconds.observe(seconds)

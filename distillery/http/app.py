@@ -1,0 +1,211 @@
+"""The app that every container is: health, metadata, metrics, problems, and headers that name service and contract."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from pydantic import BaseModel
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from distillery.errors import Internal, InvalidRequest, Problem, Unavailable
+from distillery.http.error_responses import add_error_handlers, as_bug
+from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
+from distillery.schema.base import CONTRACT_VERSION
+
+_RELOAD_SECONDS = 10.0
+_LONGEST_RELOAD = 600.0
+_LONGEST_END = 30.0
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE"})
+_log = logging.getLogger("distillery")
+
+
+class Readiness:
+    """Whether what the service needs is loaded, and if not, why."""
+
+    def __init__(self, service: str, end_when_lost: bool) -> None:
+        self._end_when_lost = end_when_lost
+        self._reason: Problem | None = Unavailable(f"{service} is still loading; ask again soon", retry_after=2)
+
+    def set(self, reason: Problem | None) -> None:
+        """None once all is loaded."""
+        self._reason = reason
+
+    def lose(self, reason: DeviceLost) -> None:
+        """Refuse all from now on, and end the process where something starts it again."""
+        self.set(reason)
+        if self._end_when_lost:
+            _end_process()
+
+    @property
+    def is_ready(self) -> bool:
+        """True once all is loaded."""
+        return self._reason is None
+
+    def require(self) -> None:
+        """Raise the reason why the service is not ready."""
+        if self._reason is not None:
+            raise type(self._reason)(self._reason.detail, retry_after=self._reason.retry_after, **self._reason.extra)
+
+
+def create_base_app(
+    service: str,
+    version: str,
+    describe: Callable[[], BaseModel],
+    load: Callable[[], None],
+    close: Callable[[], None],
+    alongside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    end_when_lost: bool = False,
+) -> FastAPI:
+    """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
+
+    `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
+    Unavailable (weights are missing) or finds no memory, it is tried again after 10 s, then 20, up to every 10 min. `alongside`
+    is entered while the app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its
+    process has ended.
+    """
+    readiness = Readiness(service, end_when_lost)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _show_log()
+        loading = asyncio.create_task(_load(service, load, readiness))
+        try:
+            async with alongside():
+                yield
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await asyncio.to_thread(close)
+
+    app = FastAPI(title=f"Distillery: {service}", version=version, lifespan=lifespan)
+    app.state.readiness = readiness
+    app.state.registry = registry = CollectorRegistry()
+    requests = Counter("distillery_http_requests", "Requests by path and status", ["method", "path", "status"], registry=registry)
+    add_error_handlers(app)
+    app.add_middleware(_Named, service=f"{service}/{version}", requests=requests)
+
+    @app.get("/v1/health/live", tags=["health"])
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive", "service": service}
+
+    @app.get("/v1/health/ready", tags=["health"])
+    async def ready() -> dict[str, str]:
+        """The model is loaded; 503 with the reason if it is not."""
+        readiness.require()
+        return {"status": "ready", "service": service}
+
+    @app.get("/v1/metadata", tags=["metadata"], response_model=None)
+    def metadata() -> BaseModel:
+        """What this service can do and with what."""
+        return describe()
+
+    @app.get("/metrics", tags=["health"])
+    def metrics() -> Response:
+        """Prometheus text format."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+async def read_body(request: Request, largest: int, too_large: str) -> bytes:
+    """The body of a request, at most `largest` bytes in memory; InvalidRequest says `too_large` if there are more."""
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > largest:
+            raise InvalidRequest(too_large)
+    return bytes(body)
+
+
+def _show_log() -> None:
+    """Let a person see what goes on (downloads, faults) on stderr, from DISTILLERY_LOG (INFO) on, unless the process logs its own way."""
+    if not logging.getLogger().handlers and not _log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
+        _log.addHandler(handler)
+        _log.setLevel(os.environ.get("DISTILLERY_LOG", "INFO"))
+
+
+async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:
+    wait = _RELOAD_SECONDS
+    while True:
+        problem: Problem | None = None
+        try:
+            await asyncio.to_thread(load)
+        except Exception as error:
+            problem = _explain(service, error)
+        if isinstance(problem, DeviceLost):
+            readiness.lose(problem)
+            return
+        readiness.set(problem)
+        if not isinstance(problem, Unavailable):
+            return
+        _log.warning("%s is not ready, next try in %g s: %s", service, wait, problem.detail)
+        release_cuda_memory()  # others that load may need it
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST_RELOAD)
+
+
+def _explain(service: str, error: Exception) -> Problem:
+    """Why a service could not load: Unavailable if that can pass, DeviceLost if only a new process can help."""
+    if isinstance(error, Unavailable):
+        return without_frames(error)
+    what = f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        return Unavailable(f"{service} finds too little memory to load ({what}); free some, it tries again by itself")
+    _log.exception("%s could not load", service)
+    if is_fatal(error):
+        return DeviceLost.of(service, error)
+    return Internal(f"{service} could not load: {what}")
+
+
+def _end_process() -> None:
+    """Answer what is under way and end, as `docker stop` has it; in any case, for a driver may hang once its device is lost."""
+    last = threading.Timer(_LONGEST_END, os._exit, (1,))
+    last.daemon = True
+    last.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Named:
+    """Adds the names of service and contract to every response, that to a bug too, and counts it."""
+
+    def __init__(self, app: ASGIApp, service: str, requests: Counter) -> None:
+        self._app, self._service, self._requests = app, service, requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        has_begun = False
+
+        async def named(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"distillery-service", self._service.encode()),
+                    (b"distillery-contract", CONTRACT_VERSION.encode()),
+                ]
+                route = scope.get("route")
+                path = getattr(route, "path", "unknown")
+                method = scope["method"] if scope["method"] in _METHODS else "other"  # a client may invent any number of them
+                self._requests.labels(method, path, str(message["status"])).inc()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        except Exception as error:
+            if has_begun:
+                raise
+            await as_bug(error, scope["method"], scope["path"])(scope, receive, named)

@@ -1,0 +1,62 @@
+"""Errors as HTTP answers: every exception of an app becomes an RFC 9457 problem document, in this one place."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from distillery.errors import Internal, InvalidRequest, NotFound, Problem
+
+_log = logging.getLogger("distillery")
+PROBLEM_TYPE = "application/problem+json"
+
+
+def as_response(problem: Problem, instance: str, status: int | None = None) -> JSONResponse:
+    """The problem as an application/problem+json response, with its kind's status or another of the same class."""
+    headers = {} if problem.retry_after is None else {"Retry-After": str(max(1, round(problem.retry_after)))}
+    status = status or problem.status
+    return JSONResponse({**problem.body(instance), "status": status}, status, headers, media_type=PROBLEM_TYPE)
+
+
+def as_bug(error: Exception, method: str, path: str) -> JSONResponse:
+    """The response to an exception that nobody expected; the log has its cause."""
+    _log.error("%s %s failed", method, path, exc_info=error)
+    return as_response(Internal(f"{type(error).__name__}: {error}; the service's log has the cause"), path)
+
+
+def _describe(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "unknown key; GET /openapi.json has the known ones"
+    came = fault.get("input")
+    short = isinstance(came, str | int | float | bool) and len(str(came)) <= 80
+    return str(fault["msg"]) + (f"; got {came!r}" if short else "")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Translate the exceptions of `app` to problems, in this one place; what nobody expected is for `as_bug`."""
+
+    async def on_problem(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Problem)
+        if error.status >= 500 and error.retry_after is None:
+            _log.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=error.__cause__)
+        return as_response(error, request.url.path)
+
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        parts = (f"{'.'.join(str(p) for p in e['loc'])}: {_describe(e)}" for e in error.errors())
+        return as_response(InvalidRequest("; ".join(parts)), request.url.path)
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        kind = NotFound if error.status_code == 404 else InvalidRequest
+        response = as_response(kind(f"{request.method} {request.url.path}: {error.detail}"), request.url.path, error.status_code)
+        response.headers.update(error.headers or {})
+        return response
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)

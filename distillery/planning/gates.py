@@ -1,0 +1,201 @@
+"""Gates: numbers a dataset must reach. Each can fail; a NO-GO says which and by how much."""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from distillery.planning.measures import Measures, SourceMeasures, energy_residuals, entropy_bits, entropy_ceiling, robust_z
+from distillery.planning.plan import Judgement
+from distillery.recipe.recipe import GateName, Recipe, StageName
+from distillery.structures.structure import SYSTEMS
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a gate is judged.
+
+    sign  the value must be `sign` the threshold
+    """
+
+    sign: str
+    threshold: float
+    required: bool
+    meaning: str
+
+
+RULES: dict[GateName, Rule] = {
+    "completeness": Rule(">=", 1.0, True, "structures in the dataset over structures wanted"),
+    "teacher_success": Rule(">", 0.95, True, "labelled structures over structures sent to the labeller"),
+    "element_entropy": Rule(">=", 3.07, True, "Shannon entropy of the elements, weighted by atoms, bits"),
+    "element_coverage": Rule(">=", 1.0, True, "share of the recipe's elements that occur"),
+    "distinct_sizes": Rule(">", 1, True, "different numbers of atoms within a source"),
+    "distinct_compositions": Rule(">", 1, True, "different compositions within a source"),
+    "duplicates": Rule("<", 0.01, True, "structures that came before, over all that were checked"),
+    "generation_seconds": Rule("<", 10.0, True, "mean time to generate a structure, s"),
+    "mean_atoms": Rule(">=", 100.0, False, "mean number of atoms (100-150 aimed at)"),
+    "size_variation": Rule(">", 0.5, False, "standard deviation over mean of the number of atoms"),
+    "system_balance": Rule("<", 0.3, False, "standard deviation over mean of the structures per system"),
+    "bond_lengths": Rule("<", 0.05, False, "share of a sample with a contact under 0.7 of the covalent radii"),
+    "energy_outliers": Rule("<", 0.01, False, "share with an energy per atom over 10 robust deviations off a fit by elements"),
+    "largest_force": Rule("<", 100.0, False, "99th percentile of the largest force in a structure, eV/Å"),
+}
+ADVISORY_IN_PILOT: frozenset[GateName] = frozenset({"element_entropy", "element_coverage", "duplicates"})
+"""A few structures of every source can't tell these: one duplicate among eighty is over a percent."""
+BY_CLOCK: frozenset[GateName] = frozenset({"generation_seconds"})
+"""What these measure is no property of structures: it must not decide which of them come out."""
+_SHORT_CONTACT = 0.7
+_OUTLIER_Z = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A gate's value: of the whole dataset (scope "all") or of one source; None where there is nothing to measure."""
+
+    gate: GateName
+    scope: str
+    value: float | None
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A finding, judged."""
+
+    gate: GateName
+    scope: str
+    value: float | None
+    sign: str
+    threshold: float
+    ceiling: float | None
+    required: bool
+    passed: bool
+    meaning: str
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields, for report.json."""
+        return asdict(self)
+
+
+def judge(measures: Measures, recipe: Recipe, stage: StageName = "full", wanted: Mapping[str, int] | None = None) -> list[Verdict]:
+    """Every gate by the rules of a stage.
+
+    wanted  structures owed by every source; what the recipe says of the stage if absent
+    """
+    rules = find_rules(recipe, stage)
+    wanted = recipe.stage_counts(stage) if wanted is None else wanted
+    return [_judge(finding, rules[finding.gate]) for finding in find_values(measures, recipe, wanted)]
+
+
+def is_go(verdicts: list[Verdict]) -> bool:
+    """True if every required gate is passed."""
+    return all(verdict.passed for verdict in verdicts if verdict.required)
+
+
+def sum_up(verdicts: list[Verdict]) -> Judgement:
+    """What the verdicts mean for the plan."""
+    failed = [verdict for verdict in verdicts if verdict.required and not verdict.passed]
+    return Judgement(tuple(f"{v.gate} ({v.scope})" for v in failed), is_for_good=all(v.gate in BY_CLOCK for v in failed))
+
+
+def find_rules(recipe: Recipe, stage: StageName) -> dict[GateName, Rule]:
+    """The rules of a stage: the defaults, changed by the recipe, changed by the recipe's stage."""
+    rules = {gate: replace(rule, required=rule.required and not _is_lenient(gate, stage)) for gate, rule in RULES.items()}
+    for changes in recipe.gate_changes(stage):
+        rules |= {gate: replace(rules[gate], **change.model_dump(exclude_none=True)) for gate, change in changes.items()}
+    return rules
+
+
+def find_hopeless(recipe: Recipe) -> list[str]:
+    """What no dataset of this recipe can pass, for people, before anything is made."""
+    rule, n_elements = find_rules(recipe, recipe.stage_names[-1])["element_entropy"], len(recipe.elements)
+    ceiling = entropy_ceiling(n_elements)
+    if not rule.required or ceiling >= rule.threshold:
+        return []
+    return [
+        f"this can't come out GO: the entropy of {n_elements} elements is at most {ceiling:.3f} bits, the gate element_entropy wants "
+        f"{rule.threshold:g}; lower gates.element_entropy.threshold, or make it `required: false` (docs/gates.md)"
+    ]
+
+
+def _is_lenient(gate: GateName, stage: StageName) -> bool:
+    return stage == "pilot" and gate in ADVISORY_IN_PILOT
+
+
+def _judge(finding: Finding, rule: Rule) -> Verdict:
+    passed = finding.value is not None and _COMPARE[rule.sign](finding.value, rule.threshold)
+    return Verdict(
+        finding.gate, finding.scope, finding.value, rule.sign, rule.threshold, finding.ceiling, rule.required, passed, rule.meaning
+    )
+
+
+def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -> Iterator[Finding]:
+    """The values of all gates where so many structures are wanted of each source."""
+    sources = {name: own for name, own in measures.sources.items() if wanted[name]}
+    kept = sum(own.kept for own in sources.values())
+    yield Finding("completeness", "all", kept / sum(wanted.values()), 1.0)
+    yield from _success(sources)
+    yield from _elements(sources, recipe)
+    for name, own in sources.items():
+        if wanted[name] > 1:
+            yield Finding("distinct_sizes", name, len(set(own.sizes)))
+            yield Finding("distinct_compositions", name, own.n_compositions)
+    yield Finding("duplicates", "all", _duplicate_share(sources))
+    for name, own in sources.items():
+        yield Finding("generation_seconds", name, own.generate_seconds / own.generated if own.generated else None)
+    yield from _sizes(sources)
+    yield from _labels(measures)
+
+
+def _success(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
+    scopes = {"all": list(sources.values())} | {name: [own] for name, own in sources.items()}
+    for scope, members in scopes.items():
+        labelled = sum(own.labelled for own in members)
+        sent = labelled + sum(own.refused_by_labeller for own in members)
+        yield Finding("teacher_success", scope, labelled / sent if sent else None, 1.0)
+
+
+def _elements(sources: dict[str, SourceMeasures], recipe: Recipe) -> Iterator[Finding]:
+    atoms_of = sum((own.atoms_of for own in sources.values()), start=np.zeros_like(next(iter(sources.values())).atoms_of))
+    n_present = max(int((atoms_of > 0).sum()), len(recipe.elements))
+    yield Finding("element_entropy", "all", entropy_bits(atoms_of), entropy_ceiling(n_present))
+    covered = [e for e in recipe.elements if atoms_of[atomic_numbers[e]] > 0]
+    yield Finding("element_coverage", "all", len(covered) / len(recipe.elements), 1.0)
+
+
+def _duplicate_share(sources: dict[str, SourceMeasures]) -> float | None:
+    """Duplicates found within shards (curation) and across them (the plan), over all structures checked."""
+    within = sum(own.rejected["curation: duplicate"] for own in sources.values())
+    across = sum(own.rejected["dataset: duplicate"] for own in sources.values())
+    checked = within + sum(own.labelled for own in sources.values())
+    return (within + across) / checked if checked else None
+
+
+def _sizes(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
+    sizes = np.array([n for own in sources.values() for n in own.sizes], dtype=float)
+    yield Finding("mean_atoms", "all", float(sizes.mean()) if sizes.size else None)
+    yield Finding("size_variation", "all", float(sizes.std() / sizes.mean()) if sizes.size else None)
+    per_system = np.array([sum(own.systems[system] for own in sources.values()) for system in SYSTEMS], dtype=float)
+    yield Finding("system_balance", "all", float(per_system.std() / per_system.mean()) if per_system.sum() else None)
+
+
+def _labels(measures: Measures) -> Iterator[Finding]:
+    contacts = np.array(measures.contacts)
+    yield Finding("bond_lengths", "all", float((contacts < _SHORT_CONTACT).mean()) if contacts.size else None)
+    if not measures.energies:
+        yield Finding("energy_outliers", "all", None)
+        yield Finding("largest_force", "all", None)
+        return
+    z = robust_z(energy_residuals(np.concatenate(measures.energies), np.concatenate(measures.counts)))
+    yield Finding("energy_outliers", "all", float((z > _OUTLIER_Z).mean()))
+    yield Finding("largest_force", "all", float(np.percentile(np.concatenate(measures.largest_forces), 99)))

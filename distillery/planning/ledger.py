@@ -1,0 +1,160 @@
+"""The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distillery.dataset.folder import list_parts, part_path, split_part_name
+from distillery.dataset.parts import Part, corrupt, read_part
+from distillery.errors import Conflict
+from distillery.planning.gates import judge, sum_up
+from distillery.planning.measures import Measures, PartMeasures, gather_measures, measure_part
+from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
+from distillery.planning.planner import make_plan
+from distillery.recipe.recipe import Recipe, StageName
+from distillery.schema.label import TeacherCard
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stays in memory of a part."""
+
+    seed: int
+    start: int
+    teacher: TeacherCard
+    facts: PartFacts
+    measures: PartMeasures
+
+
+class Ledger:
+    """The parts of one dataset."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self._entries: dict[str, Entry] = {}
+        self._judgements: dict[PlanPosition, Judgement] = {}
+
+    def find(self, part: str) -> Entry | None:
+        """The entry of a part, None if there is none yet; CorruptPart or Conflict if it is not ours."""
+        path = part_path(self.folder, part)
+        if part not in self._entries and path.exists():
+            self._entries[part] = self._take(path, part, self.read(part))
+        return self._entries.get(part)
+
+    def release(self) -> None:
+        """Free the memory; what is asked for again is read again."""
+        self._entries.clear()
+        self._judgements.clear()
+
+    def lost_a_part(self) -> bool:
+        """True if a part that was found is there no more."""
+        return not self._entries.keys() <= set(list_parts(self.folder))
+
+    @property
+    def teacher(self) -> TeacherCard | None:
+        """Who labelled the parts found so far; None if there are none."""
+        return next((entry.teacher for entry in tuple(self._entries.values())), None)  # a copy: other threads find parts meanwhile
+
+    def peek(self, part: str) -> Entry | None:
+        """The entry of a part that was found before; reads nothing."""
+        return self._entries.get(part)
+
+    def read(self, part: str) -> Part:
+        """A whole part, verified."""
+        return read_part(part_path(self.folder, part))
+
+    def make_plan(self, until: StageName = "full") -> Plan:
+        """The plan as far as the parts allow, to the end of a stage."""
+        plan = make_plan(self.recipe, self.look_up, self.judge, until)
+        for shard in plan.rounds[-1] if plan.rounds else ():  # behind the first gap too: they are done and their services have begun
+            self.look_up(shard)
+        return plan
+
+    def measure(self, plan: Plan, wanted: Mapping[str, int]) -> Measures:
+        """The measures of the structures that count where so many are wanted of each source."""
+        return self.gather(plan, wanted, {part: planned.keep(wanted) for part, planned in plan.planned_parts.items()})
+
+    def gather(self, plan: Plan, wanted: Mapping[str, int], kept: Mapping[str, Sequence[int]]) -> Measures:
+        """The measures of the structures with these indices in their parts, and of what the plan leaves out."""
+        measures = gather_measures(((self._entries[part].measures, own) for part, own in kept.items()), self.recipe.sources)
+        for name, tally in plan.tallies.items():
+            surplus = max(tally.made - wanted[name], 0)
+            measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": surplus})
+        return measures
+
+    def refuse_strangers(self, plan: Plan) -> None:
+        """Conflict if a finished plan does not account for every part in the folder."""
+        strangers = sorted(set(list_parts(self.folder)) - {shard.name for shard in plan.shards()})
+        if not strangers:
+            return
+        names = self.recipe.stage_names
+        later = [stage for stage in names[names.index(plan.stage) + 1 :] if any(split_part_name(part)[0] == stage for part in strangers)]
+        if later:
+            raise Conflict(
+                f"{self.folder} holds parts of stage {later[-1]}, but by the recipe's gates the dataset ends with stage {plan.stage}: "
+                f"{', '.join(plan.checkpoints[-1].judgement.reasons)}; relax the gates, or move the parts of later stages away"
+            )
+        raise Conflict(f"{self.folder} holds parts that this recipe does not ask for: {', '.join(strangers[:5])}; move them away")
+
+    def is_done(self, shard: Shard) -> bool:
+        """True if the shard's part exists."""
+        return self.find(shard.name) is not None
+
+    def look_up(self, shard: Shard) -> PartFacts | None:
+        """What the plan needs to know of a shard's part, None if there is none yet; Conflict if it came of another request."""
+        entry = self.find(shard.name)
+        if entry is not None and (entry.measures.requested, entry.seed, entry.start) != (shard.n, shard.seed, shard.start):
+            raise Conflict(
+                f"{part_path(self.folder, shard.name)} holds what came of {entry.measures.requested} structures asked for with seed "
+                f"{entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after {shard.start}: "
+                "move it away"
+            )
+        return None if entry is None else entry.facts
+
+    def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
+        """What the gates say at a position; judged once, as the parts up to it do not change."""
+        if position not in self._judgements:
+            self._judgements[position] = sum_up(judge(self.measure(plan, wanted), self.recipe, position.stage, wanted))
+        return self._judgements[position]
+
+    def _take(self, path: Path, name: str, part: Part) -> Entry:
+        record = part.receipt.record
+        if part.receipt.part != name:
+            raise corrupt(path, f"it holds part {part.receipt.part}")
+        if record.recipe_sha256 != self.recipe.sha256:
+            raise Conflict(
+                f"{path} was made from another recipe ({record.recipe_sha256[:12]}, not {self.recipe.sha256[:12]}); move it away"
+            )
+        if part.receipt.teacher.name != self.recipe.teacher:
+            raise Conflict(f"{path} was labelled by {part.receipt.teacher.name}, the recipe wants {self.recipe.teacher}; move it away")
+        if self.teacher is not None and self.teacher.identity != part.receipt.teacher.identity:
+            raise Conflict(
+                f"{path} was labelled by {part.receipt.teacher.describe()}, other parts by {self.teacher.describe()}; "
+                "a dataset has one teacher: move away what the wrong one labelled, then resume"
+            )
+        ids = part.arrays["provenance/id"]
+        if len(np.unique(ids)) != len(ids):
+            raise corrupt(path, "it holds an id twice")
+        facts = PartFacts(tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note, record.is_outage)
+        return Entry(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
+
+
+class Ledgers:
+    """Ledgers by folder, kept so that however often a dataset is looked at, its parts are read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, Ledger] = {}
+
+    def find(self, folder: Path, recipe: Recipe) -> Ledger:
+        """The ledger of a dataset; a new one if the recipe, gates included, is another or a part was taken away."""
+        known = self._known.get(folder)
+        if known is None or known.recipe != recipe or known.lost_a_part():
+            known = self._known[folder] = Ledger(folder, recipe)
+        return known
+
+    def release(self, folder: Path) -> None:
+        """Forget a dataset that is finished: its report tells all that is asked of it."""
+        self._known.pop(folder, None)

@@ -1,0 +1,262 @@
+"""What a dataset is made of: every part is measured once, and its structures that count are put together."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from distillery.dataset.layout import Arrays, make_structure
+from distillery.dataset.parts import Part
+from distillery.schema.label import Receipt
+from distillery.structures.geometry import find_pairs, sum_of_radii
+
+_N_ELEMENTS = len(chemical_symbols)
+_CONTACT_SAMPLE = 20
+"""Structures of a part whose shortest contact is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartMeasures:
+    """What of a part its dataset's gates need; it stays in memory, the part does not.
+
+    rejected         by `<stage>: <reason>`
+    n_bytes          of the file; `n_payload_bytes` of its structures and labels
+    numbers          the elements that occur, shape (k,)
+    counts           atoms of each of them, shape (n_structures, k)
+    energies         eV, shape (n_structures,)
+    largest_forces   eV/Å, shape (n_structures,)
+    compositions     a key of every structure's reduced composition, shape (n_structures,)
+    contacts         shortest distance over sum of covalent radii, of a sample, by index of the structure
+    """
+
+    source: str
+    service: str
+    system: str
+    requested: int
+    generated: int
+    labelled: int
+    refused_by_labeller: int
+    generate_seconds: float
+    label_seconds: float
+    rejected: Counter[str]
+    note: str
+    n_bytes: int
+    n_payload_bytes: int
+    numbers: NDArray[np.int64]
+    counts: NDArray[np.uint16]
+    energies: NDArray[np.float64]
+    largest_forces: NDArray[np.float64]
+    compositions: NDArray[np.uint64]
+    contacts: dict[int, float]
+
+
+@dataclass
+class SourceMeasures:
+    """One source's structures in the dataset, and what was lost on the way to them.
+
+    atoms_of, structures_with  by atomic number: atoms, and structures that hold the element, shape (119,)
+    sizes                      atoms of every structure
+    compositions               keys of the reduced compositions, an array a part
+    """
+
+    requested: int = 0
+    generated: int = 0
+    labelled: int = 0
+    refused_by_labeller: int = 0
+    kept: int = 0
+    generate_seconds: float = 0.0
+    label_seconds: float = 0.0
+    rejected: Counter[str] = field(default_factory=Counter)
+    makers: Counter[str] = field(default_factory=Counter)
+    systems: Counter[str] = field(default_factory=Counter)
+    notes: set[str] = field(default_factory=set)
+    atoms_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
+    structures_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
+    sizes: list[int] = field(default_factory=list)
+    compositions: list[NDArray[np.uint64]] = field(default_factory=list)
+
+    @property
+    def n_compositions(self) -> int:
+        """Distinct reduced compositions."""
+        return len(np.unique(np.concatenate(self.compositions))) if self.compositions else 0
+
+
+@dataclass
+class Measures:
+    """All sources, and per structure what the energy and force gates need, in plan order.
+
+    numbers         the elements that occur, shape (k,)
+    energies        eV, shape (n,)
+    counts          atoms of each of them, shape (n, k)
+    largest_forces  eV/Å, shape (n,)
+    contacts        shortest distance over sum of covalent radii, of a sample
+    """
+
+    sources: dict[str, SourceMeasures]
+    numbers: NDArray[np.int64]
+    energies: list[NDArray[np.float64]] = field(default_factory=list)
+    counts: list[NDArray[np.uint16]] = field(default_factory=list)
+    largest_forces: list[NDArray[np.float64]] = field(default_factory=list)
+    contacts: list[float] = field(default_factory=list)
+
+
+def measure_part(part: Part, n_bytes: int) -> PartMeasures:
+    """Measure all structures of a part whose file has `n_bytes`."""
+    receipt, arrays = part.receipt, part.arrays
+    record, splits = receipt.record, arrays["structures/atomic_numbers_splits"]
+    numbers, counts = _count_elements(arrays)
+    return PartMeasures(
+        source=record.source,
+        service=record.service,
+        system=record.system,
+        requested=record.requested,
+        generated=record.generated,
+        labelled=receipt.n_structures,
+        refused_by_labeller=len(receipt.rejected),
+        generate_seconds=record.generate_seconds,
+        label_seconds=receipt.label_seconds,
+        rejected=_count_rejects(receipt),
+        note=record.note,
+        n_bytes=n_bytes,
+        n_payload_bytes=sum(_count_bytes(array) for array in arrays.values()),
+        numbers=numbers,
+        counts=counts,
+        energies=arrays["labels/energy"],
+        largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
+        compositions=np.array([_key_composition(numbers, row) for row in counts], np.uint64),
+        contacts={i: _shortest_contact(arrays, i) for i in _spread(len(counts))},
+    )
+
+
+def _count_rejects(receipt: Receipt) -> Counter[str]:
+    rejected = Counter({f"generation: {reason}": count for reason, count in receipt.record.service_rejected.items()})
+    rejected.update(f"{reject.stage}: {reject.reason}" for reject in (*receipt.record.rejected, *receipt.rejected))
+    return rejected
+
+
+def _count_bytes(array: NDArray[Any]) -> int:
+    return sum(len(text) for text in array) if array.dtype == object else array.nbytes
+
+
+def _count_elements(arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
+    n_atoms = np.diff(arrays["structures/atomic_numbers_splits"])
+    numbers, columns = np.unique(arrays["structures/atomic_numbers"], return_inverse=True)
+    counts = np.zeros((len(n_atoms), len(numbers)), np.uint16)
+    np.add.at(counts, (np.repeat(np.arange(len(n_atoms)), n_atoms), columns), 1)
+    return numbers, counts
+
+
+def _find_largest_forces(forces: NDArray[np.float32], splits: NDArray[np.int64]) -> NDArray[np.float64]:
+    if len(splits) == 1:
+        return np.zeros(0)
+    largest: NDArray[np.float64] = np.maximum.reduceat(np.linalg.norm(forces.astype(np.float64), axis=1), splits[:-1])
+    return largest
+
+
+def _key_composition(numbers: NDArray[np.int64], counts: NDArray[np.uint16]) -> int:
+    present = counts > 0
+    reduced = np.stack([numbers[present], counts[present] // np.gcd.reduce(counts)]).astype("<i8")
+    return int.from_bytes(hashlib.blake2b(reduced.tobytes(), digest_size=8).digest(), "little")
+
+
+def gather_measures(parts: Iterable[tuple[PartMeasures, Sequence[int]]], sources: Iterable[str]) -> Measures:
+    """The measures of a dataset from those of its parts, each with the indices of the structures that count."""
+    parts = list(parts)
+    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.numbers for part, _ in parts)]))
+    measures = Measures({name: SourceMeasures() for name in sources}, numbers)
+    for part, kept in parts:
+        own = measures.sources[part.source]
+        _add_losses(own, part)
+        if kept:
+            _add_structures(measures, own, part, np.array(kept))
+    return measures
+
+
+def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
+    own.requested += part.requested
+    own.generated += part.generated
+    own.labelled += part.labelled
+    own.refused_by_labeller += part.refused_by_labeller
+    own.generate_seconds += part.generate_seconds
+    own.label_seconds += part.label_seconds
+    own.rejected.update(part.rejected)
+    if part.note:
+        own.notes.add(part.note)
+
+
+def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures, kept: NDArray[np.int64]) -> None:
+    counts = np.zeros((len(kept), len(measures.numbers)), np.uint16)
+    counts[:, np.searchsorted(measures.numbers, part.numbers)] = part.counts[kept]
+    own.kept += len(kept)
+    own.sizes += counts.sum(axis=1, dtype=np.int64).tolist()
+    own.atoms_of[measures.numbers] += counts.sum(axis=0, dtype=np.int64)
+    own.structures_with[measures.numbers] += (counts > 0).sum(axis=0)
+    own.compositions.append(part.compositions[kept])
+    own.makers[part.service] += len(kept)
+    own.systems[part.system] += len(kept)
+    measures.energies.append(part.energies[kept])
+    measures.counts.append(counts)
+    measures.largest_forces.append(part.largest_forces[kept])
+    measures.contacts += [part.contacts[i] for i in kept.tolist() if i in part.contacts]
+
+
+def merge_sources(sources: Iterable[SourceMeasures]) -> SourceMeasures:
+    """The structures and elements of several sources together."""
+    merged = SourceMeasures()
+    for own in sources:
+        merged.atoms_of = merged.atoms_of + own.atoms_of
+        merged.structures_with = merged.structures_with + own.structures_with
+        merged.kept += own.kept
+    return merged
+
+
+def _spread(n: int) -> list[int]:
+    """Evenly spread indices of at most a sample's size."""
+    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, _CONTACT_SAMPLE))})
+
+
+def _shortest_contact(arrays: Arrays, i: int) -> float:
+    structure = make_structure(arrays, i)
+    pairs = find_pairs(structure, 4.0)
+    if not pairs.distance.size:
+        return float("inf")
+    return float((pairs.distance / sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])).min())
+
+
+def entropy_bits(counts: NDArray[np.int64]) -> float:
+    """Shannon entropy of a distribution given by counts, bits; 0 for none."""
+    share = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(share * np.log2(share)).sum()) + 0.0
+
+
+def entropy_ceiling(n_elements: int, hydrogen_share: float | None = None) -> float:
+    """The largest entropy of n elements, bits; where hydrogen, one of them, has this share of the atoms, the others being uniform."""
+    if n_elements <= 1:
+        return 0.0
+    if hydrogen_share is None:
+        return float(np.log2(n_elements))
+    groups = ((hydrogen_share, 1), (1 - hydrogen_share, n_elements - 1))
+    return float(sum(-share * np.log2(share / n) for share, n in groups if share > 0))
+
+
+def energy_residuals(energies: NDArray[np.float64], counts: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Energy per atom left over after a least-squares fit of one energy an element, eV/atom, shape (n,)."""
+    shares = counts[:, counts.any(axis=0)].astype(np.float64)
+    n_atoms = shares.sum(axis=1)
+    shares /= n_atoms[:, None]
+    fit, *_ = np.linalg.lstsq(shares, energies / n_atoms, rcond=None)
+    residuals: NDArray[np.float64] = energies / n_atoms - shares @ fit
+    return residuals
+
+
+def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance from the median in units of 1.4826 times the median absolute deviation, shape (n,)."""
+    deviation = np.abs(values - np.median(values))
+    scale = 1.4826 * np.median(deviation)
+    z: NDArray[np.float64] = deviation / scale if scale > 0 else np.where(deviation > 0, np.inf, 0.0)
+    return z

@@ -1,0 +1,192 @@
+"""The plan's parts of speech: shards, what came of them, what every source has, and what was judged."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from distillery.recipe.recipe import StageName
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A request to one service, and the part it becomes.
+
+    name    <stage>-<source>-<index>, or <stage>-<source>-via-<maker>-<index> when a fallback makes it
+    source  who owes the structures
+    maker   the source whose service and options make them: `source` itself or its fallback
+    n       how many structures are asked for
+    start   how many were asked of the maker before, by all sources: where in its pool the shard's stretch begins
+    block   which stretch of the round it belongs to; each ends with a checkpoint
+    """
+
+    name: str
+    stage: StageName
+    source: str
+    maker: str
+    n: int
+    seed: int
+    start: int
+    round: int
+    block: int = 0
+
+
+@dataclass(frozen=True)
+class PartFacts:
+    """What the plan needs to know of a finished part.
+
+    ids, hashes  of its labelled structures, in order
+    note         why its source could not be used at all; empty if it could
+    is_outage    its service was not there; else it refused the request
+    """
+
+    ids: tuple[str, ...]
+    hashes: tuple[str, ...]
+    note: str = ""
+    is_outage: bool = False
+
+
+@dataclass
+class SourceTally:
+    """What a source has so far: whom it asked for how many, and what came of it.
+
+    count     how many it owes by the end of the wave at hand
+    asked     structures asked for, by maker; `answered` those whose parts are there
+    usable_by_maker  distinct structures that came of it, by maker
+    draws     the same in plan order: (maker, structures) of every part
+    """
+
+    count: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    shards: Counter[str] = field(default_factory=Counter)
+    usable_by_maker: Counter[str] = field(default_factory=Counter)
+    draws: list[tuple[str, int]] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
+    duplicates: int = 0
+
+    @property
+    def made(self) -> int:
+        """Distinct structures, counted or not."""
+        return sum(self.usable_by_maker.values())
+
+    @property
+    def kept(self) -> int:
+        """Structures that count: the first ones, as many as are owed."""
+        return min(self.made, self.count)
+
+    @property
+    def surplus(self) -> int:
+        """Structures beyond what is owed; a later wave may count them."""
+        return self.made - self.kept
+
+    @property
+    def kept_by(self) -> Counter[str]:
+        """The structures that count, by maker."""
+        kept, room = Counter[str](), self.count
+        for maker, n in self.draws:
+            kept[maker] += min(n, room)
+            room -= min(n, room)
+        return +kept
+
+
+@dataclass(frozen=True)
+class PlannedPart:
+    """A part in the plan.
+
+    before  distinct structures of its source in the parts before it
+    fresh   which of its structures came for the first time, by their index in the part
+    """
+
+    source: str
+    facts: PartFacts
+    before: int
+    fresh: tuple[int, ...]
+
+    def keep(self, wanted: Mapping[str, int]) -> tuple[int, ...]:
+        """Which of its structures count where so many are wanted of each source."""
+        return self.fresh[: max(wanted[self.source] - self.before, 0)]
+
+    def leave_out(self, wanted: Mapping[str, int]) -> tuple[str, ...]:
+        """The ids of the others: duplicates and surplus."""
+        kept = set(self.keep(wanted))
+        return tuple(id for k, id in enumerate(self.facts.ids) if k not in kept)
+
+
+@dataclass(frozen=True)
+class PlanPosition:
+    """Where in the plan something is judged: stage, how often its shares were changed, wave and stretch of it."""
+
+    stage: StageName
+    attempt: int
+    wave: int
+    block: int | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What gates say.
+
+    reasons      the required gates that are not passed
+    is_for_good  other shares can't change what failed
+    """
+
+    reasons: tuple[str, ...] = ()
+    is_for_good: bool = False
+
+    @property
+    def is_go(self) -> bool:
+        """True if every required gate is passed."""
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What there was at a position, judged.
+
+    n_waves     waves in this stage at these shares
+    fraction    the generative fraction that the recipe gives for these shares
+    ends_stage  the judgement decides how it goes on
+    wanted      structures owed by every source
+    n_structures  structures that count
+    """
+
+    position: PlanPosition
+    n_waves: int
+    fraction: float | None
+    ends_stage: bool
+    wanted: Mapping[str, int]
+    n_structures: int
+    judgement: Judgement
+
+
+@dataclass
+class Plan:
+    """The rounds so far, in plan order.
+
+    rounds       all shards planned; the last round may be unfinished
+    planned_parts  the parts that are there, as far as they are without a gap
+    stage, attempt, wave, n_waves  what is at hand
+    checkpoints  in order
+    is_complete  no further shard is needed or allowed
+    """
+
+    rounds: list[list[Shard]] = field(default_factory=list)
+    tallies: dict[str, SourceTally] = field(default_factory=dict)
+    planned_parts: dict[str, PlannedPart] = field(default_factory=dict)
+    stage: StageName = "full"
+    attempt: int = 0
+    wave: int = 1
+    n_waves: int = 1
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    is_complete: bool = False
+
+    def shards(self) -> Iterator[Shard]:
+        """All shards in plan order."""
+        for shards in self.rounds:
+            yield from shards
+
+    @property
+    def leave_out(self) -> dict[str, tuple[str, ...]]:
+        """The ids to leave out of the dataset by part: duplicates and surplus."""
+        wanted = {name: tally.count for name, tally in self.tallies.items()}
+        return {name: planned.leave_out(wanted) for name, planned in self.planned_parts.items()}

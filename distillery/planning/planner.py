@@ -1,0 +1,206 @@
+"""The plan: a recipe and the parts so far give the next round of shards, and nothing else has a say.
+
+A dataset is made in stages, a stage in waves, a wave in rounds. The first round of a wave asks every source for what it
+owes by the wave's end. What was rejected, failed or came twice is asked for again in the next round, when every part of
+this one exists; so neither timing nor kills can change the plan. What is there at the end of a wave is judged; at the end
+of a stage the judgement decides whether the next one begins, whether other shares are tried, or whether all ends here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Protocol
+
+from distillery.dataset.folder import name_part, name_stem
+from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, PlannedPart, PlanPosition, Shard, SourceTally
+from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName, apportion
+from distillery.recipe.source import Source
+from distillery.structures.identity import derive_seed
+
+_LEAST_ACCEPTANCE = 0.1
+"""A round asks at most for ten times what is missing, however bad the last one went."""
+LookUp = Callable[[Shard], PartFacts | None]
+
+
+class Judge(Protocol):
+    """Judges the structures that count in the parts drawn so far, where so many are wanted of each source."""
+
+    def __call__(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement: ...
+
+
+def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full") -> Plan:
+    """Walk stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
+    walk = _Walk(recipe, look_up, judge)
+    walk.go(until)
+    return walk.plan
+
+
+class _Walk:
+    """The state of one walk through the plan."""
+
+    def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge) -> None:
+        self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
+        self._recipe, self._look_up, self._judge = recipe, look_up, judge
+        self._seen: set[str] = set()
+
+    def go(self, until: StageName) -> None:
+        for stage in self._recipe.stages_until(until):
+            if not self._reach(stage):
+                return
+            while self._may_rebalance():
+                self.plan.attempt += 1
+                if not self._reach(stage):
+                    return
+            if not self.plan.checkpoints[-1].judgement.is_go:
+                break
+        self.plan.is_complete = True
+
+    def _may_rebalance(self) -> bool:
+        """True if other shares may turn a NO-GO; a pilot takes the same of every source, whatever the shares."""
+        judgement = self.plan.checkpoints[-1].judgement
+        is_left = self.plan.attempt + 1 < len(self._recipe.fractions)
+        return is_left and self.plan.stage != "pilot" and not judgement.is_go and not judgement.is_for_good
+
+    def _reach(self, stage: StageName) -> bool:
+        """Make a stage's structures, wave after wave, and judge; False at the first part that is not there."""
+        target = self._recipe.stage_counts(stage, self.plan.attempt)
+        waves = cut_waves(self._made(), target, _largest_wave(self._recipe, stage))
+        self.plan.stage, self.plan.n_waves = stage, len(waves)
+        for wave, goal in enumerate(waves, start=1):
+            self.plan.wave = wave
+            if not self._meet(goal):
+                return False
+            self._note(goal, None, ends_stage=wave == len(waves))
+        return True
+
+    def _meet(self, goal: Mapping[str, int]) -> bool:
+        """Rounds until every source has what it owes or can do no more; False at the first part that is not there."""
+        for name, tally in self.plan.tallies.items():
+            tally.count = goal[name]
+        blocks = cut_waves(self._made(), goal, CHECKPOINT_EVERY if self._recipe.stages else None)
+        while shards := self._next_round(blocks):
+            self.plan.rounds.append(shards)
+            if not self._draw_round(shards, blocks):
+                return False
+            blocks = [goal]
+        return True
+
+    def _made(self) -> dict[str, int]:
+        return {name: tally.made for name, tally in self.plan.tallies.items()}
+
+    def _draw_round(self, shards: Sequence[Shard], blocks: Sequence[Mapping[str, int]]) -> bool:
+        for shard, following in zip(shards, [*shards[1:], None], strict=True):
+            part = self._look_up(shard)
+            if part is None:
+                return False
+            self._draw(shard, part)
+            if following is not None and following.block != shard.block:
+                made = self._made()
+                self._note({name: min(made[name], count) for name, count in blocks[shard.block].items()}, shard.block, ends_stage=False)
+        return True
+
+    def _draw(self, shard: Shard, part: PartFacts) -> None:
+        """Count a part's structures; first come in plan order, first counted."""
+        tally = self.plan.tallies[shard.source]
+        fresh = []
+        for k, structure_hash in enumerate(part.hashes):
+            if structure_hash not in self._seen:
+                self._seen.add(structure_hash)
+                fresh.append(k)
+        self.plan.planned_parts[shard.name] = PlannedPart(shard.source, part, tally.made, tuple(fresh))
+        tally.answered[shard.maker] += shard.n
+        tally.usable_by_maker[shard.maker] += len(fresh)
+        tally.draws.append((shard.maker, len(fresh)))
+        tally.duplicates += len(part.hashes) - len(fresh)
+        if part.note:
+            tally.unusable[shard.maker] = part.note
+
+    def _note(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
+        plan, made = self.plan, self._made()
+        position = PlanPosition(plan.stage, plan.attempt, plan.wave, block)
+        checkpoint = Checkpoint(
+            position=position,
+            n_waves=plan.n_waves,
+            fraction=self._recipe.fractions[plan.attempt],
+            ends_stage=ends_stage,
+            wanted=wanted,
+            n_structures=sum(min(made[name], count) for name, count in wanted.items()),
+            judgement=self._judge(plan, wanted, position),
+        )
+        plan.checkpoints.append(checkpoint)
+
+    def _next_round(self, blocks: Sequence[Mapping[str, int]]) -> list[Shard]:
+        planned = self._made()
+        return [
+            shard
+            for block, goal in enumerate(blocks)
+            for name, source in self._recipe.sources.items()
+            for shard in self._next_shards(name, source, goal[name], planned, block)
+        ]
+
+    def _next_shards(self, name: str, source: Source, goal: int, planned: dict[str, int], block: int) -> list[Shard]:
+        tally = self.plan.tallies[name]
+        missing, planned[name] = goal - planned[name], max(planned[name], goal)
+        maker = find_maker(name, source, tally)
+        if missing <= 0 or maker is None:
+            return []
+        n = min(_ask_for(missing, tally, maker), source.budget(tally.count) - tally.asked[maker])
+        shards = list(self._cut(name, maker, n, block))
+        tally.asked[maker] += n
+        return shards
+
+    def _cut(self, source: str, maker: str, n: int, block: int) -> Iterator[Shard]:
+        stage, start = self.plan.stage, sum(tally.asked[maker] for tally in self.plan.tallies.values())
+        stem = name_stem(stage, source, maker)
+        indices = self.plan.tallies[source].shards
+        for size in cut_evenly(n, self._recipe.shard_size):
+            seed = derive_seed(self._recipe.seed, stem, indices[stem])
+            yield Shard(name_part(stem, indices[stem]), stage, source, maker, size, seed, start, len(self.plan.rounds), block)
+            indices[stem] += 1
+            start += size
+
+
+def find_maker(name: str, source: Source, tally: SourceTally) -> str | None:
+    """Who is asked next: the source while it is usable and within its budget of attempts, then its fallback, then nobody."""
+    makers = [name] if source.fallback is None else [name, source.fallback]
+    for maker in makers:
+        if maker not in tally.unusable and tally.asked[maker] < source.budget(tally.count):
+            return maker
+    return None
+
+
+def _ask_for(missing: int, tally: SourceTally, maker: str) -> int:
+    """As many as bring what is missing at the rate seen so far."""
+    if not tally.answered[maker]:
+        return missing
+    acceptance = max(tally.usable_by_maker[maker] / tally.answered[maker], _LEAST_ACCEPTANCE)
+    return -int(-missing // acceptance)
+
+
+def _largest_wave(recipe: Recipe, stage: StageName) -> int | None:
+    """Structures in a wave; None where all of them are asked for at once."""
+    if recipe.stages is None:
+        return None
+    return recipe.stages.full.wave if stage == "full" else CHECKPOINT_EVERY
+
+
+def cut_waves(start: Mapping[str, int], target: Mapping[str, int], largest: int | None) -> list[Mapping[str, int]]:
+    """What every source has at the end of each wave; the last is the target.
+
+    A wave adds at most `largest` structures, of every source in proportion to what it misses; None: all in one wave.
+    """
+    missing = {name: max(target[name] - start[name], 0) for name in target}
+    total = sum(missing.values())
+    if largest is None or total <= largest:
+        return [target]
+    ends = list(accumulate(cut_evenly(total, largest)))[:-1]
+    return [*(_add(start, target, apportion(end, missing)) for end in ends), target]
+
+
+def _add(start: Mapping[str, int], target: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {name: min(start[name], target[name]) + more[name] for name in target}
+
+
+def cut_evenly(n: int, largest: int) -> Sequence[int]:
+    """Equal sizes, at most `largest`, that add up to n."""
+    n_pieces = -(-n // largest)
+    return [n // n_pieces + (k < n % n_pieces) for k in range(n_pieces)]

@@ -1,0 +1,275 @@
+"""The recipe: a few lines of YAML that a dataset is a pure function of."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from distillery.errors import InvalidRequest
+from distillery.recipe.source import LARGEST_COUNT, Source, SourceName
+from distillery.recipe.yaml import Location, read_lines
+from distillery.runtime.canonical_json import canonical_json
+from distillery.schema.base import Elements, Message, Name, Number
+from distillery.schema.explain import explain, suggest
+from distillery.schema.generate import Perturb
+from distillery.structures.structure import DEFAULT_ELEMENTS
+
+CHECKPOINT_EVERY = 10_000
+"""A dataset in stages is judged at least so often, in structures."""
+LARGEST_WAVE = 40_000
+
+
+class GateRule(Message):
+    """A change to one gate."""
+
+    threshold: Number | None = None
+    required: StrictBool | None = None
+
+
+StageName = Literal["pilot", "test", "full"]
+GateName = Literal[
+    "completeness",
+    "teacher_success",
+    "element_entropy",
+    "element_coverage",
+    "distinct_sizes",
+    "distinct_compositions",
+    "duplicates",
+    "generation_seconds",
+    "mean_atoms",
+    "size_variation",
+    "system_balance",
+    "bond_lengths",
+    "energy_outliers",
+    "largest_force",
+]
+
+
+class PilotStage(Message):
+    """A first look: the same few structures of every source."""
+
+    per_source: StrictInt = Field(10, ge=1, le=LARGEST_COUNT, description="structures of every source; of one that owes fewer, all it owes")
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
+
+
+class TestStage(Message):
+    """The dataset in small, for the decision whether the whole is worth making."""
+
+    total: StrictInt = Field(ge=1, le=LARGEST_COUNT, description="structures in the dataset at its end, the pilot's among them")
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
+
+
+class FullStage(Message):
+    """All the structures that the sources owe."""
+
+    wave: StrictInt = Field(
+        CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures asked for before the next are; every wave has all sources' shares"
+    )
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
+
+
+class Stages(Message):
+    """The stages of a dataset. Each counts on from the one before and begins when that one's gates are passed."""
+
+    pilot: PilotStage | None = None
+    test: TestStage | None = None
+    full: FullStage = FullStage()
+
+
+class Recipe(Message):
+    """What a dataset is made from; see recipes/quickstart.yaml for one with comments."""
+
+    name: Name = Field(description="names the dataset and its folder")
+    seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
+    total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
+    elements: Elements = DEFAULT_ELEMENTS
+    teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
+    shard_size: StrictInt = Field(
+        200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
+    )
+    perturb: Perturb = Perturb()
+    sources: dict[SourceName, Source] = Field(min_length=1)
+    generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
+    stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
+    rebalance: tuple[Number, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
+    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates, in all stages")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for find in (_find_source_faults, _find_count_faults, _find_fraction_faults, _find_stage_faults):
+            if faults := [_locate(at, message) for at, message in find(self)]:
+                raise ValidationError.from_exception_data("Recipe", faults)
+        return self
+
+    @property
+    def size(self) -> int:
+        """Structures that all sources owe together."""
+        return self.total or sum(source.count or 0 for source in self.sources.values())
+
+    @property
+    def fractions(self) -> tuple[float | None, ...]:
+        """The generative fractions to try in turn; None is what the counts themselves give."""
+        return (self.generative_fraction, *self.rebalance)
+
+    @property
+    def stage_names(self) -> tuple[StageName, ...]:
+        """The stages in order; the last is always full."""
+        optional: tuple[StageName, ...] = ("pilot", "test")
+        return (*(name for name in optional if self.stages and getattr(self.stages, name)), "full")
+
+    def stages_until(self, last: StageName) -> tuple[StageName, ...]:
+        """The stages in order up to `last`; InvalidRequest if the recipe has no such stage."""
+        if last not in self.stage_names:
+            raise InvalidRequest(f"{self.name} has no stage {last}; its stages are {', '.join(self.stage_names)}")
+        return self.stage_names[: self.stage_names.index(last) + 1]
+
+    def counts(self, attempt: int = 0) -> dict[str, int]:
+        """How many structures every source owes by `fractions[attempt]`; they add up to the total."""
+        return apportion(self.size, self._weights(attempt))
+
+    @property
+    def most_owed(self) -> dict[str, int]:
+        """The most that every source may come to owe, by whichever of `fractions`."""
+        counts = [self.counts(attempt) for attempt in range(len(self.fractions))]
+        return {name: max(count[name] for count in counts) for name in self.sources}
+
+    def stage_counts(self, stage: StageName, attempt: int = 0) -> dict[str, int]:
+        """How many structures of every source there are at the end of a stage, those of earlier stages among them."""
+        owed = self.counts(attempt)
+        if stage == "pilot" and self.stages and self.stages.pilot:
+            return {name: min(count, self.stages.pilot.per_source) for name, count in owed.items()}
+        if stage == "test" and self.stages and self.stages.test:
+            return apportion(self.stages.test.total, self._weights(attempt))
+        return owed
+
+    def gate_changes(self, stage: StageName) -> tuple[dict[GateName, GateRule], ...]:
+        """The changes to gates that hold in a stage, the more particular last."""
+        own = getattr(self.stages, stage) if self.stages else None
+        return (self.gates, own.gates) if own else (self.gates,)
+
+    def _weights(self, attempt: int) -> dict[str, float]:
+        weights = {name: float(source.share or source.count or 0) for name, source in self.sources.items()}
+        fraction = self.fractions[attempt]
+        return weights if fraction is None else _rescale(weights, {n: s.generative for n, s in self.sources.items()}, fraction)
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that decides which structures come out: gates only judge them, unless they may change the shares."""
+        content = self.model_dump(mode="json")
+        if not self.rebalance:
+            del content["gates"], content["rebalance"]
+            for stage in filter(None, (content["stages"] or {}).values()):
+                del stage["gates"]
+        if self.stages is None:
+            del content["stages"]
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def _locate(at: Location, message: str) -> InitErrorDetails:
+    """A fault in what several keys say together, at the one to change."""
+    return {"type": PydanticCustomError("disagreement", "{message}", {"message": message}), "loc": at, "input": {}}
+
+
+def _find_source_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    for name, source in recipe.sources.items():
+        foreign = set(source.elements or ()) - set(recipe.elements)
+        if foreign:
+            yield ("sources", name, "elements"), f"must be among the recipe's elements; {' '.join(sorted(foreign))} not there"
+        if source.fallback is not None and (fault := _explain_fallback(recipe, name, source, source.fallback)):
+            yield ("sources", name, "fallback"), fault
+
+
+def _explain_fallback(recipe: Recipe, name: str, source: Source, fallback: str) -> str | None:
+    others = set(recipe.sources) - {name}
+    if fallback not in others:
+        return f"must be another source, got {fallback!r}{suggest(fallback, others)}"
+    makes = recipe.sources[fallback].system
+    return None if makes == source.system else f"must make a {source.system}, {fallback!r} makes a {makes}"
+
+
+def _find_count_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    counts, shares = ([getattr(source, key) for source in recipe.sources.values()] for key in ("count", "share"))
+    if None not in counts:
+        if recipe.total not in {None, sum(counts)}:
+            yield ("total",), f"is {recipe.total}, but the counts of the sources add up to {sum(counts)}"
+    elif None in shares:
+        yield ("sources",), "give every source a count or every source a share, not some of each"
+    elif recipe.total is None:
+        yield ("sources",), "shares need the recipe's total"
+    elif abs(sum(shares) - 1) > 1e-6:
+        yield ("sources",), f"the shares must add up to 1, got {sum(shares):.9g}"
+
+
+def _find_fraction_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    is_generative = {source.generative for source in recipe.sources.values()}
+    for key, given in (("generative_fraction", recipe.generative_fraction is not None), ("rebalance", bool(recipe.rebalance))):
+        if given and len(is_generative) < 2:
+            yield (key,), "needs both generative sources (generative: true) and others"
+            return
+    now = recipe.generative_fraction
+    if now is None:
+        now = sum(count for name, count in recipe.counts().items() if recipe.sources[name].generative) / recipe.size
+    for k, fraction in enumerate(recipe.rebalance):
+        if not 0 <= fraction < now:
+            yield ("rebalance", k), f"every fraction must be below the one before and at least 0; {fraction:g} comes after {now:g}"
+        now = fraction
+
+
+def _find_stage_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    test = recipe.stages and recipe.stages.test
+    if not test:
+        return
+    piloted = sum(recipe.stage_counts("pilot").values()) if "pilot" in recipe.stage_names else 0
+    if not piloted <= test.total < recipe.size:
+        least = f"at least the {piloted} of the pilot and " if piloted else ""
+        yield ("stages", "test", "total"), f"must be {least}below the {recipe.size} of the whole, got {test.total}"
+
+
+def _rescale(weights: Mapping[str, float], generative: Mapping[str, bool], fraction: float) -> dict[str, float]:
+    sums = {kind: sum(w for n, w in weights.items() if generative[n] == kind) for kind in (True, False)}
+    return {n: w / sums[generative[n]] * (fraction if generative[n] else 1 - fraction) for n, w in weights.items()}
+
+
+def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers in proportion to `weights` that add up to `total` (largest remainders)."""
+    exact = {name: total * weight / sum(weights.values()) for name, weight in weights.items()}
+    counts = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (counts[name] - exact[name], list(exact).index(name)))
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def read_recipe(path: Path) -> tuple[Recipe, str]:
+    """A recipe file and its text; InvalidRequest names file, line, key and the nearest valid one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"can't read the recipe {path}: {error}") from error
+    return parse_recipe(text, str(path)), text
+
+
+def parse_recipe(text: str, where: str = "recipe") -> Recipe:
+    """A recipe from YAML (JSON is YAML too); InvalidRequest with one line a fault."""
+    try:
+        value, lines = read_lines(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InvalidRequest(f"{where} is not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{where}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}; got {type(value).__name__}")
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        faults = [(_line(lines, at), ".".join(map(str, at)), message) for at, message in explain(error, Recipe)]
+        detail = "\n".join(f"{where}:{line}: {key + ': ' if key else ''}{message}" for line, key, message in faults)
+        raise InvalidRequest(detail, faults=[{"line": line, "key": key, "message": message} for line, key, message in faults]) from error
+
+
+def _line(lines: Mapping[Location, int], at: Location) -> int:
+    while at and at not in lines:
+        at = at[:-1]
+    return lines.get(at, 1)

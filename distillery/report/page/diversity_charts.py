@@ -1,0 +1,65 @@
+"""Charts of structural diversity."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from distillery.report.diversity import Diversity
+from distillery.report.page.chart import Chart, colour, draw_limit, style
+
+_OTHERS = "all others"
+
+
+def chart_diversity(diversity: Diversity, names: list[str]) -> list[Chart]:
+    """Entropy of environments by source, overlap between sources; none where every sample is too small."""
+    if not diversity.entropy:
+        return []
+    return [_chart_entropy(diversity, names), _chart_coverage(diversity)]
+
+
+def _chart_entropy(diversity: Diversity, names: list[str]) -> Chart:
+    figure = go.Figure()
+    figure.add_bar(
+        y=list(diversity.entropy),
+        x=list(diversity.entropy.values()),
+        orientation="h",
+        marker={"color": [colour(names.index(name)) for name in diversity.entropy]},
+        hovertemplate="%{y}: %{x:.2f} nats<extra></extra>",
+    )
+    style(figure, "entropy of the environments, nats", "", height=150 + 34 * len(diversity.entropy), showlegend=False)
+    draw_limit(figure, "all different", x=diversity.ceiling, at="top")
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(range=[0, 1.1 * diversity.ceiling])
+    shows = (
+        f"0 if all atoms of a source sit alike, {diversity.ceiling:.2f} if no two of the {diversity.n_environments:,} do. "
+        "One nat more is 2.7 times as many different environments. A short bar is a source that repeats itself."
+    )
+    return Chart("environments", "Different environments in a source", figure, shows)
+
+
+def _chart_coverage(diversity: Diversity) -> Chart:
+    names = list(diversity.coverage)
+    others = [_OTHERS] if diversity.covered_by_others else []
+    z = [[*(row[b] for b in names), *([diversity.covered_by_others[a]] if others else [])] for a, row in diversity.coverage.items()]
+    figure = go.Figure(
+        go.Heatmap(
+            x=[*names, *others],
+            y=names,
+            z=np.round(100 * np.array(z), 1),
+            zmin=0,
+            zmax=100,
+            colorscale="Blues",
+            texttemplate="%{z:.0f}",
+            hovertemplate="%{z:.1f} % of the environments of %{y} occur in %{x} too<extra></extra>",
+            colorbar={"title": {"text": "%"}, "thickness": 12, "outlinewidth": 0},
+            xgap=2,
+            ygap=2,
+        )
+    )
+    style(figure, "… occur in the sample of", "environments of …", height=170 + 34 * len(names))
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    shows = (
+        "Read along a row: how much of this source the others have too. A high last column means that it adds little that is new; "
+        "the diagonal (one half of a source's sample against the other) says how well the sample itself covers the source."
+    )
+    return Chart("coverage", "Overlap between sources", figure, shows)

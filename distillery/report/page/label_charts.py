@@ -1,0 +1,82 @@
+"""Charts of the labels: energies, forces, stresses."""
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from distillery.report.page.chart import Chart, colour, draw_limit, find_edges, say_outside, stack_histogram, style
+from distillery.report.page.survey import FORCE_EDGES, Survey
+
+_SMALLEST_FORCE = 1e-3
+"""eV/Å; structures without any force (perfect symmetry) are drawn there."""
+
+
+def chart_labels(survey: Survey, residuals: NDArray[np.float64], force_gate: float | None) -> list[Chart]:
+    """Energy per atom, what composition leaves of it, forces, stresses; `residuals` in eV/atom, shape (n_structures,)."""
+    energy = "The teacher's energies on its own scale. Peaks apart from the rest are mostly compositions; the next picture takes those out."
+    rest = (
+        "Energy per atom after the best sum of one energy per element is taken off: strain, bonding, distortion. "
+        "Expect one hump around zero; far tails are listed under outliers."
+    )
+    pressure = "Of periodic structures; positive is compressed. A centre far from zero means cells that are too small or too large."
+    shear = "How far the stress is from equal in all directions. Zero everywhere would mean that no cell is strained."
+    charts = [
+        _chart_values("energy", "Energy per atom", survey, survey.join("energy"), "energy, eV/atom", "eV/atom", energy),
+        _chart_values("residual", "Energy beyond composition", survey, residuals, "energy beyond composition, eV/atom", "eV/atom", rest),
+        _chart_forces(survey),
+        _chart_largest_forces(survey, force_gate),
+    ]
+    if np.isfinite(survey.join("pressure")).any():
+        charts += [
+            _chart_values("pressure", "Pressure", survey, survey.join("pressure"), "pressure, GPa", "GPa", pressure),
+            _chart_values("shear", "Shear stress", survey, survey.join("shear"), "von Mises stress, GPa", "GPa", shear),
+        ]
+    return charts
+
+
+def _chart_values(name: str, title: str, survey: Survey, values: NDArray[np.floating], axis: str, unit: str, shows: str) -> Chart:
+    edges = find_edges(values)
+    figure = stack_histogram(values, survey.join("source"), survey.names, edges, unit)
+    return Chart(name, title, style(figure, axis, "structures"), shows + say_outside(values, edges))
+
+
+def _chart_forces(survey: Survey) -> Chart:
+    centres = 10 ** ((FORCE_EDGES[1:] + FORCE_EDGES[:-1]) / 2)
+    figure = go.Figure()
+    for k, name in enumerate(survey.names):
+        counts = survey.sources[name].force_counts
+        if counts.any():
+            figure.add_scatter(
+                x=np.round(centres, 6),
+                y=np.round(100 * counts / counts.sum(), 4),
+                name=name,
+                mode="lines",
+                line={"color": colour(k), "width": 2, "shape": "linear"},
+                hovertemplate=f"%{{x:.3g}} eV/Å: %{{y:.2f}} %<extra>{name}</extra>",
+            )
+    figure.update_layout(xaxis={"type": "log"})
+    style(figure, "force on an atom, eV/Å", "share of the source's atoms, %")
+    figure.update_yaxes(rangemode="tozero")
+    shows = (
+        "All atoms, on a logarithmic axis; smaller and larger ones are counted at its ends. Useful forces lie between about 0.1 and "
+        "10 eV/Å: a source that is far left of that sits at equilibrium and teaches no forces, one far right is broken geometry."
+    )
+    return Chart("forces", "Forces", figure, shows)
+
+
+def _chart_largest_forces(survey: Survey, gate: float | None) -> Chart:
+    values = survey.join("largest_force")
+    sizes = np.log10(np.maximum(values, _SMALLEST_FORCE))
+    edges = find_edges(sizes)
+    figure = stack_histogram(sizes, survey.join("source"), survey.names, edges, "")
+    style(figure, "largest force in the structure, eV/Å", "structures")
+    ticks = np.arange(np.floor(edges[0]), np.ceil(edges[-1]) + 1)
+    figure.update_xaxes(tickvals=ticks, ticktext=[f"{10**t:g}" for t in ticks])
+    figure.update_traces(hovertemplate="10^%{x:.2f} eV/Å: %{y:,} structures")
+    if gate is not None and edges[0] < np.log10(gate) < edges[-1]:
+        draw_limit(figure, "gate", x=float(np.log10(gate)), at="top left")
+    shows = (
+        "The worst atom of every structure; 99 % of them should lie below the gate. "
+        "A second hump on the right is a group of structures with atoms that are too close."
+    )
+    return Chart("largest-forces", "Largest force in a structure", figure, shows + say_outside(sizes, edges))

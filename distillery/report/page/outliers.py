@@ -1,0 +1,88 @@
+"""Outliers: the structures at the far ends, by id, so that a person can look at them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.dataset.parts import Part
+from distillery.planning.measures import robust_z
+from distillery.report.page.contact_charts import Contacts
+from distillery.report.page.sampling import SampledStructure, draw
+from distillery.report.page.survey import Survey
+
+N_OUTLIERS = 8
+"""Structures named in each list."""
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """One structure at the far end of something, and how far: `value` and `remark` are made for reading."""
+
+    id: str
+    part: str
+    source: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """The farthest structures in one respect."""
+
+    title: str
+    explanation: str
+    members: list[Outlier]
+
+
+def find_outliers(survey: Survey, residuals: NDArray[np.float64], contacts: Contacts) -> list[Outliers]:
+    """By energy, force, pressure and closest contact; `residuals` in eV/atom, shape (n_structures,)."""
+    z = robust_z(residuals)
+    forces, pressure = survey.join("largest_force"), survey.join("pressure")
+    return [
+        Outliers(
+            "Energy beyond composition",
+            "Farthest from the best sum of one energy per element, also in robust standard deviations; the gate counts those over 10.",
+            _name(survey, np.abs(residuals), lambda i: (f"{residuals[i]:+.2f} eV/atom", f"{z[i]:.1f} deviations")),
+        ),
+        Outliers("Largest force", "On any atom of the structure.", _name(survey, forces, lambda i: (f"{forces[i]:.1f} eV/Å", ""))),
+        Outliers("Pressure", "Largest in size, either sign.", _name(survey, np.abs(pressure), lambda i: (f"{pressure[i]:+.1f} GPa", ""))),
+        Outliers("Closest contact", "Shortest distance over the sum of covalent radii, in the sample alone.", _name_contacts(contacts)),
+    ]
+
+
+def _name(survey: Survey, sizes: NDArray[np.floating], describe: Callable[[int], tuple[str, str]]) -> list[Outlier]:
+    """The largest of `sizes`, NaN left out, in a fixed order."""
+    finite = np.flatnonzero(np.isfinite(sizes))
+    order = finite[np.argsort(-sizes[finite], kind="stable")][:N_OUTLIERS]
+    ends = np.cumsum([len(ids) for ids in survey.ids])
+    found = []
+    for i in order.tolist():
+        k = int(np.searchsorted(ends, i, side="right"))
+        row = i - (int(ends[k - 1]) if k else 0)
+        found.append(Outlier(str(survey.ids[k][row]), survey.parts[k], survey.names[int(survey.source[k][row])], *describe(i)))
+    return found
+
+
+def _name_contacts(contacts: Contacts) -> list[Outlier]:
+    shortest = sorted(contacts.shortest, key=lambda pair: (pair[0], pair[1].structure.id))[:N_OUTLIERS]
+    return [
+        Outlier(drawn.structure.id, drawn.structure.id.rsplit("/", 1)[0], drawn.source, f"{ratio:.3f}")
+        for ratio, drawn in shortest
+        if np.isfinite(ratio)
+    ]
+
+
+def fetch_outliers(outliers: Iterable[Outliers], read: Callable[[str], Part]) -> Iterator[tuple[str, SampledStructure]]:
+    """Every structure named, once, with what it is named for; a part is read once."""
+    why: dict[tuple[str, str], list[str]] = {}
+    for group in outliers:
+        for member in group.members:
+            why.setdefault((member.part, member.id), []).append(f"{group.title.lower()}: {member.value}")
+    for name in sorted({part for part, _ in why}):
+        arrays = read(name).arrays
+        rows = {id: i for i, id in enumerate(arrays["provenance/id"].tolist())}
+        for part, id in why:
+            if part == name:
+                yield "; ".join(why[part, id]), draw(arrays, rows[id])

@@ -1,0 +1,164 @@
+"""The page: everything measured from a dataset's parts, put into one HTML file."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from plotly.io import to_json
+from plotly.offline import get_plotlyjs, get_plotlyjs_version
+
+from distillery.dataset.folder import RECIPE
+from distillery.planning.gates import Verdict, is_go, judge
+from distillery.planning.ledger import Ledger
+from distillery.planning.measures import Measures, energy_residuals
+from distillery.planning.plan import Plan
+from distillery.recipe.recipe import Recipe, read_recipe
+from distillery.recipe.target import read_target
+from distillery.report.diversity import Diversity, measure_diversity
+from distillery.report.page.chart import Chart
+from distillery.report.page.composition import chart_composition
+from distillery.report.page.contact_charts import chart_contacts, measure_contacts
+from distillery.report.page.diversity_charts import chart_diversity
+from distillery.report.page.gallery import GALLERY_SIZE, describe_gallery
+from distillery.report.page.gate_table import list_rows, write_number
+from distillery.report.page.generation_charts import chart_making, list_yields
+from distillery.report.page.header import describe_dataset
+from distillery.report.page.label_charts import chart_labels
+from distillery.report.page.outliers import Outliers, fetch_outliers, find_outliers
+from distillery.report.page.sampling import merge_samples
+from distillery.report.page.survey import SAMPLE_SIZE, Survey
+from distillery.report.summary import describe_scenario, describe_stages
+from distillery.runtime.atomic_files import write_text_whole
+
+_HERE = Path(__file__).parent
+_INLINED = {"css": "style.css", "charts_js": "charts.js", "gallery_js": "gallery.js"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All that the parts were read for; `wanted` are the structures owed by every source at this point of the plan."""
+
+    plan: Plan
+    wanted: dict[str, int]
+    survey: Survey
+    measures: Measures
+    verdicts: list[Verdict]
+
+
+def write_page(folder: Path, target: Path) -> Diversity | None:
+    """Write the page of the dataset in a folder, made from its recipe and the parts there are; the diversity that it shows."""
+    recipe, text = read_recipe(folder / RECIPE)
+    html, diversity = make_page(Ledger(folder, recipe), text)
+    write_text_whole(target, html)
+    return diversity
+
+
+def make_page(ledger: Ledger, recipe_text: str) -> tuple[str, Diversity | None]:
+    """The page's HTML, and the diversity of the sources if there are structures; the same parts give the same."""
+    found = _measure(ledger)
+    context: dict[str, Any] = {
+        **_describe_state(found, ledger.recipe),
+        **describe_dataset(found.survey, ledger.recipe),
+        "recipe_text": recipe_text,
+        "yields": list_yields(found.measures, found.wanted),
+        "gallery": None,
+        "diversity": None,
+    }
+    if found.survey.ids:
+        context |= _describe_structures(found, ledger)
+    return _render(context), context["diversity"]
+
+
+def _measure(ledger: Ledger) -> Measured:
+    recipe, plan = ledger.recipe, ledger.make_plan(read_target(ledger.folder).last)
+    wanted = {name: tally.count for name, tally in plan.tallies.items()}
+    survey, kept = Survey(list(recipe.sources), recipe.seed), dict(_list_kept(ledger, plan, wanted))
+    for part, indices in kept.items():
+        survey.add(ledger.read(part), indices)
+    measures = ledger.gather(plan, wanted, kept)
+    return Measured(plan, wanted, survey, measures, judge(measures, recipe, plan.stage, wanted))
+
+
+def _list_kept(ledger: Ledger, plan: Plan, wanted: Mapping[str, int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """The parts there are, in plan order, with what counts of each; behind a gap in the plan nothing is left out yet."""
+    for shard in plan.shards():
+        entry = ledger.find(shard.name)
+        if entry is not None:
+            drawn = plan.planned_parts.get(shard.name)
+            yield shard.name, drawn.keep(wanted) if drawn else range(entry.measures.labelled)
+
+
+def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
+    sources = found.measures.sources.values()
+    return {
+        "recipe": recipe,
+        "stage": found.plan.stage,
+        "stages": describe_stages(found.plan),
+        "scenario": describe_scenario(found.plan),
+        "is_finished": found.plan.is_complete,
+        "verdict": ("GO" if is_go(found.verdicts) else "NO-GO") if found.plan.is_complete else "IN PROGRESS",
+        "failed": [v for v in found.verdicts if v.required and not v.passed],
+        "required": list_rows(v for v in found.verdicts if v.required),
+        "advisory": list_rows(v for v in found.verdicts if not v.required),
+        "n_structures": sum(own.kept for own in sources),
+        "n_wanted": sum(found.wanted.values()),
+        "n_atoms": int(sum(own.atoms_of.sum() for own in sources)),
+        "n_rounds": len(found.plan.rounds),
+    }
+
+
+def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
+    """Charts, outliers and gallery."""
+    survey, recipe = found.survey, ledger.recipe
+    residuals = energy_residuals(np.concatenate(found.measures.energies), np.concatenate(found.measures.counts))
+    contacts = measure_contacts(survey)
+    samples = {name: [drawn.structure for drawn in own.sample.drawn] for name, own in survey.sources.items()}
+    diversity = measure_diversity(samples, recipe.seed)
+    outliers = find_outliers(survey, residuals, contacts)
+    charts = {
+        "composition": chart_composition(found.measures, survey, recipe, found.wanted, _find_threshold(found, "element_entropy")),
+        "labels": chart_labels(survey, residuals, _find_threshold(found, "largest_force")),
+        "geometry": chart_contacts(contacts),
+        "diversity": chart_diversity(diversity, survey.names),
+        "making": chart_making(found.measures),
+    }
+    return {
+        "charts": charts,
+        "figures": _embed_figures([chart for group in charts.values() for chart in group]),
+        "diversity": diversity,
+        "outliers": outliers,
+        "sample_size": SAMPLE_SIZE,
+        "gallery": describe_gallery(_fill_gallery(survey, outliers, ledger)),
+    }
+
+
+def _find_threshold(found: Measured, gate: str) -> float | None:
+    return next((verdict.threshold for verdict in found.verdicts if verdict.gate == gate), None)
+
+
+def _fill_gallery(survey: Survey, outliers: list[Outliers], ledger: Ledger) -> Iterator[tuple[str, Any]]:
+    drawn = merge_samples((own.sample.drawn for own in survey.sources.values()), GALLERY_SIZE)
+    yield f"{len(drawn)} drawn at random", (("", one) for one in drawn)
+    yield "outliers", fetch_outliers(outliers, ledger.read)
+
+
+def _embed_figures(charts: list[Chart]) -> Markup:
+    """All figures as one JSON object that is safe within a script element."""
+    figures = ",".join(f"{json.dumps(chart.name)}:{to_json(chart.figure)}" for chart in charts)
+    return htmlsafe_json_dumps(None, dumps=lambda _: f"{{{figures}}}")
+
+
+def _render(context: dict[str, Any]) -> str:
+    loader = jinja2.PackageLoader("distillery.report.page", ".")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["number"] = write_number
+    sources = {name: Markup((_HERE / file).read_text(encoding="utf-8")) for name, file in _INLINED.items()}
+    return environment.get_template("report.html.j2").render(
+        **context, **sources, plotly=Markup(get_plotlyjs()), plotly_version=get_plotlyjs_version()
+    )

@@ -1,0 +1,142 @@
+"""The survey: what the page shows of the structures, gathered from one part after another."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase.units import GPa
+from numpy.typing import NDArray
+
+from distillery.dataset.layout import Arrays, select_structures
+from distillery.dataset.parts import Part
+from distillery.report.page.sampling import Sample, draw_keys
+from distillery.schema.label import ShardRecord, TeacherCard
+
+SAMPLE_SIZE = 200
+"""Structures drawn from every source: for bond lengths, structural diversity and the gallery."""
+FORCE_EDGES = np.linspace(-3.0, 3.0, 61)
+"""Of the bins that forces are counted in, log10 of eV/Å."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A service as it made some of a source's structures; two parts made alike have equal ones."""
+
+    service: str
+    version: str
+    weights_sha256: str
+    licence: str
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class SourceSurvey:
+    """One source.
+
+    force_counts  atoms by size of their force, shape (60,); what lies outside is counted at the edge
+    makers        who made its structures, in order of appearance
+    """
+
+    sample: Sample = field(default_factory=lambda: Sample(SAMPLE_SIZE))
+    force_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(FORCE_EDGES) - 1, np.int64))
+    makers: dict[Maker, None] = field(default_factory=dict)
+
+
+@dataclass
+class Survey:
+    """All parts. Every list holds one array a part, in plan order.
+
+    source, n_atoms  number of the source, number of atoms
+    energy           eV/atom
+    largest_force    eV/Å
+    pressure, shear  minus a third of the trace, and von Mises' equivalent of the stress, GPa; NaN where there is no stress
+    ids              of the structures
+    parts            their parts' names; `n_parts` counts those without structures too
+    benchmarks       structures taken from a public benchmark, by its name
+    """
+
+    names: list[str]
+    seed: int
+    sources: dict[str, SourceSurvey] = field(default_factory=dict)
+    source: list[NDArray[np.int16]] = field(default_factory=list)
+    n_atoms: list[NDArray[np.int32]] = field(default_factory=list)
+    energy: list[NDArray[np.float64]] = field(default_factory=list)
+    largest_force: list[NDArray[np.float32]] = field(default_factory=list)
+    pressure: list[NDArray[np.float32]] = field(default_factory=list)
+    shear: list[NDArray[np.float32]] = field(default_factory=list)
+    ids: list[NDArray[Any]] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    benchmarks: Counter[str] = field(default_factory=Counter)
+    teachers: dict[str, TeacherCard] = field(default_factory=dict)
+    n_parts: int = 0
+    first_made: str = ""
+    last_made: str = ""
+
+    def __post_init__(self) -> None:
+        self.sources = {name: SourceSurvey() for name in self.names}
+
+    def add(self, part: Part, kept: Sequence[int]) -> None:
+        """Look at a part, of which the structures with these indices count."""
+        self._note_makers(part)
+        if kept:
+            keep = np.zeros(part.receipt.n_structures, bool)
+            keep[list(kept)] = True
+            self._add(select_structures(part.arrays, keep), part.receipt.part, part.receipt.record.source)
+
+    def join(self, name: str) -> NDArray[Any]:
+        """One of the per-structure lists as one array, shape (n_structures,)."""
+        lists: list[NDArray[Any]] = getattr(self, name)
+        return np.concatenate(lists) if lists else np.zeros(0)
+
+    def _note_makers(self, part: Part) -> None:
+        receipt, record = part.receipt, part.receipt.record
+        self.n_parts += 1
+        self.teachers.setdefault(receipt.teacher.model_dump_json(), receipt.teacher)
+        if record.generated:
+            self.sources[record.source].makers[_find_maker(record)] = None
+        self.first_made = min(self.first_made or receipt.created, receipt.created)
+        self.last_made = max(self.last_made, receipt.created)
+
+    def _add(self, arrays: Arrays, part: str, name: str) -> None:
+        splits = arrays["structures/atomic_numbers_splits"]
+        n_atoms, own = np.diff(splits), self.sources[name]
+        forces = np.linalg.norm(arrays["labels/forces"].astype(np.float64), axis=1)
+        own.force_counts += _count_forces(forces)
+        own.sample.offer(arrays, draw_keys(self.seed, part, len(n_atoms)))
+        pressure, shear = _describe_stress(arrays)
+        self.parts.append(part)
+        self.source.append(np.full(len(n_atoms), self.names.index(name), np.int16))
+        self.n_atoms.append(n_atoms.astype(np.int32))
+        self.energy.append(arrays["labels/energy"] / n_atoms)
+        self.largest_force.append(np.maximum.reduceat(forces, splits[:-1]).astype(np.float32))
+        self.pressure.append(pressure)
+        self.shear.append(shear)
+        self.ids.append(arrays["provenance/id"])
+        self.benchmarks.update(_find_benchmarks(arrays["provenance/origin"]))
+
+
+def _find_maker(record: ShardRecord) -> Maker:
+    versions = tuple(sorted(record.service_versions.items()))
+    return Maker(record.service, record.service_version, record.service_weights_sha256 or "", record.service_licence, versions)
+
+
+def _count_forces(forces: NDArray[np.float64]) -> NDArray[np.int64]:
+    sizes = np.log10(np.maximum(forces, 1e-12))
+    counts: NDArray[np.int64] = np.histogram(np.clip(sizes, FORCE_EDGES[0], FORCE_EDGES[-1]), FORCE_EDGES)[0]
+    return counts
+
+
+def _describe_stress(arrays: Arrays) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    xx, yy, zz, yz, xz, xy = (arrays["labels/stress"] / GPa).T
+    squares = ((xx - yy) ** 2 + (yy - zz) ** 2 + (zz - xx) ** 2) / 2 + 3 * (yz**2 + xz**2 + xy**2)
+    has_stress = arrays["labels/stress_mask"]
+    pressure, shear = (np.where(has_stress, v, np.nan).astype(np.float32) for v in (-(xx + yy + zz) / 3, np.sqrt(squares)))
+    return pressure, shear
+
+
+def _find_benchmarks(origins: NDArray[Any]) -> Counter[str]:
+    marked = (json.loads(text) for text in origins.tolist() if '"benchmark"' in text)
+    return Counter(str(origin["benchmark"]) for origin in marked if "benchmark" in origin)

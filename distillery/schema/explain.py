@@ -1,0 +1,78 @@
+"""Naming what was wrong: the key, what was wanted, what came, and the nearest known name."""
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from distillery.errors import InvalidRequest
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def find_nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name most like `name`, or None if nothing is."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """`; did you mean 'x'?` or, if nothing is near, what is known."""
+    nearest = find_nearest(name, known)
+    return f"; did you mean {nearest!r}?" if nearest else f"; known: {', '.join(sorted(known)) or 'none'}"
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
+    """Every fault of a pydantic validation as (where, sentence)."""
+    return [(_place(tuple(e["loc"])), _sentence(dict(e), model)) for e in error.errors(include_url=False)]
+
+
+def _place(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Where a fault is; pydantic marks a fault of a key itself by a last step `[key]`."""
+    return loc[:-1] if loc and loc[-1] == "[key]" else loc
+
+
+def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
+    loc = tuple(fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {str(loc[-1])!r}{suggest(str(loc[-1]), _keys_at(model, loc[:-1]))}"
+    if fault["type"] == "literal_error":
+        expected = [w.strip("' ") for w in str(fault["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
+        return f"must be one of {', '.join(expected)}; got {fault['input']!r}" + (
+            f"; did you mean {near!r}?" if (near := find_nearest(str(fault["input"]), expected)) else ""
+        )
+    if fault["type"] == "missing":
+        return f"{str(loc[-1])!r} is missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{message}; got {fault['input']!r}" if not isinstance(fault["input"], Mapping) else message
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """The field names of the model that `loc` leads to."""
+    schema = model.model_json_schema()
+    node: Any = schema
+    for step in loc:
+        node = _resolve(node, schema)
+        properties = node.get("properties", {})
+        patterns = list(node.get("patternProperties", {}).values())
+        node = properties.get(step) or (patterns and patterns[0]) or node.get("additionalProperties") or node.get("items") or {}
+    return list(_resolve(node, schema).get("properties", {}))
+
+
+def _resolve(node: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    for option in (*node.get("anyOf", ()), *node.get("allOf", ())):
+        if "$ref" in option:
+            node = option
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return dict(node)
+
+
+def validate_message(model: type[M], value: Any, where: str) -> M:
+    """`value` as `model`, or InvalidRequest that names every fault."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(p) for p in (where, *loc) if p != '')}: {text}" for loc, text in explain(error, model)]
+        raise InvalidRequest("; ".join(faults)) from error

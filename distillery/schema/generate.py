@@ -1,0 +1,87 @@
+"""What a generator service is asked and answers."""
+
+from typing import Any
+
+from pydantic import Field, StrictBool, StrictInt
+
+from distillery.schema.base import CONTRACT_VERSION, Element, Elements, Message, Name, Number, Sha256
+from distillery.structures.structure import DEFAULT_ELEMENTS, System
+
+
+class Perturb(Message):
+    """How far structures are moved off equilibrium: labels at perfect equilibrium teach no forces."""
+
+    rattle: Number = Field(0.0, ge=0, le=1, description="standard deviation of Gaussian displacements, Å")
+    strain: Number = Field(0.0, ge=0, le=0.5, description="largest component of a random symmetric strain, dimensionless; periodic only")
+    share: Number = Field(1.0, ge=0, le=1, description="share of the structures that are perturbed")
+
+
+class PoolSlice(Message):
+    """A pool_slice of a pool that several requests share out among them, so that none takes what another has."""
+
+    seed: StrictInt = Field(ge=0, lt=2**63, description="gives the order of the pool; the same in all these requests")
+    start: StrictInt = Field(ge=0, lt=2**63, description="structures asked for by the requests before this one")
+
+
+class GenerateRequest(Message):
+    """What `POST /generate` takes."""
+
+    n: StrictInt = Field(ge=1, description="how many structures")
+    seed: StrictInt = Field(ge=0, lt=2**63, description="same seed and request, same bytes")
+    shard: Name | None = Field(None, description="ids are <shard>/<nnnn>; <service>-<seed> if absent")
+    system: System | None = Field(None, description="the service's first system if absent")
+    elements: Elements = Field(DEFAULT_ELEMENTS, description="allowed elements, each once")
+    min_atoms: StrictInt | None = Field(None, ge=1, description="the system's default if absent")
+    max_atoms: StrictInt | None = Field(None, ge=1, description="the system's default if absent")
+    perturb: Perturb = Perturb()
+    pool_slice: PoolSlice | None = Field(
+        None,
+        description="entries start..start+n-1 of the pool, by services that have one (others ignore it); if absent, `seed` gives the order",
+    )
+    options: dict[str, Any] = Field({}, description="the service's own; GET /v1/metadata has their JSON Schema")
+
+
+class SystemCard(Message):
+    """One system a service makes."""
+
+    min_atoms: int = Field(description="smallest possible number of atoms")
+    max_atoms: int = Field(description="largest possible number of atoms")
+    default_min_atoms: int = Field(description="taken where the request names none")
+    default_max_atoms: int = Field(description="taken where the request names none")
+    elements: tuple[Element, ...] = Field(description="the elements it can make")
+    options_schema: dict[str, Any] = Field(description="JSON Schema of `options`")
+
+    def spans(self, low: int, high: int) -> bool:
+        """Whether all of these numbers of atoms are possible."""
+        return self.min_atoms <= low and high <= self.max_atoms
+
+
+class Metadata(Message):
+    """What `GET /v1/metadata` answers."""
+
+    service: Name
+    version: str
+    contract: str = CONTRACT_VERSION
+    method: str
+    licence: str
+    systems: dict[System, SystemCard]
+    n_max: int = Field(description="most structures in one request")
+    minimum_distance: float = Field(description="no two atoms are closer than this, periodic images included, Å")
+    seedable: StrictBool = True
+    generative: StrictBool = False
+    versions: dict[str, str] = Field({}, description="the libraries the result depends on")
+    weights_sha256: Sha256 | None = None
+
+
+class Generated(Message):
+    """What travels in the schema metadata of a `/generate` answer."""
+
+    service: Name
+    version: str
+    contract: str = CONTRACT_VERSION
+    versions: dict[str, str] = Field({}, description="the libraries the result depends on")
+    weights_sha256: Sha256 | None = None
+    licence: str = Field("", description="of the method, and of its model where it has one")
+    requested: int
+    attempts: int
+    rejected: dict[str, int] = Field({}, description="attempts that gave no structure, and conformers that were refused, by reason")

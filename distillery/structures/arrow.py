@@ -1,0 +1,149 @@
+"""Structure batches as Arrow IPC streams (application/vnd.apache.arrow.stream) and, for people, as JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from distillery.errors import InvalidRequest
+from distillery.runtime.canonical_json import canonical_json
+from distillery.structures.structure import SYSTEMS, Structure
+
+ARROW_TYPE = "application/vnd.apache.arrow.stream"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("numbers", pa.list_(pa.field("item", pa.uint8(), nullable=False)), nullable=False),
+        pa.field(
+            "positions",
+            pa.list_(pa.field("item", pa.list_(pa.field("item", pa.float64(), nullable=False), 3), nullable=False)),
+            nullable=False,
+        ),
+        pa.field("cell", pa.list_(pa.field("item", pa.float64(), nullable=False), 9), nullable=False),
+        pa.field("pbc", pa.list_(pa.field("item", pa.bool_(), nullable=False), 3), nullable=False),
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+    ]
+)
+_METADATA_KEY = b"distillery"
+
+
+def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """One Arrow IPC stream with one record batch; `metadata` (JSON-able) travels in the schema."""
+    schema = SCHEMA.with_metadata({_METADATA_KEY: canonical_json(dict(metadata or {})).encode()})
+    n_atoms = [len(s) for s in structures]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(n_atoms)]).astype(np.int32))
+    numbers = np.concatenate([s.numbers for s in structures]) if structures else np.zeros(0, np.uint8)
+    positions = np.concatenate([s.positions for s in structures]) if structures else np.zeros((0, 3))
+    cells = np.stack([s.cell for s in structures]) if structures else np.zeros((0, 3, 3))
+    pbc = np.array([s.pbc for s in structures], dtype=bool).reshape(-1)
+    types = {f.name: f.type for f in SCHEMA}
+    columns = [
+        pa.array([s.id for s in structures], pa.string()),
+        pa.ListArray.from_arrays(offsets, pa.array(numbers), type=types["numbers"]),
+        pa.ListArray.from_arrays(
+            offsets,
+            pa.FixedSizeListArray.from_arrays(pa.array(positions.reshape(-1)), type=types["positions"].value_type),
+            type=types["positions"],
+        ),
+        pa.FixedSizeListArray.from_arrays(pa.array(cells.reshape(-1)), type=types["cell"]),
+        pa.FixedSizeListArray.from_arrays(pa.array(pbc), type=types["pbc"]),
+        pa.array([s.system for s in structures], pa.string()),
+        pa.array([canonical_json(dict(s.origin)) for s in structures], pa.string()),
+    ]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return bytes(sink.getvalue())
+
+
+def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
+    """The structures and the metadata of an Arrow IPC stream; InvalidRequest if it is not a structure batch."""
+    try:
+        with pa.ipc.open_stream(body) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+        metadata = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not an Arrow IPC stream of structures: {error}") from error
+    if not table.schema.equals(SCHEMA):
+        raise InvalidRequest(f"a structure batch has the columns {_describe(SCHEMA)}; got {_describe(table.schema)}")
+    if not isinstance(metadata, dict):
+        raise InvalidRequest("the schema's metadata must be a JSON object")
+    if table.num_rows == 0:
+        return [], metadata
+    (batch,) = table.combine_chunks().to_batches()
+    empty = [name for name in SCHEMA.names if _has_nulls(batch.column(name))]
+    if empty:
+        raise InvalidRequest(f"every row of a structure batch has all columns; {', '.join(empty)} holds null")
+    return _rows(batch), metadata
+
+
+def _describe(schema: pa.Schema) -> str:
+    return ", ".join(f"{f.name}: {f.type}" + ("" if not f.nullable else " (nullable)") for f in schema)
+
+
+def _has_nulls(array: pa.Array) -> bool:
+    is_nested = pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)
+    return bool(array.null_count) or (is_nested and _has_nulls(array.flatten()))
+
+
+def _rows(batch: pa.RecordBatch) -> list[Structure]:
+    number_offsets = batch.column("numbers").offsets.to_numpy()
+    offsets = batch.column("positions").offsets.to_numpy()
+    if not np.array_equal(np.diff(number_offsets), np.diff(offsets)):
+        raise InvalidRequest("numbers and positions must have the same length in every row")
+    numbers = batch.column("numbers").values.to_numpy()
+    positions = batch.column("positions").values.values.to_numpy().reshape(-1, 3)
+    cells = batch.column("cell").flatten().to_numpy().reshape(-1, 3, 3)
+    pbc = batch.column("pbc").flatten().to_numpy(zero_copy_only=False).reshape(-1, 3)
+    ids = batch.column("id").to_pylist()
+    systems = batch.column("system").to_pylist()
+    origins = batch.column("origin").to_pylist()
+    unknown = sorted(set(systems) - set(SYSTEMS))
+    if unknown:
+        raise InvalidRequest(f"system must be one of {', '.join(SYSTEMS)}; got {unknown[0]!r}")
+    return [
+        Structure(
+            id=ids[i],
+            numbers=numbers[number_offsets[i] : number_offsets[i + 1]],
+            positions=positions[offsets[i] : offsets[i + 1]],
+            cell=cells[i],
+            pbc=(bool(pbc[i, 0]), bool(pbc[i, 1]), bool(pbc[i, 2])),
+            system=systems[i],
+            origin=_origin(origins[i], ids[i]),
+        )
+        for i in range(batch.num_rows)
+    ]
+
+
+def _origin(text: str, id: str) -> dict[str, Any]:
+    """The origin, which must be such that it can be written again: no NaN, no half of a surrogate pair, not nested without end."""
+    try:
+        origin = json.loads(text)
+        canonical_json(origin).encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"origin of {id} is not JSON: {error}") from error
+    if not isinstance(origin, dict):
+        raise InvalidRequest(f"origin of {id} must be a JSON object, got {type(origin).__name__}")
+    return origin
+
+
+def to_json(structures: Sequence[Structure], metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The same content as `to_arrow`, readable by a person."""
+    rows = [
+        {
+            "id": s.id,
+            "numbers": s.numbers.tolist(),
+            "positions": s.positions.tolist(),
+            "cell": s.cell.tolist(),
+            "pbc": list(s.pbc),
+            "system": s.system,
+            "origin": dict(s.origin),
+        }
+        for s in structures
+    ]
+    return {"metadata": dict(metadata or {}), "structures": rows}

@@ -1,0 +1,75 @@
+"""Distances and neighbours of a structure, periodic images included."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import covalent_radii
+from matscipy.neighbours import neighbour_list
+from numpy.typing import NDArray
+
+from distillery.structures.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All ordered pairs (i, j) closer than a cutoff.
+
+    i, j      atom indices, shape (n_pairs,)
+    distance  Å, shape (n_pairs,)
+    vector    from i to the image of j, Å, shape (n_pairs, 3)
+    """
+
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    vector: NDArray[np.float64]
+
+
+def find_pairs(structure: Structure, cutoff: float) -> Pairs:
+    """All pairs within `cutoff` Å, each in both directions."""
+    positions, box = structure.positions, structure.cell
+    if not structure.is_periodic:
+        positions = positions - positions.min(axis=0)
+        box = np.diag(np.ptp(positions, axis=0) + 1.0)
+    i, j, distance, vector = neighbour_list("ijdD", positions=positions, cell=box, pbc=np.array(structure.pbc), cutoff=cutoff)
+    return Pairs(i.astype(np.int64), j.astype(np.int64), distance, vector)
+
+
+def minimum_distance(structure: Structure, cutoff: float = 3.0) -> float:
+    """The smallest distance between two atoms or their images, Å; infinity if none is within `cutoff`."""
+    distance = find_pairs(structure, cutoff).distance
+    return float(distance.min()) if distance.size else float("inf")
+
+
+def sum_of_radii(numbers_i: NDArray[np.uint8], numbers_j: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Sum of the covalent radii of Cordero et al., Dalton Trans. 2008, 2832 (ASE's table), Å."""
+    radii = np.asarray(covalent_radii, dtype=np.float64)
+    total: NDArray[np.float64] = radii[numbers_i] + radii[numbers_j]
+    return total
+
+
+_LONGEST_BOND = 1.3
+"""No bond of a graph may be longer than this times the sum of covalent radii."""
+_CLOSEST_CONTACT = 1.15
+"""No two atoms without a bond may be closer than this times the sum of covalent radii."""
+
+
+def find_bonds(structure: Structure, factor: float = 1.25) -> Pairs:
+    """Pairs closer than `factor` times the sum of their covalent radii, each in both directions."""
+    largest = 2 * float(np.max(np.asarray(covalent_radii)[structure.numbers], initial=0.5))
+    pairs = find_pairs(structure, factor * largest)
+    limit = factor * sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
+    keep = pairs.distance < limit
+    return Pairs(pairs.i[keep], pairs.j[keep], pairs.distance[keep], pairs.vector[keep])
+
+
+def is_bonded_as(structure: Structure, bonds: Iterable[tuple[int, int]]) -> bool:
+    """True if the distances tell the bonds of this graph, given in either direction: none broken, none made."""
+    wanted = {pair for i, j in bonds for pair in ((i, j), (j, i))}
+    return _list_bonds(structure, _CLOSEST_CONTACT) <= wanted <= _list_bonds(structure, _LONGEST_BOND)
+
+
+def _list_bonds(structure: Structure, factor: float) -> set[tuple[int, int]]:
+    pairs = find_bonds(structure, factor)
+    return set(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True))

@@ -1,0 +1,66 @@
+"""Who a structure is: seeds, structure hashes and digests. Identity is defined on structures, never on labels."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.structures.geometry import find_pairs
+from distillery.structures.structure import Structure
+
+# Both numbers are irrational-like on purpose: lattice constants people choose (5.43 Å, 2.715 Å) never lie on a limit.
+HASH_CUTOFF = 5.0038196601
+HASH_STEP = 0.01
+_GRID_SHIFT = 0.3819660113
+_STEP_BITS = 10
+"""Enough for the steps to the cutoff; so atom, neighbour's element and step are sorted as one number."""
+
+
+def derive_seed(recipe_seed: int, source: str, index: int) -> int:
+    """A shard's seed, in [0, 2**63): a keyed hash of the recipe's seed, the source's name and the shard's index."""
+    key = recipe_seed.to_bytes(8, "little")
+    digest = hashlib.blake2b(f"{source}\0{index}".encode(), key=key, digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def structure_hash(structure: Structure) -> str:
+    """32 hex digits, the same for the same structure in another order, orientation, place or cell.
+
+    Every atom is described by its element and its sorted (element, distance) neighbours within 5 Å, distances on a
+    0.01 Å grid; the hash is over the sorted descriptions and their multiplicities. In periodic structures the
+    multiplicities are divided by their greatest common divisor, so a supercell equals its unit cell. Mirror images
+    are equal too, as are their energies.
+    """
+    environments, counts = np.unique(_environments(structure), return_counts=True)
+    if structure.is_periodic and counts.size:
+        counts = counts // np.gcd.reduce(counts)
+    text = hashlib.blake2b(digest_size=16)
+    text.update(f"{structure.system if structure.is_periodic else 'finite'}:{structure.pbc}".encode())
+    text.update(environments.tobytes() + counts.astype("<i8").tobytes())
+    return text.hexdigest()
+
+
+def _environments(structure: Structure) -> NDArray[np.uint64]:
+    """The digest of every atom's element and sorted (element, distance) neighbours, shape (n_atoms,)."""
+    pairs = find_pairs(structure, HASH_CUTOFF)
+    steps = np.floor(pairs.distance / HASH_STEP + _GRID_SHIFT).astype(np.int64)
+    packed = np.sort((pairs.i << 32) + (structure.numbers[pairs.j].astype(np.int64) << _STEP_BITS) + steps)
+    tokens = ((packed & 0xFFFFFFFF) >> _STEP_BITS << 32) + (packed & ((1 << _STEP_BITS) - 1))
+    content = tokens.astype("<i8").tobytes()
+    ends = 8 * np.cumsum(np.bincount(pairs.i, minlength=len(structure)))
+    own = zip(structure.numbers.tolist(), [0, *ends.tolist()], ends.tolist(), strict=False)
+    return np.array([_digest(number, content[start:end]) for number, start, end in own], dtype=np.uint64)
+
+
+def _digest(number: int, neighbours: bytes) -> int:
+    digest = hashlib.blake2b(neighbours, key=number.to_bytes(1, "little"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def digest_structures(ids: Iterable[str], hashes: Iterable[str]) -> str:
+    """sha256 over ids and structure hashes, in order: two runs made the same structures if and only if these agree."""
+    digest = hashlib.sha256()
+    for id, hash in zip(ids, hashes, strict=True):
+        digest.update(f"{id}\0{hash}\n".encode())
+    return digest.hexdigest()

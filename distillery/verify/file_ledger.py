@@ -1,0 +1,69 @@
+"""The ledger of a dataset.h5, for when the parts are gone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distillery.dataset.layout import Arrays
+from distillery.dataset.provenance import MergedPart
+from distillery.dataset.sections import Section, find_nonsense, restore_part
+from distillery.planning.ledger import Entry, Ledger
+from distillery.planning.measures import measure_part
+from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition
+from distillery.recipe.recipe import Recipe
+
+
+class FileLedger(Ledger):
+    """The ledger of a dataset.h5: plan, measures and gates come out as from the parts.
+
+    A judgement that counted structures which became surplus later, when shares were changed, can't be made again; the
+    one that the file remembers is taken.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, remembered: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(path.parent, recipe)
+        self._remembered = {(row["stage"], row["attempt"], row["wave"], row["stretch"]): row for row in remembered}
+        self._left_out: dict[str, set[int]] = {}
+        self.parts: list[MergedPart] = []
+
+    def take(self, section: Section, arrays: Arrays) -> PartFacts:
+        """Measure a part of the file; what it held before anything was left out. ValueError if it can't be measured."""
+        if (nonsense := find_nonsense(arrays)) is not None:
+            raise ValueError(f"{section.name}: {nonsense}")
+        if not np.isfinite(arrays["labels/energy"]).all() or not np.isfinite(arrays["labels/forces"]).all():
+            raise ValueError(f"{section.name}: energies or forces hold NaN or infinity")
+        part, receipt = restore_part(section, arrays), section.part.receipt
+        facts = PartFacts(tuple(part.arrays["provenance/id"]), tuple(part.arrays["provenance/structure_hash"]), receipt.record.note)
+        self._entries[section.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
+        self._left_out[section.name] = {one.row for one in section.part.left_out}
+        self.parts.append(section.part)
+        return facts
+
+    def find(self, part: str) -> Entry | None:
+        """The entry of a part that was taken."""
+        return self._entries.get(part)
+
+    def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
+        """See `Ledger.judge`; ValueError if a judgement is neither to be made nor remembered."""
+        if any(self._left_out[part].intersection(planned.keep(wanted)) for part, planned in plan.planned_parts.items()):
+            return self._remember(position)
+        return super().judge(plan, wanted, position)
+
+    def _remember(self, position: PlanPosition) -> Judgement:
+        stretch = None if position.block is None else position.block + 1
+        row = self._remembered.get((position.stage, position.attempt, position.wave, stretch))
+        if row is None:
+            raise ValueError(f"what the gates said in stage {position.stage} at the shares given up later is not in the file")
+        went_on = any(stage == position.stage and attempt > position.attempt for stage, attempt, _, _ in self._remembered)
+        return Judgement(tuple(row["reasons"]), is_for_good=not went_on)
+
+    def make_whole_plan(self) -> Plan:
+        """The plan to the end of the recipe, or to the last stage that the parts are of."""
+        plan = self.make_plan()
+        if plan.is_complete or not self.parts:
+            return plan
+        names = self.recipe.stage_names
+        last = max((part.receipt.record.stage for part in self.parts), key=lambda name: names.index(name) if name in names else -1)
+        return self.make_plan(last) if last in names else plan

@@ -1,0 +1,296 @@
+"""Verification: is a dataset.h5 what it says? From the file alone; the parts may be gone."""
+
+import json
+import multiprocessing
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from distillery.dataset.layout import COLUMNS, LAYOUT_VERSION
+from distillery.dataset.provenance import MERGED_PARTS, Summary
+from distillery.dataset.sealed_file import is_sealed
+from distillery.dataset.sections import Section, find_sections, read_section
+from distillery.errors import Problem
+from distillery.planning.gates import is_go, judge
+from distillery.planning.plan import Plan, Shard
+from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.report.files import read_report
+from distillery.report.report import make_report
+from distillery.report.summary import describe_checkpoint
+from distillery.runtime.canonical_json import canonical_json
+from distillery.runtime.machine import count_cores
+from distillery.schema.label import FinaliseReceipt
+from distillery.structures.identity import digest_structures
+from distillery.verify.file_checks import Check, attempt, check_bytes, check_layout, check_splits, conclude
+from distillery.verify.file_ledger import FileLedger
+from distillery.verify.structure_checks import CHECKS, UNREADABLE, Expected, Faults, inspect_part
+
+Progress = Callable[[str, int, int], None]
+_RELATIVE = 1e-6
+"""Figures recomputed on another machine may differ by rounding."""
+_STRUCTURES_A_WORKER = 2_000
+"""Starting a worker takes as long as inspecting this many structures."""
+_FIGURES = {
+    "finite": "positions, cells, energies, forces and stresses are finite",
+    "stresses": "masked exactly where nothing is periodic, zero there",
+    "ids": "begin with their shard, none comes twice",
+    "digests": "structures and labels of every part agree with its digest",
+    "provenance": "source, service, system and shard as the receipts say",
+    "chemistry": "every structure passes the checks it had to pass",
+    "hashes": "recomputed from the structures, none comes twice",
+}
+
+
+class Verification:
+    """One file under verification; `sections`, `recipe` and `plan` are there once they have proved right."""
+
+    def __init__(self, path: Path, progress: Progress = lambda what, done, n: None) -> None:
+        self.path, self._progress = path, progress
+        self.recipe: Recipe | None = None
+        self.plan: Plan | None = None
+        self.sections: list[Section] = []
+        self._metadata: dict[str, Any] = {}
+        self._remembered: list[dict[str, Any]] = []
+
+    def run(self) -> Iterator[Check]:
+        """Every check as soon as it is made. InvalidRequest if there is no such file."""
+        yield (seal := check_bytes(self.path))
+        if not seal.passed and is_sealed(self.path):
+            yield Check("rest", False, "not checked: the file is damaged, and HDF5 may hang on it")
+            return
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            yield Check("layout", False, "not checked, nor the rest", (f"it can't be read as HDF5: {error}",))
+            return
+        with file:
+            shape = (check_layout, check_splits, self._check_parts, self._check_recipe)
+            for check in shape:
+                yield (found := check(file))
+                if not found.passed:
+                    yield Check("rest", False, f"not checked: {found.name} must be right first")
+                    return
+            yield from self._check_content(file)
+
+    def _check_parts(self, file: h5py.File) -> Check:
+        def find() -> Iterator[str]:
+            self.sections = find_sections(file)
+            for section in self.sections:
+                receipt, n_atoms = section.part.receipt, section.atoms[1] - section.atoms[0]
+                if not section.part.left_out and receipt.n_atoms != n_atoms:
+                    yield f"{section.name} has {n_atoms} atoms, its receipt says {receipt.n_atoms}"
+
+        return attempt("parts", lambda: f"{len(file[MERGED_PARTS]):,} receipts, which account for every structure", find)
+
+    def _check_recipe(self, file: h5py.File) -> Check:
+        def find() -> Iterator[str]:
+            self._metadata = dict(file["metadata"].attrs)
+            self._remembered = json.loads(self._metadata["checkpoints"])
+            try:
+                self.recipe = recipe = parse_recipe(self._metadata["recipe"])
+            except Problem as problem:
+                yield problem.detail
+                return
+            recorded = {section.part.receipt.record.recipe_sha256 for section in self.sections}
+            if recorded - {recipe.sha256}:
+                yield f"its sha256 is {recipe.sha256}, parts were made from {' '.join(sorted(recorded))}"
+            if {section.part.receipt.dataset for section in self.sections} - {recipe.name}:
+                yield f"its name is {recipe.name}, that of the parts is not"
+
+        return attempt("recipe", lambda: "it is the one that every part was made from", find)
+
+    def _check_content(self, file: h5py.File) -> Iterator[Check]:
+        assert self.recipe is not None
+        ledger = FileLedger(self.path, self.recipe, self._remembered)
+        yield attempt(
+            "receipts", lambda: "what each part held is what the file and its list of left-outs hold", lambda: self._take_all(file, ledger)
+        )
+        yield attempt("metadata", lambda: "every attribute follows from the content", lambda: self._find_wrong_metadata(file))
+        yield self._check_plan(ledger)
+        yield from self._check_structures(file)
+        if self.plan is not None:
+            yield self._check_gates(ledger, self.plan)
+            yield self._check_report(ledger, self.plan)
+
+    def _take_all(self, file: h5py.File, ledger: FileLedger) -> Iterator[str]:
+        for k, section in enumerate(self.sections):
+            facts = ledger.take(section, read_section(file, section.structures, section.atoms))
+            if digest_structures(facts.ids, facts.hashes) != section.part.receipt.structures_sha256:
+                yield f"{section.name} does not hold the structures that its receipt says"
+            self._progress("measured", k + 1, len(self.sections))
+
+    def _find_wrong_metadata(self, file: h5py.File) -> Iterator[str]:
+        recipe, summary = self.recipe, Summary()
+        assert recipe is not None
+        for section in self.sections:
+            summary.add(section.part.receipt, [one.id for one in section.part.left_out])
+        ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
+        wanted: dict[str, Any] = {
+            "num_structures": len(ids),
+            "total_atoms": len(file["structures/atomic_numbers"]),
+            "teacher_model": recipe.teacher,
+            "teacher_version": summary.teacher.version,
+            "weights_sha256": summary.teacher.weights_sha256,
+            "recipe_sha256": recipe.sha256,
+            "seed": recipe.seed,
+            "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
+            "layout_version": LAYOUT_VERSION,
+            "parts_sha256": summary.parts_sha256,
+            "structures_sha256": digest_structures(ids, hashes),
+        }
+        for name, value in wanted.items():
+            if (found := self._metadata.get(name)) != value:
+                yield f"{name} is {found}, by the content it is {value}"
+        versions = json.loads(self._metadata["versions"])
+        for what, found in summary.describe_versions().items():
+            if versions.get(what) != found:
+                yield f"versions say {what} {versions.get(what)}, the receipts {found}"
+
+    def _check_plan(self, ledger: FileLedger) -> Check:
+        if len(ledger.parts) < len(self.sections):
+            return Check("plan", False, "not checked: receipts must be right first")
+        try:
+            plan = ledger.make_whole_plan()
+        except (Problem, *UNREADABLE) as error:
+            return Check("plan", False, "wrong", (str(error),))
+        if not plan.is_complete:
+            return Check("plan", False, "wrong", ("by the recipe, shards are missing that the dataset needs",))
+        shards, sections = list(plan.shards()), {section.name: section for section in self.sections}
+        faults: list[str] = []
+        if [shard.name for shard in shards] != list(sections):
+            odd = sorted({shard.name for shard in shards} ^ set(sections))
+            faults.append(f"not both in recipe and file: {', '.join(odd[:3])}" if odd else "the parts are in another order")
+        else:
+            left_out = plan.leave_out
+            faults += [f for s in shards for f in _find_shard_faults(s, sections[s.name], ledger.recipe, left_out[s.name])]
+        self.plan = None if faults else plan
+        counts = ", ".join(f"{name} {tally.kept}/{tally.count}" for name, tally in plan.tallies.items())
+        return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
+
+    def _check_structures(self, file: h5py.File) -> Iterator[Check]:
+        faults: dict[str, list[str]] = defaultdict(list)
+        makers = {shard.name: shard.maker for shard in self.plan.shards()} if self.plan else {}
+        expected = [self._expect(section, makers) for section in self.sections]
+        try:
+            with _workers(len(file["labels/energy"]) // _STRUCTURES_A_WORKER) as each:
+                for k, found in enumerate(each(partial(inspect_part, self.path), expected)):
+                    for check, fault in found:
+                        faults[check].append(fault)
+                    self._progress("inspected", k + 1, len(expected))
+        except BrokenProcessPool:
+            faults["digests"].append("a worker died reading the file: it is damaged, or memory is too small")
+        for check, name in (("ids", "id"), ("hashes", "structure_hash")):
+            faults[check] += _find_repeated(file, name)
+        yield from (conclude(check, _FIGURES[check], faults[check]) for check in CHECKS)
+
+    def _expect(self, section: Section, makers: Mapping[str, str]) -> Expected:
+        assert self.recipe is not None
+        record = section.part.receipt.record
+        maker = self.recipe.sources.get(makers.get(section.name, record.source))
+        elements = maker.elements if maker and maker.elements else self.recipe.elements
+        return Expected(
+            part=section.name,
+            structures=section.structures,
+            atom_rows=section.atoms,
+            source=record.source,
+            service=record.service,
+            system=record.system,
+            elements=elements,
+            atoms=maker.atoms if maker else None,
+            content_sha256=section.part.content_sha256,
+        )
+
+    def _check_gates(self, ledger: FileLedger, plan: Plan) -> Check:
+        wanted = {name: tally.count for name, tally in plan.tallies.items()}
+        verdicts = judge(ledger.measure(plan, wanted), ledger.recipe, plan.stage, wanted)
+        faults = [f"{v.gate} ({v.scope}) is {v.value}, not {v.sign} {v.threshold}" for v in verdicts if v.required and not v.passed]
+        if [json.loads(canonical_json(describe_checkpoint(c))) for c in plan.checkpoints] != self._remembered:
+            faults.append("what the gates say is not what the file remembers that they said")
+        said = "GO" if is_go(verdicts) else "NO-GO"
+        return conclude("gates", f"{said} at the end of stage {plan.stage}: {len(verdicts)} recomputed", faults)
+
+    def _check_report(self, ledger: FileLedger, plan: Plan) -> Check:
+        try:
+            report = read_report(self.path.parent)
+        except Problem as problem:
+            return Check("report", False, "wrong", (problem.detail,))
+        if report is None:
+            return Check("report", None, "there is no report.json beside the file to compare with")
+
+        def find() -> Iterator[str]:
+            receipt = FinaliseReceipt(
+                dataset=ledger.recipe.name,
+                n_structures=self.sections[-1].structures[1],
+                n_atoms=self.sections[-1].atoms[1],
+                structures_sha256=self._metadata["structures_sha256"],
+                n_bytes=self.path.stat().st_size,
+            )
+            yield from _find_differences(json.loads(json.dumps(make_report(ledger, plan, receipt))), report, "")
+
+        aside = ", the diversity of its sample left aside" if "diversity" in report else ""
+        return attempt("report", lambda: f"every figure of report.json comes out again{aside}", find)
+
+
+def _find_repeated(file: h5py.File, name: str) -> Iterator[str]:
+    try:
+        texts = file[f"provenance/{name}"].asstr()[:]
+    except UNREADABLE as error:
+        yield f"provenance/{name} can't be read: {error}"
+        return
+    if (n_twice := len(texts) - len(set(texts))) > 0:
+        yield f"{n_twice} of {len(texts)} came before"
+
+
+def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, left_out: tuple[str, ...]) -> Iterator[str]:
+    record, maker = section.part.receipt.record, recipe.sources[shard.maker]
+    pairs = (
+        ("stage", record.stage, shard.stage),
+        ("source", record.source, shard.source),
+        ("service", record.service, maker.service),
+        ("system", record.system, maker.system),
+        ("round", record.round, shard.round),
+        ("left-outs", tuple(one.id for one in section.part.left_out), left_out),
+    )
+    for what, found, wanted in pairs:
+        if found != wanted:
+            yield f"{shard.name}: the receipt says {what} {found}, by the recipe it is {wanted}"
+
+
+def _find_differences(own: Any, found: Any, where: str) -> Iterator[str]:
+    """Where two JSON values differ, numbers by more than rounding; what only `found` has is no concern of this file."""
+    if isinstance(own, dict) and isinstance(found, dict):
+        for key, value in own.items():
+            yield from _find_differences(value, found.get(key), f"{where}.{key}".lstrip("."))
+    elif isinstance(own, list) and isinstance(found, list) and len(own) == len(found):
+        for k, (a, b) in enumerate(zip(own, found, strict=True)):
+            yield from _find_differences(a, b, f"{where}[{k}]")
+    elif not _is_same(own, found):
+        yield f"{where} is {found}, recomputed {own}"
+
+
+def _is_same(own: Any, found: Any) -> bool:
+    if isinstance(own, bool) or isinstance(found, bool):
+        return own is found
+    if isinstance(own, int | float) and isinstance(found, int | float):
+        return abs(own - found) <= _RELATIVE * max(abs(own), abs(found))
+    return bool(own == found)
+
+
+@contextmanager
+def _workers(n_wanted: int) -> Iterator[Callable[[Callable[[Expected], Faults], list[Expected]], Iterator[Faults]]]:
+    """A `map` over as many processes as cores, or in this one where that is not worth the start."""
+    n = min(n_wanted, count_cores())
+    if n < 2:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield pool.map

@@ -1,0 +1,81 @@
+"""The guard: who may ask the gateway anything at all."""
+
+import secrets
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from distillery.errors import Forbidden, Problem, Unauthorized
+from distillery.http.error_responses import as_response
+
+_READING = {"GET", "HEAD", "OPTIONS"}
+
+
+class ApiKeyGuard:
+    """Lets nobody without the API key through, but to health and metrics."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app, self._key = app, api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_open = scope["type"] != "http" or scope["path"].startswith("/v1/health/") or scope["path"] == "/metrics"
+        scheme, _, key = dict(scope.get("headers", ())).get(b"authorization", b"").partition(b" ")
+        if is_open or (scheme.lower() == b"bearer" and secrets.compare_digest(key.strip(), self._key)):
+            await self._app(scope, receive, send)
+            return
+        problem = Unauthorized(
+            "send the gateway's API key as `Authorization: Bearer …` (the distillery command takes it from DISTILLERY_API_KEY)"
+        )
+        response = as_response(problem, scope["path"])
+        response.headers["WWW-Authenticate"] = "Bearer"
+        await response(scope, receive, send)
+
+
+class BrowserGuard:
+    """Without an API key, keeps out what web pages of others make a user's browser ask.
+
+    They may change nothing here, and can't read under a name of their own that leads to this address (DNS rebinding): the
+    gateway answers to addresses, to localhost and to names without a dot, as containers have.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = _find_intrusion(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self._app(scope, receive, send)
+        else:
+            await as_response(problem, scope["path"])(scope, receive, send)
+
+
+def _find_intrusion(scope: Scope) -> Problem | None:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    host = headers.get("host", "")
+    if not _is_own_name(host):
+        return Forbidden(f"without an API key the gateway answers to localhost or an address, not to {host!r}; ask there, or set a key")
+    origin = headers.get("origin")
+    is_foreign = headers.get("sec-fetch-site") in {"cross-site", "same-site"} or (origin is not None and not _leads_to(origin, host))
+    if is_foreign and scope["method"] not in _READING:
+        return Forbidden(f"a page from {origin or 'elsewhere'} may change nothing here; use the distillery command, or set an API key")
+    return None
+
+
+def _leads_to(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
+def _is_own_name(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    try:
+        ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(".localhost")
+    return True

@@ -1,0 +1,53 @@
+"""A job: a dataset that this process makes, its run, and what has happened to it."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from distillery.errors import Problem
+from gateway.run import Run
+
+_KEPT = 1000
+
+Event = dict[str, Any]
+
+
+class Events:
+    """The last 1000 events, numbered on from `last`; `news` is set, and replaced, when there is another."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.news = asyncio.Event()
+        self.last = last
+        self._kept: deque[Event] = deque(maxlen=_KEPT)
+
+    def emit(self, kind: str, data: dict[str, Any]) -> None:
+        """Record an event and wake who listens."""
+        self.last += 1
+        self._kept.append({"id": self.last, "event": kind, "time": round(time.time(), 3), "data": data})
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+    def since(self, id: int) -> Iterator[Event]:
+        """Those with a larger id that are still kept; all if there never was this one (it is of an earlier process)."""
+        id = id if id <= self.last else 0
+        return (event for event in tuple(self._kept) if event["id"] > id)
+
+
+@dataclass
+class Job:
+    """A run, its task and its events."""
+
+    run: Run
+    events: Events
+    task: asyncio.Task[None] | None = None
+    is_cancelling: bool = False
+    problem: Problem | None = None
+    started: float = field(default_factory=time.time)
+
+    @property
+    def is_working(self) -> bool:
+        """True while its task runs."""
+        return self.task is not None and not self.task.done()

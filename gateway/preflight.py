@@ -1,0 +1,111 @@
+"""Preflight: teacher and services are asked what they can do before anything is made."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsupported
+from distillery.generators.generator import find_limits
+from distillery.planning.ledger import Ledger
+from distillery.planning.plan import PartFacts, Plan
+from distillery.recipe.recipe import Recipe
+from distillery.recipe.source import Source
+from distillery.schema.generate import Metadata
+from gateway.clients import Clients
+from gateway.concurrency import run_all
+
+Emit = Callable[[str, dict[str, Any]], None]
+TRIES_AT_THE_START = 4
+"""Some seven seconds: enough for a container that is being started again."""
+
+
+class Preflight:
+    """Whether teacher and services are there for a recipe.
+
+    missing_services  those that the dataset does without, and why: all of their sources have a fallback
+    """
+
+    def __init__(self, recipe: Recipe, ledger: Ledger, clients: Clients, emit: Emit) -> None:
+        self.missing_services: dict[str, str] = {}
+        self._recipe, self._ledger, self._clients, self._emit = recipe, ledger, clients, emit
+
+    async def check_teacher(self, tries: int | None = None) -> None:
+        """Unsupported if the labeller has another teacher than the recipe's, or one that does not know its elements.
+
+        Conflict if the parts that are there have labels of other weights.
+        """
+        teacher = await self._clients.describe_teacher(tries)
+        if teacher.name != self._recipe.teacher:
+            raise Unsupported(
+                f"the recipe wants the teacher {self._recipe.teacher}, the labeller has {teacher.name}; "
+                f"start the labeller with DISTILLERY_LABELLER_TEACHER={self._recipe.teacher}"
+            )
+        foreign = [e for e in self._recipe.elements if e not in teacher.elements]
+        if foreign:
+            raise Unsupported(f"teacher {teacher.name} does not know {' '.join(foreign)}; it knows {' '.join(teacher.elements)}")
+        known = self._ledger.teacher
+        if known is not None and known.identity != teacher.identity:
+            raise Conflict(
+                f"the parts in {self._ledger.folder} were labelled by {known.describe()}, the labeller has {teacher.describe()}; "
+                "a dataset has one teacher: start the labeller with the first, or give the recipe another name"
+            )
+
+    async def check_sources(self, plan: Plan) -> None:
+        """Ask every service that owes something, or may have to step in, whether it can do its part.
+
+        Unavailable or NotFound if one is not there that nobody stands in for, or that has begun; Unsupported if it can't do it.
+        """
+        owed = self._recipe.most_owed
+        wanted = {fallback for name, source in self._recipe.sources.items() if owed[name] and (fallback := source.fallback)}
+        needed = [name for name in self._recipe.sources if owed[name] or name in wanted]
+        await run_all(self._check_source(name, self._recipe.sources[name], plan) for name in needed)
+
+    async def _check_source(self, name: str, source: Source, plan: Plan) -> None:
+        facts = list(self._find_facts(source.service, plan))
+        if outage := next((fact.note for fact in facts if fact.is_outage), None):
+            self._give_up_service(source, Unavailable(outage))
+            return
+        has_begun = any(not fact.note for fact in facts)
+        has_stand_ins = all(s.fallback for s in self._recipe.sources.values() if s.service == source.service)
+        try:
+            # One that others stand in for is not waited for as long as one that the run can't do without.
+            card = await self._clients.describe_service(source.service, TRIES_AT_THE_START if has_stand_ins and not has_begun else None)
+        except (Unavailable, NotFound) as problem:
+            if has_begun or not has_stand_ins:
+                raise
+            self._give_up_service(source, problem)
+            return
+        try:
+            self._check_card(source, self._find_largest(name), card)
+        except Unsupported as refusal:
+            raise Unsupported(f"source {name}: {refusal.detail}") from refusal
+
+    def _find_facts(self, service: str, plan: Plan) -> Iterator[PartFacts]:
+        """What the parts say that this service was to make: an outage after it has begun is waited for, or it would change the result."""
+        for shard in plan.shards():
+            if self._recipe.sources[shard.maker].service == service and (entry := self._ledger.peek(shard.name)) is not None:
+                yield entry.facts
+
+    def _give_up_service(self, source: Source, problem: Problem) -> None:
+        if source.service not in self.missing_services:
+            self.missing_services[source.service] = problem.detail
+            self._emit("away", {"service": source.service, "detail": problem.detail})
+
+    def _find_largest(self, maker: str) -> int:
+        """The most structures that one request to a source can be for, in any round and in the place of any other."""
+        recipe, owed = self._recipe, self._recipe.most_owed
+        budgets = [source.budget(owed[name]) for name, source in recipe.sources.items() if maker in {name, source.fallback}]
+        return min(recipe.shard_size, max(budgets))
+
+    def _check_card(self, source: Source, largest: int, card: Metadata) -> None:
+        """Unsupported if what the recipe will ask for is beyond what the service says of itself."""
+        limits = find_limits(card, source.system, source.elements or self._recipe.elements)
+        if largest > card.n_max:
+            raise Unsupported(
+                f"{card.service} makes at most {card.n_max} structures a request, shard_size asks for {largest}; "
+                f"set shard_size to {card.n_max} or less"
+            )
+        if source.atoms is not None and not limits.spans(*source.atoms):
+            raise Unsupported(
+                f"a {source.system} of {card.service} has {limits.min_atoms}-{limits.max_atoms} atoms, the recipe asks for "
+                f"{source.atoms[0]}-{source.atoms[1]}; set atoms within that"
+            )

@@ -1,0 +1,178 @@
+"""The labeller's app: `POST /label`, `POST /finalise` beside the common face."""
+
+import asyncio
+import threading
+import weakref
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from distillery.dataset.merge import finalise
+from distillery.errors import InvalidRequest, Unavailable
+from distillery.http.app import create_base_app, read_body
+from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
+from distillery.runtime.machine import count_cores, count_workers
+from distillery.runtime.stopping import Stopped
+from distillery.schema.base import Message, Name
+from distillery.schema.label import FinaliseReceipt, FinaliseRequest, Receipt, TeacherCard
+from distillery.structures.arrow import ARROW_TYPE
+from labeller import VERSION
+from labeller.batching import AtomBudget
+from labeller.engine import Engine
+from labeller.labelling import Labelling
+from labeller.metrics import Meter
+from labeller.pool import StructureQueue
+from labeller.settings import LabellerSettings
+from labeller.teachers import create_teacher
+from labeller.teachers.teacher import BudgetRange, Teacher
+
+_MEMORY_PER_WORKER = 4 * 2**30
+"""Bytes for each worker on a CPU: a prediction of 7net-0 for 500 atoms takes 2-5 GB there, by their density."""
+_ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+
+
+class LabellerCard(Message):
+    """What `GET /v1/metadata` of a labeller answers.
+
+    teacher                which teacher; absent until it is loaded
+    workers                threads that predict
+    atom_budget            atoms a batch may have now
+    waiting                structures that wait for the teacher
+    """
+
+    service: Name = "labeller"
+    version: str = VERSION
+    teacher_name: str
+    teacher: TeacherCard | None
+    data: str
+    workers: int | None
+    atom_budget: int | None
+    waiting: int
+    queue: int
+    body_limit_mib: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """A loaded teacher at work."""
+
+    card: TeacherCard
+    engine: Engine
+    budget: AtomBudget
+    labelling: Labelling
+    n_workers: int
+
+    def close(self) -> None:
+        """Fail what is unfinished, end all threads."""
+        self.engine.close()
+        self.labelling.close()
+
+
+class Labeller:
+    """A teacher and, once it is loaded, what runs it; `app.state.labeller`."""
+
+    def __init__(self, teacher: Teacher, settings: LabellerSettings) -> None:
+        self._teacher, self._settings = teacher, settings
+        self._closing = threading.Event()
+        self._running: Running | None = None
+
+    @property
+    def running(self) -> Running:
+        """What `load` made; Unavailable before."""
+        if self._running is None:
+            raise Unavailable("the teacher is not loaded yet; ask again soon", retry_after=2)
+        return self._running
+
+    def load(self, app: FastAPI) -> None:
+        """Load the teacher and start the pipeline; Unavailable says what is missing."""
+        teacher, settings = self._teacher, self._settings
+        teacher.load(self._closing)
+        if self._closing.is_set():
+            return
+        n_cores = count_cores()
+        n_workers = settings.workers or (1 if teacher.device == "cuda" else count_workers(_MEMORY_PER_WORKER))
+        teacher.use_threads(max(1, n_cores // n_workers))
+        chosen = teacher.budget if settings.atom_budget is None else BudgetRange(settings.atom_budget, settings.atom_budget)
+        budget, card = AtomBudget(chosen), describe_teacher(teacher)
+        engine = Engine(teacher, n_workers, budget, StructureQueue(settings.queue), Meter(app.state.registry))
+        engine.on_fatal = app.state.readiness.lose
+        engine.start()
+        self._running = Running(card, engine, budget, Labelling(engine, card, settings.data), n_workers)
+
+    def describe(self) -> LabellerCard:
+        """The card of `GET /v1/metadata`."""
+        running = self._running
+        return LabellerCard(
+            teacher_name=self._teacher.name,
+            teacher=None if running is None else running.card,
+            data=str(self._settings.data),
+            workers=None if running is None else running.n_workers,
+            atom_budget=None if running is None else running.budget.limit,
+            waiting=0 if running is None else len(running.engine.pool),
+            queue=self._settings.queue,
+            body_limit_mib=self._settings.body_limit_mib,
+        )
+
+    def close(self) -> None:
+        """Give up a download that is under way, fail what is unfinished, end all threads."""
+        self._closing.set()
+        if self._running is not None:
+            self._running.close()
+
+
+def describe_teacher(teacher: Teacher) -> TeacherCard:
+    """The card of a loaded teacher, as it goes into every receipt."""
+    return TeacherCard(
+        name=teacher.name,
+        version=teacher.version,
+        weights_sha256=teacher.weights_sha256,
+        licence=teacher.licence,
+        device=teacher.device,
+        elements=teacher.elements,
+    )
+
+
+def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
+    """The labeller's app with this teacher; the teacher is loaded once the app's lifespan has begun."""
+    labeller = Labeller(teacher, settings)
+    app = create_base_app(
+        "labeller", VERSION, labeller.describe, lambda: labeller.load(app), labeller.close, end_when_lost=settings.end_when_lost
+    )
+    app.state.labeller = labeller
+    finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    @app.post("/label", tags=["label"], response_model=Receipt, openapi_extra={"requestBody": _ARROW_BODY})
+    async def label(dataset: Name, part: Name, request: Request) -> Response:
+        """Label a structure batch (Arrow) and write it as a part; a part that is there already stays as it is."""
+        app.state.readiness.require()
+        running = labeller.running
+        running.engine.pool.require_room()
+        try:
+            body = await _read_body(request, settings.body_limit_mib)
+            receipt = await until_client_leaves(request, running.labelling.label(dataset, part, body))
+        except (Stopped, ClientDisconnect):
+            return Response(status_code=CLIENT_LEFT)
+        return JSONResponse(receipt.model_dump(mode="json"))
+
+    @app.post("/finalise", tags=["finalise"], response_model=FinaliseReceipt)
+    async def finalise_dataset(body: FinaliseRequest) -> FinaliseReceipt:
+        """Merge parts, in the order given, into dataset.h5."""
+        async with finalising.setdefault(body.dataset, asyncio.Lock()):
+            return await asyncio.to_thread(finalise, settings.data, body)
+
+    return app
+
+
+async def _read_body(request: Request, limit_mib: int) -> bytes:
+    content_type = request.headers.get("content-type", "nothing").split(";")[0].strip()
+    if content_type != ARROW_TYPE:
+        raise InvalidRequest(f"unsupported media type: the body of /label is {ARROW_TYPE}, got {content_type}")
+    return await read_body(request, limit_mib << 20, f"a body may have {limit_mib} MiB, this one has more; send fewer structures at once")
+
+
+def build() -> FastAPI:
+    """The app as a container runs it: settings from the environment."""
+    settings = LabellerSettings()
+    return create_labeller(create_teacher(settings), settings)

@@ -1,1 +1,0 @@
-"""Hand-over to training: PyTorch datasets over dataset.h5."""
