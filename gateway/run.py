@@ -212,14 +212,16 @@ class Run:
             service_rejected=generated.rejected if generated else {},
             note=note,
             is_outage=is_outage,
+            probes=shard.probes,
+            limits=self._recipe.find_limits(shard.source),
         )
 
     async def _finish(self) -> dict[str, Any]:
         self.ledger.refuse_strangers(self.plan)
         self._emit("finalising", {"parts": len(list_parts(self._folder))})
         self.doing = "merging the parts into dataset.h5"
-        leave_out = self.plan.leave_out
-        parts = tuple(PartSelection(part=s.name, leave_out=leave_out[s.name]) for s in self.plan.shards())
+        leave_out, outliers = self.plan.leave_out, self.plan.outliers
+        parts = tuple(PartSelection(part=s.name, leave_out=leave_out[s.name], outliers=outliers[s.name]) for s in self.plan.shards())
         request = FinaliseRequest(
             dataset=self._recipe.name,
             recipe=self._text,

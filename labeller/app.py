@@ -1,6 +1,7 @@
 """The labeller's app: `POST /label`, `POST /finalise` beside the common face."""
 
 import asyncio
+import logging
 import threading
 import weakref
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
 from distillery.runtime.machine import count_cores, count_workers
 from distillery.runtime.stopping import Stopped
 from distillery.schema.base import Message, Name
-from distillery.schema.label import FinaliseReceipt, FinaliseRequest, Receipt, TeacherCard
+from distillery.schema.label import FinaliseReceipt, FinaliseRequest, PhysicsCheck, Receipt, SelfTest, TeacherCard
 from distillery.structures.arrow import ARROW_TYPE
 from labeller import VERSION
 from labeller.batching import AtomBudget
@@ -24,10 +25,12 @@ from labeller.engine import Engine
 from labeller.labelling import Labelling
 from labeller.metrics import Meter
 from labeller.pool import StructureQueue
+from labeller.probes import run_self_test
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import BudgetRange, Teacher
 
+_log = logging.getLogger("distillery")
 _MEMORY_PER_WORKER = 4 * 2**30
 """Bytes for each worker on a CPU: a prediction of 7net-0 for 500 atoms takes 2-5 GB there, by their density."""
 _ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -40,6 +43,7 @@ class LabellerCard(Message):
     workers                threads that predict
     atom_budget            atoms a batch may have now
     waiting                structures that wait for the teacher
+    self_test              the laws of physics tried when the teacher was loaded
     """
 
     service: Name = "labeller"
@@ -52,6 +56,7 @@ class LabellerCard(Message):
     waiting: int
     queue: int
     body_limit_mib: int
+    self_test: tuple[PhysicsCheck, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class Labeller:
         self._teacher, self._settings = teacher, settings
         self._closing = threading.Event()
         self._running: Running | None = None
+        self._checks: tuple[PhysicsCheck, ...] = ()
 
     @property
     def running(self) -> Running:
@@ -95,11 +101,22 @@ class Labeller:
         n_workers = settings.workers or (1 if teacher.device == "cuda" else count_workers(_MEMORY_PER_WORKER))
         teacher.use_threads(max(1, n_cores // n_workers))
         chosen = teacher.budget if settings.atom_budget is None else BudgetRange(settings.atom_budget, settings.atom_budget)
-        budget, card = AtomBudget(chosen), describe_teacher(teacher)
+        budget = AtomBudget(chosen)
         engine = Engine(teacher, n_workers, budget, StructureQueue(settings.queue), Meter(app.state.registry))
         engine.on_fatal = app.state.readiness.lose
         engine.start()
-        self._running = Running(card, engine, budget, Labelling(engine, card, settings.data), n_workers)
+        self._checks = self._test(engine)
+        card = describe_teacher(teacher, self._checks)
+        self._running = Running(card, engine, budget, Labelling(engine, card, teacher.tolerance, settings.data), n_workers)
+
+    def _test(self, engine: Engine) -> tuple[PhysicsCheck, ...]:
+        """The teacher's self-test, told in the log; what it finds decides nothing here, but goes into every part for the gates to judge."""
+        if not self._settings.self_test:
+            return ()
+        checks = run_self_test(engine.label_all, self._teacher.tolerance, self._teacher.elements)
+        for detail in dict.fromkeys(check.detail for check in checks if check.passed is False):
+            _log.error("the self-test of %s failed: %s", self._teacher.name, detail)
+        return checks
 
     def describe(self) -> LabellerCard:
         """The card of `GET /v1/metadata`."""
@@ -113,6 +130,7 @@ class Labeller:
             waiting=0 if running is None else len(running.engine.pool),
             queue=self._settings.queue,
             body_limit_mib=self._settings.body_limit_mib,
+            self_test=self._checks,
         )
 
     def close(self) -> None:
@@ -122,7 +140,7 @@ class Labeller:
             self._running.close()
 
 
-def describe_teacher(teacher: Teacher) -> TeacherCard:
+def describe_teacher(teacher: Teacher, checks: tuple[PhysicsCheck, ...] = ()) -> TeacherCard:
     """The card of a loaded teacher, as it goes into every receipt."""
     return TeacherCard(
         name=teacher.name,
@@ -131,6 +149,7 @@ def describe_teacher(teacher: Teacher) -> TeacherCard:
         licence=teacher.licence,
         device=teacher.device,
         elements=teacher.elements,
+        self_test=SelfTest.of(checks) if checks else None,
     )
 
 

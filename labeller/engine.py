@@ -16,7 +16,7 @@ from distillery.structures.structure import Structure
 from labeller.batching import AtomBudget
 from labeller.label_checks import find_label_fault
 from labeller.metrics import Meter
-from labeller.pool import Item, StructureQueue, Ticket
+from labeller.pool import Item, Labelled, StructureQueue, Ticket
 from labeller.teachers.teacher import Teacher
 
 _log = logging.getLogger("distillery")
@@ -67,6 +67,10 @@ class Engine:
                 ticket.future.cancel()
                 raise
         return ticket
+
+    def label_all(self, structures: Sequence[Structure]) -> Labelled:
+        """Label structures beside whatever else waits, and wait for them; Busy as of `submit`."""
+        return self.submit(structures).future.result()
 
     def close(self, problem: Problem | None = None) -> None:
         """Fail what is unfinished and end the threads."""

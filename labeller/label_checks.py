@@ -3,12 +3,51 @@
 import numpy as np
 
 from distillery.dataset.layout import Label
+from distillery.schema.label import LabelLimits
 from distillery.structures.checks import Fault
 from distillery.structures.structure import Structure
+from labeller.teachers.teacher import PhysicsTolerance
+
+_FORCE_SLACK = 1e-3
+"""eV/Å that the forces may add up to however small they are, and eV that their torque may be."""
+_GPA = 160.21766208
+"""GPa in an eV/Å³."""
 
 
 def find_label_fault(structure: Structure, label: Label) -> Fault | None:
-    """Why a label can't be right, or None: a wrong shape, a number that is not finite, a stress where it has no meaning."""
+    """Why what a teacher answered is no label at all, or None: a wrong shape, a number that is not finite, a stress without a period."""
+    return _find_shape_fault(structure, label) or _find_number_fault(label)
+
+
+def find_limit_fault(label: Label, limits: LabelLimits) -> Fault | None:
+    """Which bound of a recipe a sound label lies beyond, or None; that of the energy takes all structures of a source."""
+    force = float(np.linalg.norm(label.forces.astype(np.float64), axis=1).max(initial=0.0))
+    if force > limits.force:
+        return Fault("large_force", f"the largest force is {force:.1f} eV/Å, at most {limits.force:g}")
+    pressure = 0.0 if label.stress is None else -_GPA * float(label.stress[:3].mean())
+    if abs(pressure) > limits.pressure:
+        return Fault("large_pressure", f"the pressure is {pressure:.1f} GPa, at most {limits.pressure:g} either way")
+    return None
+
+
+def find_net_fault(structure: Structure, label: Label, tolerance: PhysicsTolerance) -> Fault | None:
+    """A force on the whole, or where nothing is periodic a torque: no energy that only depends on distances and angles has one."""
+    forces = label.forces.astype(np.float64)
+    norms = np.linalg.norm(forces, axis=1)
+    net = float(np.linalg.norm(forces.sum(axis=0)))
+    if net > tolerance.net_force * float(norms.sum()) + _FORCE_SLACK:
+        return Fault("net_force", f"the forces add up to {net:.3g} eV/Å, of {norms.sum():.3g} in all: forces of another structure?")
+    if structure.is_periodic:
+        return None
+    arms = structure.positions - structure.positions.mean(axis=0)
+    torque = float(np.linalg.norm(np.cross(arms, forces).sum(axis=0)))
+    most = float((np.linalg.norm(arms, axis=1) * norms).sum())
+    if torque > tolerance.net_force * most + _FORCE_SLACK:
+        return Fault("torque", f"the forces have a torque of {torque:.3g} eV, of {most:.3g} in all: forces of other atoms?")
+    return None
+
+
+def _find_shape_fault(structure: Structure, label: Label) -> Fault | None:
     n_atoms = len(structure)
     if label.forces.shape != (n_atoms, 3):
         return Fault("wrong_shape", f"forces must have the shape {(n_atoms, 3)}, got {label.forces.shape}")
@@ -16,6 +55,10 @@ def find_label_fault(structure: Structure, label: Label) -> Fault | None:
         return Fault("wrong_shape", f"the stress must have the shape (6,), got {label.stress.shape}")
     if label.stress is not None and not structure.is_periodic:
         return Fault("wrong_shape", "a structure that is not periodic has no stress, yet the teacher gave one")
+    return None
+
+
+def _find_number_fault(label: Label) -> Fault | None:
     if not np.isfinite(label.energy):
         return Fault("not_finite_label", f"the energy is {label.energy}")
     if not np.isfinite(label.forces).all() or (label.stress is not None and not np.isfinite(label.stress).all()):

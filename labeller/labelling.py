@@ -18,13 +18,16 @@ from distillery.dataset.parts import digest_arrays, read_part, write_part
 from distillery.dataset.sealed_file import name_disk_faults
 from distillery.errors import Conflict, InvalidRequest
 from distillery.schema.explain import validate_message
-from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
+from distillery.schema.label import LabelLimits, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.arrow import from_arrow
 from distillery.structures.checks import find_input_fault
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
-from labeller.pool import Labelled
+from labeller.label_checks import find_limit_fault, find_net_fault
+from labeller.pool import Labelled, Outcome
+from labeller.probes import Trial, choose_probes, try_physics
+from labeller.teachers.teacher import PhysicsTolerance
 
 T = TypeVar("T")
 _LIST_IDS = 3
@@ -34,8 +37,8 @@ _MOVE = "use another dataset name or move it away"
 class Labelling:
     """Makes parts; requests for the same part take turns, so that each is made once."""
 
-    def __init__(self, engine: Engine, teacher: TeacherCard, root: Path) -> None:
-        self._engine, self._teacher, self._root = engine, teacher, root
+    def __init__(self, engine: Engine, teacher: TeacherCard, tolerance: PhysicsTolerance, root: Path) -> None:
+        self._engine, self._teacher, self._tolerance, self._root = engine, teacher, tolerance, root
         self._host = ThreadPoolExecutor(1, thread_name_prefix="check")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._turns: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -49,7 +52,9 @@ class Labelling:
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
             sound, refused = await self._on_host(_inspect, request.structures, self._teacher.elements)
             labelled, hashes = await self._run_teacher(sound)
-            write = partial(_write, path, request, self._teacher, sound, refused, labelled, hashes)
+            judged = _judge(sound, labelled, request.record.limits, self._tolerance)
+            trial = await self._try_physics(sound, judged, request.record.probes)
+            write = partial(_write, path, request, self._teacher, sound, refused, labelled.seconds, judged, trial, hashes)
             return await asyncio.get_running_loop().run_in_executor(self._writer, write)
 
     async def _run_teacher(self, structures: Sequence[Structure]) -> tuple[Labelled, list[str]]:
@@ -60,6 +65,12 @@ class Labelling:
             return await future, hashes
         finally:
             future.cancel()
+
+    async def _try_physics(self, structures: Sequence[Structure], judged: "_Judged", n: int) -> Trial:
+        """The laws of physics on up to `n` of the structures whose labels are sound."""
+        labelled = [(s, o) for s, o in zip(structures, judged.outcomes, strict=True) if isinstance(o, Label)]
+        chosen = choose_probes(labelled, n)
+        return await asyncio.to_thread(try_physics, self._engine.label_all, self._tolerance, chosen) if chosen else Trial()
 
     @asynccontextmanager
     async def _turn(self, path: Path) -> AsyncIterator[None]:
@@ -86,19 +97,44 @@ class _Request:
     structures: list[Structure]
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What became of the structures that the teacher saw: labels, or why there is none; and the labels that were refused, by id."""
+
+    outcomes: list[Outcome]
+    refused_labels: dict[str, Label]
+
+
+def _judge(structures: Sequence[Structure], labelled: Labelled, limits: LabelLimits | None, tolerance: PhysicsTolerance) -> _Judged:
+    """Refuse labels that move or turn the whole structure, or lie beyond the recipe's bounds."""
+    judged = _Judged([], {})
+    for structure, outcome in zip(structures, labelled.outcomes, strict=True):
+        fault = None
+        if isinstance(outcome, Label):
+            fault = find_net_fault(structure, outcome, tolerance) or (None if limits is None else find_limit_fault(outcome, limits))
+            if fault is not None:
+                judged.refused_labels[structure.id] = outcome
+        judged.outcomes.append(
+            outcome if fault is None else Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label")
+        )
+    return judged
+
+
 def _write(
     path: Path,
     request: _Request,
     teacher: TeacherCard,
     sound: list[Structure],
     refused: list[Reject],
-    labelled: Labelled,
+    seconds: float,
+    judged: _Judged,
+    trial: Trial,
     hashes: list[str],
 ) -> Receipt:
     """Write the part; the receipt of what lies there afterwards, should another labeller have been first."""
-    outcomes = list(zip(sound, labelled.outcomes, hashes, strict=True))
+    outcomes = list(zip(sound, judged.outcomes, hashes, strict=True))
     kept = [(s, o, h) for s, o, h in outcomes if isinstance(o, Label)]
-    rejects = {r.id: r for r in (*refused, *(o for o in labelled.outcomes if isinstance(o, Reject)))}
+    rejects = {r.id: r for r in (*refused, *(o for o in judged.outcomes if isinstance(o, Reject)))}
     quarantined = [s for s in request.structures if s.id in rejects]
     assert len(kept) + len(quarantined) == len(request.structures), "a structure was lost or invented"
     structures, labels, kept_hashes = [k[0] for k in kept], [k[1] for k in kept], [k[2] for k in kept]
@@ -112,13 +148,15 @@ def _write(
         n_structures=len(structures),
         n_atoms=sum(len(s) for s in structures),
         rejected=tuple(rejects[s.id] for s in quarantined),
-        label_seconds=labelled.seconds,
+        label_seconds=seconds,
+        physics=tuple(check if check.passed is False else check.model_copy(update={"detail": ""}) for check in trial.checks),
+        physics_seconds=trial.seconds,
         structures_sha256=digest_structures((s.id for s in structures), kept_hashes),
         content_sha256=digest_arrays(arrays),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     with name_disk_faults(path.parent):
-        is_first = write_part(path, receipt, arrays, quarantined)
+        is_first = write_part(path, receipt, arrays, quarantined, judged.refused_labels)
     return receipt if is_first else _stored_receipt(path, request, teacher)
 
 

@@ -31,4 +31,7 @@ class LabellerSettings(BaseSettings):
     )
     queue: int = Field(50_000, ge=1, description="structures that may wait; more get 429")
     body_limit_mib: int = Field(256, ge=1, description="largest body of a request, MiB")
+    self_test: bool = Field(
+        True, description="try the teacher's physics when it is loaded; without it the gate teacher_physics has less to go by"
+    )
     end_when_lost: bool = Field(False, description="end the process once its device is lost, for a restart policy to start it again")

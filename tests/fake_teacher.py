@@ -15,7 +15,7 @@ from distillery.structures.geometry import find_pairs
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import BudgetRange
+from labeller.teachers.teacher import CONSERVATIVE, BudgetRange, PhysicsTolerance
 
 CUTOFF = 3.0
 SMALL_BUDGET = BudgetRange(64, 64)
@@ -31,7 +31,7 @@ def pair_label(structure: Structure) -> Label:
     stress = None
     if structure.is_periodic:
         virial = -0.5 * np.einsum("pa,pb->ab", -pull, pairs.vector) / structure.volume
-        stress = -virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        stress = virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     return Label(float(0.5 * np.sum(gap**2)), forces.astype(np.float32), stress)
 
 
@@ -73,6 +73,7 @@ class FakeTeacher:
     licence: str = "none"
     device: str = "cpu"
     elements: tuple[str, ...] = DEFAULT_ELEMENTS
+    tolerance: PhysicsTolerance = CONSERVATIVE
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     featurised: list[str] = field(default_factory=list)
@@ -132,4 +133,4 @@ class FakeTeacher:
 
 def build_losing() -> FastAPI:
     """A labeller as a container runs it, settings from the environment, whose device is lost with the first batch."""
-    return create_labeller(FakeTeacher(fatal_on=lambda s: True), LabellerSettings())
+    return create_labeller(FakeTeacher(fatal_on=lambda s: True), LabellerSettings(self_test=False))

@@ -1,6 +1,7 @@
 """A teacher that computes nothing: labels of the right shape, for the benchmark of everything around it. It is never offered to users."""
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 from fastapi import FastAPI
@@ -10,7 +11,7 @@ from distillery.runtime.stopping import Stop
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import BudgetRange
+from labeller.teachers.teacher import BudgetRange, PhysicsTolerance
 
 NAME = "null-teacher"
 _ONE_IN = 500
@@ -27,6 +28,7 @@ class NullTeacher:
     device = "cpu"
     elements = DEFAULT_ELEMENTS
     budget = BudgetRange(2_000, 32_000)
+    tolerance = PhysicsTolerance(slope=inf, cosine=-1.0, energy=inf, forces=inf, net_force=inf)  # it keeps no law
 
     def load(self, stop: Stop) -> None: ...
 

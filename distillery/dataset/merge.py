@@ -185,7 +185,7 @@ class _Merger:
 
 
 def _find_left_out(part: Part, selection: PartSelection) -> tuple[LeftOut, ...]:
-    found = find_left_out(part.arrays, selection.leave_out)
+    found = find_left_out(part.arrays, selection.leave_out, selection.outliers)
     unknown = sorted(set(selection.leave_out) - {one.id for one in found})
     if unknown:
         raise InvalidRequest(f"leave_out of part {selection.part} names structures it does not hold: {', '.join(unknown[:3])}")

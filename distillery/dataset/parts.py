@@ -2,14 +2,15 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from distillery.dataset.layout import COLUMNS, TEXT, Arrays, describe_columns, read_arrays
+from distillery.dataset.layout import COLUMNS, TEXT, Arrays, Label, describe_columns, read_arrays
 from distillery.dataset.sealed_file import find_broken_seal, write_atomically
 from distillery.errors import CorruptPart, Problem, Unavailable
 from distillery.schema.label import Receipt
@@ -28,11 +29,13 @@ class Part:
 
     arrays       the columns of `distillery.dataset.layout.COLUMNS`
     quarantined  the structures the labeller refused or the teacher failed on, as `receipt.rejected` says
+    refused_labels  energy (eV), forces (eV/Å) and stress (eV/Å³) of those of them that have a label, by id
     """
 
     receipt: Receipt
     arrays: Arrays
     quarantined: list[Structure]
+    refused_labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 def digest_arrays(arrays: Arrays) -> str:
@@ -48,17 +51,36 @@ def digest_arrays(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def write_part(path: Path, receipt: Receipt, arrays: Arrays, quarantined: Sequence[Structure] = ()) -> bool:
-    """Write a part atomically; False (and no change) if there is one already. OSError (disk full) leaves no trace."""
+def write_part(
+    path: Path,
+    receipt: Receipt,
+    arrays: Arrays,
+    quarantined: Sequence[Structure] = (),
+    refused_labels: Mapping[str, Label] | None = None,
+) -> bool:
+    """Write a part atomically; False (and no change) if there is one already. OSError (disk full) leaves no trace.
+
+    refused_labels  of quarantined structures that have one, by id
+    """
+    labels = {id: _describe_label(label) for id, label in (refused_labels or {}).items()}
 
     def fill(file: h5py.File) -> None:
         for name, column in COLUMNS.items():
             file.create_dataset(name, data=arrays[name], dtype=column.dtype)
         describe_columns(file)
         file.attrs["receipt"] = receipt.model_dump_json()
-        file.create_dataset("quarantine", data=np.frombuffer(to_arrow(quarantined), np.uint8))
+        file.create_dataset("quarantine", data=np.frombuffer(to_arrow(quarantined, {"labels": labels} if labels else None), np.uint8))
 
     return write_atomically(path, fill, replace=False)
+
+
+def _describe_label(label: Label) -> dict[str, Any]:
+    """A label as JSON: energy eV, forces eV/Å, stress eV/Å³ or null."""
+    return {
+        "energy": label.energy,
+        "forces": label.forces.tolist(),
+        "stress": None if label.stress is None else label.stress.tolist(),
+    }
 
 
 def read_receipt(path: Path) -> Receipt:
@@ -79,14 +101,14 @@ def read_part(path: Path) -> Part:
         with h5py.File(io.BytesIO(content), "r") as file:
             receipt = Receipt.model_validate_json(file.attrs["receipt"])
             arrays = read_arrays(file)
-            quarantined, _ = from_arrow(file["quarantine"][:].tobytes())
+            quarantined, metadata = from_arrow(file["quarantine"][:].tobytes())
     except CorruptPart:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, Problem) as error:
         raise _unreadable(path, error) from error
     if digest_arrays(arrays) != receipt.content_sha256:
         raise corrupt(path, "its content differs from its digest")
-    return Part(receipt, arrays, quarantined)
+    return Part(receipt, arrays, quarantined, metadata.get("labels", {}))
 
 
 def _unreadable(path: Path, error: Exception) -> Problem:

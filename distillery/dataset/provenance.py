@@ -1,7 +1,7 @@
 """What dataset.h5 keeps of the parts it was merged from, so that it can be checked and made again when they are gone."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import h5py
 import numpy as np
@@ -19,14 +19,16 @@ _ROWS_A_CHUNK = 16
 
 
 class LeftOut(Message):
-    """A labelled structure that is not in the dataset: it came before, or its source had enough.
+    """A labelled structure that is not in the dataset: it came before, its source had enough, or its energy is far off.
 
-    row  its index in the part
+    row            its index in the part
+    outlier_since  the round of the plan in which its energy proved to be far off
     """
 
     row: Count
     id: str
     structure_hash: str
+    outlier_since: Count | None = None
 
 
 class MergedPart(Message):
@@ -99,11 +101,13 @@ def find_versions(receipt: Receipt) -> dict[str, str]:
     return found | ({f"service {record.service}: weights": record.service_weights_sha256} if record.service_weights_sha256 else {})
 
 
-def find_left_out(arrays: Arrays, leave_out: Iterable[str]) -> tuple[LeftOut, ...]:
-    """The structures of a part that are named in `leave_out`, in its order."""
+def find_left_out(arrays: Arrays, leave_out: Iterable[str], outliers: Mapping[str, int]) -> tuple[LeftOut, ...]:
+    """The structures of a part that are named in `leave_out`, in its order; `outliers` says of some since which round they are that."""
     gone = set(leave_out)
     rows = zip(arrays["provenance/id"].tolist(), arrays["provenance/structure_hash"].tolist(), strict=True)
-    return tuple(LeftOut(row=row, id=id, structure_hash=hash) for row, (id, hash) in enumerate(rows) if id in gone)
+    return tuple(
+        LeftOut(row=row, id=id, structure_hash=hash, outlier_since=outliers.get(id)) for row, (id, hash) in enumerate(rows) if id in gone
+    )
 
 
 def write_merged_parts(file: h5py.Group, parts: Iterable[MergedPart]) -> None:

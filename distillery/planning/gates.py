@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from distillery.planning.measures import Measures, SourceMeasures, energy_residuals, entropy_bits, entropy_ceiling, robust_z
+from distillery.planning.energy_fit import flag_by_source
+from distillery.planning.measures import BEYOND_LIMITS, Measures, SourceMeasures, energy_residuals, entropy_bits, entropy_ceiling, robust_z
 from distillery.planning.plan import Judgement
 from distillery.recipe.recipe import GateName, Recipe, StageName
 from distillery.structures.structure import SYSTEMS
@@ -37,7 +38,7 @@ class Rule:
 RULES: dict[GateName, Rule] = {
     "completeness": Rule(">=", 1.0, True, "structures in the dataset over structures wanted"),
     "teacher_success": Rule(">", 0.95, True, "labelled structures over structures sent to the labeller"),
-    "element_entropy": Rule(">=", 3.07, True, "Shannon entropy of the elements, weighted by atoms, bits"),
+    "element_entropy": Rule(">=", 3.07, False, "Shannon entropy of the elements, weighted by atoms, bits"),
     "element_coverage": Rule(">=", 1.0, True, "share of the recipe's elements that occur"),
     "distinct_sizes": Rule(">", 1, True, "different numbers of atoms within a source"),
     "distinct_compositions": Rule(">", 1, True, "different compositions within a source"),
@@ -48,24 +49,36 @@ RULES: dict[GateName, Rule] = {
     "system_balance": Rule("<", 0.3, False, "standard deviation over mean of the structures per system"),
     "bond_lengths": Rule("<", 0.05, False, "share of a sample with a contact under 0.7 of the covalent radii"),
     "energy_outliers": Rule("<", 0.01, False, "share with an energy per atom over 10 robust deviations off a fit by elements"),
-    "largest_force": Rule("<", 100.0, False, "99th percentile of the largest force in a structure, eV/Å"),
+    "largest_force": Rule("<=", 50.0, True, "largest force on any atom, eV/Å"),
+    "largest_pressure": Rule("<=", 100.0, True, "largest pressure of any structure, positive or negative, GPa"),
+    "energy_fit": Rule("<=", 5.0, True, "largest distance of an energy from its source's robust fit by elements, eV/atom"),
+    "sound_labels": Rule(">", 0.9, False, "labels within the recipe's limits, over all labels"),
+    "teacher_physics": Rule("<=", 0, True, "laws of physics that labels break: differences of the energy, symmetry, extensivity"),
 }
 ADVISORY_IN_PILOT: frozenset[GateName] = frozenset({"element_entropy", "element_coverage", "duplicates"})
 """A few structures of every source can't tell these: one duplicate among eighty is over a percent."""
 BY_CLOCK: frozenset[GateName] = frozenset({"generation_seconds"})
 """What these measure is no property of structures: it must not decide which of them come out."""
 _SHORT_CONTACT = 0.7
+ENTROPY_SHARE = 0.9
+"""Of the largest entropy that the recipe's elements allow: what element_entropy wants where a recipe names no threshold."""
+_DETAILS = 3
+"""Different faults that a finding names."""
 _OUTLIER_Z = 10.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A gate's value: of the whole dataset (scope "all") or of one source; None where there is nothing to measure."""
+    """A gate's value: of the whole dataset (scope "all") or of one source; None where there is nothing to measure.
+
+    detail  what is wrong, for a person, where the value alone does not tell
+    """
 
     gate: GateName
     scope: str
     value: float | None
     ceiling: float | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ class Verdict:
     required: bool
     passed: bool
     meaning: str
+    detail: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """All fields, for report.json."""
@@ -109,11 +123,23 @@ def sum_up(verdicts: list[Verdict]) -> Judgement:
 
 
 def find_rules(recipe: Recipe, stage: StageName) -> dict[GateName, Rule]:
-    """The rules of a stage: the defaults, changed by the recipe, changed by the recipe's stage."""
+    """The rules of a stage: the defaults, which follow the recipe's limits and elements, changed by the recipe, then by its stage."""
     rules = {gate: replace(rule, required=rule.required and not _is_lenient(gate, stage)) for gate, rule in RULES.items()}
+    rules |= {gate: replace(rules[gate], threshold=threshold) for gate, threshold in _find_thresholds(recipe).items()}
     for changes in recipe.gate_changes(stage):
         rules |= {gate: replace(rules[gate], **change.model_dump(exclude_none=True)) for gate, change in changes.items()}
     return rules
+
+
+def _find_thresholds(recipe: Recipe) -> dict[GateName, float]:
+    """Thresholds that depend on the recipe: what no label may pass, and the entropy as a share of what its elements allow."""
+    limits = [recipe.find_limits(name) for name in recipe.sources]
+    return {
+        "largest_force": max(limit.force for limit in limits),
+        "largest_pressure": max(limit.pressure for limit in limits),
+        "energy_fit": max(limit.energy for limit in limits),
+        "element_entropy": ENTROPY_SHARE * entropy_ceiling(len(recipe.elements)),
+    }
 
 
 def find_hopeless(recipe: Recipe) -> list[str]:
@@ -135,7 +161,16 @@ def _is_lenient(gate: GateName, stage: StageName) -> bool:
 def _judge(finding: Finding, rule: Rule) -> Verdict:
     passed = finding.value is not None and _COMPARE[rule.sign](finding.value, rule.threshold)
     return Verdict(
-        finding.gate, finding.scope, finding.value, rule.sign, rule.threshold, finding.ceiling, rule.required, passed, rule.meaning
+        gate=finding.gate,
+        scope=finding.scope,
+        value=finding.value,
+        sign=rule.sign,
+        threshold=rule.threshold,
+        ceiling=finding.ceiling,
+        required=rule.required,
+        passed=passed,
+        meaning=rule.meaning,
+        detail=finding.detail,
     )
 
 
@@ -154,7 +189,8 @@ def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -
     for name, own in sources.items():
         yield Finding("generation_seconds", name, own.generate_seconds / own.generated if own.generated else None)
     yield from _sizes(sources)
-    yield from _labels(measures)
+    yield from _labels(measures, recipe)
+    yield from _physics(measures, sources)
 
 
 def _success(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
@@ -189,13 +225,50 @@ def _sizes(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
     yield Finding("system_balance", "all", float(per_system.std() / per_system.mean()) if per_system.sum() else None)
 
 
-def _labels(measures: Measures) -> Iterator[Finding]:
+def _physics(measures: Measures, sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
+    """Broken laws of all self-tests and structures together, then of the sources that have any; None where none was tried."""
+    tried = sum(test.n_tried for test in measures.self_tests) + sum(own.n_laws_tried for own in sources.values())
+    in_tests = [detail for test in sorted(measures.self_tests, key=lambda test: test.broken) for detail in test.broken]
+    in_sources = {name: [*own.broken_laws, *_describe_net_faults(own)] for name, own in sources.items()}
+    broken = in_tests + [detail for details in in_sources.values() for detail in details]
+    yield Finding("teacher_physics", "all", len(broken) if tried else None, 0.0, _shorten(broken) if tried else "nothing was tried")
+    for name, details in in_sources.items():
+        if details:
+            yield Finding("teacher_physics", name, len(details), 0.0, _shorten(details))
+
+
+def _describe_net_faults(own: SourceMeasures) -> list[str]:
+    wrong = {"net_force": "forces that move the whole structure", "torque": "forces that turn the whole structure"}
+    counts = {what: own.rejected[f"label: {reason}"] for reason, what in wrong.items()}
+    return [f"{count} labels with {what}: of another structure?" for what, count in counts.items() if count]
+
+
+def _shorten(details: list[str]) -> str:
+    different = list(dict.fromkeys(details))
+    more = f" (and {len(different) - _DETAILS} others)" if len(different) > _DETAILS else ""
+    return "; ".join(different[:_DETAILS]) + more
+
+
+def _labels(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
     contacts = np.array(measures.contacts)
     yield Finding("bond_lengths", "all", float((contacts < _SHORT_CONTACT).mean()) if contacts.size else None)
     if not measures.energies:
-        yield Finding("energy_outliers", "all", None)
-        yield Finding("largest_force", "all", None)
+        for gate in ("energy_outliers", "largest_force", "largest_pressure", "energy_fit", "sound_labels"):
+            yield Finding(gate, "all", None)
         return
-    z = robust_z(energy_residuals(np.concatenate(measures.energies), np.concatenate(measures.counts)))
-    yield Finding("energy_outliers", "all", float((z > _OUTLIER_Z).mean()))
-    yield Finding("largest_force", "all", float(np.percentile(np.concatenate(measures.largest_forces), 99)))
+    energies, counts = np.concatenate(measures.energies), np.concatenate(measures.counts)
+    names = np.repeat(np.array(measures.names, dtype=object), [len(part) for part in measures.energies])
+    limits = {name: recipe.find_limits(name).energy for name in recipe.sources}
+    _, residuals = flag_by_source(names, energies, counts, limits)
+    yield Finding("energy_outliers", "all", float((robust_z(energy_residuals(energies, counts)) > _OUTLIER_Z).mean()))
+    yield Finding("largest_force", "all", float(np.concatenate(measures.largest_forces).max()))
+    yield Finding("largest_pressure", "all", float(np.abs(np.concatenate(measures.pressures)).max()))
+    yield Finding("energy_fit", "all", float(np.abs(residuals).max()))
+    yield Finding("sound_labels", "all", _sound_share(measures))
+
+
+def _sound_share(measures: Measures) -> float:
+    """Labels within the recipe's limits over all labels that the teacher gave."""
+    beyond = sum(own.rejected[reason] for own in measures.sources.values() for reason in BEYOND_LIMITS)
+    labelled = sum(own.labelled + own.refused_by_limits for own in measures.sources.values())
+    return 1 - beyond / labelled if labelled else 0.0

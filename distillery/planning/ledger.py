@@ -1,6 +1,6 @@
 """The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from distillery.dataset.folder import list_parts, part_path, split_part_name
 from distillery.dataset.parts import Part, corrupt, read_part
 from distillery.errors import Conflict
+from distillery.planning.energy_fit import find_energy_outliers
 from distillery.planning.gates import judge, sum_up
 from distillery.planning.measures import Measures, PartMeasures, gather_measures, measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
@@ -36,6 +37,7 @@ class Ledger:
         self.recipe = recipe
         self._entries: dict[str, Entry] = {}
         self._judgements: dict[PlanPosition, Judgement] = {}
+        self._outliers: dict[tuple[str, int, int, int], Mapping[str, Collection[int]]] = {}
 
     def find(self, part: str) -> Entry | None:
         """The entry of a part, None if there is none yet; CorruptPart or Conflict if it is not ours."""
@@ -48,6 +50,7 @@ class Ledger:
         """Free the memory; what is asked for again is read again."""
         self._entries.clear()
         self._judgements.clear()
+        self._outliers.clear()
 
     def lost_a_part(self) -> bool:
         """True if a part that was found is there no more."""
@@ -68,7 +71,7 @@ class Ledger:
 
     def make_plan(self, until: StageName = "full") -> Plan:
         """The plan as far as the parts allow, to the end of a stage."""
-        plan = make_plan(self.recipe, self.look_up, self.judge, until)
+        plan = make_plan(self.recipe, self.look_up, self.judge, until, self.screen)
         for shard in plan.rounds[-1] if plan.rounds else ():  # behind the first gap too: they are done and their services have begun
             self.look_up(shard)
         return plan
@@ -82,7 +85,8 @@ class Ledger:
         measures = gather_measures(((self._entries[part].measures, own) for part, own in kept.items()), self.recipe.sources)
         for name, tally in plan.tallies.items():
             surplus = max(tally.made - wanted[name], 0)
-            measures.sources[name].rejected.update({"dataset: duplicate": tally.duplicates, "dataset: surplus": surplus})
+            losses = {"dataset: duplicate": tally.duplicates, "dataset: surplus": surplus, "dataset: energy_outlier": tally.outliers}
+            measures.sources[name].rejected.update(losses)
         return measures
 
     def refuse_strangers(self, plan: Plan) -> None:
@@ -119,6 +123,15 @@ class Ledger:
         if position not in self._judgements:
             self._judgements[position] = sum_up(judge(self.measure(plan, wanted), self.recipe, position.stage, wanted))
         return self._judgements[position]
+
+    def screen(self, plan: Plan) -> Mapping[str, Collection[int]]:
+        """The structures whose energies are far off those of their source by elements; looked for once a round."""
+        key = (plan.stage, plan.attempt, plan.wave, len(plan.rounds))
+        if key not in self._outliers:
+            kept = {part: planned.fresh for part, planned in plan.planned_parts.items()}
+            limits = {name: self.recipe.find_limits(name).energy for name in self.recipe.sources}
+            self._outliers[key] = find_energy_outliers({part: self._entries[part].measures for part in kept}, kept, limits)
+        return self._outliers[key]
 
     def _take(self, path: Path, name: str, part: Part) -> Entry:
         record = part.receipt.record

@@ -12,12 +12,36 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Arrays, make_structure
 from distillery.dataset.parts import Part
-from distillery.schema.label import Receipt
+from distillery.schema.label import PhysicsCheck, Receipt, SelfTest
 from distillery.structures.geometry import find_pairs, sum_of_radii
 
+GPA = 160.21766208
+"""GPa in an eV/Å³."""
 _N_ELEMENTS = len(chemical_symbols)
+REFUSED_BY_LIMITS = ("large_force", "large_pressure")
+"""Reasons of the labeller for labels that are sound, but beyond the recipe's limits."""
+BEYOND_LIMITS = (*(f"label: {reason}" for reason in REFUSED_BY_LIMITS), "dataset: energy_outlier")
 _CONTACT_SAMPLE = 20
 """Structures of a part whose shortest contact is measured."""
+
+
+@dataclass(frozen=True)
+class PhysicsTally:
+    """Laws of physics that were tried on labels: how many times, and what was found where one is broken."""
+
+    n_tried: int = 0
+    broken: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, checks: Iterable[PhysicsCheck]) -> "PhysicsTally":
+        """Checks that could not be made do not count."""
+        tried = [check for check in checks if check.passed is not None]
+        return cls(len(tried), tuple(check.detail for check in tried if not check.passed))
+
+    @classmethod
+    def of_self_test(cls, test: SelfTest | None) -> "PhysicsTally":
+        """The same of a teacher's self-test, if it had one."""
+        return cls() if test is None else cls(sum(test.tried.values()), test.broken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +54,7 @@ class PartMeasures:
     counts           atoms of each of them, shape (n_structures, k)
     energies         eV, shape (n_structures,)
     largest_forces   eV/Å, shape (n_structures,)
+    pressures        GPa, 0 where there is no stress, shape (n_structures,)
     compositions     a key of every structure's reduced composition, shape (n_structures,)
     contacts         shortest distance over sum of covalent radii, of a sample, by index of the structure
     """
@@ -41,6 +66,7 @@ class PartMeasures:
     generated: int
     labelled: int
     refused_by_labeller: int
+    refused_by_limits: int
     generate_seconds: float
     label_seconds: float
     rejected: Counter[str]
@@ -51,8 +77,11 @@ class PartMeasures:
     counts: NDArray[np.uint16]
     energies: NDArray[np.float64]
     largest_forces: NDArray[np.float64]
+    pressures: NDArray[np.float64]
     compositions: NDArray[np.uint64]
     contacts: dict[int, float]
+    physics: PhysicsTally
+    self_test: PhysicsTally
 
 
 @dataclass
@@ -68,6 +97,7 @@ class SourceMeasures:
     generated: int = 0
     labelled: int = 0
     refused_by_labeller: int = 0
+    refused_by_limits: int = 0
     kept: int = 0
     generate_seconds: float = 0.0
     label_seconds: float = 0.0
@@ -79,6 +109,8 @@ class SourceMeasures:
     structures_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
     sizes: list[int] = field(default_factory=list)
     compositions: list[NDArray[np.uint64]] = field(default_factory=list)
+    n_laws_tried: int = 0
+    broken_laws: list[str] = field(default_factory=list)
 
     @property
     def n_compositions(self) -> int:
@@ -93,7 +125,10 @@ class Measures:
     numbers         the elements that occur, shape (k,)
     energies        eV, shape (n,)
     counts          atoms of each of them, shape (n, k)
+    names           of the source that each array is of
     largest_forces  eV/Å, shape (n,)
+    pressures       GPa, shape (n,)
+    self_tests      what the self-tests of all labellers said
     contacts        shortest distance over sum of covalent radii, of a sample
     """
 
@@ -101,8 +136,11 @@ class Measures:
     numbers: NDArray[np.int64]
     energies: list[NDArray[np.float64]] = field(default_factory=list)
     counts: list[NDArray[np.uint16]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     largest_forces: list[NDArray[np.float64]] = field(default_factory=list)
+    pressures: list[NDArray[np.float64]] = field(default_factory=list)
     contacts: list[float] = field(default_factory=list)
+    self_tests: set[PhysicsTally] = field(default_factory=set)
 
 
 def measure_part(part: Part, n_bytes: int) -> PartMeasures:
@@ -117,7 +155,8 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         requested=record.requested,
         generated=record.generated,
         labelled=receipt.n_structures,
-        refused_by_labeller=len(receipt.rejected),
+        refused_by_labeller=sum(reject.reason not in REFUSED_BY_LIMITS for reject in receipt.rejected),
+        refused_by_limits=sum(reject.reason in REFUSED_BY_LIMITS for reject in receipt.rejected),
         generate_seconds=record.generate_seconds,
         label_seconds=receipt.label_seconds,
         rejected=_count_rejects(receipt),
@@ -128,8 +167,11 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         counts=counts,
         energies=arrays["labels/energy"],
         largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
+        pressures=-GPA * arrays["labels/stress"][:, :3].mean(axis=1),
         compositions=np.array([_key_composition(numbers, row) for row in counts], np.uint64),
         contacts={i: _shortest_contact(arrays, i) for i in _spread(len(counts))},
+        physics=PhysicsTally.of(receipt.physics),
+        self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
     )
 
 
@@ -172,6 +214,7 @@ def gather_measures(parts: Iterable[tuple[PartMeasures, Sequence[int]]], sources
     for part, kept in parts:
         own = measures.sources[part.source]
         _add_losses(own, part)
+        measures.self_tests.add(part.self_test)
         if kept:
             _add_structures(measures, own, part, np.array(kept))
     return measures
@@ -182,9 +225,12 @@ def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
     own.generated += part.generated
     own.labelled += part.labelled
     own.refused_by_labeller += part.refused_by_labeller
+    own.refused_by_limits += part.refused_by_limits
     own.generate_seconds += part.generate_seconds
     own.label_seconds += part.label_seconds
     own.rejected.update(part.rejected)
+    own.n_laws_tried += part.physics.n_tried
+    own.broken_laws += part.physics.broken
     if part.note:
         own.notes.add(part.note)
 
@@ -201,7 +247,9 @@ def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures,
     own.systems[part.system] += len(kept)
     measures.energies.append(part.energies[kept])
     measures.counts.append(counts)
+    measures.names.append(part.source)
     measures.largest_forces.append(part.largest_forces[kept])
+    measures.pressures.append(part.pressures[kept])
     measures.contacts += [part.contacts[i] for i in kept.tolist() if i in part.contacts]
 
 

@@ -17,6 +17,7 @@ class Shard:
     n       how many structures are asked for
     start   how many were asked of the maker before, by all sources: where in its pool the shard's stretch begins
     block   which stretch of the round it belongs to; each ends with a checkpoint
+    probes  structures of it on which the teacher's physics is tried
     """
 
     name: str
@@ -28,6 +29,7 @@ class Shard:
     start: int
     round: int
     block: int = 0
+    probes: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class SourceTally:
     draws: list[tuple[str, int]] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
     duplicates: int = 0
+    outliers: int = 0
 
     @property
     def made(self) -> int:
@@ -94,13 +97,15 @@ class PlannedPart:
     """A part in the plan.
 
     before  distinct structures of its source in the parts before it
-    fresh   which of its structures came for the first time, by their index in the part
+    fresh   which of its structures came for the first time and are no outliers, by their index in the part
+    outliers  those whose energies proved to be far off, and in which round that was seen
     """
 
     source: str
     facts: PartFacts
     before: int
     fresh: tuple[int, ...]
+    outliers: Mapping[int, int] = field(default_factory=dict)
 
     def keep(self, wanted: Mapping[str, int]) -> tuple[int, ...]:
         """Which of its structures count where so many are wanted of each source."""
@@ -186,7 +191,14 @@ class Plan:
             yield from shards
 
     @property
+    def outliers(self) -> dict[str, dict[str, int]]:
+        """The ids of structures whose energies are far off, by part, with the round in which that was seen."""
+        return {
+            name: {planned.facts.ids[row]: seen for row, seen in planned.outliers.items()} for name, planned in self.planned_parts.items()
+        }
+
+    @property
     def leave_out(self) -> dict[str, tuple[str, ...]]:
-        """The ids to leave out of the dataset by part: duplicates and surplus."""
+        """The ids to leave out of the dataset by part: duplicates, outliers and surplus."""
         wanted = {name: tally.count for name, tally in self.tallies.items()}
         return {name: planned.leave_out(wanted) for name, planned in self.planned_parts.items()}

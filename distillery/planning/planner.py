@@ -6,7 +6,8 @@ this one exists; so neither timing nor kills can change the plan. What is there 
 of a stage the judgement decides whether the next one begins, whether other shares are tried, or whether all ends here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Protocol
 
@@ -21,15 +22,21 @@ _LEAST_ACCEPTANCE = 0.1
 LookUp = Callable[[Shard], PartFacts | None]
 
 
+Screen = Callable[[Plan], Mapping[str, Collection[int]]]
+"""Which structures of the parts so far have energies that are far off, by part and index in it."""
+_FIRST_PROBES, _LATER_PROBES, _PROBE_EVERY = 2, 1, 25
+"""Structures of a source's first shard in a stage, and of every 25th after it, on which the teacher's physics is tried."""
+
+
 class Judge(Protocol):
     """Judges the structures that count in the parts drawn so far, where so many are wanted of each source."""
 
     def __call__(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement: ...
 
 
-def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full") -> Plan:
+def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> Plan:
     """Walk stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
-    walk = _Walk(recipe, look_up, judge)
+    walk = _Walk(recipe, look_up, judge, screen)
     walk.go(until)
     return walk.plan
 
@@ -37,9 +44,9 @@ def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = 
 class _Walk:
     """The state of one walk through the plan."""
 
-    def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge) -> None:
+    def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, screen: Screen) -> None:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
-        self._recipe, self._look_up, self._judge = recipe, look_up, judge
+        self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
         self._seen: set[str] = set()
 
     def go(self, until: StageName) -> None:
@@ -81,6 +88,7 @@ class _Walk:
             self.plan.rounds.append(shards)
             if not self._draw_round(shards, blocks):
                 return False
+            self._leave_out_outliers()
             blocks = [goal]
         return True
 
@@ -113,6 +121,27 @@ class _Walk:
         tally.duplicates += len(part.hashes) - len(fresh)
         if part.note:
             tally.unusable[shard.maker] = part.note
+
+    def _leave_out_outliers(self) -> None:
+        """Count no more what the energies of all parts so far show to be far off; each source is asked for as many others."""
+        for part, rows in self._screen(self.plan).items():
+            planned = self.plan.planned_parts[part]
+            if found := sorted(set(rows) & set(planned.fresh)):
+                self._drop(part, planned, found)
+
+    def _drop(self, part: str, planned: PlannedPart, rows: Sequence[int]) -> None:
+        plan, tally = self.plan, self.plan.tallies[planned.source]
+        fresh = tuple(row for row in planned.fresh if row not in rows)
+        outliers = {**planned.outliers, **dict.fromkeys(rows, len(plan.rounds))}
+        names = [name for name, other in plan.planned_parts.items() if other.source == planned.source]
+        plan.planned_parts[part] = replace(planned, fresh=fresh, outliers=outliers)
+        for name in names[names.index(part) + 1 :]:
+            later = plan.planned_parts[name]
+            plan.planned_parts[name] = replace(later, before=later.before - len(rows))
+        maker, n = tally.draws[names.index(part)]
+        tally.draws[names.index(part)] = maker, n - len(rows)
+        tally.usable_by_maker[maker] -= len(rows)
+        tally.outliers += len(rows)
 
     def _note(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
         plan, made = self.plan, self._made()
@@ -154,9 +183,26 @@ class _Walk:
         indices = self.plan.tallies[source].shards
         for size in cut_evenly(n, self._recipe.shard_size):
             seed = derive_seed(self._recipe.seed, stem, indices[stem])
-            yield Shard(name_part(stem, indices[stem]), stage, source, maker, size, seed, start, len(self.plan.rounds), block)
+            yield Shard(
+                name=name_part(stem, indices[stem]),
+                stage=stage,
+                source=source,
+                maker=maker,
+                n=size,
+                seed=seed,
+                start=start,
+                round=len(self.plan.rounds),
+                block=block,
+                probes=_count_probes(indices[stem]),
+            )
             indices[stem] += 1
             start += size
+
+
+def _count_probes(index: int) -> int:
+    if index == 0:
+        return _FIRST_PROBES
+    return 0 if index % _PROBE_EVERY else _LATER_PROBES
 
 
 def find_maker(name: str, source: Source, tally: SourceTally) -> str | None:

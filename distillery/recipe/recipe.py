@@ -16,6 +16,7 @@ from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.base import Elements, Message, Name, Number
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
+from distillery.schema.label import LabelLimits
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
 CHECKPOINT_EVERY = 10_000
@@ -46,6 +47,10 @@ GateName = Literal[
     "bond_lengths",
     "energy_outliers",
     "largest_force",
+    "largest_pressure",
+    "energy_fit",
+    "sound_labels",
+    "teacher_physics",
 ]
 
 
@@ -92,6 +97,7 @@ class Recipe(Message):
         200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
     )
     perturb: Perturb = Perturb()
+    limits: LabelLimits = Field(LabelLimits(), description="bounds of sound labels: what lies beyond is left out and asked for again")
     sources: dict[SourceName, Source] = Field(min_length=1)
     generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
     stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
@@ -109,6 +115,10 @@ class Recipe(Message):
     def size(self) -> int:
         """Structures that all sources owe together."""
         return self.total or sum(source.count or 0 for source in self.sources.values())
+
+    def find_limits(self, source: str) -> LabelLimits:
+        """The bounds of a source's labels."""
+        return self.sources[source].limits or self.limits
 
     @property
     def fractions(self) -> tuple[float | None, ...]:
@@ -166,6 +176,11 @@ class Recipe(Message):
                 del stage["gates"]
         if self.stages is None:
             del content["stages"]
+        if self.limits == LabelLimits():
+            del content["limits"]
+        for source in content["sources"].values():
+            if source["limits"] is None:
+                del source["limits"]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 

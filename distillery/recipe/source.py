@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, mo
 from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.base import Elements, Message, Number
 from distillery.schema.generate import Perturb
+from distillery.schema.label import LabelLimits
 from distillery.structures.structure import System
 
 LARGEST_COUNT = 10_000_000
@@ -64,6 +65,7 @@ class Source(Message):
         {}, description="the service's own; `distillery services` shows them"
     )
     perturb: Perturb | None = Field(None, description="the recipe's if absent")
+    limits: LabelLimits | None = Field(None, description="bounds of its labels; the recipe's if absent")
     fallback: SourceName | None = Field(None, description="the source that fills in when this one can't meet its count")
     attempts: Number = Field(3.0, ge=1, le=100, description="structures asked of it in all: at most this many times its count")
     generative: StrictBool = Field(False, description="counts as generative for `generative_fraction`")

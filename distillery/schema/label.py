@@ -1,10 +1,11 @@
 """What the labeller is asked and answers, and what a part says of itself."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
-from distillery.schema.base import CONTRACT_VERSION, Count, Element, Message, Name, Sha256
+from distillery.schema.base import CONTRACT_VERSION, Count, Element, Message, Name, Number, Sha256
 from distillery.structures.structure import System
 
 
@@ -15,6 +16,14 @@ class Reject(Message):
     reason: str
     detail: str
     stage: Literal["curation", "label"]
+
+
+class LabelLimits(Message):
+    """Bounds beyond which a label teaches nothing: structures that far out are refused, counted and asked for again."""
+
+    force: Number = Field(50.0, gt=0, description="largest force on an atom, eV/Å")
+    pressure: Number = Field(100.0, gt=0, description="largest pressure, positive or negative, GPa")
+    energy: Number = Field(5.0, gt=0, description="largest distance of the energy from a robust fit by elements, eV/atom")
 
 
 class ShardRecord(Message):
@@ -39,6 +48,53 @@ class ShardRecord(Message):
     rejected: tuple[Reject, ...] = Field((), description="structures that curation refused")
     note: str = Field("", description="why the shard is empty, where its source could not be used at all")
     is_outage: StrictBool = Field(False, description="its service was not there; else it refused the request")
+    probes: Count = Field(0, description="structures on which the teacher's physics is tried")
+    limits: LabelLimits | None = Field(None, description="bounds of sound labels; none are judged if absent")
+
+
+Law = Literal["repeat", "symmetry", "rotation", "translation", "permutation", "forces", "stress", "extensivity"]
+
+
+class PhysicsCheck(Message):
+    """A law of physics, tried on the labels of one structure (labeller/physics.py)."""
+
+    law: Law
+    structure: str = Field(description="its id, or the name of one of the labeller's own")
+    value: float | None = Field(description="the figure that is judged")
+    wanted: str = Field(description="what it should be")
+    passed: StrictBool | None = Field(description="null where it could not be tried")
+    detail: str = Field(description="for a person: what was found, and what may be wrong")
+
+    @property
+    def how_far(self) -> float:
+        """How far its figure is from what it should be: a slope from 1, a difference from 0."""
+        return _off(self.law, self.value or 0.0)
+
+
+def _off(law: Law, value: float) -> float:
+    return abs(value - 1) if law in {"forces", "stress"} else abs(value)
+
+
+class SelfTest(Message):
+    """What a teacher's self-test found, in short; the labeller's metadata has every check."""
+
+    tried: dict[Law, Count] = Field({}, description="checks made of each law")
+    worst: dict[Law, float] = Field({}, description="of each law the figure farthest from what it should be")
+    broken: tuple[str, ...] = Field((), description="what was found where a law is broken, for a person")
+
+    @classmethod
+    def of(cls, checks: Iterable[PhysicsCheck]) -> "SelfTest":
+        """Checks that could not be made do not count."""
+        made = [check for check in checks if check.passed is not None]
+        worst: dict[Law, float] = {}
+        for check in made:
+            if check.value is not None and (check.law not in worst or check.how_far > _off(check.law, worst[check.law])):
+                worst[check.law] = round(check.value, 6)
+        return cls(
+            tried={law: sum(check.law == law for check in made) for law in dict.fromkeys(check.law for check in made)},
+            worst=worst,
+            broken=tuple(dict.fromkeys(check.detail for check in made if not check.passed)),
+        )
 
 
 class TeacherCard(Message):
@@ -50,6 +106,7 @@ class TeacherCard(Message):
     licence: str = Field("", description="of the weights")
     device: str
     elements: tuple[Element, ...]
+    self_test: SelfTest | None = Field(None, description="what was found when it was loaded; absent if its physics was not tried then")
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -73,6 +130,8 @@ class Receipt(Message):
     n_atoms: Count
     rejected: tuple[Reject, ...] = Field((), description="structures the labeller refused or the teacher failed on")
     label_seconds: float = Field(ge=0, description="teacher time spent on this part, s")
+    physics: tuple[PhysicsCheck, ...] = Field((), description="laws of physics tried on structures of this part")
+    physics_seconds: float = Field(0.0, ge=0, description="teacher time spent on that, s")
     structures_sha256: Sha256 = Field(description="of ids and structure hashes, in order")
     content_sha256: Sha256 = Field(description="of every array of the part")
     created: str = Field(description="UTC, ISO 8601")
@@ -83,6 +142,7 @@ class PartSelection(Message):
 
     part: Name
     leave_out: tuple[str, ...] = ()
+    outliers: dict[str, Count] = Field({}, description="those of them whose energies are far off, and in which round that was seen")
 
 
 class FinaliseRequest(Message):

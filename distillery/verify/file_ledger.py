@@ -1,6 +1,6 @@
 """The ledger of a dataset.h5, for when the parts are gone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class FileLedger(Ledger):
         super().__init__(path.parent, recipe)
         self._remembered = {(row["stage"], row["attempt"], row["wave"], row["stretch"]): row for row in remembered}
         self._left_out: dict[str, set[int]] = {}
+        self._outliers_since: dict[str, dict[int, int]] = {}
         self.parts: list[MergedPart] = []
 
     def take(self, section: Section, arrays: Arrays) -> PartFacts:
@@ -38,12 +39,20 @@ class FileLedger(Ledger):
         facts = PartFacts(tuple(part.arrays["provenance/id"]), tuple(part.arrays["provenance/structure_hash"]), receipt.record.note)
         self._entries[section.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
         self._left_out[section.name] = {one.row for one in section.part.left_out}
+        self._outliers_since[section.name] = {one.row: one.outlier_since for one in section.part.left_out if one.outlier_since is not None}
         self.parts.append(section.part)
         return facts
 
     def find(self, part: str) -> Entry | None:
         """The entry of a part that was taken."""
         return self._entries.get(part)
+
+    def screen(self, plan: Plan) -> Mapping[str, Collection[int]]:
+        """See `Ledger.screen`: the energies of what was left out are gone, so the file's word is taken; the gates judge what is kept."""
+        found = {
+            part: [row for row, since in self._outliers_since[part].items() if since <= len(plan.rounds)] for part in plan.planned_parts
+        }
+        return {part: rows for part, rows in found.items() if rows}
 
     def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
         """See `Ledger.judge`; ValueError if a judgement is neither to be made nor remembered."""

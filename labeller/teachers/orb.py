@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from distillery.runtime.stopping import Stop
 from distillery.structures.structure import Structure
 from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import BudgetRange
+from labeller.teachers.teacher import CONSERVATIVE, DIRECT, BudgetRange, PhysicsTolerance
 
 _LABELLER = Path(__file__).parents[1]
 _PRECISION = "float32-high"
@@ -72,6 +72,11 @@ class OrbTeacher:
         self._is_compiled = False
         self._needs_charge = name.endswith("omol")
         self._can_compile = "conservative" in name
+
+    @property
+    def tolerance(self) -> PhysicsTolerance:
+        """Orb models are not equivariant by construction, so those with derivatives as forces keep the laws of turning as `DIRECT` does."""
+        return replace(DIRECT, slope=CONSERVATIVE.slope, cosine=CONSERVATIVE.cosine) if self._can_compile else DIRECT
 
     @property
     def budget(self) -> BudgetRange:

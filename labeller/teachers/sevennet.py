@@ -20,7 +20,7 @@ from distillery.structures.geometry import find_pairs
 from distillery.structures.structure import Structure
 from distillery.weights.checksums import sha256_of
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import BudgetRange
+from labeller.teachers.teacher import CONSERVATIVE, BudgetRange
 
 _TO_ASE = [0, 1, 2, 4, 5, 3]
 """sevenn orders the stress xx yy zz xy yz zx, ASE xx yy zz yz xz xy."""
@@ -32,6 +32,7 @@ class SevenNetTeacher:
     """7net-0 in batches; energies, forces and stresses agree with `sevenn.calculator.SevenNetCalculator`."""
 
     licence = "MIT"
+    tolerance = CONSERVATIVE
 
     def __init__(self, name: str, settings: LabellerSettings) -> None:
         self.name = name

@@ -17,6 +17,29 @@ class BudgetRange:
     most: int
 
 
+@dataclass(frozen=True)
+class PhysicsTolerance:
+    """How exactly a teacher keeps the laws of physics (labeller/physics.py).
+
+    slope, cosine  of forces and stress against differences of the energy: at most so far from 1, at least so much
+    energy         the same structure written otherwise, eV/atom
+    forces         the same, as a share of 1 eV/Å and the largest force
+    net_force      sum of the forces over the sum of their norms, and torque likewise where nothing is periodic
+    """
+
+    slope: float
+    cosine: float
+    energy: float
+    forces: float
+    net_force: float
+
+
+CONSERVATIVE = PhysicsTolerance(slope=0.03, cosine=0.999, energy=1e-3, forces=1e-2, net_force=1e-3)
+"""Forces and stress are derivatives of the energy, which turns with the structure; 7net-0 has 0.003, 0.99999, 2e-6, 1e-5 and 1e-6."""
+DIRECT = PhysicsTolerance(slope=0.25, cosine=0.9, energy=2e-2, forces=0.2, net_force=0.05)
+"""Forces and stress are outputs of their own, and the model has learnt only to turn with the structure."""
+
+
 class Teacher(Protocol):
     """A model that labels structures. All but `name` may be asked only after `load`."""
 
@@ -47,6 +70,10 @@ class Teacher(Protocol):
     @property
     def budget(self) -> BudgetRange:
         """The atom budget it works well with on its device."""
+
+    @property
+    def tolerance(self) -> PhysicsTolerance:
+        """How exactly it keeps the laws of physics: `CONSERVATIVE` where forces are derivatives of the energy, else `DIRECT`."""
 
     def load(self, stop: Stop) -> None:
         """Load the weights; Unavailable says what is missing and where to put it, Stopped soon after `stop` is set."""

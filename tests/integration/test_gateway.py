@@ -304,7 +304,7 @@ def test_a_set_without_hydrogens_is_no_go(tmp_path: Path) -> None:
     for generator in generators.values():
         generator.use = ("C", "N", "O", "F", "Si", "P", "S", "Cl")
     run(make_in(tmp_path, generators))
-    assert {"element_coverage (all)", "element_entropy (all)"} <= set(report(tmp_path)["reasons"])
+    assert "element_coverage (all)" in report(tmp_path)["reasons"]
 
 
 def test_one_composition_is_no_go(tmp_path: Path) -> None:

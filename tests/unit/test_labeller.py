@@ -42,7 +42,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def begin(teacher: FakeTeacher, **settings: Any) -> httpx.Client:
-            app = create_labeller(teacher, LabellerSettings(data=tmp_path, **{"workers": 1, **settings}))
+            app = create_labeller(teacher, LabellerSettings(data=tmp_path, **{"workers": 1, "self_test": False, **settings}))
             return stack.enter_context(httpx.Client(base_url=stack.enter_context(serve(app)), timeout=30))
 
         yield begin
@@ -426,7 +426,7 @@ def test_a_teacher_without_weights_leaves_the_labeller_alive_and_says_what_is_mi
     def fail() -> None:
         raise Unavailable("put the weights there")
 
-    app = create_labeller(FakeTeacher(on_load=fail), LabellerSettings(data=tmp_path))
+    app = create_labeller(FakeTeacher(on_load=fail), LabellerSettings(data=tmp_path, self_test=False))
     with serve(app, wait_until_ready=False) as url, httpx.Client(base_url=url) as client:
         until(lambda: "weights" in client.get("/v1/health/ready").json()["detail"])
         assert label(client, "p", []).json()["kind"] == "unavailable"
@@ -441,7 +441,7 @@ def test_a_shutdown_ends_a_load_that_is_under_way(tmp_path: Path) -> None:
             ended.set()
 
     begun, ended = threading.Event(), threading.Event()
-    with serve(create_labeller(Downloading(), LabellerSettings(data=tmp_path)), wait_until_ready=False):
+    with serve(create_labeller(Downloading(), LabellerSettings(data=tmp_path, self_test=False)), wait_until_ready=False):
         assert begun.wait(10)
     assert ended.wait(5)
 

@@ -30,7 +30,7 @@ PARTS = ("full-a-00000", "full-b-00000", "full-a-00001")
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[httpx.Client]:
     """A labeller with three parts of five structures and an empty one."""
-    app = create_labeller(FakeTeacher(), LabellerSettings(data=tmp_path))
+    app = create_labeller(FakeTeacher(), LabellerSettings(data=tmp_path, self_test=False))
     with serve(app) as url, httpx.Client(base_url=url, timeout=30) as client:
         for part in PARTS:
             receipt(client, part, mixed(part, 5))
@@ -176,7 +176,7 @@ def test_a_corrupt_part_stops_the_merge_and_keeps_the_old_file(client: httpx.Cli
 
 
 def test_parts_of_two_teachers_are_not_mixed(client: httpx.Client, tmp_path: Path) -> None:
-    other = create_labeller(FakeTeacher(weights_sha256="e" * 64), LabellerSettings(data=tmp_path))
+    other = create_labeller(FakeTeacher(weights_sha256="e" * 64), LabellerSettings(data=tmp_path, self_test=False))
     with serve(other) as url, httpx.Client(base_url=url, timeout=30) as second:
         receipt(second, "full-e-00000", mixed("full-e-00000", 2))
     response = finalise(client, [PARTS[0], "full-e-00000"])
@@ -204,7 +204,7 @@ def test_a_full_disk_names_the_folder_and_leaves_no_trace(tmp_path: Path) -> Non
         from distillery.structures.arrow import ARROW_TYPE, to_arrow
 
         async def main():
-            app = create_labeller(FakeTeacher(), LabellerSettings(data=Path({str(tmp_path)!r})))
+            app = create_labeller(FakeTeacher(), LabellerSettings(data=Path({str(tmp_path)!r}), self_test=False))
             async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://l") as c:
                 while (await c.get("/v1/health/ready")).status_code != 200:
                     await asyncio.sleep(0.01)
@@ -247,7 +247,7 @@ def test_a_read_only_folder_is_named(client: httpx.Client, tmp_path: Path) -> No
 def test_in_the_embedded_mode_a_cancelled_request_writes_no_part(tmp_path: Path) -> None:
     async def run() -> None:
         teacher = FakeTeacher()
-        app = create_labeller(teacher, LabellerSettings(data=tmp_path, workers=1))
+        app = create_labeller(teacher, LabellerSettings(data=tmp_path, workers=1, self_test=False))
         transport = httpx.ASGITransport(app)
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://labeller") as client:
             while (await client.get("/v1/health/ready")).status_code != 200:

@@ -21,6 +21,7 @@ class Row:
     ceiling: str
     passed: bool
     meaning: str
+    detail: str
 
 
 def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
@@ -38,7 +39,12 @@ def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
 def describe_failed(gates: Iterable[Mapping[str, Any]]) -> list[str]:
     """For example `element entropy (all): 2.148, wanted ≥ 3.07, can reach 2.585`, of gates as report.json has them."""
     rows = list_rows(Verdict(**gate) for gate in gates)
-    return [f"{row.gate} ({row.scope}): {row.value}, wanted {row.wanted}" + (row.ceiling and f", can reach {row.ceiling}") for row in rows]
+    return [
+        f"{row.gate} ({row.scope}): {row.value}, wanted {row.wanted}"
+        + (row.ceiling and f", can reach {row.ceiling}")
+        + (row.detail and f": {row.detail}")
+        for row in rows
+    ]
 
 
 def _describe(verdicts: list[Verdict], scope: str) -> Row:
@@ -53,6 +59,7 @@ def _describe(verdicts: list[Verdict], scope: str) -> Row:
         ceiling="" if first.ceiling is None else write_number(first.ceiling),
         passed=first.passed,
         meaning=first.meaning,
+        detail=first.detail,
     )
 
 

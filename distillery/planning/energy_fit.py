@@ -1,0 +1,105 @@
+"""Energies against a fit by elements: which lie so far off that they are no energies of these structures."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.planning.measures import PartMeasures
+
+Floats = NDArray[np.float64]
+_STEPS = 30
+_HUBER = 1.345
+"""Residuals beyond so many deviations count less (Huber 1964: 95 % efficient for Gaussian ones)."""
+_LEAST_SCALE = 1e-3
+_DEVIATIONS = 10.0
+_LEAST_LIMIT = 0.5
+"""eV/atom: however alike a source's structures are, this much may come of bonds."""
+LEAST_ROWS = 4
+"""Structures for every element, below which a fit tells nothing."""
+
+
+def fit_elements(energies: Floats, counts: NDArray[np.integer]) -> tuple[Floats, Floats]:
+    """One energy an element by a robust linear fit (Huber's weights, repeated): (energies of the elements, residuals), eV and eV/atom.
+
+    energies  of the structures, eV, shape (n,)
+    counts    atoms of each element, shape (n, k); the energy of an element that none has is 0
+    """
+    n_atoms = counts.sum(axis=1)
+    shares, per_atom = counts / n_atoms[:, None], energies / n_atoms
+    weights, fit = np.ones(len(per_atom)), np.zeros(counts.shape[1])
+    for _ in range(_STEPS):
+        before, root = fit, np.sqrt(weights)
+        fit = np.linalg.lstsq(shares * root[:, None], per_atom * root, rcond=None)[0]
+        residuals = per_atom - shares @ fit
+        weights = np.minimum(1.0, _HUBER * find_scale(residuals) / np.maximum(np.abs(residuals), 1e-12))
+        if np.abs(fit - before).max(initial=0.0) < 1e-6:
+            break
+    return fit, per_atom - shares @ fit
+
+
+def find_scale(residuals: Floats) -> float:
+    """A robust standard deviation: 1.4826 times the median of the absolute residuals, at least 1 meV/atom."""
+    return max(1.4826 * float(np.median(np.abs(residuals))), _LEAST_SCALE) if residuals.size else _LEAST_SCALE
+
+
+def find_energy_outliers(
+    parts: Mapping[str, PartMeasures], kept: Mapping[str, Sequence[int]], largest: Mapping[str, float]
+) -> dict[str, list[int]]:
+    """The structures whose energies lie too far off their source's fit, by part.
+
+    A source with too few structures for a fit of its own is judged by a fit of all sources together.
+
+    kept     which structures of each part are asked about, by their index in it
+    largest  eV/atom that no energy of a source may be off
+    """
+    rows = [(part, row) for part in kept for row in kept[part]]
+    if not rows:
+        return {}
+    names = np.array([parts[part].source for part, _ in rows], dtype=object)
+    energies, counts = gather_energies(parts, kept)
+    flagged = flag_by_source(names, energies, counts, largest)[0]
+    found: dict[str, list[int]] = {}
+    for k in np.flatnonzero(flagged):
+        found.setdefault(rows[k][0], []).append(rows[k][1])
+    return found
+
+
+def flag_by_source(
+    names: NDArray[np.object_], energies: Floats, counts: NDArray[np.integer], largest: Mapping[str, float]
+) -> tuple[NDArray[np.bool_], Floats]:
+    """Which energies are outliers, and how far all are off, eV/atom; every source by its own fit where it has structures enough.
+
+    An energy is an outlier beyond ten robust deviations of its fit, and in any case beyond `largest`: so random energies, which are
+    spread widely, hide behind nothing. Where all together are too few for a fit, none is.
+
+    names  source of each structure, shape (n,)
+    """
+    pooled = _fit_residuals(energies, counts)
+    flagged, residuals = np.zeros(len(energies), bool), np.zeros(len(energies)) if pooled is None else pooled
+    for name in dict.fromkeys(names.tolist()):
+        own = names == name
+        fit = _fit_residuals(energies[own], counts[own])
+        residuals[own] = residuals[own] if fit is None else fit
+        scale = find_scale(residuals if fit is None else fit)
+        flagged[own] = np.abs(residuals[own]) > min(largest[name], max(_DEVIATIONS * scale, _LEAST_LIMIT))
+    return flagged, residuals
+
+
+def _fit_residuals(energies: Floats, counts: NDArray[np.integer]) -> Floats | None:
+    """Residuals of a fit by the elements that occur, eV/atom; None where there are too few structures to tell."""
+    present = counts[:, counts.any(axis=0)]
+    return fit_elements(energies, present)[1] if len(energies) >= LEAST_ROWS * max(present.shape[1], 1) else None
+
+
+def gather_energies(parts: Mapping[str, PartMeasures], kept: Mapping[str, Sequence[int]]) -> tuple[Floats, NDArray[np.uint16]]:
+    """Energies, eV, and atoms of each element that occurs of the structures that are kept, in order: shapes (n,) and (n, k)."""
+    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.numbers for part in parts.values())]))
+    energies, counts = [np.zeros(0)], [np.zeros((0, len(numbers)), np.uint16)]
+    for name, rows in kept.items():
+        part, chosen = parts[name], np.array(rows, np.int64)
+        wide = np.zeros((len(chosen), len(numbers)), np.uint16)
+        wide[:, np.searchsorted(numbers, part.numbers)] = part.counts[chosen]
+        energies.append(part.energies[chosen])
+        counts.append(wide)
+    return np.concatenate(energies), np.concatenate(counts)

@@ -1,0 +1,308 @@
+"""Does a teacher keep the laws of physics? A structure is labelled again moved, strained, turned and doubled, and the labels compared.
+
+The laws: the same structure has the same label in whatever batch; turning, shifting or renumbering it changes nothing else;
+forces are minus the derivative of the energy by positions, stress is its derivative by strain over the volume (Nielsen & Martin,
+Phys. Rev. B 32, 3780 (1985)); two copies far apart, and a doubled cell, have twice the energy.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.dataset.layout import Label
+from distillery.schema.label import Law, PhysicsCheck, Reject
+from distillery.structures.structure import Structure, Vectors
+from labeller.teachers.teacher import PhysicsTolerance
+
+_STEP = 0.01
+"""Root mean square displacement of an atom, Å: the energy changes clearly, its third derivative hardly matters."""
+_STRAIN = 0.005
+_FAR_APART = 60.0
+"""Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
+_ENERGY_DIGITS = 4e-7
+"""Relative rounding of an energy summed in float32; a few units in the last place."""
+_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""ASE's order xx yy zz yz xz xy."""
+_VOIGT_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
+_UNITS = {
+    -1.0: "the sign",
+    0.529177: "Bohr and Å",
+    1.889726: "Bohr and Å",
+    23.0605: "kcal/mol and eV",
+    1 / 23.0605: "kcal/mol and eV",
+    96.4853: "kJ/mol and eV",
+    1 / 96.4853: "kJ/mol and eV",
+    27.21139: "Hartree and eV",
+    1 / 27.21139: "Hartree and eV",
+    51.42207: "Hartree/Bohr and eV/Å",
+    1 / 51.42207: "Hartree/Bohr and eV/Å",
+    160.21766: "GPa and eV/Å³",
+    1 / 160.21766: "GPa and eV/Å³",
+    -160.21766: "sign, GPa and eV/Å³",
+    -1 / 160.21766: "sign, GPa and eV/Å³",
+    1602.1766: "kbar and eV/Å³",
+    -1602.1766: "sign, kbar and eV/Å³",
+}
+"""What may have been confused where labels are so many times what the energy says."""
+_ALIKE = 0.03
+Matrix = NDArray[np.float64]
+Outcome = Label | Reject
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """A structure made of another one.
+
+    law       what it is for
+    rotation  its vectors are those of the original times this matrix, shape (3, 3)
+    order     its atom k is the original's atom order[k], shape (n_atoms,)
+    step      displacements of the atoms, Å, shape (n_atoms, 3), or strain, shape (3, 3), of which it and the next variant have + and -
+    """
+
+    law: Law
+    structure: Structure
+    rotation: Matrix | None = None
+    order: NDArray[np.int64] | None = None
+    step: Matrix | None = None
+
+
+def make_variants(structure: Structure, forces: Matrix, *, is_thorough: bool) -> list[Variant]:
+    """The structures whose labels tell whether the laws are kept; the same for the same structure.
+
+    forces       eV/Å, shape (n_atoms, 3): the energy is followed along them too
+    is_thorough  each symmetry and each component of the stress by itself; else a few directions at random
+    """
+    rng = np.random.default_rng(len(structure))
+    variants = [Variant("repeat", structure), *_make_symmetric(structure, rng, is_thorough)]
+    for direction in _choose_directions(forces, rng, 3 if is_thorough else 1):
+        variants += [Variant("forces", _displace(structure, sign * direction), step=direction) for sign in (1, -1)]
+    if structure.is_periodic:
+        for strain in _choose_strains(rng, is_thorough):
+            variants += [Variant("stress", _strain(structure, sign * strain), step=strain) for sign in (1, -1)]
+    variants.append(Variant("extensivity", _double(structure)))
+    return [replace(v, structure=v.structure.renamed(f"{structure.id}#{k}")) for k, v in enumerate(variants)]
+
+
+def _make_symmetric(structure: Structure, rng: np.random.Generator, is_thorough: bool) -> list[Variant]:
+    same = np.arange(len(structure))
+    turn, order, shift = _random_rotation(rng), rng.permutation(len(structure)), rng.uniform(1, 3, 3)
+    if not is_thorough:
+        return [_rewrite("symmetry", structure, turn, shift, order)]
+    return [
+        _rewrite("rotation", structure, turn, np.zeros(3), same),
+        _rewrite("translation", structure, np.eye(3), shift, same),
+        _rewrite("permutation", structure, np.eye(3), np.zeros(3), order),
+    ]
+
+
+def _rewrite(law: Law, structure: Structure, turn: Matrix, shift: Matrix, order: NDArray[np.int64]) -> Variant:
+    written = replace(
+        structure, numbers=structure.numbers[order], positions=structure.positions[order] @ turn + shift, cell=structure.cell @ turn
+    )
+    return Variant(law, written, rotation=turn, order=order)
+
+
+def _random_rotation(rng: np.random.Generator) -> Matrix:
+    """A proper rotation, uniform over all (QR decomposition of a Gaussian matrix: Mezzadri, arXiv:math-ph/0609050)."""
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn: Matrix = q * np.sign(np.diag(r))
+    return turn if np.linalg.det(turn) > 0 else -turn
+
+
+def _choose_directions(forces: Matrix, rng: np.random.Generator, n_random: int) -> list[Matrix]:
+    """Displacements of all atoms: along the forces where there are any, and at random."""
+    raw = [forces.astype(np.float64)] if np.abs(forces).max(initial=0.0) > 1e-6 else []
+    raw += [rng.normal(size=forces.shape) for _ in range(n_random)]
+    return [_STEP * d / np.sqrt((d**2).sum(axis=1).mean()) for d in raw]
+
+
+def _choose_strains(rng: np.random.Generator, is_thorough: bool) -> list[Matrix]:
+    if is_thorough:
+        return [_STRAIN * _unit_strain(k) for k in range(6)]
+    raw = [sum(rng.uniform(-1, 1) * _unit_strain(k) for k in range(6)) for _ in range(3)]
+    return [_STRAIN * np.asarray(strain) for strain in raw]
+
+
+def _unit_strain(component: int) -> Matrix:
+    i, j = _VOIGT[component]
+    strain = np.zeros((3, 3))
+    strain[i, j] = strain[j, i] = 1.0
+    return strain
+
+
+def _displace(structure: Structure, step: Matrix) -> Structure:
+    return replace(structure, positions=structure.positions + step)
+
+
+def _strain(structure: Structure, strain: Matrix) -> Structure:
+    deformation = np.eye(3) + strain
+    return replace(structure, positions=structure.positions @ deformation, cell=structure.cell @ deformation)
+
+
+def _double(structure: Structure) -> Structure:
+    """Twice the cell along a, or a second copy so far away that it must not be felt."""
+    cell: Vectors = structure.cell.copy()
+    if structure.is_periodic:
+        shift = cell[0].copy()
+        cell[0] *= 2
+    else:
+        shift = np.array([float(np.ptp(structure.positions[:, 0])) + _FAR_APART, 0.0, 0.0])
+    return replace(
+        structure,
+        numbers=np.tile(structure.numbers, 2),
+        positions=np.concatenate([structure.positions, structure.positions + shift]),
+        cell=cell,
+    )
+
+
+def judge_laws(
+    structure: Structure, label: Label, variants: Sequence[Variant], outcomes: Sequence[Outcome], tolerance: PhysicsTolerance
+) -> Iterator[PhysicsCheck]:
+    """What the labels of the variants say, a check for each law that was tried."""
+    answered: dict[Law, list[tuple[Variant, Label]]] = {}
+    for variant, outcome in zip(variants, outcomes, strict=True):
+        if isinstance(outcome, Reject):
+            yield _not_labelled(variant.law, structure, outcome)
+        else:
+            answered.setdefault(variant.law, []).append((variant, outcome))
+    for law, found in answered.items():
+        if law == "forces":
+            yield _judge_forces(structure, label, found, tolerance)
+        elif law == "stress":
+            if label.stress is not None:
+                yield _judge_stress(structure, label.stress, found, tolerance)
+        elif law == "extensivity":
+            yield _judge_extensivity(structure, label, found[0][1], tolerance)
+        else:
+            yield from (_judge_symmetry(structure, label, variant, other, tolerance) for variant, other in found)
+
+
+def _not_labelled(law: Law, structure: Structure, reject: Reject) -> PhysicsCheck:
+    """Nothing is said where memory was short; a teacher that labels a structure must label it moved a little too."""
+    passed = None if reject.reason == "out_of_memory" else False
+    return PhysicsCheck(
+        law=law,
+        structure=structure.id,
+        value=None,
+        wanted="a label",
+        passed=passed,
+        detail=f"{law}: no label ({reject.reason}: {reject.detail})",
+    )
+
+
+def _judge_symmetry(structure: Structure, label: Label, variant: Variant, other: Label, tolerance: PhysicsTolerance) -> PhysicsCheck:
+    """Energy, forces and stress of the same structure written otherwise; `repeat` is of the structure as it was."""
+    turn = np.eye(3) if variant.rotation is None else variant.rotation
+    order = np.arange(len(structure)) if variant.order is None else variant.order
+    energy = abs(other.energy - label.energy) / len(structure)
+    wanted = label.forces[order].astype(np.float64) @ turn
+    forces = float(np.abs(other.forces - wanted).max()) / (1.0 + float(np.abs(wanted).max()))
+    worst = max(energy / tolerance.energy, forces / tolerance.forces)
+    where = {"repeat": "labelled again in another batch", "symmetry": "turned, shifted and renumbered"}.get(variant.law, variant.law)
+    return PhysicsCheck(
+        law=variant.law,
+        structure=structure.id,
+        value=energy,
+        wanted=f"<= {tolerance.energy:g} eV/atom",
+        passed=worst <= 1,
+        detail=f"{where}: energy differs by {energy:.2g} eV/atom, forces by {forces:.2g} of 1 eV/Å and the largest",
+    )
+
+
+def _judge_extensivity(structure: Structure, label: Label, double: Label, tolerance: PhysicsTolerance) -> PhysicsCheck:
+    off = abs(double.energy - 2 * label.energy) / (2 * len(structure))
+    what = "a doubled cell" if structure.is_periodic else f"two copies {_FAR_APART:g} Å apart"
+    ratio = double.energy / label.energy if label.energy else float("inf")
+    return PhysicsCheck(
+        law="extensivity",
+        structure=structure.id,
+        value=off,
+        wanted=f"<= {tolerance.energy:g} eV/atom",
+        passed=off <= tolerance.energy,
+        detail=f"energy: {what} has {ratio:.3f} times the energy of one, not 2"
+        + (": an energy per atom?" if abs(ratio - 1) < _ALIKE else ""),
+    )
+
+
+def _judge_forces(structure: Structure, label: Label, found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance) -> PhysicsCheck:
+    steps, slopes = _differentiate(found)
+    predicted = np.array([-float((label.forces * step).sum()) for step in steps])
+    noise = _ENERGY_DIGITS * abs(label.energy)
+    return _judge_slope("forces", structure, predicted, slopes, noise, tolerance)
+
+
+def _judge_stress(
+    structure: Structure, stress: NDArray[np.float64], found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance
+) -> PhysicsCheck:
+    steps, slopes = _differentiate(found)
+    components = np.array([[step[i, j] * (1 if i == j else 2) for i, j in _VOIGT] for step in steps])
+    predicted = structure.volume * components @ stress
+    label_noise = _ENERGY_DIGITS * max(abs(label.energy) for _, label in found)
+    check = _judge_slope("stress", structure, predicted, slopes, label_noise, tolerance)
+    if check.passed is False and len(steps) == 6 and (order := _find_order(components, slopes / structure.volume, stress)):
+        return check.model_copy(update={"detail": f"stress: the order of the components, {order} in place of xx yy zz yz xz xy"})
+    return check
+
+
+def _differentiate(found: Sequence[tuple[Variant, Label]]) -> tuple[list[Matrix], NDArray[np.float64]]:
+    """Steps, and half the difference of the energies at + and - that step, eV."""
+    pairs = [(one[0], one[1], two[1]) for one, two in zip(found[::2], found[1::2], strict=False)]
+    return [variant.step for variant, _, _ in pairs if variant.step is not None], np.array([(a.energy - b.energy) / 2 for _, a, b in pairs])
+
+
+def _judge_slope(
+    law: Law,
+    structure: Structure,
+    predicted: NDArray[np.float64],
+    found: NDArray[np.float64],
+    noise: float,
+    tolerance: PhysicsTolerance,
+) -> PhysicsCheck:
+    """Labels against differences of the energy, eV: slope 1 and cosine 1 where they belong together.
+
+    predicted, found  energy differences by the labels, and as they were, shape (n_directions,)
+    noise             what rounding of the energies makes of a difference, eV
+    """
+    scale = float(found @ found)
+    slope = float(predicted @ found) / scale if scale > 0 else float("inf")
+    norms = float(np.linalg.norm(predicted) * np.linalg.norm(found))
+    cosine = float(predicted @ found) / norms if norms > 0 else 0.0
+    agrees = abs(slope - 1) <= tolerance.slope and cosine >= tolerance.cosine
+    is_lost_in_noise = float(np.abs(predicted - found).max(initial=0.0)) <= noise
+    return PhysicsCheck(
+        law=law,
+        structure=structure.id,
+        value=slope if np.isfinite(slope) else None,
+        wanted=f"slope 1 within {tolerance.slope:g}, cosine >= {tolerance.cosine:g}",
+        passed=agrees or is_lost_in_noise,
+        detail=f"{law}: {_explain(law, slope, cosine, predicted, found, len(structure))}",
+    )
+
+
+def _explain(law: str, slope: float, cosine: float, predicted: NDArray[np.float64], found: NDArray[np.float64], n_atoms: int) -> str:
+    """In words what labels of this slope against the energy may be."""
+    figures = f"slope {slope:.2f}" if abs(slope) >= 0.1 else f"slope {slope:.3g}"
+    figures += f", cosine {cosine:.3f} against differences of the energy"
+    if not predicted.any():
+        return "all zero, yet the energy changes"
+    if not found.any():
+        return "the energy does not change, whatever moves"
+    if abs(cosine) < 0.98:
+        return f"they do not belong to the energy: of other atoms, of another structure, or either is noise; {figures}"
+    for factor, what in {**_UNITS, float(n_atoms): "energies per atom and of all"}.items():
+        if abs(slope / factor - 1) < _ALIKE:
+            return f"sign or unit, {figures}: {what}{'' if factor == -1.0 else ' confused'}?"
+    return figures
+
+
+def _find_order(components: Matrix, wanted: NDArray[np.float64], stress: NDArray[np.float64]) -> str | None:
+    """The order in which the components of a stress are, if another one explains the energy."""
+    right = np.linalg.solve(components, wanted)
+    for order in permutations(range(6)):
+        given = right[list(order)]
+        if np.linalg.norm(given - stress) <= _ALIKE * np.linalg.norm(stress):
+            return " ".join(_VOIGT_NAMES[k] for k in order)
+    return None

@@ -1,0 +1,97 @@
+"""Trying a teacher's physics: when it is loaded on small structures of our own, in a run on structures of every source."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from distillery.dataset.layout import Label
+from distillery.schema.label import PhysicsCheck, Reject
+from distillery.structures.structure import Structure, System, from_ase
+from labeller.physics import judge_laws, make_variants
+from labeller.pool import Labelled
+from labeller.teachers.teacher import PhysicsTolerance
+
+LabelAll = Callable[[Sequence[Structure]], Labelled]
+_RATTLE, _SHEAR = 0.08, 0.04
+"""Å and largest strain: so that no force and no component of the stress is zero, and no two are alike."""
+_N_MOLECULES, _N_CRYSTALS = 2, 2
+
+
+def make_probes(elements: Iterable[str]) -> list[Structure]:
+    """Small displaced molecules and crystals of these elements, the same at every call; none if none of them is known."""
+    known = set(elements)
+    molecules = [
+        atoms for name in ("H2O", "CH3OH", "NH3", "CH4", "N2", "H2") if known >= set((atoms := molecule(name)).get_chemical_symbols())
+    ]
+    crystals = [atoms for atoms in _list_crystals() if known >= set(atoms.get_chemical_symbols())]
+    chosen: list[tuple[Atoms, System]] = [(atoms, "molecule") for atoms in molecules[:_N_MOLECULES]]
+    chosen += [(atoms, "crystal") for atoms in crystals[:_N_CRYSTALS]]
+    return [_displace(atoms, system, k) for k, (atoms, system) in enumerate(chosen)]
+
+
+def _list_crystals() -> list[Atoms]:
+    return [
+        bulk("Si", cubic=False),
+        bulk("SiC", "zincblende", a=4.36),
+        bulk("NaCl", "rocksalt", a=5.64),
+        bulk("Cu") * (2, 1, 1),
+        bulk("Al") * (2, 1, 1),
+        bulk("Fe") * (2, 1, 1),
+    ]
+
+
+def _displace(atoms: Atoms, system: System, seed: int) -> Structure:
+    rng = np.random.default_rng(seed)
+    if system == "crystal":
+        shear = np.triu(rng.uniform(-_SHEAR, _SHEAR, (3, 3)))
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + shear + np.triu(shear, 1).T), scale_atoms=True)
+    atoms.positions += rng.normal(scale=_RATTLE, size=atoms.positions.shape)
+    name = atoms.get_chemical_formula(empirical=system == "crystal")
+    return from_ase(atoms, id=f"{system} {name}", system=system)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was tried, and the teacher's time that it took, s."""
+
+    checks: tuple[PhysicsCheck, ...] = ()
+    seconds: float = 0.0
+
+
+def run_self_test(label_all: LabelAll, tolerance: PhysicsTolerance, elements: Iterable[str]) -> tuple[PhysicsCheck, ...]:
+    """The teacher's physics on our own structures of its elements; those that it can't label are told as not tried."""
+    probes = make_probes(elements)
+    outcomes = label_all(probes).outcomes
+    refused = tuple(_tell_refused(probe, outcome) for probe, outcome in zip(probes, outcomes, strict=True) if isinstance(outcome, Reject))
+    labelled = [(probe, outcome) for probe, outcome in zip(probes, outcomes, strict=True) if isinstance(outcome, Label)]
+    return refused + try_physics(label_all, tolerance, labelled, is_thorough=True).checks
+
+
+def _tell_refused(probe: Structure, reject: Reject) -> PhysicsCheck:
+    """A teacher may know no crystals, or no molecules; one that answers with nonsense is another matter."""
+    passed = None if reject.reason in {"teacher_failed", "out_of_memory"} else False
+    detail = f"{probe.id}: no label ({reject.reason}: {reject.detail})"
+    return PhysicsCheck(law="repeat", structure=probe.id, value=None, wanted="a label", passed=passed, detail=detail)
+
+
+def try_physics(
+    label_all: LabelAll, tolerance: PhysicsTolerance, labelled: Sequence[tuple[Structure, Label]], *, is_thorough: bool = False
+) -> Trial:
+    """The teacher's physics on structures that it has labelled; all variants are handed to it at once."""
+    families = [make_variants(structure, label.forces.astype(np.float64), is_thorough=is_thorough) for structure, label in labelled]
+    answer = label_all([variant.structure for family in families for variant in family])
+    outcomes, checks = list(answer.outcomes), list[PhysicsCheck]()
+    for (structure, label), family in zip(labelled, families, strict=True):
+        own, outcomes = outcomes[: len(family)], outcomes[len(family) :]
+        checks += judge_laws(structure, label, family, own, tolerance)
+    return Trial(tuple(checks), answer.seconds)
+
+
+def choose_probes(labelled: Sequence[tuple[Structure, Label]], n: int) -> list[tuple[Structure, Label]]:
+    """The smallest structure and others spread over the smaller half: trying one takes up to a dozen times its own label."""
+    by_size = sorted(labelled, key=lambda pair: (len(pair[0]), pair[0].id))
+    places = np.linspace(0, max(len(by_size) // 2 - 1, 0), min(n, max(len(by_size) // 2, 1))).astype(int)
+    return [by_size[k] for k in dict.fromkeys(places.tolist())] if by_size and n else []
