@@ -23,6 +23,7 @@ sources:
   molecules: {service: rdkit, system: molecule, count: 9, atoms: [8, 16]}
   crystals: {service: pymatgen, system: crystal, count: 6, atoms: [8, 20]}
   clusters: {service: ase, system: cluster, count: 6, atoms: [8, 16]}
+gates: {element_entropy: {threshold: 3.07, required: true}}
 """
 # Nine small molecules can't reach the entropy that a real dataset must: the verdict is NO-GO, exit code 3.
 FINISHED = 3

@@ -248,7 +248,7 @@ def test_a_finished_dataset_is_reported_anew_only_if_something_changed(tmp_path:
     assert make_again() == (2, "GO", 2)
     (tmp_path / "small" / "report.json").write_text("{")
     assert make_again() == (3, "GO", 3)
-    assert make_again(RECIPE + "gates: {element_entropy: {threshold: 5}}\n") == (4, "NO-GO", 4)
+    assert make_again(RECIPE + "gates: {element_entropy: {threshold: 5, required: true}}\n") == (4, "NO-GO", 4)
     lose(tmp_path, "full-two-00002")
     assert make_again() == (5, "GO", 5)
 

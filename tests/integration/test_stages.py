@@ -26,7 +26,7 @@ from tests.integration.factory import RECIPE, factory, identity, two_fakes, wait
 STAGED = RECIPE + "stages: {pilot: {per_source: 3}, test: {total: 16}, full: {wave: 8}}\n"
 HYBRID = (
     STAGED.replace("count: 12", "count: 12, generative: true")
-    + "generative_fraction: 0.7\nrebalance: [0.5, 0.3]\ngates: {element_entropy: {threshold: 2.45}}\n"
+    + "generative_fraction: 0.7\nrebalance: [0.5, 0.3]\ngates: {element_entropy: {threshold: 2.45, required: true}}\n"
 )
 
 
@@ -129,7 +129,7 @@ def test_a_pilot_that_is_no_go_stops_before_the_test_and_says_why(tmp_path: Path
 
 
 def test_gates_that_are_relaxed_let_a_stopped_dataset_go_on(tmp_path: Path) -> None:
-    strict = STAGED.replace("total: 16", "total: 16, gates: {element_entropy: {threshold: 3.5}}")
+    strict = STAGED.replace("total: 16", "total: 16, gates: {element_entropy: {threshold: 3.5, required: true}}")
     assert run(make_in(tmp_path, strict))["reasons"] == ["element_entropy (all)"]
     assert stages_of(tmp_path) == {"pilot": 6, "test": 10}
     assert run(make_in(tmp_path))["verdict"] == "GO"
@@ -248,7 +248,7 @@ def test_a_dataset_is_not_cut_back_by_an_earlier_stage(tmp_path: Path) -> None:
 def test_gates_that_would_have_stopped_a_dataset_earlier_are_an_error(tmp_path: Path) -> None:
     run(make_in(tmp_path))
     before = identity(tmp_path)
-    status = run(make_in(tmp_path, STAGED.replace("total: 16", "total: 16, gates: {element_entropy: {threshold: 3.5}}")))
+    status = run(make_in(tmp_path, STAGED.replace("total: 16", "total: 16, gates: {element_entropy: {threshold: 3.5, required: true}}")))
     assert status["state"] == "failed"
     assert "the dataset ends with stage test: element_entropy (all)" in status["problem"]["detail"]
     assert identity(tmp_path) == before
@@ -448,5 +448,6 @@ def test_the_recipes_in_the_documents_are_valid() -> None:
     recipe = parse_recipe(HYBRID.split("stages:")[0].replace("count: 20", "count: 60000") + fragment)
     assert recipe.stage_names == ("pilot", "test", "full")
     assert recipe.fractions == (0.7, 0.5, 0.3)
-    (fragment,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "gates.md").read_text(), re.DOTALL)
-    assert parse_recipe(RECIPE.replace("count: 20", "count: 60000") + fragment).stage_names == ("pilot", "test", "full")
+    limits, gates = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "gates.md").read_text(), re.DOTALL)
+    assert parse_recipe(RECIPE + limits) == parse_recipe(RECIPE), "the page tells the defaults"
+    assert parse_recipe(RECIPE.replace("count: 20", "count: 60000") + gates).stage_names == ("pilot", "test", "full")
