@@ -214,6 +214,7 @@ class Run:
             is_outage=is_outage,
             probes=shard.probes,
             limits=self._recipe.find_limits(shard.source),
+            sample=self._recipe.find_sample(shard.maker),
         )
 
     async def _finish(self) -> dict[str, Any]:

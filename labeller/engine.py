@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillery.dataset.layout import Label
-from distillery.errors import Internal, Problem, Unavailable
+from distillery.errors import Busy, Internal, Problem, Unavailable
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, without_frames
+from distillery.runtime.stopping import Stop, Stopped
 from distillery.schema.label import Reject
 from distillery.structures.structure import Structure
 from labeller.batching import AtomBudget
@@ -68,9 +69,15 @@ class Engine:
                 raise
         return ticket
 
-    def label_all(self, structures: Sequence[Structure]) -> Labelled:
-        """Label structures beside whatever else waits, and wait for them; Busy as of `submit`."""
-        return self.submit(structures).future.result()
+    def label_all(self, structures: Sequence[Structure], stop: Stop | None = None) -> Labelled:
+        """Label structures beside whatever else waits, and wait for them; Stopped, before anything is asked, once `stop` is set."""
+        while True:
+            if stop is not None and stop.is_set():
+                raise Stopped
+            try:
+                return self.submit(structures).future.result()
+            except Busy as busy:  # a trajectory that is under way waits for its turn
+                time.sleep(busy.retry_after or 1.0)
 
     def close(self, problem: Problem | None = None) -> None:
         """Fail what is unfinished and end the threads."""

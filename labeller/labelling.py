@@ -1,6 +1,7 @@
 """One part: the request is checked, its structures labelled, the part written, the receipt answered."""
 
 import asyncio
+import threading
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,12 +22,13 @@ from distillery.schema.explain import validate_message
 from distillery.schema.label import LabelLimits, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.arrow import from_arrow
 from distillery.structures.checks import find_input_fault
-from distillery.structures.identity import digest_structures, structure_hash
+from distillery.structures.identity import digest_structures, find_proposal, structure_hash
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
 from labeller.label_checks import find_limit_fault, find_net_fault
 from labeller.pool import Labelled, Outcome
-from labeller.probes import Trial, choose_probes, try_physics
+from labeller.probes import LabelAll, Trial, choose_probes, try_physics
+from labeller.sampling import Sampler
 from labeller.teachers.teacher import PhysicsTolerance
 
 T = TypeVar("T")
@@ -51,11 +53,21 @@ class Labelling:
             if await self._on_host(path.exists):
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
             sound, refused = await self._on_host(_inspect, request.structures, self._teacher.elements)
-            labelled, hashes = await self._run_teacher(sound)
-            judged = _judge(sound, labelled, request.record.limits, self._tolerance)
-            trial = await self._try_physics(sound, judged, request.record.probes)
-            write = partial(_write, path, request, self._teacher, sound, refused, labelled.seconds, judged, trial, hashes)
+            made = await self._make_labels(sound, request.record)
+            judged = _judge(made, request.record.limits, self._tolerance)
+            trial = await self._try_physics(judged, request.record.probes)
+            write = partial(_write, path, request, self._teacher, refused, judged, trial)
             return await asyncio.get_running_loop().run_in_executor(self._writer, write)
+
+    async def _make_labels(self, structures: Sequence[Structure], record: ShardRecord) -> "_Made":
+        """Labels of the structures, or of what the teacher makes of them, and structure hashes."""
+        sample = record.sample
+        if sample is None:
+            labelled, hashes = await self._run_teacher(structures)
+            return _Made(list(structures), labelled.outcomes, hashes, len(structures), labelled.seconds)
+        sampled = await self._in_thread(lambda label_all: Sampler(label_all, sample, record.seed).make_frames(structures))
+        hashes = await self._on_host(_hash_all, sampled.structures)
+        return _Made(sampled.structures, sampled.outcomes, hashes, sampled.n_calls, sampled.seconds)
 
     async def _run_teacher(self, structures: Sequence[Structure]) -> tuple[Labelled, list[str]]:
         """Labels, and structure hashes made meanwhile; a cancelled caller takes its structures back."""
@@ -66,11 +78,19 @@ class Labelling:
         finally:
             future.cancel()
 
-    async def _try_physics(self, structures: Sequence[Structure], judged: "_Judged", n: int) -> Trial:
+    async def _try_physics(self, judged: "_Judged", n: int) -> Trial:
         """The laws of physics on up to `n` of the structures whose labels are sound."""
-        labelled = [(s, o) for s, o in zip(structures, judged.outcomes, strict=True) if isinstance(o, Label)]
+        labelled = [(s, o) for s, o in zip(judged.made.structures, judged.outcomes, strict=True) if isinstance(o, Label)]
         chosen = choose_probes(labelled, n)
-        return await asyncio.to_thread(try_physics, self._engine.label_all, self._tolerance, chosen) if chosen else Trial()
+        return await self._in_thread(lambda label_all: try_physics(label_all, self._tolerance, chosen)) if chosen else Trial()
+
+    async def _in_thread(self, work: Callable[[LabelAll], T]) -> T:
+        """Work that asks the teacher again and again, in a thread of its own; it ends at the next answer once nobody waits for it."""
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(work, partial(self._engine.label_all, stop=stop))
+        finally:
+            stop.set()
 
     @asynccontextmanager
     async def _turn(self, path: Path) -> AsyncIterator[None]:
@@ -98,17 +118,29 @@ class _Request:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """What became of the structures that the teacher saw: labels, or why there is none; and the labels that were refused, by id."""
+class _Made:
+    """Structures with what the teacher said of them, and their hashes; the teacher's calls and time for it, s."""
 
+    structures: list[Structure]
+    outcomes: list[Outcome]
+    hashes: list[str]
+    n_calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The same with labels that are refused turned into rejects; `refused_labels` has them, by id."""
+
+    made: _Made
     outcomes: list[Outcome]
     refused_labels: dict[str, Label]
 
 
-def _judge(structures: Sequence[Structure], labelled: Labelled, limits: LabelLimits | None, tolerance: PhysicsTolerance) -> _Judged:
+def _judge(made: _Made, limits: LabelLimits | None, tolerance: PhysicsTolerance) -> _Judged:
     """Refuse labels that move or turn the whole structure, or lie beyond the recipe's bounds."""
-    judged = _Judged([], {})
-    for structure, outcome in zip(structures, labelled.outcomes, strict=True):
+    judged = _Judged(made, [], {})
+    for structure, outcome in zip(made.structures, made.outcomes, strict=True):
         fault = None
         if isinstance(outcome, Label):
             fault = find_net_fault(structure, outcome, tolerance) or (None if limits is None else find_limit_fault(outcome, limits))
@@ -120,26 +152,20 @@ def _judge(structures: Sequence[Structure], labelled: Labelled, limits: LabelLim
     return judged
 
 
-def _write(
-    path: Path,
-    request: _Request,
-    teacher: TeacherCard,
-    sound: list[Structure],
-    refused: list[Reject],
-    seconds: float,
-    judged: _Judged,
-    trial: Trial,
-    hashes: list[str],
-) -> Receipt:
+def _write(path: Path, request: _Request, teacher: TeacherCard, refused: list[Reject], judged: _Judged, trial: Trial) -> Receipt:
     """Write the part; the receipt of what lies there afterwards, should another labeller have been first."""
-    outcomes = list(zip(sound, judged.outcomes, hashes, strict=True))
-    kept = [(s, o, h) for s, o, h in outcomes if isinstance(o, Label)]
-    rejects = {r.id: r for r in (*refused, *(o for o in judged.outcomes if isinstance(o, Reject)))}
-    quarantined = [s for s in request.structures if s.id in rejects]
-    assert len(kept) + len(quarantined) == len(request.structures), "a structure was lost or invented"
-    structures, labels, kept_hashes = [k[0] for k in kept], [k[1] for k in kept], [k[2] for k in kept]
-    record = request.record
-    arrays = to_arrays(structures, labels, kept_hashes, source=record.source, service=record.service, shard=request.part)
+    made, record = judged.made, request.record
+    kept = [row for row in zip(made.structures, judged.outcomes, made.hashes, strict=True) if isinstance(row[1], Label)]
+    structures, labels, hashes = (
+        [s for s, _, _ in kept],
+        [label for _, label, _ in kept if isinstance(label, Label)],
+        [h for _, _, h in kept],
+    )
+    rejects = [*refused, *(outcome for outcome in judged.outcomes if isinstance(outcome, Reject))]
+    quarantined = _find_quarantined(request, made, rejects)
+    _require_all(request, [*structures, *quarantined])
+    arrays = to_arrays(structures, labels, hashes, source=record.source, service=record.service, shard=request.part)
+    by_id = {reject.id: reject for reject in rejects}
     receipt = Receipt(
         dataset=request.dataset,
         part=request.part,
@@ -147,17 +173,31 @@ def _write(
         teacher=teacher,
         n_structures=len(structures),
         n_atoms=sum(len(s) for s in structures),
-        rejected=tuple(rejects[s.id] for s in quarantined),
-        label_seconds=seconds,
+        rejected=tuple(by_id[s.id] for s in quarantined),
+        label_seconds=made.seconds,
+        n_calls=made.n_calls,
         physics=tuple(check if check.passed is False else check.model_copy(update={"detail": ""}) for check in trial.checks),
         physics_seconds=trial.seconds,
-        structures_sha256=digest_structures((s.id for s in structures), kept_hashes),
+        structures_sha256=digest_structures((s.id for s in structures), hashes),
         content_sha256=digest_arrays(arrays),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     with name_disk_faults(path.parent):
         is_first = write_part(path, receipt, arrays, quarantined, judged.refused_labels)
     return receipt if is_first else _stored_receipt(path, request, teacher)
+
+
+def _find_quarantined(request: _Request, made: _Made, rejects: Sequence[Reject]) -> list[Structure]:
+    """The structures that were refused, in order: as they came, or as the teacher had made them."""
+    known = {structure.id: structure for structure in (*request.structures, *made.structures)}
+    order = {id: k for k, id in enumerate(known)}
+    return [known[reject.id] for reject in sorted(rejects, key=lambda reject: order[reject.id])]
+
+
+def _require_all(request: _Request, found: Sequence[Structure]) -> None:
+    """Every structure that came is in the part, itself or by what was made of it, and nothing else is."""
+    assert {find_proposal(structure.id) for structure in found} == {s.id for s in request.structures}, "a structure was lost or invented"
+    assert len({structure.id for structure in found}) == len(found), "a structure is there twice"
 
 
 def _read_request(dataset: str, part: str, body: bytes) -> _Request:
@@ -201,7 +241,7 @@ def _stored_receipt(path: Path, request: _Request, teacher: TeacherCard) -> Rece
     ):
         if there != came:
             raise Conflict(f"{path} is there already with {what} {there}, yet {what} {came} came; {_MOVE}")
-    there_ids = {*stored.arrays["provenance/id"].tolist(), *(s.id for s in stored.quarantined)}
+    there_ids = {find_proposal(id) for id in (*stored.arrays["provenance/id"].tolist(), *(s.id for s in stored.quarantined))}
     not_in_both = sorted(there_ids ^ {s.id for s in request.structures})
     if not_in_both:
         raise Conflict(

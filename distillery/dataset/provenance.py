@@ -1,6 +1,7 @@
 """What dataset.h5 keeps of the parts it was merged from, so that it can be checked and made again when they are gone."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 
 import h5py
@@ -23,12 +24,14 @@ class LeftOut(Message):
 
     row            its index in the part
     outlier_since  the round of the plan in which its energy proved to be far off
+    origin         how it was made, JSON, where a teacher made it of a proposal: which one decides whether it came before
     """
 
     row: Count
     id: str
     structure_hash: str
     outlier_since: Count | None = None
+    origin: str = "{}"
 
 
 class MergedPart(Message):
@@ -104,10 +107,18 @@ def find_versions(receipt: Receipt) -> dict[str, str]:
 def find_left_out(arrays: Arrays, leave_out: Iterable[str], outliers: Mapping[str, int]) -> tuple[LeftOut, ...]:
     """The structures of a part that are named in `leave_out`, in its order; `outliers` says of some since which round they are that."""
     gone = set(leave_out)
-    rows = zip(arrays["provenance/id"].tolist(), arrays["provenance/structure_hash"].tolist(), strict=True)
+    rows = zip(*(arrays[f"provenance/{name}"].tolist() for name in ("id", "structure_hash", "origin")), strict=True)
     return tuple(
-        LeftOut(row=row, id=id, structure_hash=hash, outlier_since=outliers.get(id)) for row, (id, hash) in enumerate(rows) if id in gone
+        LeftOut(row=row, id=id, structure_hash=hash, outlier_since=outliers.get(id), origin=_keep_sample(origin))
+        for row, (id, hash, origin) in enumerate(rows)
+        if id in gone
     )
+
+
+def _keep_sample(origin: str) -> str:
+    """What of an origin says which proposal and frame a structure is, JSON."""
+    sample = json.loads(origin).get("sample")
+    return canonical_json({"sample": {key: sample[key] for key in ("parent_hash", "frame")}}) if sample else "{}"
 
 
 def write_merged_parts(file: h5py.Group, parts: Iterable[MergedPart]) -> None:

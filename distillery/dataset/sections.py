@@ -74,11 +74,12 @@ def restore_part(section: Section, arrays: Arrays) -> Part:
     rows = {"structure": kept, "atom": np.repeat(kept, n_atoms)}
     restored = {name: _spread_rows(arrays[name], rows[column.rows]) for name, column in COLUMNS.items() if column.rows != "split"}
     restored["structures/atomic_numbers"][~rows["atom"]] = 1
-    restored["provenance/system"][~kept], restored["provenance/origin"][~kept] = "molecule", "{}"
+    restored["provenance/system"][~kept] = "molecule"
     splits = np.concatenate([[0], np.cumsum(n_atoms)])
     restored |= {"structures/atomic_numbers_splits": splits, "labels/forces_splits": splits}
     for row, one in gone.items():
-        restored["provenance/id"][row], restored["provenance/structure_hash"][row] = one.id, one.structure_hash
+        for name, value in (("id", one.id), ("structure_hash", one.structure_hash), ("origin", one.origin)):
+            restored[f"provenance/{name}"][row] = value
     return Part(section.part.receipt, restored, [])
 
 

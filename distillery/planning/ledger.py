@@ -1,5 +1,6 @@
 """The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from distillery.dataset.folder import list_parts, part_path, split_part_name
+from distillery.dataset.layout import Arrays
 from distillery.dataset.parts import Part, corrupt, read_part
 from distillery.errors import Conflict
 from distillery.planning.energy_fit import find_energy_outliers
@@ -151,8 +153,16 @@ class Ledger:
         ids = part.arrays["provenance/id"]
         if len(np.unique(ids)) != len(ids):
             raise corrupt(path, "it holds an id twice")
-        facts = PartFacts(tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note, record.is_outage)
+        facts = PartFacts(
+            tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note, record.is_outage, find_proposals(part.arrays)
+        )
         return Entry(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
+
+
+def find_proposals(arrays: Arrays) -> tuple[str, ...]:
+    """Of each structure that a teacher made the proposal's hash and the frame's place; empty if none of them was."""
+    samples = [json.loads(origin).get("sample") for origin in arrays["provenance/origin"]]
+    return tuple(f"{sample['parent_hash']}/{sample['frame']}" for sample in samples if sample) if any(samples) else ()
 
 
 class Ledgers:

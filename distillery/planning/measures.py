@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Arrays, make_structure
 from distillery.dataset.parts import Part
-from distillery.schema.label import PhysicsCheck, Receipt, SelfTest
+from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
 from distillery.structures.geometry import find_pairs, sum_of_radii
 
 GPA = 160.21766208
@@ -20,6 +20,7 @@ GPA = 160.21766208
 _N_ELEMENTS = len(chemical_symbols)
 REFUSED_BY_LIMITS = ("large_force", "large_pressure")
 """Reasons of the labeller for labels that are sound, but beyond the recipe's limits."""
+TEACHER_FAULTS = ("teacher_failed", "not_finite_label", "wrong_shape", "out_of_memory", "net_force", "torque")
 BEYOND_LIMITS = (*(f"label: {reason}" for reason in REFUSED_BY_LIMITS), "dataset: energy_outlier")
 _CONTACT_SAMPLE = 20
 """Structures of a part whose shortest contact is measured."""
@@ -69,6 +70,7 @@ class PartMeasures:
     refused_by_limits: int
     generate_seconds: float
     label_seconds: float
+    n_calls: int
     rejected: Counter[str]
     note: str
     n_bytes: int
@@ -101,6 +103,7 @@ class SourceMeasures:
     kept: int = 0
     generate_seconds: float = 0.0
     label_seconds: float = 0.0
+    n_calls: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     makers: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
@@ -155,10 +158,11 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         requested=record.requested,
         generated=record.generated,
         labelled=receipt.n_structures,
-        refused_by_labeller=sum(reject.reason not in REFUSED_BY_LIMITS for reject in receipt.rejected),
+        refused_by_labeller=sum(_is_teachers_fault(reject.reason, record) for reject in receipt.rejected),
         refused_by_limits=sum(reject.reason in REFUSED_BY_LIMITS for reject in receipt.rejected),
         generate_seconds=record.generate_seconds,
         label_seconds=receipt.label_seconds,
+        n_calls=receipt.n_calls or receipt.n_structures,
         rejected=_count_rejects(receipt),
         note=record.note,
         n_bytes=n_bytes,
@@ -173,6 +177,11 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         physics=PhysicsTally.of(receipt.physics),
         self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
     )
+
+
+def _is_teachers_fault(reason: str, record: ShardRecord) -> bool:
+    """Not what lies beyond the recipe's limits, nor what sampling made of a structure."""
+    return reason in TEACHER_FAULTS or (record.sample is None and reason not in REFUSED_BY_LIMITS)
 
 
 def _count_rejects(receipt: Receipt) -> Counter[str]:
@@ -228,6 +237,7 @@ def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
     own.refused_by_limits += part.refused_by_limits
     own.generate_seconds += part.generate_seconds
     own.label_seconds += part.label_seconds
+    own.n_calls += part.n_calls
     own.rejected.update(part.rejected)
     own.n_laws_tried += part.physics.n_tried
     own.broken_laws += part.physics.broken

@@ -37,6 +37,7 @@ class PartFacts:
     """What the plan needs to know of a finished part.
 
     ids, hashes  of its labelled structures, in order
+    proposals    what each of them was made of, where a teacher made it; empty where structures are as they came
     note         why its source could not be used at all; empty if it could
     is_outage    its service was not there; else it refused the request
     """
@@ -45,6 +46,11 @@ class PartFacts:
     hashes: tuple[str, ...]
     note: str = ""
     is_outage: bool = False
+    proposals: tuple[str, ...] = ()
+
+    def identify(self, row: int) -> set[str]:
+        """What a structure must not share with an earlier one: its hash, and the proposal and the frame that it is of."""
+        return {self.hashes[row], *self.proposals[row : row + 1]}
 
 
 @dataclass

@@ -15,6 +15,7 @@ from distillery.dataset.folder import name_part, name_stem
 from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, PlannedPart, PlanPosition, Shard, SourceTally
 from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName, apportion
 from distillery.recipe.source import Source
+from distillery.schema.sample import Sample
 from distillery.structures.identity import derive_seed
 
 _LEAST_ACCEPTANCE = 0.1
@@ -110,10 +111,11 @@ class _Walk:
         """Count a part's structures; first come in plan order, first counted."""
         tally = self.plan.tallies[shard.source]
         fresh = []
-        for k, structure_hash in enumerate(part.hashes):
-            if structure_hash not in self._seen:
-                self._seen.add(structure_hash)
+        for k in range(len(part.hashes)):
+            identity = part.identify(k)
+            if identity.isdisjoint(self._seen):
                 fresh.append(k)
+            self._seen |= identity
         self.plan.planned_parts[shard.name] = PlannedPart(shard.source, part, tally.made, tuple(fresh))
         tally.answered[shard.maker] += shard.n
         tally.usable_by_maker[shard.maker] += len(fresh)
@@ -172,7 +174,7 @@ class _Walk:
         maker = find_maker(name, source, tally)
         if missing <= 0 or maker is None:
             return []
-        n = min(_ask_for(missing, tally, maker), source.budget(tally.count) - tally.asked[maker])
+        n = min(_ask_for(missing, tally, maker, self._recipe.find_sample(maker)), source.budget(tally.count) - tally.asked[maker])
         shards = list(self._cut(name, maker, n, block))
         tally.asked[maker] += n
         return shards
@@ -214,10 +216,10 @@ def find_maker(name: str, source: Source, tally: SourceTally) -> str | None:
     return None
 
 
-def _ask_for(missing: int, tally: SourceTally, maker: str) -> int:
-    """As many as bring what is missing at the rate seen so far."""
+def _ask_for(missing: int, tally: SourceTally, maker: str, sample: Sample | None) -> int:
+    """As many proposals as bring what is missing at the rate seen so far, each by as many frames as are kept of it."""
     if not tally.answered[maker]:
-        return missing
+        return missing if sample is None else -(-missing // sample.keep)
     acceptance = max(tally.usable_by_maker[maker] / tally.answered[maker], _LEAST_ACCEPTANCE)
     return -int(-missing // acceptance)
 

@@ -17,6 +17,7 @@ from distillery.schema.base import Elements, Message, Name, Number
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
 from distillery.schema.label import LabelLimits
+from distillery.schema.sample import Sample
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
 CHECKPOINT_EVERY = 10_000
@@ -97,6 +98,7 @@ class Recipe(Message):
         200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
     )
     perturb: Perturb = Perturb()
+    sample: Sample | None = Field(None, description="what the teacher makes of each structure before it is labelled; nothing if absent")
     limits: LabelLimits = Field(LabelLimits(), description="bounds of sound labels: what lies beyond is left out and asked for again")
     sources: dict[SourceName, Source] = Field(min_length=1)
     generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
@@ -115,6 +117,10 @@ class Recipe(Message):
     def size(self) -> int:
         """Structures that all sources owe together."""
         return self.total or sum(source.count or 0 for source in self.sources.values())
+
+    def find_sample(self, source: str) -> Sample | None:
+        """What the teacher makes of a source's structures."""
+        return self.sources[source].sample or self.sample
 
     def find_limits(self, source: str) -> LabelLimits:
         """The bounds of a source's labels."""
@@ -178,9 +184,10 @@ class Recipe(Message):
             del content["stages"]
         if self.limits == LabelLimits():
             del content["limits"]
-        for source in content["sources"].values():
-            if source["limits"] is None:
-                del source["limits"]
+        for part in (content, *content["sources"].values()):
+            for key in ("limits", "sample"):
+                if part.get(key) is None:
+                    part.pop(key, None)
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 

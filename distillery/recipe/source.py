@@ -8,6 +8,7 @@ from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.base import Elements, Message, Number
 from distillery.schema.generate import Perturb
 from distillery.schema.label import LabelLimits
+from distillery.schema.sample import Sample
 from distillery.structures.structure import System
 
 LARGEST_COUNT = 10_000_000
@@ -65,6 +66,9 @@ class Source(Message):
         {}, description="the service's own; `distillery services` shows them"
     )
     perturb: Perturb | None = Field(None, description="the recipe's if absent")
+    sample: Sample | None = Field(
+        None, description="what the teacher makes of each structure before it is labelled; the recipe's if absent"
+    )
     limits: LabelLimits | None = Field(None, description="bounds of its labels; the recipe's if absent")
     fallback: SourceName | None = Field(None, description="the source that fills in when this one can't meet its count")
     attempts: Number = Field(3.0, ge=1, le=100, description="structures asked of it in all: at most this many times its count")

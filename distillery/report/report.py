@@ -55,6 +55,7 @@ def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> dict[s
         "rejected": {reason: count for reason, count in sorted(own.rejected.items()) if count},
         "generate_seconds": round(own.generate_seconds, 3),
         "label_seconds": round(own.label_seconds, 3),
+        "teacher_calls": own.n_calls,
         "n_atoms": {"min": int(sizes.min()), "mean": float(sizes.mean()), "max": int(sizes.max())},
         "n_compositions": own.n_compositions,
         "element_entropy": _describe_entropy(own, recipe),

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, StrictBool, StrictInt
 
 from distillery.schema.base import CONTRACT_VERSION, Count, Element, Message, Name, Number, Sha256
+from distillery.schema.sample import Sample
 from distillery.structures.structure import System
 
 
@@ -50,6 +51,7 @@ class ShardRecord(Message):
     is_outage: StrictBool = Field(False, description="its service was not there; else it refused the request")
     probes: Count = Field(0, description="structures on which the teacher's physics is tried")
     limits: LabelLimits | None = Field(None, description="bounds of sound labels; none are judged if absent")
+    sample: Sample | None = Field(None, description="what is made of each structure before it is labelled; nothing if absent")
 
 
 Law = Literal["repeat", "symmetry", "rotation", "translation", "permutation", "forces", "stress", "extensivity"]
@@ -130,6 +132,7 @@ class Receipt(Message):
     n_atoms: Count
     rejected: tuple[Reject, ...] = Field((), description="structures the labeller refused or the teacher failed on")
     label_seconds: float = Field(ge=0, description="teacher time spent on this part, s")
+    n_calls: Count = Field(0, description="structures that the teacher labelled for it, steps of sampling among them; 0 if not counted")
     physics: tuple[PhysicsCheck, ...] = Field((), description="laws of physics tried on structures of this part")
     physics_seconds: float = Field(0.0, ge=0, description="teacher time spent on that, s")
     structures_sha256: Sha256 = Field(description="of ids and structure hashes, in order")

@@ -58,6 +58,11 @@ def _digest(number: int, neighbours: bytes) -> int:
     return int.from_bytes(digest, "little")
 
 
+def find_proposal(id: str) -> str:
+    """The id of the proposal that a structure was made of: `<shard>/<nnnn>`, itself or of its frames `<shard>/<nnnn>/<k>`."""
+    return "/".join(id.split("/")[:2])
+
+
 def digest_structures(ids: Iterable[str], hashes: Iterable[str]) -> str:
     """sha256 over ids and structure hashes, in order: two runs made the same structures if and only if these agree."""
     digest = hashlib.sha256()

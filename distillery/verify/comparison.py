@@ -12,6 +12,7 @@ from distillery.dataset.layout import Arrays, select_structures
 from distillery.dataset.parts import Part
 from distillery.dataset.provenance import find_versions
 from distillery.dataset.sections import Section
+from distillery.planning.ledger import find_proposals
 from distillery.planning.plan import PlannedPart
 from distillery.schema.label import Receipt, Reject
 from distillery.verify.file_checks import Check, conclude
@@ -34,6 +35,10 @@ The forces by about 2e-6 eV/Å (decision 2 of the architecture; docs/reproduce.m
 TIE_TOLERANCE = Tolerance(energy=1e-3, forces=5e-2, stress=1e-3)
 """Of structures at their ideal places under orb, whose 20 neighbours are cut at random among equally near ones: measured 0.03 eV/Å."""
 _TIED_TEACHERS = "orb-"
+FRAME_TOLERANCE = Tolerance(energy=1e-4, forces=1e-2, stress=1e-4)
+"""Of what a teacher made of a proposal in a short relaxation: every step adds the last digits of the one before."""
+FRAME_DISTANCE = 1e-3
+"""Å that an atom of such a frame, or a cell vector, may be off."""
 _EXACT = (
     "structures/atomic_numbers",
     "structures/atomic_numbers_splits",
@@ -50,10 +55,15 @@ _EXACT = (
 def compare_part(section: Section, planned: PlannedPart, arrays: Arrays, again: Part) -> Check:
     """A part's rows in the file against the part made again.
 
+    Where a teacher made frames of proposals, those must be the same proposals, to the hash; frames of short relaxations must agree to
+    a tolerance, those of dynamics come out again in distribution only and are not compared.
+
     Structures that were left out have no rows: of them id and structure hash are compared; of those that were rejected,
     id and reason.
     """
     old, new = section.part.receipt, again.receipt
+    if old.record.sample is not None:
+        return _compare_sampled(section, planned, arrays, again)
     faults = [*_find_other_record(old, new), *_find_other_structures(planned, again)]
     if faults:
         return conclude(section.name, "", faults)
@@ -65,6 +75,35 @@ def compare_part(section: Section, planned: PlannedPart, arrays: Arrays, again: 
         return conclude(section.name, "", faults)
     text, faults = _compare_labels(arrays, kept, old.teacher.name)
     return conclude(section.name, f"{int(keep.sum())} structures bit by bit{_account(section, planned)}; labels {text}", faults)
+
+
+def _compare_sampled(section: Section, planned: PlannedPart, arrays: Arrays, again: Part) -> Check:
+    """Proposals by their hashes and frames, then the frames themselves if they are to come out again."""
+    old, new, sample = section.part.receipt, again.receipt, section.part.receipt.record.sample
+    found = find_proposals(again.arrays)
+    assert sample is not None
+    faults = [f"generated: {new.record.generated}, the receipt says {old.record.generated}"] * (
+        new.record.generated != old.record.generated
+    )
+    if not sample.is_reproducible:
+        parents = [{name.rpartition("/")[0] for name in names} for names in (found, planned.facts.proposals)]
+        n_other = len(parents[0] ^ parents[1])
+        faults += [f"{n_other} proposals are others"] * (n_other > 0)
+        return conclude(section.name, f"{len(parents[0])} proposals to the hash; frames of dynamics are not compared", faults)
+    if found != planned.facts.proposals:
+        faults.append(f"{len(set(found) ^ set(planned.facts.proposals))} frames are of other proposals")
+    if faults:
+        return conclude(section.name, "", faults)
+    keep = np.ones(new.n_structures, bool)
+    keep[[one.row for one in section.part.left_out]] = False
+    kept = select_structures(again.arrays, keep)
+    farthest = max(
+        float(np.abs(arrays[f"structures/{name}"] - kept[f"structures/{name}"]).max(initial=0.0)) for name in ("positions", "cells")
+    )
+    if farthest > FRAME_DISTANCE:
+        return conclude(section.name, "", [f"frames are up to {farthest:.1e} Å off, at most {FRAME_DISTANCE:g}"])
+    text, faults = _compare_labels(arrays, kept, old.teacher.name, FRAME_TOLERANCE)
+    return conclude(section.name, f"{int(keep.sum())} frames of the same proposals, at most {farthest:.0e} Å apart; labels {text}", faults)
 
 
 def _find_other_record(old: Receipt, new: Receipt) -> Iterator[str]:
@@ -111,7 +150,7 @@ def _account(section: Section, planned: PlannedPart) -> str:
     return "".join(f", {text} as before" for text in (*left_out, *(f"{n} rejected for {why}" for why, n in sorted(rejected.items()))))
 
 
-def _compare_labels(old: Arrays, new: Arrays, teacher: str) -> tuple[str, list[str]]:
+def _compare_labels(old: Arrays, new: Arrays, teacher: str, tolerance: Tolerance = LABEL_TOLERANCE) -> tuple[str, list[str]]:
     """How far the labels lie apart at most, and which lie too far."""
     n = len(old["labels/energy"])
     if n == 0:
@@ -125,7 +164,7 @@ def _compare_labels(old: Arrays, new: Arrays, teacher: str) -> tuple[str, list[s
     is_tied = np.array([teacher.startswith(_TIED_TEACHERS) and '"perturb"' not in origin for origin in old["provenance/origin"]])
     faults = []
     for what, unit in (("energy", "eV/atom"), ("forces", "eV/Å"), ("stress", "eV/Å³")):
-        limit = np.where(is_tied, getattr(TIE_TOLERANCE, what), getattr(LABEL_TOLERANCE, what))
+        limit = np.where(is_tied, getattr(TIE_TOLERANCE, what), getattr(tolerance, what))
         far = np.flatnonzero(~(apart[what] <= limit))
         faults += [f"{what} of {old['provenance/id'][i]} is {apart[what][i]:.1e} {unit} off, at most {limit[i]:.0e}" for i in far]
     largest = [f"{apart[what].max():.0e} {unit}" for what, unit in (("energy", "eV/atom"), ("forces", "eV/Å"), ("stress", "eV/Å³"))]

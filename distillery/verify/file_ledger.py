@@ -9,7 +9,7 @@ import numpy as np
 from distillery.dataset.layout import Arrays
 from distillery.dataset.provenance import MergedPart
 from distillery.dataset.sections import Section, find_nonsense, restore_part
-from distillery.planning.ledger import Entry, Ledger
+from distillery.planning.ledger import Entry, Ledger, find_proposals
 from distillery.planning.measures import measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition
 from distillery.recipe.recipe import Recipe
@@ -36,7 +36,12 @@ class FileLedger(Ledger):
         if not np.isfinite(arrays["labels/energy"]).all() or not np.isfinite(arrays["labels/forces"]).all():
             raise ValueError(f"{section.name}: energies or forces hold NaN or infinity")
         part, receipt = restore_part(section, arrays), section.part.receipt
-        facts = PartFacts(tuple(part.arrays["provenance/id"]), tuple(part.arrays["provenance/structure_hash"]), receipt.record.note)
+        facts = PartFacts(
+            tuple(part.arrays["provenance/id"]),
+            tuple(part.arrays["provenance/structure_hash"]),
+            receipt.record.note,
+            proposals=find_proposals(part.arrays),
+        )
         self._entries[section.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
         self._left_out[section.name] = {one.row for one in section.part.left_out}
         self._outliers_since[section.name] = {one.row: one.outlier_since for one in section.part.left_out if one.outlier_since is not None}

@@ -1,0 +1,91 @@
+"""What a labeller does with each proposal before it is labelled: a recipe's `sample`."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
+
+from distillery.schema.base import Message, Number
+
+
+def _is_a_range(span: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= span[0] <= span[1]:
+        raise ValueError("give [smallest, largest], neither below 0")
+    return span
+
+
+Range = Annotated[tuple[Number, Number], AfterValidator(_is_a_range)]
+
+
+class Relax(Message):
+    """Some steps of FIRE downhill: out of the worst strain, not to the minimum."""
+
+    steps: StrictInt = Field(5, ge=1, le=1000, description="of FIRE; each costs a label of every structure that has not converged")
+    until: Number = Field(0.05, ge=0, description="largest force at which a structure has converged, eV/Å")
+    cell: StrictBool = Field(False, description="let the cell follow its stress; a slab's in its plane")
+
+
+class Rattle(Message):
+    """Displacements of all atoms, by heat or of one width."""
+
+    temperature: Range | None = Field(None, description="K, drawn evenly: small along stiff bonds, large where nothing holds")
+    width: Range | None = Field(None, description="standard deviation of Gaussian displacements, Å, drawn evenly")
+
+    @model_validator(mode="after")
+    def _be_one(self) -> Self:
+        if (self.temperature is None) == (self.width is None):
+            raise ValueError("give either temperature: [300, 1000] (K) or width: [0.03, 0.08] (Å)")
+        return self
+
+
+class MolecularDynamics(Message):
+    """A short run of Langevin dynamics."""
+
+    temperature: Range = Field((300.0, 300.0), description="K, drawn evenly")
+    steps: StrictInt = Field(40, ge=1, le=100_000, description="each costs a label")
+    every: StrictInt = Field(20, ge=1, description="steps between frames")
+    timestep: Number = Field(1.0, gt=0, le=10, description="fs")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.every > self.steps:
+            raise ValueError(f"every ({self.every}) must not exceed steps ({self.steps}): no frame would be kept")
+        return self
+
+
+class Sample(Message):
+    """What the labeller makes of a proposal, in this order: relaxed, strained, displaced, moved. The counts of a recipe are frames."""
+
+    relax: Relax | None = None
+    strain: Number = Field(0.0, ge=0, le=0.5, description="largest component of a random strain; periodic only, of slabs in their plane")
+    rattle: Rattle | None = None
+    md: MolecularDynamics | None = None
+    keep: StrictInt = Field(1, ge=1, le=1000, description="frames of each proposal, the last ones")
+
+    @property
+    def keeps_relaxed(self) -> bool:
+        """Whether the relaxed structure may be a frame of its own beside what becomes of it."""
+        return self.relax is not None and self.keep > 1 and (self.strain > 0 or self.rattle is not None or self.md is not None)
+
+    @property
+    def most_frames(self) -> int:
+        """Frames that a proposal can give: the relaxed one, the displaced one or those of the dynamics."""
+        return int(self.keeps_relaxed) + (1 if self.md is None else self.md.steps // self.md.every)
+
+    @property
+    def n_calls(self) -> int:
+        """Labels that a proposal costs at most."""
+        moved = 1 if self.md is None else self.md.steps
+        return (self.relax.steps if self.relax else 0) + moved + int(self.keeps_relaxed)
+
+    @model_validator(mode="after")
+    def _gives_frames(self) -> Self:
+        if self.keep > self.most_frames:
+            raise ValueError(
+                f"keep is {self.keep}, but a proposal gives {self.most_frames} frames; keep fewer, or take more of the dynamics"
+            )
+        return self
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether frames come out again to a tolerance: short relaxations do, dynamics only in distribution."""
+        return self.md is None and (self.relax is None or self.relax.steps <= 20)

@@ -1,0 +1,210 @@
+"""Sampling by the teacher: what it makes of a proposal before it is labelled. Relaxed a little, strained, displaced, or moved for a while.
+
+Every step labels all structures that are still on their way at once, beside whatever else the engine has; those that have
+converged wait, and one that comes apart is refused with its reason and harms no other. All randomness comes from the shard's
+seed and the proposal's place in it, so that the same labels give the same frames.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from ase.data import atomic_masses
+from numpy.typing import NDArray
+
+from distillery.dataset.layout import Label
+from distillery.schema.label import Reject
+from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
+from distillery.structures.checks import find_chemistry_fault, find_input_fault
+from distillery.structures.identity import derive_seed, structure_hash
+from distillery.structures.structure import Structure, Vectors
+from labeller.dynamics import Fire, Langevin, relax_cell
+from labeller.pool import Labelled
+from labeller.thermal import displace_by_temperature
+
+LabelAll = Callable[[Sequence[Structure]], Labelled]
+_FARTHEST_STEP = 1.0
+"""Å that no atom may move in a step: a trajectory that does has exploded."""
+Outcome = Label | Reject
+
+
+@dataclass
+class Walker:
+    """A proposal on its way.
+
+    structure      as it is now
+    n_steps        steps downhill so far
+    has_converged  its forces are as small as was wanted
+    done           what else has been done to it, for `origin`
+    frames         what is kept of it, with a label where it has one already
+    rejected       why it went no further
+    """
+
+    proposal: Structure
+    structure: Structure
+    rng: np.random.Generator
+    n_steps: int = 0
+    has_converged: bool = False
+    done: dict[str, object] = field(default_factory=dict)
+    frames: list[tuple[Structure, Label | None]] = field(default_factory=list)
+    rejected: Reject | None = None
+
+    def refuse(self, reason: str, detail: str) -> None:
+        """Let it go no further."""
+        self.rejected = Reject(id=self.proposal.id, reason=reason, detail=detail, stage="label")
+
+    def keep(self, label: Label | None = None) -> None:
+        """Keep it as it is now."""
+        self.frames.append((self.structure, label))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Frames with their labels, or why there is none; the calls of the teacher for it, structures labelled, and its time, s."""
+
+    structures: list[Structure]
+    outcomes: list[Outcome]
+    n_calls: int
+    seconds: float
+
+
+class Sampler:
+    """Makes frames of proposals as `sample` says, all at once."""
+
+    def __init__(self, label_all: LabelAll, sample: Sample, seed: int) -> None:
+        self._label_all, self._sample, self._seed = label_all, sample, seed
+        self._n_calls, self._seconds = 0, 0.0
+
+    def make_frames(self, proposals: Sequence[Structure]) -> Sampled:
+        """The last `keep` frames of every proposal; a proposal that is refused on its way comes back as it was."""
+        sample = self._sample
+        walkers = [Walker(p, p, np.random.default_rng(derive_seed(self._seed, p.id, 0))) for p in proposals]
+        if sample.relax is not None:
+            self._relax(walkers, sample.relax)
+        for walker in _active(walkers):
+            self._displace(walker, sample.strain, sample.rattle)
+        if sample.md is not None:
+            self._move(walkers, sample.md)
+        return self._label_frames(walkers)
+
+    def _relax(self, walkers: Sequence[Walker], relax: Relax) -> None:
+        minimisers = {id(walker): Fire(len(walker.structure)) for walker in walkers}
+        for _ in range(relax.steps):
+            for walker, label in self._label([walker for walker in _active(walkers) if not walker.has_converged]):
+                if float(np.linalg.norm(label.forces, axis=1).max()) < relax.until:
+                    walker.has_converged = True
+                    continue
+                step = minimisers[id(walker)].advance(label.forces.astype(np.float64))
+                moved = replace(walker.structure, positions=walker.structure.positions + step)
+                walker.structure = relax_cell(moved, label) if relax.cell else moved
+                walker.n_steps += 1
+        if self._sample.keeps_relaxed:
+            for walker in _active(walkers):
+                walker.keep()
+
+    def _displace(self, walker: Walker, strain: float, rattle: Rattle | None) -> None:
+        if strain > 0 and walker.structure.is_periodic:
+            walker.structure = _strain(walker, strain)
+        if rattle is not None:
+            walker.structure = _rattle(walker, rattle)
+        if self._sample.md is None:
+            walker.keep()
+
+    def _move(self, walkers: Sequence[Walker], md: MolecularDynamics) -> None:
+        movers = {id(walker): self._start(walker, md) for walker in _active(walkers)}
+        for step in range(1, md.steps + 1):
+            for walker in _active(walkers):
+                before = walker.structure.positions
+                walker.structure = replace(walker.structure, positions=movers[id(walker)].drift(before))
+                self._refuse_exploded(walker, before)
+            for walker, label in self._label(list(_active(walkers))):
+                movers[id(walker)].kick(label.forces.astype(np.float64))
+                if step % md.every == 0:
+                    walker.done["md"] = step
+                    walker.keep(label)
+
+    def _start(self, walker: Walker, md: MolecularDynamics) -> Langevin:
+        temperature = float(walker.rng.uniform(*md.temperature))
+        walker.done["temperature"] = round(temperature, 1)
+        return Langevin(atomic_masses[walker.structure.numbers], temperature, md.timestep, walker.rng)
+
+    def _refuse_exploded(self, walker: Walker, before: Vectors) -> None:
+        farthest = float(np.linalg.norm(walker.structure.positions - before, axis=1).max())
+        if not farthest <= _FARTHEST_STEP:
+            walker.refuse("exploded", f"an atom moved {farthest:.2g} Å in one step of the dynamics, at most {_FARTHEST_STEP:g}")
+
+    def _label(self, walkers: Sequence[Walker]) -> Iterator[tuple[Walker, Label]]:
+        """The labels of those whose structures are sound; the others are refused."""
+        for walker in walkers:
+            if (fault := find_input_fault(walker.structure)) is not None:
+                walker.refuse(fault.reason, f"while it was sampled: {fault.detail}")
+        sound = [walker for walker in walkers if walker.rejected is None]
+        answer = self._call([walker.structure for walker in sound])
+        for walker, outcome in zip(sound, answer, strict=True):
+            if isinstance(outcome, Reject):
+                walker.refuse(outcome.reason, outcome.detail)
+            else:
+                yield walker, outcome
+
+    def _call(self, structures: Sequence[Structure]) -> list[Outcome]:
+        answer = self._label_all(structures)
+        self._n_calls += len(structures)
+        self._seconds += answer.seconds
+        return answer.outcomes
+
+    def _label_frames(self, walkers: Sequence[Walker]) -> Sampled:
+        """Name the frames, refuse those that are unsound, and label those that are not labelled yet."""
+        frames = [frame for walker in walkers if walker.rejected is None for frame in self._name_frames(walker)]
+        faults = [find_input_fault(structure) or find_chemistry_fault(structure) for structure, _ in frames]
+        missing = [s for (s, label), fault in zip(frames, faults, strict=True) if fault is None and label is None]
+        answers = iter(self._call(missing) if missing else [])
+        outcomes: list[Outcome] = []
+        for (structure, label), fault in zip(frames, faults, strict=True):
+            if fault is not None:
+                outcomes.append(Reject(id=structure.id, reason=fault.reason, detail=f"after sampling: {fault.detail}", stage="label"))
+            else:
+                outcomes.append(next(answers) if label is None else label)
+        refused = [(walker.proposal, walker.rejected) for walker in walkers if walker.rejected is not None]
+        structures = [structure for structure, _ in frames] + [proposal for proposal, _ in refused]
+        return Sampled(structures, outcomes + [reject for _, reject in refused], self._n_calls, self._seconds)
+
+    def _name_frames(self, walker: Walker) -> list[tuple[Structure, Label | None]]:
+        kept = walker.frames[-self._sample.keep :]
+        told = {"parent": walker.proposal.id, "parent_hash": structure_hash(walker.proposal)}
+        named = []
+        for k, (structure, label) in enumerate(kept):
+            id = walker.proposal.id if self._sample.keep == 1 else f"{walker.proposal.id}/{k}"
+            origin = {**structure.origin, "sample": {**told, "relax_steps": walker.n_steps, **walker.done, "frame": k, "of": len(kept)}}
+            named.append((replace(structure, id=id, origin=origin), label))
+        return named
+
+
+def _active(walkers: Sequence[Walker]) -> Iterator[Walker]:
+    return (walker for walker in walkers if walker.rejected is None)
+
+
+def _strain(walker: Walker, largest: float) -> Structure:
+    """A random symmetric strain, of a slab in its plane only; the atoms follow."""
+    structure = walker.structure
+    raw = walker.rng.uniform(-largest, largest, (3, 3))
+    strain = np.triu(raw) + np.triu(raw, 1).T
+    if structure.system == "surface":
+        normal = np.cross(structure.cell[0], structure.cell[1])
+        in_plane = np.eye(3) - np.outer(normal, normal) / float(normal @ normal)
+        strain = in_plane @ strain @ in_plane
+    walker.done["strain"] = [round(float(strain[i, j]), 6) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))]
+    deformation = np.eye(3) + strain
+    return replace(structure, cell=structure.cell @ deformation, positions=structure.positions @ deformation)
+
+
+def _rattle(walker: Walker, rattle: Rattle) -> Structure:
+    structure = walker.structure
+    if rattle.temperature is not None:
+        temperature = float(walker.rng.uniform(*rattle.temperature))
+        walker.done["temperature"] = round(temperature, 1)
+        return replace(structure, positions=structure.positions + displace_by_temperature(structure, temperature, walker.rng))
+    assert rattle.width is not None
+    width = float(walker.rng.uniform(*rattle.width))
+    walker.done["rattle"] = round(width, 4)
+    step: NDArray[np.float64] = walker.rng.normal(scale=width, size=structure.positions.shape)
+    return replace(structure, positions=structure.positions + step)
