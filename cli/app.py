@@ -8,8 +8,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from distillery.errors import InvalidRequest
-
 GO, ERROR, NO_GO, STOPPED = 0, 1, 3, 130
 
 app = typer.Typer(
@@ -36,15 +34,6 @@ Gateway = Annotated[
     ),
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, for runs in this process.")]
-
-
-def require_place(out: Path, *, is_folder: bool = False) -> None:
-    """InvalidRequest, before any work is done for it, if `out` can't be written as a file (or a folder with what it lies in)."""
-    if not is_folder and not out.parent.is_dir():
-        raise InvalidRequest(f"--out names a file in {out.parent}, and there is no such folder; make it, or name another")
-    if out.exists() and out.is_dir() is not is_folder:
-        wanted, found = ("folder", "file") if is_folder else ("file", "folder")
-        raise InvalidRequest(f"--out must be a {wanted}, {out} is a {found}; name another")
 
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cli.app import app, require_place
+from cli.app import app
 from distillery.dataset import export as exporting
 from distillery.errors import InvalidRequest
 
@@ -29,27 +29,27 @@ def export(
     with_stress: Annotated[
         bool, typer.Option("--with-stress", help="Only structures that have a stress (crystals, surfaces), as orb's finetune.py needs it.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already; never the dataset itself.")] = False,
 ) -> None:
     """Write a dataset, or one side of it, as extended XYZ, as an ASE database (orb) or as an ASE LMDB (fairchem)."""
     if to not in exporting.FORMATS:
         raise InvalidRequest(f"--to must be one of {', '.join(exporting.FORMATS)}; got {to!r}")
     if mace and to != "extxyz":
         raise InvalidRequest("--mace goes with --to extxyz only")
-    if out is not None:
-        require_place(out, is_folder=to == "aselmdb")
+    name = dataset.stem if split == "all" else f"{dataset.stem}-{split}"
+    target = out or dataset.with_name(name + exporting.SUFFIXES[to])
+    exporting.require_place(dataset, target, to, overwrite=force)
     indices = _choose(dataset, split, split_seed, fractions)
     if with_stress:
         stressed = exporting.find_stressed(dataset)
         indices = stressed if indices is None else np.intersect1d(indices, stressed)
     if indices is not None and not len(indices):
         raise InvalidRequest(f"nothing of {dataset} is left to write; choose another side, --split-seed or --fractions")
-    name = dataset.stem if split == "all" else f"{dataset.stem}-{split}"
-    target = out or dataset.with_name(name + exporting.SUFFIXES[to])
     if to == "extxyz":
-        n = exporting.export_extxyz(dataset, target, mace_keys=mace, indices=indices)
+        n = exporting.export_extxyz(dataset, target, mace_keys=mace, indices=indices, overwrite=force)
     else:
         write = exporting.export_ase_db if to == "ase-db" else exporting.export_aselmdb
-        n = write(dataset, target, indices=indices)
+        n = write(dataset, target, indices=indices, overwrite=force)
     Console().print(f"{n} structures written to {target}", highlight=False)
 
 

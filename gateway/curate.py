@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from distillery.schema.label import Reject
+from distillery.structures.cells import restate
 from distillery.structures.checks import Fault, find_fault
-from distillery.structures.identity import structure_hash
+from distillery.structures.geometry import Neighbours
+from distillery.structures.identity import HASH_CUTOFF, structure_hash
 from distillery.structures.structure import Structure
 
 
@@ -13,8 +15,9 @@ def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tupl
     kept: list[Structure] = []
     rejected: list[Reject] = []
     seen: set[str] = set()
-    for structure in structures:
-        fault = find_fault(structure, elements, atoms) or _find_twin(structure, seen)
+    for structure in map(restate, structures):
+        neighbours = Neighbours(structure, HASH_CUTOFF)
+        fault = find_fault(structure, elements, atoms, neighbours) or _find_twin(structure, neighbours, seen)
         if fault is None:
             kept.append(structure)
         else:
@@ -22,8 +25,8 @@ def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tupl
     return kept, rejected
 
 
-def _find_twin(structure: Structure, seen: set[str]) -> Fault | None:
-    own = structure_hash(structure)
+def _find_twin(structure: Structure, neighbours: Neighbours, seen: set[str]) -> Fault | None:
+    own = structure_hash(structure, neighbours)
     if own in seen:
         return Fault("duplicate", f"its structure hash {own} came before in this shard")
     seen.add(own)

@@ -21,6 +21,7 @@ from distillery.errors import Conflict, InvalidRequest
 from distillery.schema.explain import validate_message
 from distillery.schema.label import LabelLimits, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.arrow import from_arrow
+from distillery.structures.cells import restate
 from distillery.structures.checks import find_input_fault
 from distillery.structures.identity import digest_structures, find_proposal, structure_hash
 from distillery.structures.structure import Structure
@@ -216,7 +217,7 @@ def _read_request(dataset: str, part: str, body: bytes) -> _Request:
 def _inspect(structures: list[Structure], elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
     """The structures a teacher may see, and why the others may not be seen."""
     sound, refused = [], []
-    for structure in structures:
+    for structure in map(restate, structures):
         fault = find_input_fault(structure, elements)
         if fault is None:
             sound.append(structure)

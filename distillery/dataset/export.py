@@ -1,8 +1,7 @@
 """Handing a dataset on: extended XYZ (plain or with MACE's keys), ASE databases (SQLite, as orb reads them) and ASE LMDBs (fairchem)."""
 
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
 from distillery.dataset.layout import open_dataset
-from distillery.errors import Unavailable
+from distillery.errors import InvalidRequest, Unavailable
+from distillery.runtime.atomic_files import require_target, write_whole
 
 Indices = Sequence[int] | NDArray[np.int64]
 
@@ -52,20 +52,33 @@ def find_stressed(path: Path) -> NDArray[np.int64]:
         return np.flatnonzero(file["labels/stress_mask"][:])
 
 
-def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indices | None = None) -> int:
+def require_place(dataset: Path, target: Path, to: str, *, overwrite: bool) -> list[Path]:
+    """The files that an export would write, links followed; InvalidRequest, before any work, if one of them must not be written.
+
+    The dataset itself never is, by whatever name or link; nor anything but a file; one that is there only with `overwrite`.
+    """
+    open_dataset(dataset).close()
+    if to != "aselmdb":
+        return [require_target(target, inputs=(dataset,), overwrite=overwrite)]
+    if target.exists() and not target.is_dir():
+        raise InvalidRequest(f"--out must be a folder, {target} is a file; name another")
+    if not target.exists():
+        return [target / name for name in _LMDB_FILES]
+    return [require_target(target / name, inputs=(dataset,), overwrite=overwrite) for name in _LMDB_FILES]
+
+
+def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write extended XYZ; with `mace_keys` the labels are REF_energy, REF_forces, REF_stress. The number of structures."""
     from ase.io.extxyz import write_extxyz  # as ase.db below, a second that no other command should wait for
 
-    def write(temporary: Path) -> int:
-        n = 0
-        with temporary.open("w", encoding="utf-8") as file:
-            for atoms in read_dataset(dataset, indices):
-                atoms.info["origin"] = atoms.info["origin"].replace("\\", "\\\\")  # ASE escapes quotes alone, but un-escapes both
-                write_extxyz(file, [_with_mace_keys(atoms) if mace_keys else atoms], write_results=not mace_keys)
-                n += 1
-        return n
-
-    return _write_whole(target, write)
+    (path,) = require_place(dataset, target, "extxyz", overwrite=overwrite)
+    n = 0
+    with write_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for atoms in read_dataset(dataset, indices):
+            atoms.info["origin"] = atoms.info["origin"].replace("\\", "\\\\")  # ASE escapes quotes alone, but un-escapes both
+            write_extxyz(file, [_with_mace_keys(atoms) if mace_keys else atoms], write_results=not mace_keys)
+            n += 1
+    return n
 
 
 def _with_mace_keys(atoms: Atoms) -> Atoms:
@@ -77,21 +90,19 @@ def _with_mace_keys(atoms: Atoms) -> Atoms:
     return atoms
 
 
-def export_ase_db(dataset: Path, target: Path, *, indices: Indices | None = None) -> int:
+def export_ase_db(dataset: Path, target: Path, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
 
     structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64.
     """
     from ase.db import connect
 
-    def write(temporary: Path) -> int:
-        with connect(temporary, type="db", append=False) as database:
-            return sum(_write_row(database, atoms) is not None for atoms in read_dataset(dataset, indices))
-
-    return _write_whole(target, write)
+    (path,) = require_place(dataset, target, "ase-db", overwrite=overwrite)
+    with write_whole(path) as temporary, connect(temporary, type="db", append=False, use_lock_file=False) as database:
+        return sum(_write_row(database, atoms) is not None for atoms in read_dataset(dataset, indices))
 
 
-def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = None) -> int:
+def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write a folder as fairchem's AseDBDataset reads it: `data.aselmdb` and `metadata.npz` (natoms). The number of structures.
 
     Rows are those of `export_ase_db`, with the id as `sid` in `data` too. Unavailable if ase-db-backends is not installed.
@@ -100,19 +111,17 @@ def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = Non
         from ase_db_backends.aselmdb import LMDBDatabase
     except ImportError as error:
         raise Unavailable("ASE LMDBs need the package ase-db-backends: pip install 'distillery[training]'") from error
+    path, metadata = require_place(dataset, target, "aselmdb", overwrite=overwrite)
     target.mkdir(parents=True, exist_ok=True)
-    metadata = target / "metadata.npz"
-    metadata.unlink(missing_ok=True)
     n_atoms: list[int] = []
-    with tempfile.TemporaryDirectory(dir=target, prefix=".") as folder:
-        temporary = Path(folder) / "data.aselmdb"
+    with write_whole(path) as temporary:
         with LMDBDatabase(temporary, use_lock_file=False) as database:
             for atoms in read_dataset(dataset, indices):
                 _write_row(database, atoms, sid=atoms.info["id"])
                 n_atoms.append(len(atoms))
-        np.savez(Path(folder) / metadata.name, natoms=np.array(n_atoms, dtype=np.int64))
-        temporary.replace(target / temporary.name)
-        (Path(folder) / metadata.name).replace(metadata)
+        metadata.unlink(missing_ok=True)  # a kill from here on leaves none rather than that of other structures
+    with write_whole(metadata) as temporary, temporary.open("wb") as file:
+        np.savez(file, natoms=np.array(n_atoms, dtype=np.int64))
     return len(n_atoms)
 
 
@@ -124,16 +133,6 @@ def _write_row(database: Any, atoms: Atoms, **data: str) -> int:
     return row
 
 
-def _write_whole(target: Path, write: Callable[[Path], int]) -> int:
-    """Write beside the target, then give it its name: a broken export leaves nothing behind."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        n = write(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return n
-
-
 FORMATS = ("extxyz", "ase-db", "aselmdb")
 SUFFIXES = {"extxyz": ".extxyz", "ase-db": ".db", "aselmdb": "-aselmdb"}
+_LMDB_FILES = ("data.aselmdb", "metadata.npz")

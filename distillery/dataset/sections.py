@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from distillery.dataset.layout import COLUMNS, TEXT, Arrays, make_structure
 from distillery.dataset.parts import Part
 from distillery.dataset.provenance import MergedPart, read_merged_parts
-from distillery.structures.checks import LARGEST_EXTENT
+from distillery.structures.cells import LARGEST_EXTENT
 from distillery.structures.structure import Structure
 
 Range = tuple[int, int]

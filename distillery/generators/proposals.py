@@ -22,7 +22,8 @@ from distillery.runtime.machine import count_workers
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
 from distillery.schema.generate import Metadata
-from distillery.structures.checks import find_chemistry_fault, find_input_fault, find_size_fault
+from distillery.structures.cells import restate
+from distillery.structures.checks import find_fault
 from distillery.structures.structure import Structure, System
 
 ATTEMPTS_PER_STRUCTURE = 25
@@ -210,12 +211,8 @@ def finish_proposal(proposal: Proposal, task: Task, rng: np.random.Generator) ->
     checked after the perturbation.
     """
     kept, rejected = list[Structure](), list[str]()
-    for structure in [perturb_structure(s, task.perturb, rng) for s in proposal.structures]:
-        fault = (
-            find_size_fault(structure, task.min_atoms, task.max_atoms)
-            or find_input_fault(structure, task.elements)
-            or find_chemistry_fault(structure)
-        )
+    for structure in [restate(perturb_structure(s, task.perturb, rng)) for s in proposal.structures]:
+        fault = find_fault(structure, task.elements, (task.min_atoms, task.max_atoms))
         if fault is None:
             kept.append(structure)
         else:

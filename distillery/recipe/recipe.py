@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from distillery.errors import InvalidRequest
 from distillery.recipe.source import LARGEST_COUNT, Source, SourceName
-from distillery.recipe.yaml import Location, read_lines
 from distillery.runtime.canonical_json import canonical_json
+from distillery.runtime.yaml import Location, NotYaml, read_lines
 from distillery.schema.base import Elements, Message, Name, Number
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
@@ -279,7 +278,7 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     """A recipe from YAML (JSON is YAML too); InvalidRequest with one line a fault."""
     try:
         value, lines = read_lines(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except NotYaml as error:
         raise InvalidRequest(f"{where} is not YAML: {error}") from error
     if not isinstance(value, dict):
         raise InvalidRequest(f"{where}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}; got {type(value).__name__}")

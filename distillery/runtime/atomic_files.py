@@ -1,18 +1,93 @@
-"""Files that are written whole or not at all, durably."""
+"""Files that are written whole or not at all, durably, and never over what is not ours."""
 
+import glob
 import os
 import socket
+import stat
 import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from distillery.errors import InvalidRequest
 
 TEMPORARY = ".tmp"
 """The ending of files that are not finished."""
 
 
+def require_target(path: Path, *, inputs: Iterable[Path], overwrite: bool) -> Path:
+    """The file that is to be written for `path`, links followed; InvalidRequest if that would cost something of the user's.
+
+    inputs     never written over, by whatever name or link they are meant
+    overwrite  whether another regular file may be replaced
+    """
+    target = _follow(path)
+    if not target.parent.is_dir():
+        place = target.parent if path.is_symlink() else path.parent
+        raise InvalidRequest(f"--out names a file in {place}, and there is no such folder; make it, or name another")
+    try:
+        found = target.stat()
+    except FileNotFoundError:
+        return target
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidRequest(f"--out must be a file, {path} is {_name_kind(found.st_mode)}; name another")
+    for own in inputs:
+        if _is_same(own, found):
+            raise InvalidRequest(f"--out must be another file than {own}, which is read for it; {path} is that file itself")
+    if not overwrite:
+        raise InvalidRequest(f"{path} is there already; name another file, or replace it with --force")
+    return target
+
+
+def _follow(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # a circle of links
+        raise InvalidRequest(f"--out must be a file, {path} leads nowhere ({error}); name another") from error
+
+
+def _is_same(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), found)
+    except OSError:
+        return False
+
+
+def _name_kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((name for is_kind, name in kinds if is_kind(mode)), "no file")
+
+
+@contextmanager
+def write_whole(target: Path) -> Iterator[Path]:
+    """A temporary name beside `target` to write to; it becomes `target` at the end, or is removed after an error.
+
+    So is what libraries put beside the temporary (locks, journals).
+    """
+    temporary = name_temporary(target)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        fsync_folder(target.parent)
+    finally:
+        with suppress(OSError):
+            for left in target.parent.glob(f"{glob.escape(temporary.name)}*"):
+                left.unlink(missing_ok=True)
+
+
 def write_text_whole(path: Path, text: str) -> None:
     """Write a small text file whole or not at all, durably."""
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
-    with temporary.open("w", encoding="utf-8") as file:
+    temporary.unlink(missing_ok=True)  # of a process that was killed; or a link, which must not be followed
+    with temporary.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

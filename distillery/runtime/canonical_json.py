@@ -1,9 +1,37 @@
-"""JSON of which the same value gives the same text."""
+"""JSON of which the same value gives the same text, and values made such that JSON can carry them."""
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+
+_DEEPEST = 50
 
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: the same value gives the same text. NaN and infinity are errors."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def to_json_safe(value: Any, depth: int = 0) -> Any:
+    """The value as JSON can carry it: numpy's as plain ones, null for what it can't (NaN, infinity, unknown kinds, nested too deep).
+
+    Halves of surrogate pairs become question marks. TypeError is never raised: what is known of a structure is no reason to lose it.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth >= _DEEPEST:
+        return None
+    if isinstance(value, Mapping):
+        return {str(to_json_safe(key)): to_json_safe(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json_safe(item, depth + 1) for item in value]
+    return None

@@ -1,28 +1,24 @@
 """Is this structure sane? Every check gives a reason and a detail, so that a rejection can be counted and understood."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from ase.data import chemical_symbols
 
-from distillery.structures.geometry import Pairs, find_bonds, find_pairs, sum_of_radii
+from distillery.structures.carbons import find_bare_carbon
+from distillery.structures.cells import LARGEST_EXTENT, find_extent, is_flat, restate
+from distillery.structures.geometry import BOND, CONTACT, Neighbours, sum_of_radii
 from distillery.structures.structure import PERIODIC_SYSTEMS, Structure
 
 SHORTEST_DISTANCE = 0.6
 """No two atoms closer than this, Å, whatever they are (H2 is 0.74)."""
-LARGEST_EXTENT = 1000.0
-"""No structure or cell is longer than this, Å: nothing that large is asked for, and neighbour lists of it exhaust memory."""
 SHORTEST_RATIO = 0.6
 """No two atoms closer than this fraction of the sum of their covalent radii."""
 LARGEST_NUMBER_DENSITY = 0.25
 """Atoms/Å³ in a cell (diamond, the densest ordinary solid, has 0.176)."""
 LEAST_VACUUM = 15.0
 """Å between a slab and its image along c (the OC20 habit)."""
-FARTHEST_NEIGHBOUR = 1.5
-"""A carbon without a bond must have a neighbour within this many sums of covalent radii, as in carbides."""
-LINEAR = 150.0
-"""A carbon with two neighbours must have them at more than this angle, degrees."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +29,24 @@ class Fault:
     detail: str
 
 
-def find_input_fault(structure: Structure, elements: Collection[str] | None = None) -> Fault | None:
-    """The first reason why no teacher should see this structure, or None.
+def find_input_fault(structure: Structure, elements: Collection[str] | None = None, neighbours: Neighbours | None = None) -> Fault | None:
+    """The first reason why no teacher should see this structure, as `restate` puts it, or None.
 
     Checks, in order: not empty, finite, not too large, known elements, all or no periodicity, a sane cell, density, distances.
+    `neighbours` are those of the restated structure, where others want them too.
     """
     if len(structure) == 0:
         return Fault("empty", "the structure has no atoms")
     if not np.isfinite(structure.positions).all() or not np.isfinite(structure.cell).all():
         return Fault("not_finite", "positions or cell hold NaN or infinity")
-    extent = max(float(np.ptp(structure.positions, axis=0).max()), float(np.abs(structure.cell).max()))
-    if extent > LARGEST_EXTENT:
+    structure = restate(structure)
+    if (extent := find_extent(structure)) > LARGEST_EXTENT:
         return Fault("too_large", f"it extends over {extent:.0f} Å, at most {LARGEST_EXTENT:.0f}")
-    return _find_element_fault(structure, elements) or _find_cell_fault(structure) or _find_distance_fault(structure)
+    return (
+        _find_element_fault(structure, elements)
+        or _find_cell_fault(structure)
+        or _find_distance_fault(structure, neighbours or Neighbours(structure))
+    )
 
 
 def _find_element_fault(structure: Structure, elements: Collection[str] | None) -> Fault | None:
@@ -65,8 +66,8 @@ def _find_cell_fault(structure: Structure) -> Fault | None:
         return Fault("partial_periodicity", f"a {structure.system} with pbc {structure.pbc}")
     if not structure.is_periodic:
         return Fault("bad_cell", "not periodic, yet the cell is not zero") if structure.cell.any() else None
-    lengths = np.linalg.norm(structure.cell, axis=1)
-    if lengths.min() < 1.0 or structure.volume < 0.05 * float(lengths.prod()):
+    if is_flat(structure.cell):
+        lengths = np.linalg.norm(structure.cell, axis=1)
         return Fault("bad_cell", f"lengths {np.round(lengths, 2)} Å, volume {structure.volume:.3f} Å³: flat or singular")
     density = len(structure) / structure.volume
     if density > LARGEST_NUMBER_DENSITY:
@@ -74,8 +75,8 @@ def _find_cell_fault(structure: Structure) -> Fault | None:
     return None
 
 
-def _find_distance_fault(structure: Structure) -> Fault | None:
-    pairs = find_pairs(structure, 3.0)
+def _find_distance_fault(structure: Structure, neighbours: Neighbours) -> Fault | None:
+    pairs = neighbours.within(CONTACT)
     if not pairs.distance.size:
         return None
     ratio = pairs.distance / sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
@@ -89,36 +90,22 @@ def _find_distance_fault(structure: Structure) -> Fault | None:
     return None
 
 
-def find_chemistry_fault(structure: Structure) -> Fault | None:
+def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = None) -> Fault | None:
     """Hydrogens that were forgotten, molecules in pieces, slabs without vacuum; None if all is well.
 
-    A carbon with no neighbour far and wide, with one, or with two that are not in line, lacks hydrogens: files with implicit
-    hydrogens once gave 4,883 molecules without any. The structure must have passed `find_input_fault`.
+    Files with implicit hydrogens once gave 4,883 molecules without any (`carbons`). The structure must have passed `find_input_fault`.
     """
-    bonds = find_bonds(structure)
-    return _find_bare_carbon(structure, bonds) or _find_fragments(structure, bonds) or _find_thin_vacuum(structure)
+    structure = restate(structure)
+    neighbours = neighbours or Neighbours(structure)
+    if bare := find_bare_carbon(structure, neighbours):
+        return Fault("bare_carbon", bare)
+    return _find_fragments(structure, neighbours) or _find_thin_vacuum(structure)
 
 
-def _find_bare_carbon(structure: Structure, bonds: Pairs) -> Fault | None:
-    carbons = np.flatnonzero(structure.numbers == 6)
-    lonely = np.setdiff1d(carbons, bonds.i)
-    if lonely.size and (lonely := np.setdiff1d(lonely, find_bonds(structure, FARTHEST_NEIGHBOUR).i)).size:
-        return Fault("bare_carbon", f"carbon {lonely[0]} has no neighbour: hydrogens are missing")
-    for carbon in carbons:
-        vectors = bonds.vector[bonds.i == carbon]
-        if len(vectors) == 1:
-            return Fault("bare_carbon", f"carbon {carbon} has one neighbour: hydrogens are missing")
-        if len(vectors) == 2:
-            cosine = float(vectors[0] @ vectors[1] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[1]))
-            angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-            if angle < LINEAR:
-                return Fault("bare_carbon", f"carbon {carbon} has two neighbours at {angle:.0f}°: hydrogens are missing")
-    return None
-
-
-def _find_fragments(structure: Structure, bonds: Pairs) -> Fault | None:
+def _find_fragments(structure: Structure, neighbours: Neighbours) -> Fault | None:
     if structure.system != "molecule":
         return None
+    bonds = neighbours.bonds(BOND)
     seen, front = {0}, [0]
     while front:
         fresh = {int(j) for j in bonds.j[np.isin(bonds.i, front)]} - seen
@@ -148,7 +135,14 @@ def find_size_fault(structure: Structure, min_atoms: int, max_atoms: int) -> Fau
     return Fault("size", f"{len(structure)} atoms, wanted {min_atoms}-{max_atoms}")
 
 
-def find_fault(structure: Structure, elements: Sequence[str], atoms: tuple[int, int] | None) -> Fault | None:
-    """Why a structure is not worth a label, whatever the others are, or None."""
-    size = find_size_fault(structure, *atoms) if atoms is not None else None
-    return size or find_input_fault(structure, elements) or find_chemistry_fault(structure)
+def find_fault(
+    structure: Structure, elements: Collection[str] | None, atoms: tuple[int, int] | None, neighbours: Neighbours | None = None
+) -> Fault | None:
+    """Why a structure is not worth a label, whatever the others are, or None; neighbours are found once for all checks.
+
+    `neighbours` are those of the restated structure, where others want them too.
+    """
+    if atoms is not None and (size := find_size_fault(structure, *atoms)):
+        return size
+    neighbours = neighbours or Neighbours(restate(structure))
+    return find_input_fault(structure, elements, neighbours) or find_chemistry_fault(structure, neighbours)

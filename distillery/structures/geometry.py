@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from ase.data import covalent_radii
@@ -9,6 +10,13 @@ from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
 from distillery.structures.structure import Structure
+
+CONTACT = 3.0
+"""Å; what is farther apart is never too close."""
+BOND = 1.25
+"""Atoms within this many sums of their covalent radii are bonded."""
+FARTHEST_NEIGHBOUR = 1.5
+"""A carbon without a bond must have a neighbour within this many sums of covalent radii, as in carbides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +44,50 @@ def find_pairs(structure: Structure, cutoff: float) -> Pairs:
     return Pairs(i.astype(np.int64), j.astype(np.int64), distance, vector)
 
 
+class Neighbours:
+    """The neighbours of one structure, found once for all that ask: contacts, bonds, and what is within `reach`, Å.
+
+    Where elements are so large that their bonds are longer than `reach`, those are found by themselves: the list for `reach` must be the
+    same whatever else is asked for, as the last bits of its distances depend on how far it goes.
+    """
+
+    def __init__(self, structure: Structure, reach: float | None = None) -> None:
+        """Without `reach` the list goes as far as bonds and contacts need."""
+        self._structure, self._wanted = structure, reach
+
+    @cached_property
+    def _reach(self) -> float:
+        if self._wanted is not None:
+            return self._wanted
+        numbers = self._structure.numbers
+        largest = float(np.max(np.asarray(covalent_radii)[numbers], initial=0.5))
+        carbide = FARTHEST_NEIGHBOUR * (float(covalent_radii[6]) + largest) if 6 in numbers else 0.0
+        return max(CONTACT, BOND * 2 * largest, carbide)
+
+    @cached_property
+    def _pairs(self) -> Pairs:
+        return find_pairs(self._structure, self._reach)
+
+    def within(self, cutoff: float) -> Pairs:
+        """As `find_pairs`, perhaps in another order."""
+        if cutoff > self._reach:
+            return find_pairs(self._structure, cutoff)
+        return self._pairs if cutoff == self._reach else _keep(self._pairs, self._pairs.distance < cutoff)
+
+    def bonds(self, factor: float = BOND, of: int | None = None) -> Pairs:
+        """As `find_bonds`, perhaps in another order; with `of` those of this atomic number to any other."""
+        numbers = self._structure.numbers
+        largest = float(np.max(np.asarray(covalent_radii)[numbers], initial=0.5))
+        own = largest if of is None else float(covalent_radii[of])
+        pairs = self.within(factor * (own + largest))
+        keep = pairs.distance < factor * sum_of_radii(numbers[pairs.i], numbers[pairs.j])
+        return _keep(pairs, keep if of is None else keep & (numbers[pairs.i] == of))
+
+
+def _keep(pairs: Pairs, keep: NDArray[np.bool_]) -> Pairs:
+    return Pairs(pairs.i[keep], pairs.j[keep], pairs.distance[keep], pairs.vector[keep])
+
+
 def minimum_distance(structure: Structure, cutoff: float = 3.0) -> float:
     """The smallest distance between two atoms or their images, Å; infinity if none is within `cutoff`."""
     distance = find_pairs(structure, cutoff).distance
@@ -55,13 +107,12 @@ _CLOSEST_CONTACT = 1.15
 """No two atoms without a bond may be closer than this times the sum of covalent radii."""
 
 
-def find_bonds(structure: Structure, factor: float = 1.25) -> Pairs:
+def find_bonds(structure: Structure, factor: float = BOND) -> Pairs:
     """Pairs closer than `factor` times the sum of their covalent radii, each in both directions."""
     largest = 2 * float(np.max(np.asarray(covalent_radii)[structure.numbers], initial=0.5))
     pairs = find_pairs(structure, factor * largest)
     limit = factor * sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
-    keep = pairs.distance < limit
-    return Pairs(pairs.i[keep], pairs.j[keep], pairs.distance[keep], pairs.vector[keep])
+    return _keep(pairs, pairs.distance < limit)
 
 
 def is_bonded_as(structure: Structure, bonds: Iterable[tuple[int, int]]) -> bool:

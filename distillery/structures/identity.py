@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.structures.geometry import find_pairs
+from distillery.structures.geometry import Neighbours, find_pairs
 from distillery.structures.structure import Structure
 
 # Both numbers are irrational-like on purpose: lattice constants people choose (5.43 Å, 2.715 Å) never lie on a limit.
@@ -24,15 +24,15 @@ def derive_seed(recipe_seed: int, source: str, index: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def structure_hash(structure: Structure) -> str:
+def structure_hash(structure: Structure, neighbours: Neighbours | None = None) -> str:
     """32 hex digits, the same for the same structure in another order, orientation, place or cell.
 
     Every atom is described by its element and its sorted (element, distance) neighbours within 5 Å, distances on a
     0.01 Å grid; the hash is over the sorted descriptions and their multiplicities. In periodic structures the
     multiplicities are divided by their greatest common divisor, so a supercell equals its unit cell. Mirror images
-    are equal too, as are their energies.
+    are equal too, as are their energies. `neighbours` are the structure's, to HASH_CUTOFF, where others want them too.
     """
-    environments, counts = np.unique(_environments(structure), return_counts=True)
+    environments, counts = np.unique(_environments(structure, neighbours), return_counts=True)
     if structure.is_periodic and counts.size:
         counts = counts // np.gcd.reduce(counts)
     text = hashlib.blake2b(digest_size=16)
@@ -41,9 +41,9 @@ def structure_hash(structure: Structure) -> str:
     return text.hexdigest()
 
 
-def _environments(structure: Structure) -> NDArray[np.uint64]:
+def _environments(structure: Structure, neighbours: Neighbours | None = None) -> NDArray[np.uint64]:
     """The digest of every atom's element and sorted (element, distance) neighbours, shape (n_atoms,)."""
-    pairs = find_pairs(structure, HASH_CUTOFF)
+    pairs = find_pairs(structure, HASH_CUTOFF) if neighbours is None else neighbours.within(HASH_CUTOFF)
     steps = np.floor(pairs.distance / HASH_STEP + _GRID_SHIFT).astype(np.int64)
     packed = np.sort((pairs.i << 32) + (structure.numbers[pairs.j].astype(np.int64) << _STEP_BITS) + steps)
     tokens = ((packed & 0xFFFFFFFF) >> _STEP_BITS << 32) + (packed & ((1 << _STEP_BITS) - 1))

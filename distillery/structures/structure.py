@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
+from distillery.runtime.canonical_json import to_json_safe
+
 System = Literal["molecule", "crystal", "cluster", "surface"]
 SYSTEMS: tuple[System, ...] = get_args(System)
 PERIODIC_SYSTEMS: frozenset[System] = frozenset({"crystal", "surface"})
@@ -28,7 +30,7 @@ class Structure:
     cell       Å, shape (3, 3); rows are vectors, so cell[0] is a; all zero when not periodic
     pbc        periodic along a, b, c
     system     molecule | crystal | cluster | surface
-    origin     how it was made, JSON-able: SMILES, prototype, Miller index, rattle, …
+    origin     how it was made: SMILES, prototype, Miller index, rattle, …; made such that JSON can carry it, null for NaN
     """
 
     id: str
@@ -49,6 +51,7 @@ class Structure:
             raise ValueError(f"cell must be float64 (3, 3), got {self.cell.dtype} {self.cell.shape}")
         if self.system not in SYSTEMS:
             raise ValueError(f"system must be one of {', '.join(SYSTEMS)}, got {self.system!r}")
+        object.__setattr__(self, "origin", to_json_safe(self.origin))
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import Field, StrictStr, model_validator
 
 from distillery.errors import InvalidRequest, Unavailable
 from distillery.runtime.stopping import Stop
+from distillery.runtime.yaml import NotYaml, read_lines
 from distillery.schema.base import Message, Name
 from distillery.schema.explain import suggest, validate_message
 from distillery.weights.checksums import find_foreign_content, sha256_of
@@ -71,8 +71,8 @@ def read_weights_file(service_folder: Path) -> Catalogue:
     """A service's weights.yaml; InvalidRequest says what is wrong with it."""
     path = service_folder / CATALOGUE
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        content, _ = read_lines(path.read_text(encoding="utf-8"))
+    except NotYaml as error:
         raise InvalidRequest(f"{path} is not YAML: {error}") from error
     return validate_message(Catalogue, content, str(path))
 

@@ -20,7 +20,7 @@ from services.ase.radii import COVALENT, Floats
 _SURE, _POSSIBLE = 1.18, 1.32
 """Bonds shorter or longer than these, in sums of covalent radii, stay what they are when atoms are rattled by ~0.1 Å."""
 _NEAR = 1.42
-"""A carbon without a bond that has a neighbour within this many keeps one within `distillery.structures.checks.FARTHEST_NEIGHBOUR`."""
+"""A carbon without a bond that has a neighbour within this many keeps one within `distillery.structures.geometry.FARTHEST_NEIGHBOUR`."""
 _IN_LINE = 165.0
 """Degrees."""
 _CLEARANCE = 1.35

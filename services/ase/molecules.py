@@ -14,13 +14,15 @@ ON_TOP = "CO"
 """Its carbon has one neighbour: it stands upright on an atom, carbon down."""
 _FRAGMENTS = ("OH", "NH", "NH2", "SH", "CH3", "SiH3", "PH2", "CH3O", "CH3S", "CH3CH2O", ON_TOP)
 """Open-shell species that chemisorb."""
+_BINDING = frozenset({ON_TOP, "CS"})
+"""Closed-shell, yet with a free carbon."""
 _LARGEST_ADSORBATE = 9
 
 
 @cache
 def molecule_names() -> tuple[str, ...]:
-    """Closed-shell molecules (and O2) without bare carbons, by their names in ASE's G2 collection."""
-    return tuple(sorted(name for name in g2.names if _stands_alone(name)))
+    """Closed-shell molecules (and O2), by their names in ASE's G2 collection; CO and CS bind, and are none of these."""
+    return tuple(sorted(name for name in g2.names if name not in _BINDING and _stands_alone(name)))
 
 
 @cache

@@ -1,9 +1,11 @@
 """A subset's files on disk: found, or taken from an official archive that is downloaded, checked and extracted once."""
 
 import hashlib
+import os
 import shutil
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -39,11 +41,30 @@ def ensure_files(subset: Subset, settings: BenchmarkSettings, stop: Stop) -> lis
 
 
 def find_files(subset: Subset, folder: Path) -> list[Path]:
-    """Files of the subset: below its own folder, and for MatBench beside it by its name."""
+    """Files of the subset: below its own folder, links to folders followed, and for MatBench beside it by its name.
+
+    An LMDB may be a folder as well, with its file in it.
+    """
     ending = SUFFIXES[subset.format][0]
-    inside = [path for path in (folder / subset.name).rglob(f"*{ending}") if path.is_file()]
+    inside = [path for path in _walk(folder / subset.name) if path.name.endswith(ending) or _is_lmdb_of_folder(path, ending)]
     beside = [path for path in (folder / (subset.name + ending),) if path.is_file()]
     return sorted(inside + beside)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder; a folder that is met again, by a link, is gone through once."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (path for name in names if (path := Path(place) / name).is_file())
+
+
+def _is_lmdb_of_folder(path: Path, ending: str) -> bool:
+    return ending == ".lmdb" and path.name == "data.mdb" and path.parent.name.endswith(ending)
 
 
 def digest_of(path: Path, algorithm: str) -> str:

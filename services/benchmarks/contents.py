@@ -1,93 +1,142 @@
-"""What a file holds: the size and elements of every structure in it, found once and kept beside the file."""
+"""What a file holds: the size and elements of every structure in it, or why it is refused; found once and kept beside the file."""
 
 import logging
-import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
-from distillery.runtime.atomic_files import name_temporary
+from distillery.runtime.atomic_files import write_whole
 from distillery.structures.structure import Structure
 from services.benchmarks.archives import digest_of
 
-_VERSION = 1
+_VERSION = 2
 _N_BITS = 120
+_LIST_ROWS = 5
 _log = logging.getLogger("distillery")
+
+
+class RowRefused(ValueError):
+    """A row that can't be a structure: a reason to count by (disordered, charged, empty, unreadable) and a detail to read."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """The structures of one file.
+    """The rows of one file, in its order.
 
     sha256    of the file
-    n_atoms   shape (n_structures,)
-    elements  bit z set if the structure holds atomic number z; shape (n_structures, 15), uint8
-    at        where the reader finds it (byte, key or row); shape (n_structures,)
+    n_atoms   shape (n_rows,); 0 where it can't be told
+    elements  bit z set if the structure holds atomic number z; shape (n_rows, 15), uint8
+    at        where the reader finds it (byte, key or row); shape (n_rows,)
+    refused   why a row is no structure, "" if it is one; shape (n_rows,)
+    key       size and time of the file and of what lies beside it
     """
 
     sha256: str
     n_atoms: NDArray[np.int32]
     elements: NDArray[np.uint8]
     at: NDArray[np.int64]
+    refused: NDArray[np.str_]
+    key: NDArray[np.int64]
 
     def find_fitting(self, elements: Iterable[str], min_atoms: int, max_atoms: int) -> NDArray[np.bool_]:
-        """True for structures of these elements only and of a size in the range; shape (n_structures,)."""
+        """True for rows of these elements only and of a size in the range, and for those that can't be told; shape (n_rows,)."""
         foreign = ~pack([[atomic_numbers[e] for e in elements]])
         fits: NDArray[np.bool_] = (self.n_atoms >= min_atoms) & (self.n_atoms <= max_atoms) & ~(self.elements & foreign).any(axis=1)
+        fits |= self.n_atoms == 0
         return fits
 
 
 @dataclass(frozen=True)
 class Item:
-    """One structure as a scan meets it."""
+    """One row as a scan meets it; `refusal` if it can't be a structure."""
 
     at: int
-    n_atoms: int
-    numbers: Sequence[int]
+    n_atoms: int = 0
+    numbers: Sequence[int] = ()
+    refusal: RowRefused | None = None
 
 
 class Reader(Protocol):
-    """A file format. ValueError: the file is not what it should be."""
+    """A file format. ValueError: the file as a whole is not what it should be."""
+
+    def list_files(self, path: Path) -> Sequence[Path]:
+        """The file and those beside it that belong to it."""
 
     def scan(self, path: Path) -> Iterator[Item]:
-        """Every structure in the file."""
+        """Every row of the file."""
 
-    def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure]:
-        """The structures in these rows of the contents, ascending; `origin` has `sid` and the `original` label."""
+    def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
+        """What is in these rows of the contents, ascending; `origin` has `sid` and the `original` label."""
 
 
 def pack(numbers: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
     """Sets of atomic numbers as bits, shape (n_sets, 15)."""
     held = np.zeros((len(numbers), _N_BITS), dtype=np.bool_)
     for row, members in zip(held, numbers, strict=True):
-        if min(members) < 1 or max(members) >= _N_BITS:
-            raise ValueError(f"atomic numbers must lie in 1..{_N_BITS - 1}, got {sorted(set(members))}")
         row[list(members)] = True
     return np.packbits(held, axis=1)
 
 
+def require_atoms(numbers: NDArray[np.int64]) -> list[int]:
+    """The elements among atomic numbers, sorted; RowRefused if there is none, or one that is no element."""
+    if not numbers.size:
+        raise RowRefused("empty", "it has no atoms")
+    if numbers.min() < 1 or numbers.max() >= len(chemical_symbols):
+        raise RowRefused("unreadable", f"atomic numbers must lie in 1..{len(chemical_symbols) - 1}, got {numbers.min()}..{numbers.max()}")
+    return [int(z) for z in np.unique(numbers)]
+
+
 def index_file(path: Path, reader: Reader) -> Contents:
-    """The contents, from the index beside the file if that is of this file, else by a scan; ValueError from the reader."""
-    index, stat = path.with_name(path.name + ".index.npz"), path.stat()
-    key = np.array([_VERSION, stat.st_size, stat.st_mtime_ns])
-    known = _load(index, key)
-    if known is not None:
-        return known
-    items = list(reader.scan(path))
-    contents = Contents(
+    """The contents, from the index beside the file if that is of this file, else by a scan; ValueError if it holds nothing of use."""
+    index, key = path.with_name(path.name + ".index.npz"), key_of(path, reader)
+    contents = _load(index, key)
+    if contents is None:
+        contents = _scan(path, reader, key)
+        _save(index, contents)
+    if not (contents.refused == "").any():
+        raise ValueError(f"none of its {len(contents.at)} rows is a structure: {describe_refused(contents) or 'there is none'}")
+    return contents
+
+
+def key_of(path: Path, reader: Reader) -> NDArray[np.int64]:
+    """What changes when a file does, or one that belongs to it."""
+    stats = [file.stat() for file in reader.list_files(path) if file.exists()]
+    return np.array([_VERSION, *(number for stat in stats for number in (stat.st_size, stat.st_mtime_ns))])
+
+
+def describe_refused(contents: Contents) -> str:
+    """How many rows are refused for which reason, and the first of them; "" if none is."""
+    counts = Counter(reason for reason in contents.refused.tolist() if reason)
+    rows = {reason: np.flatnonzero(contents.refused == reason)[:_LIST_ROWS].tolist() for reason in counts}
+    return "; ".join(
+        f"{n} {reason} (row {', '.join(map(str, rows[reason]))}{', …' if n > _LIST_ROWS else ''})" for reason, n in counts.items()
+    )
+
+
+def _scan(path: Path, reader: Reader, key: NDArray[np.int64]) -> Contents:
+    items = []
+    for row, item in enumerate(reader.scan(path)):
+        if item.refusal is not None:
+            _log.warning("row %d of %s is left out, %s", row, path, item.refusal)
+        items.append(item)
+    return Contents(
         sha256=digest_of(path, "sha256"),
         n_atoms=np.array([item.n_atoms for item in items], dtype=np.int32),
         elements=pack([item.numbers for item in items]),
         at=np.array([item.at for item in items], dtype=np.int64),
+        refused=np.array(["" if item.refusal is None else item.refusal.reason for item in items], dtype="<U12"),
+        key=key,
     )
-    _save(index, key, contents)
-    return contents
 
 
 def _load(index: Path, key: NDArray[np.int64]) -> Contents | None:
@@ -95,7 +144,7 @@ def _load(index: Path, key: NDArray[np.int64]) -> Contents | None:
         with index.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not np.array_equal(file["key"], key):
                 return None
-            return Contents(str(file["sha256"]), file["n_atoms"], file["elements"], file["at"])
+            return Contents(str(file["sha256"]), file["n_atoms"], file["elements"], file["at"], file["refused"], key)
     except FileNotFoundError:
         return None
     except Exception as error:  # zipfile, zlib, tokenize, numpy: whatever a damaged index leads to
@@ -103,16 +152,9 @@ def _load(index: Path, key: NDArray[np.int64]) -> Contents | None:
         return None
 
 
-def _save(index: Path, key: NDArray[np.int64], contents: Contents) -> None:
-    unfinished = name_temporary(index)
+def _save(index: Path, contents: Contents) -> None:
     try:
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, key=key, sha256=contents.sha256, n_atoms=contents.n_atoms, elements=contents.elements, at=contents.at)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(index)
+        with write_whole(index) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **vars(contents))
     except OSError as error:
         _log.warning("the index %s can't be written, so the file is read again at every start: %s", index, error)
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)

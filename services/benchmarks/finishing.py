@@ -7,8 +7,10 @@ import numpy as np
 from distillery.generators.generator import Task
 from distillery.generators.perturb import perturb_structure
 from distillery.generators.proposals import Rejected
-from distillery.structures.checks import find_chemistry_fault, find_input_fault, find_size_fault
-from distillery.structures.identity import structure_hash
+from distillery.structures.cells import restate
+from distillery.structures.checks import find_fault, find_input_fault
+from distillery.structures.geometry import Neighbours
+from distillery.structures.identity import HASH_CUTOFF, structure_hash
 from distillery.structures.structure import Structure
 from services.benchmarks.supercell import expand
 
@@ -23,10 +25,12 @@ class Finished:
 
 def finish(structure: Structure, task: Task, attempt: int) -> Finished:
     """Attempt number `attempt` of a task: a pure function of its arguments. What can't be compared with twins is refused for that."""
-    fault = find_input_fault(structure)
+    structure = restate(structure)
+    neighbours = Neighbours(structure, HASH_CUTOFF)
+    fault = find_input_fault(structure, None, neighbours)
     if fault is not None:
         return Finished(fault.reason)
-    twins = structure_hash(structure)
+    twins = structure_hash(structure, neighbours)
     try:
         return Finished(_change(structure, task, np.random.default_rng([task.seed, attempt])), twins)
     except Rejected as rejected:
@@ -36,8 +40,8 @@ def finish(structure: Structure, task: Task, attempt: int) -> Finished:
 def _change(structure: Structure, task: Task, rng: np.random.Generator) -> Structure:
     """Repeated where it is a small crystal, perturbed and checked."""
     whole = expand(structure, task.min_atoms, task.max_atoms, rng) if len(structure) < task.min_atoms else structure
-    moved = perturb_structure(whole, task.perturb, rng)
-    fault = find_size_fault(moved, task.min_atoms, task.max_atoms) or find_input_fault(moved, task.elements) or find_chemistry_fault(moved)
+    moved = restate(perturb_structure(whole, task.perturb, rng))
+    fault = find_fault(moved, task.elements, (task.min_atoms, task.max_atoms))
     if fault is not None:
         raise Rejected(fault.reason)
     return moved

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -24,6 +24,7 @@ from distillery.schema.generate import Metadata, SystemCard
 from distillery.structures.checks import SHORTEST_DISTANCE
 from distillery.structures.structure import Structure, System
 from services.benchmarks.catalogue import SUBSETS, Subset
+from services.benchmarks.contents import RowRefused
 from services.benchmarks.finishing import Finished, finish
 from services.benchmarks.options import CrystalOptions, SurfaceOptions
 from services.benchmarks.settings import BenchmarkSettings
@@ -46,9 +47,14 @@ class FittingStructures:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, chosen: NDArray[np.int64], stop: Stop) -> dict[int, Structure]:
-        """The chosen structures by their place in the pool; every file is gone through once."""
-        read: dict[int, Structure] = {}
+    @property
+    def n_sound(self) -> int:
+        """Without the rows that are refused."""
+        return sum(int((file.contents.refused[self.rows[self.which == k]] == "").sum()) for k, file in enumerate(self.files))
+
+    def read(self, chosen: NDArray[np.int64], stop: Stop) -> dict[int, Structure | RowRefused]:
+        """What is at the chosen places of the pool; every file is gone through once."""
+        read: dict[int, Structure | RowRefused] = {}
         for k in np.unique(self.which[chosen]):
             members = np.sort(chosen[self.which[chosen] == k])
             structures = self.files[k].read(self.rows[members].tolist())
@@ -112,7 +118,7 @@ class BenchmarkGenerator:
 
     def check(self, task: Task) -> None:
         """Unavailable if a subset that is asked for is not at hand, Unsupported if no structure in them fits."""
-        if not len(self._gather(task)):
+        if not self._gather(task).n_sound:
             raise Unsupported(
                 f"none of the structures in {', '.join(_subsets_of(task))} has {_size_of(task)} atoms of {' '.join(task.elements)} only; "
                 "allow more elements or another size, or name other subsets"
@@ -128,7 +134,7 @@ class BenchmarkGenerator:
         order = iter(places.tolist())
         while len(made.structures) < task.n and (chosen := list(islice(order, _READ_AHEAD * (task.n - len(made.structures))))):
             structures = pool.read(np.array(chosen), stop)
-            under_way = [submit(workers, finish, structures.pop(place), task, made.attempts + k) for k, place in enumerate(chosen)]
+            under_way = [_begin(workers, structures.pop(place), task, made.attempts + k) for k, place in enumerate(chosen)]
             try:
                 for future in under_way:
                     if len(made.structures) < task.n:
@@ -155,6 +161,15 @@ class BenchmarkGenerator:
             at_hand = ", ".join(self._shelves) or "none"
             raise Unavailable(f"{self._missing.get(name, f'{name} is missing')}. Then start the service again; at hand: {at_hand}")
         return self._shelves[name]
+
+
+def _begin(workers: ProcessPoolExecutor, found: Structure | RowRefused, task: Task, attempt: int) -> Future[Finished]:
+    """What comes of what was read; of a row that is refused nothing does."""
+    if isinstance(found, Structure):
+        return submit(workers, finish, found, task, attempt)
+    refused: Future[Finished] = Future()
+    refused.set_result(Finished(found.reason))
+    return refused
 
 
 def _choose(task: Task, n_pool: int) -> NDArray[np.int64]:

@@ -2,65 +2,157 @@
 
 import io
 import lzma
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
+import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
 from distillery.structures.structure import Structure, from_ase
-from services.benchmarks.contents import Contents, Item
+from services.benchmarks.contents import Contents, Item, RowRefused, require_atoms
+
+_PROPERTIES = re.compile(rb'Properties="?species:S:1:pos:R:3[:"\s]')
+_LONGEST_LINE = 1_000_000
+_MOST_ATOMS = 100_000
+"""Of one frame; the largest of Open Catalyst has some 230."""
+_DEUTERIUM = re.compile(r"^[DT](?=\s)", re.MULTILINE)
 
 
 class OC20Reader:
     """A `contents.Reader`; the place of a structure is its first byte in the unpacked file."""
 
+    def list_files(self, path: Path) -> Sequence[Path]:
+        """The file and the one with its lines."""
+        return [path, _lines_of(path)]
+
     def scan(self, path: Path) -> Iterator[Item]:
-        """Frames, their coordinates left unread."""
-        n_frames = 0
+        """Frames, made into structures only as far as tells whether that can be done."""
+        lines = _read_lines(path)
+        items: list[Item] = []
         try:
             with lzma.open(path) as file:
-                while lines := _read_frame(file, at := file.tell()):
-                    yield _scan_frame(lines, at)
-                    n_frames += 1
+                for frame in _read_frames(file):
+                    if frame.is_stray and items:
+                        items[-1] = Item(items[-1].at, refusal=RowRefused("unreadable", f"at byte {frame.at}: {frame.fault}"))
+                    else:
+                        items.append(_scan_frame(frame, lines[len(items)] if len(items) < len(lines) else ""))
         except (lzma.LZMAError, EOFError) as error:
             raise ValueError(f"it can't be unpacked: {error}") from error
-        n_lines = len(_read_lines(path))
-        if n_lines != n_frames:
-            raise ValueError(f"it holds {n_frames} structures, but {_lines_of(path).name} has {n_lines} lines")
+        if len(lines) != len(items):
+            raise ValueError(f"it holds {len(items)} structures, but {_lines_of(path).name} has {len(lines)} lines")
+        yield from items
 
-    def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure]:
+    def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
         """The rows wanted; the file is unpacked from its start to the last of them."""
         lines = _read_lines(path)
+        if len(lines) != len(contents.at):
+            raise ValueError(f"{_lines_of(path).name} has {len(lines)} lines, {len(contents.at)} when it was indexed")
         with lzma.open(path) as file:
             for row in rows:
-                start = int(contents.at[row])
-                file.seek(start)
-                yield _to_structure(b"".join(_read_frame(file, start)).decode(), lines[row])
+                file.seek(int(contents.at[row]))
+                yield _to_structure(next(_read_frames(file)), lines[row])
 
 
-def _read_frame(file: lzma.LZMAFile, at: int) -> list[bytes]:
-    """The lines of the frame that begins here; none at the end of the file."""
-    first = file.readline()
-    if not first.strip():
-        return []
-    if not first.strip().isdigit():
-        raise ValueError(f"a number of atoms should stand at byte {at}, not {first[:40]!r}")
-    lines = [first, *(file.readline() for _ in range(int(first) + 1))]
-    if not lines[-1]:
-        raise ValueError(f"the structure at byte {at} is cut off")
-    return lines
+@dataclass(frozen=True)
+class _Frame:
+    """The lines of a frame, that with the number of atoms first; `fault` if they are none, `is_stray` if it is a line too many."""
+
+    at: int
+    lines: tuple[bytes, ...]
+    fault: str | None = None
+    is_stray: bool = False
 
 
-def _scan_frame(lines: Sequence[bytes], at: int) -> Item:
-    if b"Properties=species:S:1:" not in lines[1]:
-        raise ValueError(f"the structure at byte {at} is not extended XYZ with the species first: {lines[1][:80]!r}")
-    symbols = {line.split(None, 1)[0].decode() for line in lines[2:]}
-    unknown = sorted(symbols - atomic_numbers.keys())
-    if unknown:
-        raise ValueError(f"the structure at byte {at} has unknown elements: {' '.join(unknown)}")
-    return Item(at, len(lines) - 2, sorted(atomic_numbers[symbol] for symbol in symbols))
+class _Lines:
+    """The lines of an unpacked file, each with its first byte; they can be given back, for xz has no way back."""
+
+    def __init__(self, file: lzma.LZMAFile) -> None:
+        self._file = file
+        self._returned: list[tuple[int, bytes]] = []
+
+    def take(self) -> tuple[int, bytes]:
+        """The next line; b"" at the end of the file."""
+        return self._returned.pop() if self._returned else (self._file.tell(), self._file.readline(_LONGEST_LINE))
+
+    def give_back(self, *lines: tuple[int, bytes]) -> None:
+        """These lines, in their order, come next."""
+        self._returned.extend(reversed(lines))
+
+
+def _read_frames(file: lzma.LZMAFile) -> Iterator[_Frame]:
+    """Frames from here on; one that is followed by another is read to its last line and no further."""
+    lines = _Lines(file)
+    while (first := lines.take())[1].strip():
+        frame = _read_frame(first, lines)
+        yield frame
+        if frame.fault is not None:
+            _skip_to_next(lines)
+
+
+def _read_frame(first: tuple[int, bytes], lines: _Lines) -> _Frame:
+    """A frame of as many lines as its first one says, or fewer where a number on its own begins the next."""
+    at, head = first
+    if not head.strip().isdigit():
+        return _Frame(at, (head,), f"a number of atoms was wanted, not {head[:40]!r}", is_stray=True)
+    if len(head.strip()) > len(str(_MOST_ATOMS)) or int(head) > _MOST_ATOMS:
+        return _Frame(at, (head,), f"at most {_MOST_ATOMS} atoms, not {head[:40]!r}")
+    taken = [first, lines.take()]
+    while len(taken) < int(head) + 2 and (line := lines.take())[1]:
+        if line[1].strip().isdigit():
+            lines.give_back(line)
+            break
+        taken.append(line)
+    missing = int(head) + 2 - len(taken)
+    return _Frame(at, tuple(line for _, line in taken), f"{missing} of its {int(head)} lines of atoms are missing" if missing else None)
+
+
+def _skip_to_next(lines: _Lines) -> None:
+    """Leave out what stands before the next frame."""
+    line = lines.take()
+    while line[1]:
+        after = lines.take()
+        if line[1].strip().isdigit() and b"Properties=" in after[1]:
+            lines.give_back(line, after)
+            return
+        line = after
+
+
+def _scan_frame(frame: _Frame, line: str) -> Item:
+    try:
+        numbers = _check(frame)
+        _parse_line(line)
+        return Item(frame.at, len(numbers), require_atoms(numbers))
+    except RowRefused as refusal:
+        return Item(frame.at, refusal=refusal)
+
+
+def _check(frame: _Frame) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+    """The atomic numbers of a frame; RowRefused unless it is UTF-8 with a cell, known elements and three numbers for every atom."""
+    if frame.fault is not None:
+        raise RowRefused("unreadable", f"at byte {frame.at}: {frame.fault}")
+    if len(frame.lines) == 2:
+        raise RowRefused("empty", "it has no atoms")
+    if not _PROPERTIES.search(frame.lines[1]):
+        raise RowRefused("unreadable", f"at byte {frame.at}: not extended XYZ with species and positions first: {frame.lines[1][:80]!r}")
+    try:
+        atoms = [_clean(line.decode()).split() for line in frame.lines[2:]]
+        frame.lines[1].decode()
+        numbers = np.array([atomic_numbers[words[0]] for words in atoms], dtype=np.int64)
+        positions = np.array([words[1:4] for words in atoms], dtype=np.float64)
+    except (ValueError, KeyError, IndexError) as error:
+        raise RowRefused("unreadable", f"at byte {frame.at}: {type(error).__name__}: {str(error)[:200]}") from error
+    if positions.shape != (len(numbers), 3) or not np.isfinite(positions).all():
+        raise RowRefused("unreadable", f"at byte {frame.at}: every atom has three finite numbers after its element")
+    return numbers
+
+
+def _clean(text: str) -> str:
+    """Isotopes of hydrogen are hydrogen, and ASE knows none."""
+    return _DEUTERIUM.sub("H", text)
 
 
 def _lines_of(path: Path) -> Path:
@@ -68,9 +160,14 @@ def _lines_of(path: Path) -> Path:
 
 
 def _read_lines(path: Path) -> list[str]:
+    """The lines beside a file; what is not UTF-8 in them stands for itself, so that only its own row is refused."""
     try:
-        with lzma.open(_lines_of(path), "rt") as file:
-            return [line.strip() for line in file if line.strip()]
+        with lzma.open(_lines_of(path), "rt", encoding="utf-8", errors="surrogateescape") as file:
+            found = []
+            while line := file.readline(_LONGEST_LINE):
+                if line.strip():
+                    found.append(line.strip())
+            return found
     except FileNotFoundError as error:
         raise ValueError(
             f"{_lines_of(path).name} should lie beside it, with system, frame and reference energy of every structure"
@@ -79,11 +176,27 @@ def _read_lines(path: Path) -> list[str]:
         raise ValueError(f"{_lines_of(path).name} can't be unpacked: {error}") from error
 
 
-def _to_structure(text: str, line: str) -> Structure:
+def _parse_line(line: str) -> tuple[str, str, float]:
+    words = line.split(",")
+    try:
+        line.encode()
+        sid, frame, reference = words
+        return sid, frame, float(reference)
+    except ValueError as error:
+        raise RowRefused("unreadable", f"system,frame,reference energy were wanted beside it, not {line[:80]!r}") from error
+
+
+def _to_structure(frame: _Frame, line: str) -> Structure | RowRefused:
     """One frame; the energy in the file is the total one of DFT (RPBE)."""
-    atoms = ase.io.read(io.StringIO(text), format="extxyz")
-    assert isinstance(atoms, Atoms)
-    sid, fid, reference = line.split(",")
-    energy = atoms.calc.results.get("energy") if atoms.calc is not None else None
-    original = {"property": "energy", "value": energy, "unit": "eV", "reference_energy": float(reference)}
-    return from_ase(atoms, id="", system="surface", origin={"sid": sid, "frame": fid, "original": original})
+    try:
+        _check(frame)
+        sid, fid, reference = _parse_line(line)
+        atoms = ase.io.read(io.StringIO(_clean(b"".join(frame.lines).decode())), format="extxyz")
+        assert isinstance(atoms, Atoms)
+        energy = atoms.calc.results.get("energy") if atoms.calc is not None else None
+        original = {"property": "energy", "value": energy, "unit": "eV", "reference_energy": reference}
+        return from_ase(atoms, id="", system="surface", origin={"sid": sid, "frame": fid, "original": original})
+    except RowRefused as refusal:
+        return refusal
+    except Exception as error:  # ASE: whatever a comment line leads to
+        return RowRefused("unreadable", f"at byte {frame.at}: {type(error).__name__}: {str(error)[:200]}")

@@ -7,6 +7,7 @@ each leads to something inert of this module or of numpy; anything else refuses 
 import io
 import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ _DTYPES = {
 }
 
 
+class HarmfulPickle(ValueError):
+    """It names what no graph needs, and may run it: nothing of such a file is taken."""
+
+
 class Record:
     """Stands for an object of PyG: its attributes and nothing else."""
 
@@ -43,13 +48,13 @@ class Storage:
     def read(self) -> NDArray[Any]:
         """The values, one-dimensional; ValueError if the bytes are anything else."""
         file = io.BytesIO(self.content)
-        magic, protocol, system = (_Plain(file).load() for _ in range(3))
+        magic, protocol, system = (_load_plain(file) for _ in range(3))
         if magic != _MAGIC or protocol != _PROTOCOL or not system["little_endian"]:
             raise ValueError(f"a storage of an unknown format: {magic!r}, {protocol!r}, {system!r}")
-        kind, dtype, _, _, n_values, view = _Plain(file).load()
+        kind, dtype, _, _, n_values, view = _load_plain(file)
         if kind != "storage" or view is not None:
             raise ValueError(f"not a plain storage: {kind!r}, {view!r}")
-        _Plain(file).load()
+        _load_plain(file)
         n_stored = int.from_bytes(file.read(8), "little")
         values = np.frombuffer(file.read(), dtype)
         if len(values) != n_values or n_stored != n_values:
@@ -93,6 +98,17 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+class _ArrayKind:
+    """Stands for `numpy.ndarray`, which could be asked for any amount of memory."""
+
+
+def _make_array(kind: object, shape: tuple[int, ...], code: object) -> NDArray[Any]:
+    """How a pickle begins an array: empty, to be filled from bytes that it holds."""
+    if kind is not _ArrayKind or tuple(shape) != (0,):
+        raise ValueError(f"an array begun as {kind!r} of shape {shape!r}")
+    return np.empty(0)
+
+
 _core: Any = np._core  # type: ignore[attr-defined]
 _KNOWN: Mapping[tuple[str, str], Any] = {
     **{("torch_geometric.data.data", name): Record for name in ("Data", "DataEdgeAttr", "DataTensorAttr")},
@@ -103,20 +119,42 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
     ("torch", "Size"): tuple,
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _ArrayKind,
     ("_codecs", "encode"): _encode,
     **{
         (f"numpy.{core}.{module}", name): getattr(getattr(_core, module), name)
         for core in ("core", "_core")
-        for module, name in (("multiarray", "scalar"), ("multiarray", "_reconstruct"), ("numeric", "_frombuffer"))
+        for module, name in (("multiarray", "scalar"), ("numeric", "_frombuffer"))
     },
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _make_array for core in ("core", "_core")},
 }
+
+
+_LONGEST_FAULT = 300
+"""Characters."""
+_MOST_STEPS = 20_000
+"""Steps of one pickle (a graph has some 250): what is nested as deep as that ends the process when it is hashed."""
+_NUMBERED = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+
+
+def _refuse_bombs(file: io.BytesIO) -> None:
+    """ValueError for a pickle that asks for memory without having the bytes for it; the file is where it was."""
+    start = file.tell()
+    for n, (step, argument, _) in enumerate(pickletools.genops(file)):
+        if n > _MOST_STEPS or (step.name in _NUMBERED and int(argument) > _MOST_STEPS):  # type: ignore[arg-type]
+            raise ValueError(f"a pickle of more than {_MOST_STEPS} steps")
+    file.seek(start)
+
+
+def _load_plain(file: io.BytesIO) -> Any:
+    _refuse_bombs(file)
+    return _Plain(file).load()
 
 
 class _Graph(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"the pickle names {module}.{name}, which is neither a graph, a tensor, an array nor a number")
+            raise HarmfulPickle(f"the pickle names {module}.{name}, which is neither a graph, a tensor, an array nor a number")
         return _KNOWN[module, name]
 
 
@@ -125,7 +163,7 @@ class _Plain(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module != "torch" or name not in _DTYPES:
-            raise pickle.UnpicklingError(f"the storage names {module}.{name}, which is no kind of storage")
+            raise HarmfulPickle(f"the storage names {module}.{name}, which is no kind of storage")
         return np.dtype(_DTYPES[name])
 
     def persistent_load(self, pid: Any) -> Any:
@@ -138,9 +176,15 @@ def load_graph(content: bytes) -> dict[str, Any]:
     Understood are both layouts: attributes in the object itself (PyG before 2.0) and in its `_store`.
     """
     try:
-        graph = _Graph(io.BytesIO(content)).load()
+        _refuse_bombs(file := io.BytesIO(content))
+        return _attributes_of(_Graph(file).load())
+    except HarmfulPickle:
+        raise
     except Exception as error:  # the pickle module: anything may be raised on data that is not a pickle
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error)[:_LONGEST_FAULT]) from error
+
+
+def _attributes_of(graph: object) -> dict[str, Any]:
     if not isinstance(graph, Record):
         raise ValueError(f"a pickled {type(graph).__name__}, not a graph")
     fields = vars(graph)
@@ -155,8 +199,10 @@ def to_array(value: object) -> NDArray[Any]:
     """A tensor, array or number as an array of numbers; ValueError otherwise."""
     try:
         array = value.read() if isinstance(value, Tensor) else np.asarray(value)
+    except HarmfulPickle:
+        raise
     except Exception as error:  # a storage is a pickle too
-        raise ValueError(f"an unreadable tensor: {error}") from error
+        raise ValueError(f"an unreadable tensor: {str(error)[:_LONGEST_FAULT]}") from error
     if array.dtype.kind not in "fiub":
         raise ValueError(f"numbers were wanted, not {array.dtype}")
     return array

@@ -1,8 +1,10 @@
 """A user's own SMILES: from a request, or from a file on the service's machine below the folder that it opens for input."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import DirectoryPath, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +16,9 @@ MOST_LINES = 100_000
 """Longest list of SMILES that is read."""
 _MOST_BYTES = 20_000_000
 _MOST_FAULTS = 5
+_ODD_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\0]")
+_EXTENSION = re.compile(r"\|[^|]*\|")
+"""Of CXSMILES: radicals, groups of stereocentres, coordinates."""
 
 
 class InputSettings(BaseSettings):
@@ -26,7 +31,7 @@ class InputSettings(BaseSettings):
 
 @dataclass(frozen=True)
 class GivenSmiles:
-    """One SMILES as it was given: line (from 1), text and the name that followed it."""
+    """One SMILES as it was given: line (from 1), text with its CXSMILES extension (`|…|`), and the name that followed it."""
 
     line: int
     text: str
@@ -38,7 +43,14 @@ class GivenSmiles:
             mol = Chem.MolFromSmiles(self.text)
             if mol is None or mol.GetNumAtoms() == 0:
                 raise InvalidRequest(f"line {self.line}: {self.text!r} is not a SMILES RDKit can read: {_explain(self.text)}")
+            if any(atom.HasQuery() for atom in mol.GetAtoms()) or any(group.GetProp("TYPE") != "DAT" for group in _groups_of(mol)):
+                raise InvalidRequest(f"line {self.line}: {self.text!r} is no one molecule but a query or a polymer")
+            mol.RemoveAllConformers()
             return _simplify(mol)
+
+
+def _groups_of(mol: Chem.Mol) -> list[Any]:
+    return list(Chem.GetMolSubstanceGroups(mol))
 
 
 def _simplify(mol: Chem.Mol) -> Chem.Mol:
@@ -64,8 +76,26 @@ def _explain(text: str) -> str:
 @lru_cache(maxsize=4)
 def list_smiles(texts: tuple[str, ...]) -> tuple[GivenSmiles, ...]:
     """The SMILES of a request; blank ones and comments (#) are left out, lines are counted from 1."""
-    split = [(line, text.split(maxsplit=1)) for line, text in enumerate(texts, 1) if not text.lstrip().startswith("#")]
-    return tuple(GivenSmiles(line, words[0], words[1].strip() if len(words) > 1 else None) for line, words in split if words)
+    found = (_split(line, text.removeprefix("\ufeff")) for line, text in enumerate(texts, 1))
+    return tuple(given for given in found if given is not None)
+
+
+def _split(line: int, text: str) -> GivenSmiles | None:
+    """SMILES, extension and name of a line; None for a blank one or a comment."""
+    if odd := _ODD_BREAKS.search(text.rstrip("\r\n")):
+        raise InvalidRequest(
+            f"line {line} holds the character U+{ord(odd[0]):04X}, which some programs take for a line's end; give one SMILES a line"
+        )
+    words = text.split(maxsplit=1)
+    if not words or words[0].startswith("#"):
+        return None
+    rest = words[1].strip() if len(words) > 1 else ""
+    extension = _EXTENSION.match(rest)
+    if rest.startswith("|") and extension is None:
+        raise InvalidRequest(f"line {line}: {text.strip()!r} has a CXSMILES extension without its second |")
+    smiles = words[0] if extension is None else f"{words[0]} {extension[0]}"
+    name = rest if extension is None else rest[extension.end() :].strip()
+    return GivenSmiles(line, smiles, name or None)
 
 
 def read_smiles_file(name: str, settings: InputSettings) -> tuple[GivenSmiles, ...]:
@@ -100,7 +130,7 @@ def find_input(name: str, folder: Path | None) -> Path:
 @lru_cache(maxsize=4)
 def _read(path: Path, name: str, mtime_ns: int, n_bytes: int) -> tuple[GivenSmiles, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"smiles_file {name!r} cannot be read as UTF-8 text: {error}") from error
     if len(lines) > MOST_LINES:

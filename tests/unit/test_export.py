@@ -1,7 +1,11 @@
 """Exports: sides, ASE databases as orb reads them, ASE LMDBs as fairchem reads them."""
 
 import json
+import os
+import socket
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from distillery.dataset.export import export_ase_db, export_aselmdb, export_extx
 from distillery.dataset.layout import Arrays
 from distillery.dataset.splits import split_dataset
 from distillery.errors import InvalidRequest
+from distillery.runtime.atomic_files import write_text_whole
 from tests.datasets import write_dataset
 from tests.labelling import mixed, water
 
@@ -123,6 +128,163 @@ def test_with_stress_leaves_molecules_out(path: Path) -> None:
     run(str(path), "--to", "aselmdb", "--with-stress", "--out", str(path.with_name("periodic")))
     with connect(path.with_name("periodic") / "data.aselmdb", readonly=True, use_lock_file=False) as database:
         assert [row.structure_id for row in database.select()] == [f"t/{i:04d}" for i in PERIODIC]
+
+
+# never over what is not ours
+
+
+def name_directly(path: Path) -> Path:
+    return path
+
+
+def name_through_a_folder(path: Path) -> Path:
+    (path.parent / "sub").mkdir()
+    return path.parent / "sub" / ".." / path.name
+
+
+def name_by_link(path: Path) -> Path:
+    link = path.with_name("a-link")
+    link.symlink_to(path.name)
+    return link
+
+
+def name_by_link_of_a_link(path: Path) -> Path:
+    link = path.with_name("another-link")
+    link.symlink_to(name_by_link(path))
+    return link
+
+
+def name_by_hard_link(path: Path) -> Path:
+    link = path.with_name("hard-link")
+    link.hardlink_to(path)
+    return link
+
+
+def name_in_a_linked_folder(path: Path) -> Path:
+    folder = path.parent.parent / f"{path.parent.name}-link"
+    folder.symlink_to(path.parent)
+    return folder / path.name
+
+
+OTHER_NAMES = [
+    name_directly,
+    name_through_a_folder,
+    name_by_link,
+    name_by_link_of_a_link,
+    name_by_hard_link,
+    name_in_a_linked_folder,
+]
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("to", ["extxyz", "ase-db"])
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_the_dataset_is_never_written_over(path: Path, name: Callable[[Path], Path], to: str, force: tuple[str, ...]) -> None:
+    content, out = path.read_bytes(), name(path)
+    with pytest.raises(InvalidRequest, match=r"another file than .*dataset\.h5, which is read"):
+        run(str(path), "--to", to, "--out", str(out), *force)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("own", ["data.aselmdb", "metadata.npz"])
+def test_nor_through_a_file_of_an_lmdbs_folder(path: Path, own: str) -> None:
+    content, folder = path.read_bytes(), path.with_name("lmdb")
+    folder.mkdir()
+    (folder / own).hardlink_to(path)
+    with pytest.raises(InvalidRequest, match="that file itself"):
+        run(str(path), "--to", "aselmdb", "--out", str(folder), "--force")
+    assert path.read_bytes() == content
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(path))
+
+
+def make_link_to_full(path: Path) -> None:
+    path.symlink_to("/dev/full")
+
+
+def make_circle(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("to", ["extxyz", "ase-db"])
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (make_pipe, "is a pipe"),
+        (make_socket, "is a socket"),
+        (make_link_to_full, "is a device"),
+        (Path.mkdir, "is a folder"),
+        (make_circle, "leads nowhere"),
+    ],
+)
+def test_only_a_file_is_written(path: Path, make: Callable[[Path], None], what: str, to: str) -> None:
+    out = path.with_name("o")
+    make(out)
+    before = out.lstat()
+    with pytest.raises(InvalidRequest, match=what):
+        run(str(path), "--to", to, "--out", str(out), "--force")
+    assert (out.lstat().st_mode, out.lstat().st_ino) == (before.st_mode, before.st_ino)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["dataset.h5", "o"]
+
+
+def test_a_device_stays_one(path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="is a device"):
+        run(str(path), "--to", "extxyz", "--out", "/dev/full", "--force")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_link_is_followed_and_stays_one(path: Path) -> None:
+    (path.parent / "far").mkdir()
+    target, link = path.parent / "far" / "real.extxyz", path.with_name("link.extxyz")
+    link.symlink_to(target)
+    run(str(path), "--to", "extxyz", "--out", str(link))
+    assert link.is_symlink()
+    assert len(read(target, ":")) == N
+    with pytest.raises(InvalidRequest, match="there already"):
+        run(str(path), "--to", "extxyz", "--out", str(link))
+
+
+@pytest.mark.parametrize(
+    ("to", "name"), [("extxyz", "dataset.extxyz"), ("ase-db", "dataset.db"), ("aselmdb", "dataset-aselmdb/data.aselmdb")]
+)
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_file_that_is_there_is_replaced_only_with_force(path: Path, to: str, name: str, is_named: bool) -> None:
+    file = path.parent / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    out = ("--out", str(file.parent if to == "aselmdb" else file)) if is_named else ()
+    with pytest.raises(InvalidRequest, match=r"is there already; .*--force"):
+        run(str(path), "--to", to, *out)
+    assert file.read_text() == "mine"
+    run(str(path), "--to", to, *out, "--force")
+    assert file.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("to", ["extxyz", "ase-db", "aselmdb"])
+def test_an_export_that_fails_leaves_nothing_and_loses_nothing(path: Path, to: str) -> None:
+    target = path.with_name("out")
+    if to != "aselmdb":
+        target.write_text("mine")
+    export = {"extxyz": partial(export_extxyz, mace_keys=True), "ase-db": export_ase_db, "aselmdb": export_aselmdb}[to]
+    with pytest.raises(IndexError):
+        export(path, target, indices=[0, 10**6])
+    left = [file.relative_to(path.parent) for file in path.parent.rglob("*") if file.is_file()]
+    assert sorted(map(str, left)) == (["dataset.h5"] if to == "aselmdb" else ["dataset.h5", "out"])
+    assert to == "aselmdb" or target.read_text() == "mine"
+
+
+def test_a_temporary_of_before_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".page.html.tmp").symlink_to(tmp_path / "mine")
+    write_text_whole(tmp_path / "page.html", "page")
+    assert ((tmp_path / "mine").read_text(), (tmp_path / "page.html").read_text()) == ("mine", "page")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms, load_fragments
 from services.rdkit.generator import ELEMENTS, MoleculeProposer
-from services.rdkit.given import GivenSmiles
+from services.rdkit.given import GivenSmiles, InputSettings, read_smiles_file
 from services.rdkit.growth import grow_molecule, join
 from services.rdkit.palette import make_palette
 from services.rdkit.rules import find_flaw, may_bond
@@ -401,6 +401,71 @@ def test_files_that_may_not_or_cannot_be_read_are_refused(inputs: Path, name: st
     (inputs / "latin1.smi").write_bytes(b"CCO \xe4thanol\n")
     with pytest.raises(InvalidRequest, match=said):
         task_of(MoleculeProposer(), options={"smiles_file": name})
+
+
+@pytest.mark.parametrize(
+    ("content", "smiles", "names"),
+    [
+        ("\ufeffCCO ethanol\nCC", ["CCO", "CC"], ["ethanol", None]),
+        ("CCO ethanol\r\nCC\r\n", ["CCO", "CC"], ["ethanol", None]),
+        ("CCO\rCC\r", ["CCO", "CC"], [None, None]),
+        ("CCO\tä name\xa0of words\n", ["CCO"], ["ä name\xa0of words"]),
+        ("# \n\nC[CH]C |^1:1| a name\n", ["C[CH]C |^1:1|"], ["a name"]),
+        ("CCC |^1:1|\n", ["CCC |^1:1|"], [None]),
+        ("CCO |not first\n".replace("|", "a|"), ["CCO"], ["a|not first"]),
+    ],
+)
+def test_a_file_is_read_as_it_is_meant(inputs: Path, content: str, smiles: list[str], names: list[str | None]) -> None:
+    (inputs / "mine.smi").write_bytes(content.encode())
+    found = read_smiles_file("mine.smi", InputSettings())
+    assert [given.text for given in found] == smiles
+    assert [given.name for given in found] == names
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0"])
+@pytest.mark.parametrize("line", ["CCO{}CCN", "CCO{}", "{}CCO", "CCO a{}name", "# a comment{}CCN"])
+def test_what_some_take_for_a_lines_end_is_refused_by_name(inputs: Path, line: str, odd: str) -> None:
+    text = f"CC\n{line.format(odd)}\nCCC\n"
+    (inputs / "mine.smi").write_bytes(text.encode())
+    for options in ({"smiles_file": "mine.smi"}, {"smiles": text.split("\n")}):
+        with pytest.raises(InvalidRequest, match=rf"line 2 holds the character U\+{ord(odd):04X}"):
+            task_of(MoleculeProposer(), options=options)
+
+
+@pytest.mark.parametrize("text", ["CCO\nCCN", "CCO\rCCN"])
+def test_two_lines_are_not_one_smiles(proposer: MoleculeProposer, text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"line 1 holds the character U\+000[AD]"):
+        task_of(proposer, options={"smiles": [text]})
+
+
+@pytest.mark.parametrize(
+    ("smiles", "reason"),
+    [("CCCCO |^1:0|", "radical"), ("CCCCO |^1:0| name", "radical"), ("CCCC |^2:0|", "radical"), ("CCC[CH2] |^1:3|", "radical")],
+)
+def test_radicals_of_an_extension_are_radicals(proposer: MoleculeProposer, smiles: str, reason: str) -> None:
+    assert propose_one(proposer, task_of(proposer, min_atoms=5, options={"smiles": [smiles]}), 0) == reason
+
+
+@pytest.mark.parametrize("extension", ["|(0,0,;1,0,;2,0,;3,0,;4,0,)|", "|$a;;;;$|", "|&1:0|", "||"])
+def test_an_extension_that_changes_no_molecule_changes_none(proposer: MoleculeProposer, extension: str) -> None:
+    texts = ("CCCCO", f"CCCCO {extension} name")
+    plain, extended = (structures_of(propose(proposer, task_of(proposer, options={"smiles": [text]}), 1))[0] for text in texts)
+    assert np.array_equal(plain.positions, extended.positions)
+    assert extended.origin["name"] == "name"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CCO |^1:0", r"without its second \|"),
+        ("CCO |nonsense|", "not a SMILES RDKit can read"),
+        ("CCO |rb:0:3|", "a query or a polymer"),
+        ("CC |Sg:n:0:1:ht|", "a query or a polymer"),
+    ],
+)
+def test_an_extension_that_can_not_be_followed_is_refused(proposer: MoleculeProposer, text: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"line 2: .*{said}"):
+        task_of(proposer, options={"smiles": ["CC", text]})
 
 
 def test_without_an_input_folder_the_refusal_says_how_to_open_one(monkeypatch: pytest.MonkeyPatch) -> None:

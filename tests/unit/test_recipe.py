@@ -94,7 +94,7 @@ def test_faults_name_line_key_and_the_nearest(old: str, new: str, line: int, key
         ("count: 3", "count: 3\n    generative: true\ngenerative_fraction: 0.7\nrebalance: [0.8]", "0.8 comes after 0.7"),
         ("seed: 1", "seed: 1\nstages: {test: {total: 10}}", "below the 10 of the whole"),
         ("sources:", "sources: [", "not YAML"),
-        ("seed: 1", "seed: !!int abc", "'abc'"),
+        ("seed: 1", "seed: !!int abc", "tags (!!int) are not taken, line 2"),
         ("seed: 1", "seed: &a 1\ntotal: *a", "aliases"),
         ("count: 7", "count: 1000000000000", "10000000"),
         ("service: rdkit", "service: 'evil.example:80#'", "should match pattern"),

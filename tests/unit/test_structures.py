@@ -132,6 +132,39 @@ def test_an_origin_that_could_not_be_written_again_is_refused_by_id(origin: str)
         from_arrow(write(table))
 
 
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (float("nan"), None),
+        (-float("inf"), None),
+        (np.float32("nan"), None),
+        (np.float64(0.5), 0.5),
+        (np.int64(7), 7),
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        (np.array([1.0, np.nan]), [1.0, None]),
+        (np.zeros((0, 3)), []),
+        ((1, {2: float("nan")}), [1, {"2": None}]),
+        ("\ud800x", "?x"),
+        ("é", "é"),
+        (1 + 2j, None),
+        (b"bytes", None),
+    ],
+)
+def test_an_origin_is_made_such_that_json_can_carry_it(value: object, kept: object) -> None:
+    made = Structure("a", np.array([1], np.uint8), np.zeros((1, 3)), origin={"value": value, "deep": {"er": [value]}})
+    (back,), _ = from_arrow(to_arrow([made]))
+    assert dict(back.origin) == dict(made.origin) == {"value": kept, "deep": {"er": [kept]}}
+    assert json.loads(json.dumps(to_json([made]), allow_nan=False))["structures"][0]["origin"] == made.origin
+
+
+def test_an_origin_nested_without_end_is_cut() -> None:
+    nested: list = []
+    nested.append(nested)
+    made = Structure("a", np.array([1], np.uint8), np.zeros((1, 3)), origin={"value": nested})
+    assert from_arrow(to_arrow([made]))[0][0].origin == made.origin
+
+
 def test_metadata_nested_without_end_is_refused() -> None:
     table = pa.ipc.open_stream(to_arrow([water()])).read_all()
     with pytest.raises(InvalidRequest):
