@@ -9,12 +9,12 @@ from ase.data import chemical_symbols
 from distillery.structures.carbons import find_bare_carbon
 from distillery.structures.cells import LARGEST_EXTENT, find_extent, is_flat, restate
 from distillery.structures.geometry import BOND, CONTACT, Neighbours, sum_of_radii
+from distillery.structures.packing import SHORTEST_RATIO, SHORTEST_RATIO_LOOSE, find_compression, find_isolated_atom, is_loose
 from distillery.structures.structure import PERIODIC_SYSTEMS, Structure
+from distillery.structures.valences import find_missing_hydrogen
 
 SHORTEST_DISTANCE = 0.6
 """No two atoms closer than this, Å, whatever they are (H2 is 0.74)."""
-SHORTEST_RATIO = 0.6
-"""No two atoms closer than this fraction of the sum of their covalent radii."""
 LARGEST_NUMBER_DENSITY = 0.25
 """Atoms/Å³ in a cell (diamond, the densest ordinary solid, has 0.176)."""
 LEAST_VACUUM = 15.0
@@ -82,7 +82,7 @@ def _find_distance_fault(structure: Structure, neighbours: Neighbours) -> Fault 
     ratio = pairs.distance / sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
     for worst, bad in (
         (int(pairs.distance.argmin()), pairs.distance.min() < SHORTEST_DISTANCE),
-        (int(ratio.argmin()), ratio.min() < SHORTEST_RATIO),
+        (int(ratio.argmin()), ratio.min() < (SHORTEST_RATIO_LOOSE if is_loose(structure) else SHORTEST_RATIO)),
     ):
         if bad:
             a, b = (chemical_symbols[structure.numbers[k[worst]]] for k in (pairs.i, pairs.j))
@@ -91,7 +91,7 @@ def _find_distance_fault(structure: Structure, neighbours: Neighbours) -> Fault 
 
 
 def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = None) -> Fault | None:
-    """Hydrogens that were forgotten, molecules in pieces, slabs without vacuum; None if all is well.
+    """Hydrogens that were forgotten, lengths of another unit, molecules in pieces, slabs without vacuum; None if all is well.
 
     Files with implicit hydrogens once gave 4,883 molecules without any (`carbons`). The structure must have passed `find_input_fault`.
     """
@@ -99,7 +99,19 @@ def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = N
     neighbours = neighbours or Neighbours(structure)
     if bare := find_bare_carbon(structure, neighbours):
         return Fault("bare_carbon", bare)
+    if missing := find_missing_hydrogen(structure, neighbours):
+        return Fault("missing_hydrogen", missing)
+    if not is_loose(structure) and (fault := _find_scale_fault(structure, neighbours)):
+        return fault
     return _find_fragments(structure, neighbours) or _find_thin_vacuum(structure)
+
+
+def _find_scale_fault(structure: Structure, neighbours: Neighbours) -> Fault | None:
+    if isolated := find_isolated_atom(structure, neighbours):
+        return Fault("isolated_atom", isolated)
+    if compressed := find_compression(structure, neighbours):
+        return Fault("compressed", compressed)
+    return None
 
 
 def _find_fragments(structure: Structure, neighbours: Neighbours) -> Fault | None:

@@ -1,0 +1,109 @@
+"""Hydrogens that are missing from molecules, whatever they belong on: by a SMILES, by electrons, and by bonds that are too few.
+
+Where `origin` has a SMILES, it says how many there are. Elsewhere an odd number of electrons means that one hydrogen, or any odd number of
+them, is missing, or that it is a radical or an ion; an even number of missing hydrogens leaves atoms with fewer neighbours than the
+lengths of their bonds explain.
+"""
+
+from collections import Counter
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from distillery.structures.geometry import BOND, Neighbours
+from distillery.structures.smiles import count_atoms
+from distillery.structures.structure import Structure
+
+_H, _N, _O, _F, _SI, _P, _S, _CL = 1, 7, 8, 9, 14, 15, 16, 17
+_ONE_BOND = frozenset({_H, _F})
+_DOUBLE = {
+    (6, _O): 1.34,
+    (_N, _O): 1.34,
+    (_P, _O): 1.60,
+    (_S, _O): 1.58,
+    (_CL, _O): 1.60,
+    (_SI, _O): 1.57,
+    (_O, _O): 1.34,
+    (6, _S): 1.74,
+    (_P, _S): 2.02,
+    (_N, _S): 1.66,
+    (_S, _S): 1.96,
+    (6, _N): 1.40,
+    (_N, _N): 1.36,
+    (_N, _P): 1.66,
+    (_N, _SI): 1.62,
+    (6, _P): 1.78,
+    (_P, _P): 2.10,
+    (6, _SI): 1.78,
+}
+"""Å: a bond between these, atomic numbers in order of the pair as it is listed, that is shorter may be more than single."""
+_TRIPLE = {(6, _N): 1.24, (_N, _N): 1.20, (_P, _N): 1.60, (6, _P): 1.62}
+_SHAKEN = 0.06
+"""Å that heat or a rattle may have lengthened a bond by."""
+_LEAST = {_SI: 3, _P: 1, _CL: 1}
+"""Neighbours that an atom has at least, whatever its bonds are."""
+
+
+def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str | None:
+    """Which atom of a molecule lacks hydrogens, or None.
+
+    `origin` may have its `smiles`, its `charge`, and `radical_electrons` where it is no closed shell.
+    """
+    if structure.system != "molecule":
+        return None
+    smiles = structure.origin.get("smiles")
+    wanted = count_atoms(smiles) if isinstance(smiles, str) else None
+    if wanted is not None:
+        found = Counter(chemical_symbols[z] for z in structure.numbers.tolist())
+        return None if found == wanted else f"its SMILES tells other atoms: {_compare(found, wanted)}"
+    charge, radicals = (
+        int(value) if isinstance(value := structure.origin.get(key, 0), int) else 0 for key in ("charge", "radical_electrons")
+    )
+    return _find_open_shell(structure, charge + radicals) or (None if charge or radicals else _find_unsaturated(structure, neighbours))
+
+
+def _compare(found: Counter[str], wanted: Counter[str]) -> str:
+    different = [symbol for symbol in sorted(found | wanted) if found[symbol] != wanted[symbol]]
+    return ", ".join(f"{found[symbol]} {symbol} where it has {wanted[symbol]}" for symbol in different)
+
+
+def _find_open_shell(structure: Structure, n_told: int) -> str | None:
+    """Whether its electrons are odd in number beside those that its source tells of."""
+    n_electrons = int(structure.numbers.astype(int).sum()) - n_told
+    if n_electrons % 2 == 0:
+        return None
+    return f"{n_electrons} electrons, an odd number: a hydrogen is missing, or it is a radical or an ion that its source does not tell"
+
+
+def _find_unsaturated(structure: Structure, neighbours: Neighbours) -> str | None:
+    bonds = neighbours.bonds(BOND)
+    for atom in np.flatnonzero(np.isin(structure.numbers, (_H, _N, _O, _SI, _P, _S))).tolist():
+        own = bonds.i == atom
+        if structure.numbers[atom] == _H and not own.any():
+            continue  # shaken loose: `packing` says whether it is far from all
+        if _lacks(int(structure.numbers[atom]), structure.numbers[bonds.j[own]], bonds.distance[own]):
+            return f"{chemical_symbols[structure.numbers[atom]]} {atom} has {int(own.sum())} neighbours, too few for their distances"
+    return None
+
+
+def _lacks(element: int, others: NDArray[np.uint8], distances: NDArray[np.float64]) -> bool:
+    """Whether an atom with these neighbours must have another: each counts as a bond of the highest order that its length allows."""
+    n = len(others)
+    if element == _H:
+        return n == 0
+    if element in _LEAST:
+        return n < _LEAST[element] or (element == _SI and n == 3 and not _has_double(element, others, distances))
+    if element in (_O, _S):
+        return n == 0 or (n == 1 and not _has_double(element, others, distances))
+    if n == 1:
+        return not _is_within(_TRIPLE, element, int(others[0]), float(distances[0]))
+    return n == 0 or (n == 2 and not _has_double(element, others, distances))
+
+
+def _has_double(element: int, others: NDArray[np.uint8], distances: NDArray[np.float64]) -> bool:
+    return any(_is_within(_DOUBLE, element, int(other), float(distance)) for other, distance in zip(others, distances, strict=True))
+
+
+def _is_within(table: dict[tuple[int, int], float], one: int, other: int, distance: float) -> bool:
+    return distance - _SHAKEN < max(table.get((one, other), 0.0), table.get((other, one), 0.0))

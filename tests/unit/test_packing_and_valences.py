@@ -1,0 +1,120 @@
+"""Lengths of another unit and hydrogens missing anywhere are found; real molecules and solids pass."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.collections import g2
+from ase.spacegroup import crystal
+
+from distillery.structures.checks import find_fault
+from distillery.structures.structure import Structure, System, from_ase
+
+ODD = "H2COH C3H9C CH3CO HCO CN C2H3 PH2 SiH3 NO NH2 CH CH3S OH CH3O CH3CH2O C3H7 CH3 C2H5 ClO CCH SH BeH NO2"
+"""Of g2: radicals with an odd electron."""
+BARE = "SiH2_s3B1d SiH2_s1A1d SiO NH Si2 CH2_s3B1d CH2_s1A1d"
+"""With two, or a pair that nothing shares."""
+RADICALS = frozenset(f"{ODD} {BARE}".split())
+
+
+def quartz() -> Atoms:
+    return crystal(["Si", "O"], [(0.4697, 0, 0), (0.4135, 0.2669, 0.1191)], spacegroup=152, cellpar=[4.916, 4.916, 5.405, 90, 90, 120])
+
+
+SOLIDS: dict[str, Atoms] = {
+    "quartz": quartz(),
+    "diamond": bulk("C", cubic=True),
+    "silicon": bulk("Si", cubic=True),
+    "SiC": bulk("SiC", "zincblende", a=4.36, cubic=True),
+    "NaCl": bulk("NaCl", "rocksalt", a=5.64, cubic=True),
+    "CsCl": bulk("CsCl", "cesiumchloride", a=4.12),
+    "copper": bulk("Cu", cubic=True),
+    "sodium": bulk("Na", cubic=True),
+    "argon": bulk("Ar", "fcc", a=5.26, cubic=True),
+    "MgO": bulk("MgO", "rocksalt", a=4.21, cubic=True),
+    "SrTiO3": crystal(["Sr", "Ti", "O"], [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)], spacegroup=221, cellpar=[3.905] * 3 + [90] * 3),
+}
+
+
+def of(atoms: Atoms, system: System) -> Structure:
+    return from_ase(atoms, id="full-a-00000/0000", system=system)
+
+
+def scaled(structure: Structure, factor: float) -> Structure:
+    return replace(structure, positions=factor * structure.positions, cell=factor * structure.cell)
+
+
+def reason(structure: Structure) -> str | None:
+    fault = find_fault(structure, None, None)
+    return None if fault is None else fault.reason
+
+
+@pytest.mark.parametrize("name", [name for name in g2.names if len(molecule(name)) > 1])
+def test_molecules_of_g2_pass_unless_they_are_radicals(name: str) -> None:
+    assert (reason(of(molecule(name), "molecule")) is None) == (name not in RADICALS), name
+
+
+@pytest.mark.parametrize("name", SOLIDS)
+def test_solids_pass_as_they_are_and_not_in_another_unit(name: str) -> None:
+    structure = of(SOLIDS[name], "crystal")
+    assert reason(structure) is None
+    if name != "argon":  # whose atoms touch nothing, and may be nearer
+        assert reason(scaled(structure, 0.529177)) is not None
+        assert reason(scaled(structure, 1.889726)) == ("bare_carbon" if name in {"diamond", "SiC"} else "isolated_atom")
+
+
+@pytest.mark.parametrize("name", ["CH3CH2OH", "C6H6", "CH3CONH2", "SiH4", "NH3", "PH3", "CH3SCH3"])
+def test_molecules_in_another_unit_are_found(name: str) -> None:
+    assert reason(scaled(of(molecule(name), "molecule"), 1.889726)) is not None
+    assert reason(scaled(of(molecule(name), "molecule"), 0.529177)) is not None
+
+
+@pytest.mark.parametrize("name", [name for name in g2.names if "H" in name and name not in RADICALS and len(molecule(name)) > 2])
+def test_one_hydrogen_that_is_missing_is_found_wherever_it_was(name: str) -> None:
+    whole = of(molecule(name), "molecule")
+    for k in np.flatnonzero(whole.numbers == 1):
+        keep = np.arange(len(whole)) != k
+        assert reason(replace(whole, numbers=whole.numbers[keep], positions=whole.positions[keep])) in {"missing_hydrogen", "bare_carbon"}
+
+
+@pytest.mark.parametrize("name", ["H2O2", "NH3", "SiH4", "Si2H6", "N2H4", "CH3SiH3"])
+def test_two_hydrogens_missing_from_atoms_other_than_carbon_are_found(name: str) -> None:
+    whole = of(molecule(name), "molecule")
+    others = np.flatnonzero((whole.numbers != 1) & (whole.numbers != 6))
+    near = np.linalg.norm(whole.positions[:, None] - whole.positions[others][None], axis=-1).min(axis=1) < 1.7
+    gone = np.flatnonzero((whole.numbers == 1) & near)[:2]
+    keep = ~np.isin(np.arange(len(whole)), gone)
+    assert reason(replace(whole, numbers=whole.numbers[keep], positions=whole.positions[keep])) in {"missing_hydrogen", "fragments"}
+
+
+def test_a_smiles_tells_how_many_hydrogens_there_are() -> None:
+    whole = replace(of(molecule("CH3CH2OH"), "molecule"), origin={"smiles": "CCO"})
+    assert reason(whole) is None
+    fault = find_fault(replace(whole, origin={"smiles": "CCOC"}), None, None)
+    assert fault is not None
+    assert "2 C where it has 3" in fault.detail
+
+
+def test_ions_and_radicals_pass_where_their_source_tells() -> None:
+    radical, ion = of(molecule("NO"), "molecule"), of(Atoms("OH", [(0, 0, 0), (0, 0, 0.97)]), "molecule")
+    assert reason(radical) == reason(ion) == "missing_hydrogen"
+    assert reason(replace(radical, origin={"radical_electrons": 1})) is None
+    assert reason(replace(ion, origin={"charge": -1})) is None
+
+
+def test_a_cell_pressed_together_is_found() -> None:
+    assert reason(scaled(of(SOLIDS["NaCl"], "crystal"), 0.74)) == "compressed"
+    assert reason(scaled(of(SOLIDS["copper"], "crystal"), 0.8)) in {"compressed", "too_dense"}
+
+
+@pytest.mark.parametrize("kind", ["dimer", "trimer"])
+def test_what_is_made_for_the_short_range_may_be_close_or_apart(kind: str) -> None:
+    def pair(distance: float) -> Structure:
+        return replace(of(Atoms("Si2", [(0, 0, 0), (0, 0, distance)]), "cluster"), origin={"kind": kind})
+
+    assert reason(pair(0.65 * 2.22)) is None
+    assert reason(pair(5.0)) is None
+    assert reason(replace(pair(5.0), origin={})) == "isolated_atom"
+    assert reason(replace(pair(0.65 * 2.22), origin={})) == "atoms_too_close"
