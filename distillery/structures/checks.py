@@ -99,11 +99,13 @@ def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = N
     neighbours = neighbours or Neighbours(structure)
     if bare := find_bare_carbon(structure, neighbours):
         return Fault("bare_carbon", bare)
+    if pieces := _find_fragments(structure, neighbours):
+        return pieces
     if missing := find_missing_hydrogen(structure, neighbours):
         return Fault("missing_hydrogen", missing)
     if not is_loose(structure) and (fault := _find_scale_fault(structure, neighbours)):
         return fault
-    return _find_fragments(structure, neighbours) or _find_thin_vacuum(structure)
+    return _find_thin_vacuum(structure)
 
 
 def _find_scale_fault(structure: Structure, neighbours: Neighbours) -> Fault | None:

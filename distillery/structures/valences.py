@@ -57,10 +57,8 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
     if wanted is not None:
         found = Counter(chemical_symbols[z] for z in structure.numbers.tolist())
         return None if found == wanted else f"its SMILES tells other atoms: {_compare(found, wanted)}"
-    charge, radicals = (
-        int(value) if isinstance(value := structure.origin.get(key, 0), int) else 0 for key in ("charge", "radical_electrons")
-    )
-    return _find_open_shell(structure, charge + radicals) or (None if charge or radicals else _find_unsaturated(structure, neighbours))
+    told = [value for key in ("charge", "radical_electrons") if isinstance(value := structure.origin.get(key, 0), int)]
+    return _find_open_shell(structure, sum(told)) or (None if any(told) else _find_unsaturated(structure, neighbours))
 
 
 def _compare(found: Counter[str], wanted: Counter[str]) -> str:
