@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from distillery.errors import Unavailable, from_body, from_response
+from distillery.errors import Unavailable, from_body
+from distillery.http.client import Client
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
@@ -24,20 +24,9 @@ ENDED = frozenset({"finished", "failed", "cancelled", "paused", "stopped"})
 Status = dict[str, Any]
 
 
-async def ask(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
-    """The gateway's answer; its Problem if it has one."""
-    try:
-        answer = await client.request(method, path, **request)
-    except httpx.TransportError as error:
-        raise Unavailable(f"the gateway at {client.base_url} can't be reached: {error or type(error).__name__}") from error
-    if answer.status_code >= 400:
-        raise from_response(answer.status_code, answer.text)
-    return answer
-
-
-async def follow(client: httpx.AsyncClient, text: str, console: Console, target: Mapping[str, str]) -> Status:
+async def follow(client: Client, text: str, console: Console, target: Mapping[str, str]) -> Status:
     """Hand in a recipe, to be made as far as `target` says, and show its progress until it ends; the last status."""
-    answer = await ask(client, "POST", "/v1/datasets", content=text.encode(), params=target)
+    answer = await client.send("POST", "/v1/datasets", content=text.encode(), params=target)
     path, view = answer.headers["Location"], _choose_view(console)
     status: Status = answer.json()
     lost_since: float | None = None
@@ -48,7 +37,7 @@ async def follow(client: httpx.AsyncClient, text: str, console: Console, target:
                 return status
             await asyncio.sleep(_POLL_SECONDS)
             try:
-                status = (await ask(client, "GET", path)).json()
+                status = (await client.send("GET", path)).json()
                 lost_since = None
             except Unavailable:
                 lost_since = lost_since or time.monotonic()

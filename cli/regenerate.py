@@ -14,6 +14,7 @@ from distillery.dataset.layout import Arrays
 from distillery.dataset.parts import Part, read_part
 from distillery.dataset.sections import Section, read_section
 from distillery.errors import Conflict, NotFound, Unavailable
+from distillery.http.client import Servers
 from distillery.planning.plan import Plan, Shard
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import Target
@@ -22,7 +23,7 @@ from distillery.schema.label import Receipt
 from distillery.verify.comparison import compare_part, compare_versions
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import Verification
-from gateway.clients import Clients, Connect
+from gateway.clients import Clients
 from gateway.preflight import TRIES_AT_THE_START
 from gateway.run import Run
 from gateway.settings import GatewaySettings
@@ -40,7 +41,7 @@ def needed_services(recipe: Recipe, shards: list[Shard]) -> set[str]:
 
 
 async def regenerate(
-    verified: Verification, shards: list[Shard], settings: GatewaySettings, connect: Connect | None = None
+    verified: Verification, shards: list[Shard], settings: GatewaySettings, servers: Servers | None = None
 ) -> AsyncIterator[Check]:
     """Make shards again and compare each; at the end, whether other versions made them.
 
@@ -48,7 +49,7 @@ async def regenerate(
 
     verified  whose plan proved right
     settings  say where services are and below which folder the labeller writes; nothing stays there
-    connect   replaces the network by apps in this process
+    servers   take the place of those that the settings name
     """
     recipe, plan = verified.recipe, verified.plan
     assert recipe is not None
@@ -56,7 +57,7 @@ async def regenerate(
     sections = {section.name: section for section in verified.sections}
     pairs: list[tuple[Receipt, Receipt]] = []
     with hold_scratch(settings.data) as folder:
-        clients = Clients(settings, connect)
+        clients = Clients(settings, servers)
         try:
             run = Run(folder, recipe.model_copy(update={"name": folder.name}), "", clients, settings, lambda kind, data: None, Target())
             await run.preflight.check_teacher(TRIES_AT_THE_START)

@@ -9,20 +9,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console
 
 from cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app, run_until_signal
 from cli.forecast import show_forecast
-from cli.live import Status, ask, follow, raise_if_failed
-from cli.sessions import open_reader, open_remote
+from cli.live import Status, follow, raise_if_failed
+from cli.sessions import open_reader, open_remote, settings_here
+from distillery.http.client import Client
 from distillery.planning.gates import find_hopeless
 from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import Target
 from distillery.report.page.gate_table import describe_failed
 from distillery.schema.explain import validate_message
-from gateway.settings import GatewaySettings
 
 
 @app.command()
@@ -63,18 +62,17 @@ async def _run(session: Any, text: str, console: Console, target: dict[str, str]
 
 async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str]) -> dict[str, Any]:
     async with open_remote(gateway) if gateway else open_reader(data) as client:
-        forecast: dict[str, Any] = (await ask(client, "POST", "/v1/datasets/plan", content=text.encode(), params=target)).json()
+        forecast: dict[str, Any] = (await client.send("POST", "/v1/datasets/plan", content=text.encode(), params=target)).json()
         return forecast
 
 
 @asynccontextmanager
-async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[Client]:
     from cli.local import run_embedded
 
     os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
     wanted = {source.service for source in recipe.sources.values()}
-    settings = GatewaySettings(data=data, resume=False, api_key=None, published="127.0.0.1")
-    async with run_embedded(settings, recipe.teacher, wanted) as client:
+    async with run_embedded(settings_here(data), recipe.teacher, wanted) as client:
         yield client
 
 

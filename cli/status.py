@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.app import Data, Gateway, app
-from cli.live import Status, ask, describe_place, describe_row, tell_checkpoint
+from cli.live import Status, describe_place, describe_row, tell_checkpoint
 from cli.sessions import open_reader, open_remote
 from distillery.report.page.gate_table import describe_failed
 
@@ -31,7 +31,7 @@ def status(
 
 async def _ask_status(name: str | None, gateway: str | None, data: Path) -> list[Status]:
     async with open_remote(gateway) if gateway else open_reader(data) as client:
-        answer = (await ask(client, "GET", "/v1/datasets" + (f"/{name}" if name else ""))).json()
+        answer = (await client.send("GET", "/v1/datasets" + (f"/{name}" if name else ""))).json()
     return [answer] if name else list(answer)
 
 

@@ -12,13 +12,14 @@ from starlette.middleware import Middleware
 
 from distillery.errors import InvalidRequest, NotFound
 from distillery.http.app import create_base_app, read_body
+from distillery.http.client import Servers
 from distillery.recipe.recipe import StageName
 from distillery.recipe.source import ServiceName
 from distillery.recipe.target import Target
 from distillery.schema.base import CONTRACT_VERSION, Message
 from distillery.schema.explain import validate_message
 from gateway.auth import ApiKeyGuard, BrowserGuard
-from gateway.clients import Clients, Connect
+from gateway.clients import Clients
 from gateway.manager import Datasets
 from gateway.settings import GatewaySettings
 
@@ -43,9 +44,9 @@ def build() -> FastAPI:
     return create_gateway(GatewaySettings())
 
 
-def create_gateway(settings: GatewaySettings, connect: Connect | None = None) -> FastAPI:
-    """The gateway's app; `connect` replaces the network by apps in this process."""
-    clients = Clients(settings, connect)
+def create_gateway(settings: GatewaySettings, servers: Servers | None = None) -> FastAPI:
+    """The gateway's app; `servers` take the place of those that the settings name."""
+    clients = Clients(settings, servers)
     datasets = Datasets(settings, clients)
 
     @asynccontextmanager

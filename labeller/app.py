@@ -15,8 +15,8 @@ from distillery.http.app import create_base_app, read_body
 from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
 from distillery.runtime.machine import count_cores, count_workers
 from distillery.runtime.stopping import Stopped
-from distillery.schema.base import Message, Name
-from distillery.schema.label import FinaliseReceipt, FinaliseRequest, Receipt, TeacherCard
+from distillery.schema.base import Name
+from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabellerCard, Receipt, TeacherCard
 from distillery.structures.arrow import ARROW_TYPE
 from labeller import VERSION
 from labeller.batching import AtomBudget
@@ -31,27 +31,6 @@ from labeller.teachers.teacher import BudgetRange, Teacher
 _MEMORY_PER_WORKER = 4 * 2**30
 """Bytes for each worker on a CPU: a prediction of 7net-0 for 500 atoms takes 2-5 GB there, by their density."""
 _ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-
-
-class LabellerCard(Message):
-    """What `GET /v1/metadata` of a labeller answers.
-
-    teacher                which teacher; absent until it is loaded
-    workers                threads that predict
-    atom_budget            atoms a batch may have now
-    waiting                structures that wait for the teacher
-    """
-
-    service: Name = "labeller"
-    version: str = VERSION
-    teacher_name: str
-    teacher: TeacherCard | None
-    data: str
-    workers: int | None
-    atom_budget: int | None
-    waiting: int
-    queue: int
-    body_limit_mib: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +84,7 @@ class Labeller:
         """The card of `GET /v1/metadata`."""
         running = self._running
         return LabellerCard(
+            version=VERSION,
             teacher_name=self._teacher.name,
             teacher=None if running is None else running.card,
             data=str(self._settings.data),
