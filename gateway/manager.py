@@ -159,7 +159,7 @@ class Datasets:
         else:
             ledger = self._ledgers.find(folder, recipe) if job is None or is_at_rest else job.run.ledger
             plan, problem = await self._look_at(job, ledger)
-            progress = describe_progress(ledger, plan, job.run.in_work if job else Counter())
+            progress = describe_progress(ledger, plan, job.run.shard_maker.in_work if job else Counter())
         return {
             "name": name,
             "state": self._state(name, report, problem),

@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from distillery.dataset.folder import PAGE, list_parts, part_path
-from distillery.errors import Conflict, Internal, Problem, Unavailable, Unsupported
+from distillery.dataset.folder import PAGE, list_parts
+from distillery.errors import Conflict, Internal
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Judgement, Plan, Shard
 from distillery.recipe.recipe import Recipe, StageName
-from distillery.recipe.source import Source
 from distillery.recipe.target import Target
 from distillery.report.files import find_report, forget_report, write_checkpoints, write_report
 from distillery.report.page.subprocess import write_page_aside
@@ -22,15 +18,12 @@ from distillery.report.report import make_report
 from distillery.report.summary import describe_checkpoint
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.locks import hold_lock
-from distillery.schema.generate import GenerateRequest, PoolSlice
-from distillery.schema.label import FinaliseRequest, PartSelection, Receipt, ShardRecord
-from distillery.structures.identity import derive_seed
-from distillery.structures.structure import Structure
-from gateway.clients import Batch, Clients
+from distillery.schema.label import FinaliseRequest, PartSelection
+from gateway.clients import Clients
 from gateway.concurrency import Turns, run_all
-from gateway.curate import curate
 from gateway.preflight import Emit, Preflight
 from gateway.settings import GatewaySettings
+from gateway.shard_maker import ShardMaker
 
 _log = logging.getLogger("distillery.gateway")
 
@@ -45,8 +38,7 @@ class Run:
         self.ledger = Ledger(folder, recipe)
         self.preflight = Preflight(recipe, self.ledger, clients, emit)
         self.plan = Plan(stage=recipe.stage_names[0])
-        self.in_work: Counter[tuple[str, str]] = Counter()
-        """Shards in work by (source, "generate" or "label")."""
+        self.shard_maker = ShardMaker(self.ledger, clients, emit, self.preflight.missing_services)
         self.doing = ""
         """What else takes its time, for people."""
         self._folder, self._recipe, self._text = folder, recipe, text
@@ -126,93 +118,9 @@ class Run:
     async def _make_in_turn(self, shard: Shard) -> None:
         async with self._turns.take(shard.maker):
             await self._may_go_on.wait()
-            receipt = await self.make_shard(shard)
-            if await asyncio.to_thread(self.ledger.find, shard.name) is None:
-                raise Conflict(
-                    f"the labeller says that it wrote {shard.name}, but {part_path(self._folder, shard.name)} is not there: "
-                    f"gateway and labeller need the same data folder"
-                )
+            receipt = await self.shard_maker.make(shard)
+            await asyncio.to_thread(self.ledger.find, shard.name)
             self._emit("shard", {"shard": shard.name, "source": shard.source, "labelled": receipt.n_structures})
-
-    async def make_shard(self, shard: Shard) -> Receipt:
-        """Have a shard generated, curate it and have it labelled, which makes its part."""
-        maker = self._recipe.sources[shard.maker]
-        with self._counted(shard, "generate"):
-            batch = await self._generate(shard, maker)
-        if isinstance(batch, Problem):
-            structures: list[Structure] = []
-            record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.preflight.missing_services)
-        else:
-            structures, rejected = await asyncio.to_thread(curate, batch.structures, maker.elements or self._recipe.elements, maker.atoms)
-            record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
-        with self._counted(shard, "label"):
-            return await self._clients.label(self._recipe.name, shard.name, structures, record)
-
-    @contextmanager
-    def _counted(self, shard: Shard, step: str) -> Iterator[None]:
-        self.in_work[shard.source, step] += 1
-        try:
-            yield
-        finally:
-            self.in_work[shard.source, step] -= 1
-
-    async def _generate(self, shard: Shard, maker: Source) -> Batch | Problem:
-        """The batch, or why the maker can't be used and its fallback must.
-
-        Only what can't pass leads to the fallback: the service was not there when the run began, or it refuses the request.
-        An outage on the way stops the run, to be resumed; written into a part it would change the result for good.
-        """
-        can_fall_back = maker.fallback is not None and shard.maker == shard.source
-        problem: Problem
-        if maker.service in self.preflight.missing_services:
-            problem = Unavailable(self.preflight.missing_services[maker.service])
-        else:
-            try:
-                return await self._clients.generate(maker.service, self._request(shard, maker))
-            except Unsupported as refusal:
-                problem = refusal
-        if not can_fall_back:
-            raise problem
-        self._emit("fallback", {"source": shard.source, "fallback": maker.fallback, "detail": problem.detail})
-        return problem
-
-    def _request(self, shard: Shard, maker: Source) -> GenerateRequest:
-        low, high = maker.atoms or (None, None)
-        return GenerateRequest(
-            n=shard.n,
-            seed=shard.seed,
-            shard=shard.name,
-            system=maker.system,
-            elements=maker.elements or self._recipe.elements,
-            min_atoms=low,
-            max_atoms=high,
-            perturb=maker.perturb or self._recipe.perturb,
-            pool_slice=PoolSlice(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start),
-            options=maker.options,
-        )
-
-    def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "", is_outage: bool = False) -> ShardRecord:
-        generated = batch.generated if batch else None
-        return ShardRecord(
-            recipe_sha256=self._recipe.sha256,
-            stage=shard.stage,
-            source=shard.source,
-            service=maker.service,
-            system=maker.system,
-            seed=shard.seed,
-            start=shard.start,
-            round=shard.round,
-            requested=shard.n,
-            generated=len(batch.structures) if batch else 0,
-            generate_seconds=batch.seconds if batch else 0.0,
-            service_version=generated.version if generated else "",
-            service_versions=generated.versions if generated else {},
-            service_weights_sha256=generated.weights_sha256 if generated else None,
-            service_licence=generated.licence if generated else "",
-            service_rejected=generated.rejected if generated else {},
-            note=note,
-            is_outage=is_outage,
-        )
 
     async def _finish(self) -> dict[str, Any]:
         self.ledger.refuse_strangers(self.plan)
