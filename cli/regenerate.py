@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import h5py
 
@@ -20,6 +19,7 @@ from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Plan, Shard
 from distillery.recipe.recipe import Recipe
 from distillery.runtime.locks import hold_lock
+from distillery.schema.dataset import EventData, EventKind
 from distillery.schema.label import Receipt
 from distillery.verify.comparison import compare_part, compare_versions
 from distillery.verify.file_checks import Check
@@ -86,7 +86,7 @@ async def _require_services(clients: Clients, recipe: Recipe, shards: list[Shard
             ) from problem
 
 
-def _ignore(kind: str, data: dict[str, Any]) -> None:
+def _ignore(kind: EventKind, data: EventData) -> None:
     """Nobody listens to the events of a regeneration."""
 
 

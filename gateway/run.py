@@ -4,7 +4,6 @@ import asyncio
 import logging
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from distillery.dataset.folder import PAGE, list_parts
 from distillery.errors import Conflict, Internal
@@ -15,10 +14,12 @@ from distillery.recipe.target import Target
 from distillery.report.files import find_report, forget_report, write_checkpoints, write_report
 from distillery.report.page.subprocess import write_page_aside
 from distillery.report.report import make_report
-from distillery.report.summary import describe_checkpoint
+from distillery.report.summary import describe_checkpoint, describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.locks import hold_lock
+from distillery.schema.dataset import DiversityRecord, FinalisingEvent, FinishedEvent, Report, RoundEvent, ShardEvent
 from distillery.schema.label import FinaliseRequest, PartSelection
+from distillery.schema.problem import ProblemDocument
 from gateway.clients import Clients
 from gateway.concurrency import Turns, run_all
 from gateway.preflight import Emit, Preflight
@@ -61,7 +62,7 @@ class Run:
         self.ledger.release()
         self.plan = Plan(stage=self.plan.stage)
 
-    async def make(self) -> dict[str, Any]:
+    async def make(self) -> Report:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         with hold_lock(self._folder):
             self.plan = await asyncio.to_thread(self.ledger.make_plan, self.target.last)
@@ -106,8 +107,11 @@ class Run:
 
     async def _make_round(self, shards: list[Shard]) -> None:
         pending = await asyncio.to_thread(lambda: [shard for shard in shards if not self.ledger.is_done(shard)])
-        where = {"stage": self.plan.stage, "wave": self.plan.wave, "waves": self.plan.n_waves}
-        self._emit("round", {"round": shards[0].round, **where, "shards": len(shards), "pending": len(pending)})
+        plan, n_pending = self.plan, len(pending)
+        where = RoundEvent(
+            round=shards[0].round, stage=plan.stage, wave=plan.wave, waves=plan.n_waves, shards=len(shards), pending=n_pending
+        )
+        self._emit("round", where)
         await run_all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
 
     async def _make_block(self, shards: list[Shard]) -> None:
@@ -120,11 +124,11 @@ class Run:
             await self._may_go_on.wait()
             receipt = await self.shard_maker.make(shard)
             await asyncio.to_thread(self.ledger.find, shard.name)
-            self._emit("shard", {"shard": shard.name, "source": shard.source, "labelled": receipt.n_structures})
+            self._emit("shard", ShardEvent(shard=shard.name, source=shard.source, labelled=receipt.n_structures))
 
-    async def _finish(self) -> dict[str, Any]:
+    async def _finish(self) -> Report:
         self.ledger.refuse_strangers(self.plan)
-        self._emit("finalising", {"parts": len(list_parts(self._folder))})
+        self._emit("finalising", FinalisingEvent(parts=len(list_parts(self._folder))))
         self.doing = "merging the parts into dataset.h5"
         leave_out = self.plan.leave_out
         parts = tuple(PartSelection(part=s.name, leave_out=leave_out[s.name]) for s in self.plan.shards())
@@ -133,32 +137,35 @@ class Run:
             recipe=self._text,
             recipe_sha256=self._recipe.sha256,
             seed=self._recipe.seed,
-            checkpoints=canonical_json([describe_checkpoint(checkpoint) for checkpoint in self.plan.checkpoints]),
+            checkpoints=canonical_json([record.model_dump(mode="json") for record in describe_checkpoints(self.plan)]),
             parts=parts,
         )
         receipt = await self._clients.finalise(request)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
         report = await self._report(await asyncio.to_thread(make_report, self.ledger, self.plan, receipt))
-        self._emit("finished", {"verdict": report["verdict"], "stage": report["stage"]})
+        self._emit("finished", FinishedEvent(verdict=report.verdict, stage=report.stage))
         return report
 
-    async def _report(self, report: dict[str, Any]) -> dict[str, Any]:
+    async def _report(self, report: Report) -> Report:
         """Write page and report, unless they are there and say the same."""
         has_page = (self._folder / PAGE).is_file() or not self._settings.page
         if has_page and (known := await asyncio.to_thread(find_report, self._folder, report)) is not None:
             return known
         forget_report(self._folder)
-        diversity = await self._make_page() if self._settings.page else None
-        return await asyncio.to_thread(write_report, self._folder, report, diversity)
+        if self._settings.page:
+            report = report.model_copy(update={"diversity": await self._make_page()})
+        await asyncio.to_thread(write_report, self._folder, report)
+        return report
 
-    async def _make_page(self) -> dict[str, Any] | None:
+    async def _make_page(self) -> DiversityRecord | None:
         """Write report.html; the diversity that it shows. A page that can't be made does not keep the verdict from anybody."""
         self.doing = "making report.html; the first on a machine takes up to a minute, as its arithmetic is compiled"
         try:
-            return await write_page_aside(self._folder, self._folder / PAGE)
+            found = await write_page_aside(self._folder, self._folder / PAGE)
+            return None if found is None else DiversityRecord.model_validate(found)
         except Internal as problem:
             _log.error("%s", problem.detail)
-            self._emit("page", problem.body())
+            self._emit("page", ProblemDocument.model_validate(problem.body()))
             return None
 
 

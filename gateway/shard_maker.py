@@ -10,6 +10,7 @@ from distillery.errors import Conflict, Problem, Unavailable, Unsupported
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Shard
 from distillery.recipe.source import Source
+from distillery.schema.dataset import FallbackEvent
 from distillery.schema.generate import GenerateRequest, PoolSlice
 from distillery.schema.label import Receipt, ShardRecord
 from distillery.structures.identity import derive_seed
@@ -79,7 +80,7 @@ class ShardMaker:
                 problem = refusal
         if not can_fall_back:
             raise problem
-        self._emit("fallback", {"source": shard.source, "fallback": maker.fallback, "detail": problem.detail})
+        self._emit("fallback", FallbackEvent(source=shard.source, fallback=maker.fallback, detail=problem.detail))
         return problem
 
     def _request(self, shard: Shard, maker: Source) -> GenerateRequest:

@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from distillery.dataset.merge import finalise
-from distillery.errors import InvalidRequest, Unavailable
+from distillery.errors import Busy, Conflict, InvalidRequest, NotFound, OutOfMemory, TooLarge, Unavailable, Unsupported
 from distillery.http.app import create_base_app, read_body
 from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
+from distillery.http.openapi import explain_problems
 from distillery.runtime.machine import count_cores, count_workers
 from distillery.runtime.stopping import Stopped
 from distillery.schema.base import Name
@@ -118,12 +119,24 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
     """The labeller's app with this teacher; the teacher is loaded once the app's lifespan has begun."""
     labeller = Labeller(teacher, settings)
     app = create_base_app(
-        "labeller", VERSION, labeller.describe, lambda: labeller.load(app), labeller.close, end_when_lost=settings.end_when_lost
+        "labeller",
+        VERSION,
+        labeller.describe,
+        lambda: labeller.load(app),
+        labeller.close,
+        end_when_lost=settings.end_when_lost,
+        card=LabellerCard,
     )
     app.state.labeller = labeller
     finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    @app.post("/label", tags=["label"], response_model=Receipt, openapi_extra={"requestBody": _ARROW_BODY})
+    @app.post(
+        "/label",
+        tags=["label"],
+        response_model=Receipt,
+        openapi_extra={"requestBody": _ARROW_BODY},
+        responses=explain_problems(InvalidRequest, Conflict, TooLarge, Busy, Unavailable, OutOfMemory),
+    )
     async def label(dataset: Name, part: Name, request: Request) -> Response:
         """Label a structure batch (Arrow) and write it as a part; a part that is there already stays as it is."""
         app.state.readiness.require()
@@ -136,7 +149,7 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
             return Response(status_code=CLIENT_LEFT)
         return JSONResponse(receipt.model_dump(mode="json"))
 
-    @app.post("/finalise", tags=["finalise"], response_model=FinaliseReceipt)
+    @app.post("/finalise", tags=["finalise"], responses=explain_problems(NotFound, Conflict, Unsupported, Unavailable))
     async def finalise_dataset(body: FinaliseRequest) -> FinaliseReceipt:
         """Merge parts, in the order given, into dataset.h5."""
         async with finalising.setdefault(body.dataset, asyncio.Lock()):

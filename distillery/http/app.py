@@ -10,15 +10,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from distillery.errors import Internal, InvalidRequest, Problem, Unavailable
+from distillery.errors import Internal, Problem, TooLarge, Unavailable
 from distillery.http.error_responses import add_error_handlers, as_bug
+from distillery.http.openapi import ReadRoute, describe_content, explain_problems, publish
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from distillery.schema.base import CONTRACT_VERSION
+from distillery.schema.problem import Health
 
+DOCS_ASSETS = "/docs-assets"
+"""Where the page /docs has its script and style from: it works without a network."""
 _RELOAD_SECONDS = 10.0
 _LONGEST_RELOAD = 600.0
 _LONGEST_END = 30.0
@@ -62,13 +67,14 @@ def create_base_app(
     close: Callable[[], None],
     alongside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     end_when_lost: bool = False,
+    card: type[BaseModel] | None = None,
 ) -> FastAPI:
     """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
 
     `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
     Unavailable (weights are missing) or finds no memory, it is tried again after 10 s, then 20, up to every 10 min. `alongside`
     is entered while the app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its
-    process has ended.
+    process has ended. `card` is what `describe` gives, for the OpenAPI document.
     """
     readiness = Readiness(service, end_when_lost)
 
@@ -84,44 +90,62 @@ def create_base_app(
             await asyncio.gather(loading, return_exceptions=True)
             await asyncio.to_thread(close)
 
-    app = FastAPI(title=f"Distillery: {service}", version=version, lifespan=lifespan)
+    app = FastAPIOffline(
+        title=f"Distillery: {service}",
+        version=version,
+        lifespan=lifespan,
+        redoc_url=None,
+        static_url=DOCS_ASSETS,
+        favicon_url=f"{DOCS_ASSETS}/favicon.png",
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.router.route_class = ReadRoute
     app.state.readiness = readiness
     app.state.registry = registry = CollectorRegistry()
     requests = Counter("distillery_http_requests", "Requests by path and status", ["method", "path", "status"], registry=registry)
     add_error_handlers(app)
     app.add_middleware(_Named, service=f"{service}/{version}", requests=requests)
 
-    @app.get("/v1/health/live", tags=["health"])
-    async def live() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "alive", "service": service}
-
-    @app.get("/v1/health/ready", tags=["health"])
-    async def ready() -> dict[str, str]:
-        """The model is loaded; 503 with the reason if it is not."""
-        readiness.require()
-        return {"status": "ready", "service": service}
-
-    @app.get("/v1/metadata", tags=["metadata"], response_model=None)
-    def metadata() -> BaseModel:
-        """What this service can do and with what."""
-        return describe()
-
-    @app.get("/metrics", tags=["health"])
-    def metrics() -> Response:
-        """Prometheus text format."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
+    _add_common_routes(app, service, describe, card)
+    publish(app)
     return app
 
 
+def _add_common_routes(app: FastAPI, service: str, describe: Callable[[], BaseModel], card: type[BaseModel] | None) -> None:
+    @app.get("/v1/health/live", tags=["health"])
+    async def get_liveness() -> Health:
+        """The process answers."""
+        return Health(status="alive", service=service)
+
+    @app.get("/v1/health/ready", tags=["health"], responses=explain_problems(Unavailable))
+    async def get_readiness() -> Health:
+        """The model is loaded; 503 with the reason if it is not."""
+        app.state.readiness.require()
+        return Health(status="ready", service=service)
+
+    @app.get("/v1/metadata", tags=["metadata"], response_model=card)
+    def get_metadata() -> BaseModel:
+        """What this service can do and with what."""
+        return describe()
+
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        response_class=Response,
+        responses=describe_content(200, "Prometheus text format", CONTENT_TYPE_LATEST.partition(";")[0]),
+    )
+    def get_metrics() -> Response:
+        """Prometheus text format."""
+        return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+
 async def read_body(request: Request, largest: int, too_large: str) -> bytes:
-    """The body of a request, at most `largest` bytes in memory; InvalidRequest says `too_large` if there are more."""
+    """The body of a request, at most `largest` bytes in memory; TooLarge says `too_large` if there are more."""
     body = bytearray()
     async for block in request.stream():
         body += block
         if len(body) > largest:
-            raise InvalidRequest(too_large)
+            raise TooLarge(too_large)
     return bytes(body)
 
 

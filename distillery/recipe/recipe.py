@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import yaml
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
@@ -14,6 +14,8 @@ from distillery.recipe.source import LARGEST_COUNT, Source, SourceName
 from distillery.recipe.yaml import Location, read_lines
 from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.base import Elements, Message, Name, Number
+from distillery.schema.dataset import GateName as GateName
+from distillery.schema.dataset import StageName as StageName
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
 from distillery.structures.structure import DEFAULT_ELEMENTS
@@ -28,25 +30,6 @@ class GateRule(Message):
 
     threshold: Number | None = None
     required: StrictBool | None = None
-
-
-StageName = Literal["pilot", "test", "full"]
-GateName = Literal[
-    "completeness",
-    "teacher_success",
-    "element_entropy",
-    "element_coverage",
-    "distinct_sizes",
-    "distinct_compositions",
-    "duplicates",
-    "generation_seconds",
-    "mean_atoms",
-    "size_variation",
-    "system_balance",
-    "bond_lengths",
-    "energy_outliers",
-    "largest_force",
-]
 
 
 class PilotStage(Message):
