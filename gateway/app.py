@@ -4,8 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
 
 import yaml
@@ -13,16 +12,16 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware import Middleware
 
-from distillery.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, Unauthorized, Unavailable
+from distillery.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable
 from distillery.http.app import DOCS_ASSETS, create_base_app, read_body
 from distillery.http.client import Servers
 from distillery.http.files import serve_file, serve_page
-from distillery.http.openapi import Responses, describe_content, describe_problem, explain_problems, publish
+from distillery.http.openapi import Responses, describe_problem, explain_problems, publish
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.source import ServiceName
 from distillery.recipe.target import Target
 from distillery.schema.base import CONTRACT_VERSION, Message
-from distillery.schema.dataset import Event, FileEntry, Forecast, Status
+from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, Status
 from distillery.schema.explain import validate_message
 from distillery.schema.generate import Metadata
 from gateway.auth import ApiKeyGuard, BrowserGuard
@@ -34,6 +33,22 @@ VERSION = "1.1"
 _LARGEST_RECIPE = 1 << 20
 _HEARTBEAT = 15.0
 _LARGEST_PAGE = 1000
+_FILE_TYPES = {".h5": "application/x-hdf5", ".json": "application/json", ".yaml": "application/yaml", ".html": "text/html"}
+_BINARY = {"type": "string", "format": "binary"}
+_FILES = {media_type: {"schema": _BINARY if suffix == ".h5" else {}} for suffix, media_type in _FILE_TYPES.items()}
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "for the header Last-Event-ID"},
+        "event": {"type": "string", "enum": list(get_args(EventKind))},
+        "data": {
+            "type": "string",
+            "description": "`time` (Unix time, s), and the keys of `Event.data`",
+            "contentMediaType": "application/json",
+        },
+    },
+}
 OPEN_PATHS = ("/v1/health/", "/metrics", "/docs", DOCS_ASSETS, "/openapi.json")
 """What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 
@@ -85,7 +100,7 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
         """What a service can do, or why it can't be asked; only those that the gateway is set up for are."""
         return await clients.peek(service)
 
-    publish(app, models=[Recipe, Event], everywhere=[Unauthorized if key else Forbidden], has_key=key is not None, is_open=OPEN_PATHS)
+    publish(app, models=[Recipe, Event], everywhere=[] if key else [Forbidden], has_key=key is not None, is_open=OPEN_PATHS)
     return app
 
 
@@ -93,7 +108,13 @@ def _add_recipe_routes(app: FastAPI, manager: Manager) -> None:
     recipe_body = {"requestBody": _describe_recipe_body()}
     responses = explain_problems(InvalidRequest, Conflict, TooLarge, Unavailable)
 
-    @app.post("/v1/datasets", status_code=202, tags=["datasets"], openapi_extra=recipe_body, responses=responses)
+    @app.post(
+        "/v1/datasets",
+        status_code=202,
+        tags=["datasets"],
+        openapi_extra=recipe_body,
+        responses={**responses, 202: {"headers": _describe_header("Location", "the path of the dataset")}},
+    )
     async def create_dataset(request: Request, response: Response, until: Until = None, stage: Only = None) -> Status:
         """Begin a dataset from a recipe; the same recipe again resumes it. The header Location says where it is."""
         name = await manager.create(await _read_recipe(request), _make_target(until, stage))
@@ -109,7 +130,7 @@ def _add_recipe_routes(app: FastAPI, manager: Manager) -> None:
 def _add_dataset_routes(app: FastAPI, manager: Manager) -> None:
     missing = explain_problems(NotFound, Conflict, Unavailable)
 
-    @app.get("/v1/datasets", tags=["datasets"])
+    @app.get("/v1/datasets", tags=["datasets"], responses={200: {"headers": _describe_header("Link", "where the next ones are")}})
     async def list_datasets(response: Response, limit: Limit = 100, cursor: Cursor = "") -> list[Status]:
         """Datasets by name, and where they stand; the header Link (rel="next") is there where there are more."""
         statuses, has_more = await manager.list_statuses(cursor, limit)
@@ -161,7 +182,7 @@ def _add_file_routes(app: FastAPI, manager: Manager) -> None:
         "/v1/datasets/{name}/events",
         tags=["datasets"],
         response_class=StreamingResponse,
-        responses={**missing, **describe_content(200, "Events, data as JSON (`Event`)", "text/event-stream")},
+        responses={**missing, 200: {"description": "Events", "content": {"text/event-stream": {"itemSchema": _EVENT}}}},
     )
     async def follow_dataset(request: Request, name: str, last_event_id: LastEvent = 0) -> Response:
         """Server-sent events until the dataset stops.
@@ -196,19 +217,19 @@ def _add_file_routes(app: FastAPI, manager: Manager) -> None:
         responses={
             **missing,
             **unchanged,
-            **describe_content(200, "The file", *_FILE_TYPES, schema=_BINARY),
-            **describe_content(206, "The range that was asked for", *_FILE_TYPES, "multipart/byteranges", schema=_BINARY),
+            200: {"description": "The file", "content": _FILES},
+            206: {"description": "The range that was asked for", "content": _FILES | {"multipart/byteranges": {"schema": _BINARY}}},
             416: describe_problem("There is no such range"),
         },
     )
     def get_file(request: Request, name: str, path: str) -> Response:
         """One file; ranges and If-None-Match are honoured."""
-        file: FilePath = manager.find_file(name, path)
-        return serve_file(request, file, f"{name}-{file.name}")
+        file = manager.find_file(name, path)
+        return serve_file(request, file, f"{name}-{file.name}", _FILE_TYPES[file.suffix])
 
 
-_FILE_TYPES = ("application/x-hdf5", "application/json", "application/yaml", "text/html")
-_BINARY = {"type": "string", "format": "binary"}
+def _describe_header(name: str, description: str) -> dict[str, Any]:
+    return {name: {"description": description, "schema": {"type": "string"}}}
 
 
 async def _read_recipe(request: Request) -> str:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from distillery.dataset.merge import finalise
-from distillery.errors import Busy, Conflict, InvalidRequest, NotFound, OutOfMemory, TooLarge, Unavailable, Unsupported
+from distillery.errors import Busy, Conflict, InvalidRequest, NotFound, OutOfMemory, TooLarge, Unavailable
 from distillery.http.app import create_base_app, read_body
 from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
 from distillery.http.openapi import explain_problems
@@ -149,7 +149,7 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
             return Response(status_code=CLIENT_LEFT)
         return JSONResponse(receipt.model_dump(mode="json"))
 
-    @app.post("/finalise", tags=["finalise"], responses=explain_problems(NotFound, Conflict, Unsupported, Unavailable))
+    @app.post("/finalise", tags=["finalise"], responses=explain_problems(NotFound, Conflict, Unavailable))
     async def finalise_dataset(body: FinaliseRequest) -> FinaliseReceipt:
         """Merge parts, in the order given, into dataset.h5."""
         async with finalising.setdefault(body.dataset, asyncio.Lock()):

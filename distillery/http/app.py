@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from distillery.errors import Internal, Problem, TooLarge, Unavailable
 from distillery.http.error_responses import add_error_handlers, as_bug
-from distillery.http.openapi import ReadRoute, describe_content, explain_problems, publish
+from distillery.http.openapi import ReadRoute, explain_problems, publish
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from distillery.schema.base import CONTRACT_VERSION
 from distillery.schema.problem import Health
@@ -132,7 +132,7 @@ def _add_common_routes(app: FastAPI, service: str, describe: Callable[[], BaseMo
         "/metrics",
         tags=["health"],
         response_class=Response,
-        responses=describe_content(200, "Prometheus text format", CONTENT_TYPE_LATEST.partition(";")[0]),
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     def get_metrics() -> Response:
         """Prometheus text format."""

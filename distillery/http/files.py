@@ -13,10 +13,10 @@ from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 _LEVEL = 6
 
 
-def serve_file(request: Request, path: Path, filename: str) -> Response:
+def serve_file(request: Request, path: Path, filename: str, media_type: str) -> Response:
     """A file, or the range of it that is asked for; 304 if the client has it, 416 for a range that it does not have."""
     found = path.stat()
-    response = FileResponse(path, filename=filename, stat_result=found)
+    response = FileResponse(path, filename=filename, media_type=media_type, stat_result=found)
     if _is_known(request, response.headers["etag"]):
         return Response(status_code=304, headers={"ETag": response.headers["etag"]})
     wanted = request.headers.get("range")

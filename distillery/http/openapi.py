@@ -1,6 +1,6 @@
 """The OpenAPI document of an app: what FastAPI finds out, made true where it can't know."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from distillery.errors import Internal, InvalidRequest, Problem
+from distillery.errors import Internal, InvalidRequest, Problem, Unauthorized
 from distillery.http.error_responses import PROBLEM_TYPE
 from distillery.schema.problem import ProblemDocument
 
@@ -41,12 +41,6 @@ def explain_problems(*kinds: type[Problem]) -> Responses:
     return {kind.status: _describe_kind(kind) for kind in kinds}
 
 
-def describe_content(status: int, description: str, *media_types: str, schema: Mapping[str, Any] | None = None) -> Responses:
-    """The `responses` of a route whose good answer is no JSON: bytes, or what `schema` says."""
-    content = {media_type: {"schema": dict(schema or {"type": "string"})} for media_type in media_types}
-    return {status: {"description": description, "content": content}}
-
-
 def publish(
     app: FastAPI,
     *,
@@ -61,8 +55,7 @@ def publish(
     everywhere  what each request may fail with, besides a bug
     has_key     an API key is asked for, but on paths that begin with one of `is_open`
     """
-    always = explain_problems(Internal, *everywhere)
-    free = tuple(is_open)
+    kinds, free = explain_problems(Internal, *everywhere), tuple(is_open)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -71,10 +64,10 @@ def publish(
             )
             _add_models(document, [ProblemDocument, *models])
             for path, operations in document["paths"].items():
+                needs_key = has_key and not path.startswith(free)
                 for operation in operations.values():
-                    _complete(operation, always)
-                    if has_key and not path.startswith(free):
-                        operation["security"] = [{_BEARER: []}]
+                    _complete(operation, kinds | (explain_problems(Unauthorized) if needs_key else {}))
+                    operation |= {"security": [{_BEARER: []}]} if needs_key else {}
             if has_key:
                 document["components"]["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer"}}
         return app.openapi_schema
@@ -87,6 +80,7 @@ def _complete(operation: dict[str, Any], always: Responses) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
+    if "parameters" in operation or "requestBody" in operation:
         responses.setdefault("400", _describe_kind(InvalidRequest))
     for status, response in always.items():
         responses.setdefault(str(status), response)

@@ -69,13 +69,13 @@ class Recipe(Message):
     name: Name = Field(description="names the dataset and its folder")
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
     total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
-    elements: Elements = DEFAULT_ELEMENTS
+    elements: Elements = Field(DEFAULT_ELEMENTS, description="the elements that may occur")
     teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
     shard_size: StrictInt = Field(
         200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
     )
-    perturb: Perturb = Perturb()
-    sources: dict[SourceName, Source] = Field(min_length=1)
+    perturb: Perturb = Field(Perturb(), description="how far structures are moved off equilibrium")
+    sources: dict[SourceName, Source] = Field(min_length=1, description="what the dataset is made of, each under a name of your choice")
     generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
     stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
     rebalance: tuple[Number, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
