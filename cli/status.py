@@ -12,6 +12,7 @@ from rich.table import Table
 from cli.app import Data, Gateway, app
 from cli.live import describe_place, describe_row, tell_checkpoint
 from cli.sessions import open_reader, open_remote
+from distillery.http.client import Client
 from distillery.report.page.gate_table import describe_failed
 from distillery.schema.dataset import Status
 
@@ -35,13 +36,18 @@ async def _ask_status(name: str | None, gateway: str | None, data: Path) -> list
     async with open_remote(gateway) if gateway else open_reader(data) as client:
         if name:
             return [await client.ask(Status, "GET", f"/v1/datasets/{quote(name, safe='')}")]
-        found: list[Status] = []
-        path: str | None = "/v1/datasets"
-        while path is not None:
-            answer = await client.send("GET", path)
-            found += client.parse(list[Status], answer.content)
-            path = answer.links.get("next", {}).get("url")
-        return found
+        return await list_statuses(client)
+
+
+async def list_statuses(client: Client, limit: int = 100) -> list[Status]:
+    """All datasets, asked for so many at a time."""
+    found: list[Status] = []
+    path: str | None = f"/v1/datasets?limit={limit}"
+    while path is not None:
+        answer = await client.send("GET", path)
+        found += client.parse(list[Status], answer.content)
+        path = answer.links.get("next", {}).get("url")
+    return found
 
 
 def _show_status(one: Status, console: Console) -> None:

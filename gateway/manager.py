@@ -43,10 +43,14 @@ class Manager:
         """Go on with every dataset that is wanted running and is not finished."""
         for dataset in map(self._store.at, await asyncio.to_thread(self._store.list_names)):
             try:
-                if await asyncio.to_thread(_is_owed, dataset):
+                if await asyncio.to_thread(self._is_owed, dataset):
                     self._start(dataset)
             except Problem as problem:
                 _log.error("can't take up %s: %s", dataset.name, problem.detail)
+
+    def _is_owed(self, dataset: StoredDataset) -> bool:
+        """True if a dataset is wanted running and is not finished; of one that is, what is told is known from now on."""
+        return dataset.read_target().wanted == "running" and self._tell_finished(dataset) is None
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
@@ -293,11 +297,6 @@ class Manager:
     def _find_working(self, name: str) -> Job | None:
         job = self._jobs.get(name)
         return job if job is not None and job.is_working else None
-
-
-def _is_owed(dataset: StoredDataset) -> bool:
-    """True if a dataset is wanted running and is not finished."""
-    return dataset.read_target().wanted == "running" and dataset.find_report(dataset.read_recipe()) is None
 
 
 def _refuse_change(dataset: StoredDataset, own: Recipe, recipe: Recipe, target: Target) -> None:

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
-from fastapi_offline import FastAPIOffline
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,7 +24,7 @@ from distillery.schema.base import CONTRACT_VERSION
 from distillery.schema.problem import Health
 
 DOCS_ASSETS = "/docs-assets"
-"""Where the page /docs has its script and style from: it works without a network."""
+"""Where the page /docs has its script and style from."""
 _RELOAD_SECONDS = 10.0
 _LONGEST_RELOAD = 600.0
 _LONGEST_END = 30.0
@@ -90,13 +91,12 @@ def create_base_app(
             await asyncio.gather(loading, return_exceptions=True)
             await asyncio.to_thread(close)
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title=f"Distillery: {service}",
         version=version,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
-        static_url=DOCS_ASSETS,
-        favicon_url=f"{DOCS_ASSETS}/favicon.png",
         generate_unique_id_function=lambda route: route.name,
     )
     app.router.route_class = ReadRoute
@@ -107,6 +107,7 @@ def create_base_app(
     app.add_middleware(_Named, service=f"{service}/{version}", requests=requests)
 
     _add_common_routes(app, service, describe, card)
+    _add_docs(app)
     publish(app)
     return app
 
@@ -137,6 +138,21 @@ def _add_common_routes(app: FastAPI, service: str, describe: Callable[[], BaseMo
     def get_metrics() -> Response:
         """Prometheus text format."""
         return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_docs(app: FastAPI) -> None:
+    """The page /docs, with script and style from a package in place of FastAPI's own address on the internet."""
+    app.mount(DOCS_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
+
+    @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
+    async def get_docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS_ASSETS}/favicon.png",
+        )
 
 
 async def read_body(request: Request, largest: int, too_large: str) -> bytes:
