@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from distillery.errors import Unavailable, from_body
 from distillery.http.client import Client
-from distillery.schema.dataset import CheckpointRecord, SourceProgress, Status
+from distillery.schema.dataset import SourceProgress, Status
+from distillery.schema.report import CheckpointRecord
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from distillery.errors import Conflict, Internal, Problem, Unavailable
 from distillery.planning.forecast import describe_forecast
@@ -12,15 +11,16 @@ from distillery.planning.ledger import Ledger, Ledgers
 from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.recipe.target import Target
-from distillery.report.summary import describe_end, describe_progress
-from distillery.schema.dataset import Event, FileEntry, Forecast, Report, State, StateEvent, Status
+from distillery.report.summary import describe_progress
+from distillery.schema.dataset import Event, FileEntry, Forecast, State, StateEvent, Status
 from distillery.schema.problem import ProblemDocument
+from distillery.schema.report import Report
 from gateway.clients import Clients
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
 from gateway.run import Run
 from gateway.settings import GatewaySettings
-from gateway.store import Fingerprint, Store, StoredDataset
+from gateway.store import Store, StoredDataset
 
 _log = logging.getLogger("distillery.gateway")
 
@@ -34,8 +34,6 @@ class Manager:
         self._jobs: dict[str, Job] = {}
         self._ledgers = Ledgers()
         """Of the datasets that this process does not make."""
-        self._at_rest: dict[str, tuple[Fingerprint, Status]] = {}
-        """Of datasets that are finished and that nobody makes, as long as their files stay as they are."""
         self._reading = asyncio.Lock()
         self._pages = PageJobs()
 
@@ -50,7 +48,7 @@ class Manager:
 
     def _is_owed(self, dataset: StoredDataset) -> bool:
         """True if a dataset is wanted running and is not finished; of one that is, what is told is known from now on."""
-        return dataset.read_target().wanted == "running" and self._tell_finished(dataset) is None
+        return dataset.read_target().wanted == "running" and self._store.tell_finished(dataset) is None
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
@@ -69,7 +67,7 @@ class Manager:
         self._refuse_other_process(dataset)
         target.refuse_cutting_back(recipe, dataset.list_parts())
         if job is not None:
-            _refuse_change(dataset, job.run.ledger.recipe, recipe, target)
+            dataset.refuse_change(job.run.ledger.recipe, recipe, target)
             dataset.want(target.wanted)
         else:
             dataset.put(text, target)
@@ -94,7 +92,7 @@ class Manager:
         """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first. False if it is finished already."""
         dataset = self._store.find(name)
         self._refuse_other_process(dataset)
-        self._refuse_renamed(dataset, dataset.read_recipe())
+        dataset.refuse_renamed(dataset.read_recipe())
         is_finished = await asyncio.to_thread(self._find_report, dataset) is not None
         dataset.want("running")
         if not is_finished:
@@ -162,7 +160,7 @@ class Manager:
         told = {}
         for name in names:
             try:
-                status = None if name in self._jobs else self._tell_finished(self._store.at(name))
+                status = None if name in self._jobs else self._store.tell_finished(self._store.at(name))
             except Problem:
                 continue
             if status is not None:
@@ -180,44 +178,20 @@ class Manager:
         """Where a dataset stands, from its parts, or once it is finished from its report."""
         dataset, job = self._store.find(name), self._jobs.get(name)
         is_at_rest = job is None or (job.problem is None and not job.is_working)
-        if is_at_rest and (status := await asyncio.to_thread(self._tell_finished, dataset, job)) is not None:
+        known, started = (job.run.ledger.recipe, job.started) if job else (None, None)
+        if is_at_rest and (status := await asyncio.to_thread(self._store.tell_finished, dataset, known, started)) is not None:
             return status
-        recipe = job.run.ledger.recipe if job else await asyncio.to_thread(dataset.read_recipe)
+        recipe = known if known is not None else await asyncio.to_thread(dataset.read_recipe)
         ledger = self._ledgers.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.ledger
         plan, problem = await self._look_at(job, ledger)
         progress = describe_progress(ledger, plan, job.run.shard_maker.in_work if job else {})
         return Status(
             **dict(progress),
-            **_describe_recipe(recipe, dataset, job),
-            name=name,
+            **dataset.describe(recipe, started),
             state=self._find_state(dataset, problem),
             doing=job.run.doing if job and job.is_working else "",
             problem=_document(problem) if problem else None,
         )
-
-    def _tell_finished(self, dataset: StoredDataset, job: Job | None = None) -> Status | None:
-        """The status of a finished dataset that nobody makes, None of another; what was told is told again until a file changes."""
-        fingerprint = dataset.take_fingerprint()
-        known = self._at_rest.get(dataset.name)
-        if known is not None and known[0] == fingerprint:
-            return known[1]
-        self._at_rest.pop(dataset.name, None)
-        recipe = job.run.ledger.recipe if job else dataset.read_recipe()
-        report = dataset.find_report(recipe)
-        if report is None:
-            return None
-        status = Status(
-            **dict(describe_end(report, dataset.list_parts())),
-            **_describe_recipe(recipe, dataset, job),
-            name=dataset.name,
-            state="finished",
-            verdict=report.verdict,
-            has_page=dataset.has_page,
-            reasons=report.reasons,
-            failed_gates=report.failed_gates,
-        )
-        self._at_rest[dataset.name] = fingerprint, status
-        return status
 
     def _find_report(self, dataset: StoredDataset) -> Report | None:
         """The report of a dataset that is finished and that this process does not work on."""
@@ -264,18 +238,12 @@ class Manager:
 
     def _start(self, dataset: StoredDataset) -> None:
         recipe = dataset.read_recipe()
-        self._refuse_renamed(dataset, recipe)
+        dataset.refuse_renamed(recipe)
         before = self._jobs.get(dataset.name)
         events = Events(before.events.last if before else 0)
         run = Run(dataset.folder, recipe, dataset.read_text(), self._clients, self._settings, events.emit, dataset.read_target())
         self._jobs[dataset.name] = job = Job(run, events)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
-
-    def _refuse_renamed(self, dataset: StoredDataset, recipe: Recipe) -> None:
-        if recipe.name != dataset.name:
-            raise Conflict(
-                f"{dataset.folder} holds the recipe of {recipe.name!r}; name the folder so, or move it out of {self._settings.data}"
-            )
 
     async def _make(self, dataset: StoredDataset, job: Job) -> None:
         job.events.emit("state", StateEvent(state="running"))
@@ -297,28 +265,6 @@ class Manager:
     def _find_working(self, name: str) -> Job | None:
         job = self._jobs.get(name)
         return job if job is not None and job.is_working else None
-
-
-def _refuse_change(dataset: StoredDataset, own: Recipe, recipe: Recipe, target: Target) -> None:
-    """Conflict if a dataset that is being made is wanted otherwise: by other gates, or to another end."""
-    if own != recipe:
-        raise Conflict(f"{dataset.name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
-    known = dataset.read_target()
-    if known.last != target.last or known.stage != target.stage:
-        raise Conflict(
-            f"{dataset.name!r} is being made to the end of stage {known.last}; ask again when that has ended, or cancel it first"
-        )
-
-
-def _describe_recipe(recipe: Recipe, dataset: StoredDataset, job: Job | None) -> dict[str, Any]:
-    """What a status says by the recipe and by what is wanted."""
-    return {
-        "stages": list(recipe.stage_names),
-        "until": dataset.read_target().last,
-        "started": job.started if job else None,
-        "recipe_sha256": recipe.sha256,
-        "teacher": recipe.teacher,
-    }
 
 
 def _document(problem: Problem) -> ProblemDocument:

@@ -17,9 +17,10 @@ from distillery.report.report import make_report
 from distillery.report.summary import describe_checkpoint, describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.locks import hold_lock
-from distillery.schema.dataset import DiversityRecord, FinalisingEvent, FinishedEvent, Report, RoundEvent, ShardEvent
+from distillery.schema.dataset import FinalisingEvent, FinishedEvent, RoundEvent, ShardEvent
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.schema.problem import ProblemDocument
+from distillery.schema.report import DiversityRecord, Report
 from gateway.clients import Clients
 from gateway.concurrency import Turns, run_all
 from gateway.preflight import Emit, Preflight

@@ -3,16 +3,19 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from distillery.dataset.folder import CHECKPOINTS, DATASET, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
 from distillery.errors import Conflict, NotFound, Unavailable
 from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import Target, Wanted, read_target
 from distillery.report.files import find_finished, forget_report
+from distillery.report.summary import describe_end
 from distillery.runtime.atomic_files import write_text_whole
 from distillery.runtime.locks import is_locked
 from distillery.schema.base import NAME_PATTERN
-from distillery.schema.dataset import FileEntry, Report
+from distillery.schema.dataset import FileEntry, Status
+from distillery.schema.report import Report
 
 Fingerprint = tuple[tuple[int, int] | None, ...]
 
@@ -106,6 +109,32 @@ class StoredDataset:
         if self.is_locked:
             raise Conflict(f"another process is making {self.name!r} in {self.folder}; wait for it, or stop it there")
 
+    def refuse_change(self, own: Recipe, recipe: Recipe, target: Target) -> None:
+        """Conflict if the dataset, which is being made from `own`, is wanted otherwise: by other gates, or to another end."""
+        if own != recipe:
+            raise Conflict(f"{self.name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
+        known = self.read_target()
+        if known.last != target.last or known.stage != target.stage:
+            raise Conflict(
+                f"{self.name!r} is being made to the end of stage {known.last}; ask again when that has ended, or cancel it first"
+            )
+
+    def refuse_renamed(self, recipe: Recipe) -> None:
+        """Conflict if the folder has not the name that its recipe gives the dataset."""
+        if recipe.name != self.name:
+            raise Conflict(f"{self.folder} holds the recipe of {recipe.name!r}; name the folder so, or move it out of {self.folder.parent}")
+
+    def describe(self, recipe: Recipe, started: float | None) -> dict[str, Any]:
+        """What a status says by the recipe and by what is wanted."""
+        return {
+            "name": self.name,
+            "stages": list(recipe.stage_names),
+            "until": self.read_target().last,
+            "started": started,
+            "recipe_sha256": recipe.sha256,
+            "teacher": recipe.teacher,
+        }
+
     def _write(self, file: str, text: str) -> None:
         """Write a small file whole or not at all."""
         try:
@@ -120,6 +149,8 @@ class Store:
 
     def __init__(self, data: Path) -> None:
         self._data = data
+        self._finished: dict[str, tuple[Fingerprint, Status]] = {}
+        """What was told of finished datasets, as long as their files stay as they are."""
 
     def list_names(self) -> list[str]:
         """All datasets, sorted."""
@@ -135,6 +166,31 @@ class Store:
     def at(self, name: str) -> StoredDataset:
         """The place of a dataset, be it there or not; `name` is one that a recipe may have."""
         return StoredDataset(self._data / name)
+
+    def tell_finished(self, dataset: StoredDataset, recipe: Recipe | None = None, started: float | None = None) -> Status | None:
+        """The status of a finished dataset that nobody makes, None of another; nothing is read while its files stay as they are.
+
+        recipe   its recipe, if it is known
+        started  when this process began to make it, Unix time, s; None if it did not
+        """
+        fingerprint, known = dataset.take_fingerprint(), self._finished.get(dataset.name)
+        if known is not None and known[0] == fingerprint:
+            return known[1]
+        self._finished.pop(dataset.name, None)
+        recipe = recipe or dataset.read_recipe()
+        if (report := dataset.find_report(recipe)) is None:
+            return None
+        status = Status(
+            **dict(describe_end(report, dataset.list_parts())),
+            **dataset.describe(recipe, started),
+            state="finished",
+            verdict=report.verdict,
+            has_page=dataset.has_page,
+            reasons=report.reasons,
+            failed_gates=report.failed_gates,
+        )
+        self._finished[dataset.name] = fingerprint, status
+        return status
 
 
 def _find_times(path: Path) -> tuple[int, int] | None:

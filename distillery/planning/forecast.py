@@ -8,7 +8,8 @@ from distillery.planning.measures import PartMeasures
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import make_plan
 from distillery.recipe.recipe import StageName
-from distillery.schema.dataset import Forecast, Rate, RestForecast, StageForecast, VerdictWord
+from distillery.schema.dataset import Forecast, Rate, RestForecast, StageForecast
+from distillery.schema.report import VerdictWord
 
 ASSUMPTION = "services and labeller at work side by side, each with one request at a time; more replicas or cores make it shorter"
 

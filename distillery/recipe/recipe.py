@@ -14,10 +14,10 @@ from distillery.recipe.source import LARGEST_COUNT, Source, SourceName
 from distillery.recipe.yaml import Location, read_lines
 from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.base import Elements, Message, Name, Number
-from distillery.schema.dataset import GateName as GateName
-from distillery.schema.dataset import StageName as StageName
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
+from distillery.schema.report import GateName as GateName
+from distillery.schema.report import StageName as StageName
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
 CHECKPOINT_EVERY = 10_000

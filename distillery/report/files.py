@@ -11,7 +11,7 @@ from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.report.summary import describe_checkpoints
 from distillery.runtime.atomic_files import write_text_whole
-from distillery.schema.dataset import Report
+from distillery.schema.report import Report
 
 
 def write_report(folder: Path, report: Report) -> None:

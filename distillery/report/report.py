@@ -9,8 +9,8 @@ from distillery.planning.measures import Measures, SourceMeasures, entropy_bits,
 from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe
 from distillery.report.summary import describe_checkpoints, describe_scenario, describe_stages
-from distillery.schema.dataset import ElementReport, EntropyRecord, GateRecord, Report, SizeRange, SourceReport, Totals
 from distillery.schema.label import FinaliseReceipt
+from distillery.schema.report import ElementReport, EntropyRecord, GateRecord, Report, SizeRange, SourceReport, Totals
 
 
 def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> Report:

@@ -7,7 +7,8 @@ from distillery.dataset.folder import split_part_name
 from distillery.planning.ledger import Ledger
 from distillery.planning.measures import PartMeasures
 from distillery.planning.plan import Checkpoint, Plan, Shard, SourceTally
-from distillery.schema.dataset import CheckpointRecord, InWork, Progress, Report, Scenario, SourceProgress, SourceReport, StandIn
+from distillery.schema.dataset import InWork, Progress, SourceProgress
+from distillery.schema.report import CheckpointRecord, Report, Scenario, SourceReport, StandIn
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:

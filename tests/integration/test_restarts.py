@@ -115,7 +115,7 @@ def test_a_finished_dataset_is_told_of_by_its_report_and_not_by_its_parts(
             by_report = (await client.get("/v1/datasets/small")).json()
             assert (await client.get("/v1/datasets")).json() == [by_report]
             assert not reads
-            monkeypatch.setattr("gateway.manager.Manager._tell_finished", lambda *_: None)
+            monkeypatch.setattr("gateway.store.Store.tell_finished", lambda *_: None)
             return [by_report, (await client.get("/v1/datasets/small")).json()]
 
     by_report, by_parts = asyncio.run(main())

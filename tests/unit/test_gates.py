@@ -12,8 +12,8 @@ from distillery.planning.gates import RULES, Verdict, find_hopeless, find_rules,
 from distillery.planning.measures import Measures, entropy_bits, entropy_ceiling, gather_measures, measure_part
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.page.gate_table import describe_failed
-from distillery.schema.dataset import GateRecord
 from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
+from distillery.schema.report import GateRecord
 from distillery.structures.structure import Structure, numbers_of
 
 N = 60

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from distillery.planning.gates import Verdict
-from distillery.schema.dataset import GateRecord
+from distillery.schema.report import GateRecord
 
 _SIGNS = {">=": "≥", "<=": "≤"}
 
