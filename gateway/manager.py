@@ -14,7 +14,6 @@ from distillery.recipe.target import Target
 from distillery.report.summary import describe_progress
 from distillery.schema.dataset import Event, FileEntry, Forecast, State, StateEvent, Status
 from distillery.schema.problem import ProblemDocument
-from distillery.schema.report import Report
 from gateway.clients import Clients
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
@@ -93,7 +92,7 @@ class Manager:
         dataset = self._store.find(name)
         self._refuse_other_process(dataset)
         dataset.refuse_renamed(dataset.read_recipe())
-        is_finished = await asyncio.to_thread(self._find_report, dataset) is not None
+        is_finished = await self._is_finished(dataset)
         dataset.want("running")
         if not is_finished:
             await self._go_on(dataset)
@@ -103,9 +102,9 @@ class Manager:
         job = self._jobs.get(dataset.name)
         if job is not None and job.is_cancelling:
             await job.wait()
-        if job is not None and self._find_working(dataset.name) is job:
-            job.run.go_on()
-            job.events.emit("state", StateEvent(state="running"))
+        if (working := self._find_working(dataset.name)) is not None:
+            working.run.go_on()
+            working.events.emit("state", StateEvent(state="running"))
         else:
             self._start(dataset)
 
@@ -130,7 +129,7 @@ class Manager:
     async def _find_unfinished(self, name: str) -> StoredDataset:
         dataset = self._store.find(name)
         self._refuse_other_process(dataset)
-        if await asyncio.to_thread(self._find_report, dataset) is not None:
+        if await self._is_finished(dataset):
             raise Conflict(f"{name!r} is finished: there is nothing to pause or cancel")
         return dataset
 
@@ -193,9 +192,12 @@ class Manager:
             problem=_document(problem) if problem else None,
         )
 
-    def _find_report(self, dataset: StoredDataset) -> Report | None:
-        """The report of a dataset that is finished and that this process does not work on."""
-        return dataset.find_report(dataset.read_recipe()) if self._find_working(dataset.name) is None else None
+    async def _is_finished(self, dataset: StoredDataset) -> bool:
+        """True if it is made as far as is wanted; of one at work this is known at once, so that a cancel and a resume keep their order."""
+        job = self._jobs.get(dataset.name)
+        if job is not None and (job.is_working or job.problem is not None):
+            return False
+        return await asyncio.to_thread(self._store.tell_finished, dataset) is not None
 
     async def _look_at(self, job: Job | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""

@@ -13,7 +13,7 @@ from distillery.generators.plugins import list_services
 class GatewaySettings(BaseSettings):
     """One object, built in main and passed in."""
 
-    model_config = SettingsConfigDict(env_prefix="DISTILLERY_GATEWAY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_GATEWAY_", env_ignore_empty=True, frozen=True)
 
     data: Path = Field(Path("data"), description="folder of the datasets; the labeller writes to the same one")
     labeller: str = Field("http://labeller:8000", description="base URL of the labeller")
