@@ -93,6 +93,8 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
     app.user_middleware.append(guard)  # inside the one that names the service
     _add_recipe_routes(app, manager)
     _add_dataset_routes(app, manager)
+    _add_verb_routes(app, manager)
+    _add_event_route(app, manager)
     _add_file_routes(app, manager)
 
     @app.get("/v1/services/{service}", tags=["services"], responses=explain_problems(NotFound, Unavailable))
@@ -149,6 +151,10 @@ def _add_dataset_routes(app: FastAPI, manager: Manager) -> None:
         """What the rest of a dataset takes, by the rates of its parts."""
         return await manager.forecast_rest(name)
 
+
+def _add_verb_routes(app: FastAPI, manager: Manager) -> None:
+    missing = explain_problems(NotFound, Conflict, Unavailable)
+
     @app.post("/v1/datasets/{name}/pause", status_code=202, tags=["datasets"], responses=missing)
     async def pause_dataset(name: str) -> Status:
         """Finish the shards in work, begin no others; 409 if it is finished."""
@@ -174,15 +180,12 @@ def _add_dataset_routes(app: FastAPI, manager: Manager) -> None:
         return await manager.tell(name)
 
 
-def _add_file_routes(app: FastAPI, manager: Manager) -> None:
-    missing = explain_problems(NotFound)
-    unchanged: Responses = {304: {"description": "The client has it already (If-None-Match)"}}
-
+def _add_event_route(app: FastAPI, manager: Manager) -> None:
     @app.get(
         "/v1/datasets/{name}/events",
         tags=["datasets"],
         response_class=StreamingResponse,
-        responses={**missing, 200: {"description": "Events", "content": {"text/event-stream": {"itemSchema": _EVENT}}}},
+        responses={**explain_problems(NotFound), 200: {"description": "Events", "content": {"text/event-stream": {"itemSchema": _EVENT}}}},
     )
     async def follow_dataset(request: Request, name: str, last_event_id: LastEvent = 0) -> Response:
         """Server-sent events until the dataset stops.
@@ -194,6 +197,11 @@ def _add_file_routes(app: FastAPI, manager: Manager) -> None:
         if request.method == "HEAD":
             return Response(headers=headers, media_type=media_type)
         return StreamingResponse(_as_server_sent(events), headers=headers, media_type=media_type)
+
+
+def _add_file_routes(app: FastAPI, manager: Manager) -> None:
+    missing = explain_problems(NotFound)
+    unchanged: Responses = {304: {"description": "The client has it already (If-None-Match)"}}
 
     @app.get("/v1/datasets/{name}/files", tags=["files"], responses=missing)
     def list_files(name: str) -> list[FileEntry]:

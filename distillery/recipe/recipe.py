@@ -28,8 +28,8 @@ LARGEST_WAVE = 40_000
 class GateRule(Message):
     """A change to one gate."""
 
-    threshold: Number | None = None
-    required: StrictBool | None = None
+    threshold: Number | None = Field(None, description="what the value is compared with; docs/gates.md has the sign and the default")
+    required: StrictBool | None = Field(None, description="false: a dataset that does not reach it may be GO all the same")
 
 
 class PilotStage(Message):
@@ -58,9 +58,9 @@ class FullStage(Message):
 class Stages(Message):
     """The stages of a dataset. Each counts on from the one before and begins when that one's gates are passed."""
 
-    pilot: PilotStage | None = None
-    test: TestStage | None = None
-    full: FullStage = FullStage()
+    pilot: PilotStage | None = Field(None, description="a first look: the same few structures of every source")
+    test: TestStage | None = Field(None, description="the dataset in small")
+    full: FullStage = Field(FullStage(), description="all the structures that the sources owe, in waves")
 
 
 class Recipe(Message):

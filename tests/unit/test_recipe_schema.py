@@ -51,7 +51,7 @@ def test_what_the_command_refuses_the_schema_refuses_too(validator: Draft202012V
 
 
 def test_every_key_of_a_recipe_is_explained(validator: Draft202012Validator) -> None:
-    definitions = validator.schema["$defs"]
-    assert [name for name, key in validator.schema["properties"].items() if "description" not in key] == []
-    assert [name for name, key in definitions["Source"]["properties"].items() if "description" not in key] == []
+    models = {"Recipe": validator.schema, **validator.schema["$defs"]}
+    keys = {f"{name}.{key}": about for name, model in models.items() for key, about in model["properties"].items()}
+    assert [name for name, about in keys.items() if "description" not in about] == []
     assert set(validator.schema["properties"]) == set(Recipe.model_fields)
