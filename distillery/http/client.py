@@ -112,7 +112,7 @@ class Servers(Protocol):
         """An HTTP client of a server; a Problem, NotFound above all, if there is none of this name."""
 
     async def count_replicas(self, name: str) -> int:
-        """How many processes answer to a name now; at least 1."""
+        """How many processes answer to a name now; 1 of one that is not there, which is found out when it is asked."""
 
 
 class NetworkServers:
@@ -125,21 +125,17 @@ class NetworkServers:
 
     def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
         """See `Servers`."""
-        url = self._find_url(name)
+        if name not in self._urls:
+            raise _explain_unknown(name, self._urls)
         self._transport = self._transport or ReplicaTransport()
-        return httpx.AsyncClient(transport=self._transport, base_url=url, timeout=timeout, trust_env=False)
+        return httpx.AsyncClient(transport=self._transport, base_url=self._urls[name], timeout=timeout, trust_env=False)
 
     async def count_replicas(self, name: str) -> int:
         """See `Servers`."""
         try:
-            return len(await resolve(httpx.URL(self._find_url(name))))
-        except httpx.ConnectError:
+            return len(await resolve(httpx.URL(self._urls[name])))
+        except (KeyError, httpx.ConnectError):
             return 1
-
-    def _find_url(self, name: str) -> str:
-        if name not in self._urls:
-            raise _explain_unknown(name, self._urls)
-        return self._urls[name]
 
 
 class EmbeddedServers:

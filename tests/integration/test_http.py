@@ -12,8 +12,14 @@ import httpx
 import pytest
 
 from cli.status import list_statuses
+from distillery.generators.service import ServiceSettings, create_app
 from distillery.http.client import Client, EmbeddedServers, open_client
 from gateway.app import create_gateway
+from gateway.settings import GatewaySettings
+from labeller.app import create_labeller
+from labeller.settings import LabellerSettings
+from tests.fake_service import FakeGenerator
+from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, factory, make, settings_for, two_fakes
 from tests.integration.many import multiply
 from tests.serving import serve
@@ -237,3 +243,20 @@ def test_a_report_of_before_is_read_and_would_be_written_the_same() -> None:
     report = read_report(folder)
     assert report is not None
     assert report.as_json() == json.loads((folder / "report.json").read_text())
+
+
+def test_a_source_whose_service_nobody_set_up_falls_back_over_the_network_too(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("service: fake, system: cluster, count: 20", "service: nowhere, system: cluster, count: 20, fallback: two")
+    service = create_app(FakeGenerator("other"), ServiceSettings())
+    labeller = create_labeller(FakeTeacher(), LabellerSettings(data=tmp_path))
+
+    async def main(settings: GatewaySettings) -> dict[str, Any]:
+        app = create_gateway(settings)
+        async with app.router.lifespan_context(app), open_client(app, "gateway", httpx.Timeout(30)) as client:
+            return await make(client, recipe)
+
+    with serve(service) as service_url, serve(labeller) as labeller_url:
+        status = asyncio.run(main(settings_for(tmp_path, labeller=labeller_url, services={"other": service_url})))
+    assert status["state"] == "finished"
+    assert status["sources"]["one"]["fallback"] == "two"
+    assert "there is no service 'nowhere'" in status["scenario"]

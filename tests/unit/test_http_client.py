@@ -115,6 +115,7 @@ def test_embedded_and_networked_servers_count_their_replicas() -> None:
     assert asyncio.run(EmbeddedServers({"rdkit": app}).count_replicas("rdkit")) == 1
     assert asyncio.run(NetworkServers({"rdkit": "http://127.0.0.1:9"}).count_replicas("rdkit")) == 1
     assert asyncio.run(NetworkServers({"rdkit": "http://no-such-host.invalid"}).count_replicas("rdkit")) == 1
+    assert asyncio.run(NetworkServers({}).count_replicas("rdkit")) == 1
 
 
 def test_looking_at_datasets_needs_no_labeller(tmp_path: Path) -> None:
