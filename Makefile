@@ -3,6 +3,7 @@
 # make test-containers   tests of the images and of the running factory; needs a container engine and built images (docs/docker.md)
 # make check  lint and types
 # make bench  labeller, writer and sources against plain ways, a table of ratios
+# make openapi  docs/openapi/*.json anew, from the apps
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +15,7 @@ INSTALLED = $(VENV)/.installed
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers check bench scale clean
+.PHONY: run test test-containers check bench scale openapi clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -35,6 +36,9 @@ bench: $(INSTALLED)
 
 scale: $(INSTALLED)
 	$(VENV)/bin/python -m tests.scale --structures $(STRUCTURES)
+
+openapi: $(INSTALLED)
+	$(VENV)/bin/python -m tests.openapi
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

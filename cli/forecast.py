@@ -1,63 +1,62 @@
 """What `distillery run --dry-run` prints."""
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from cli.live import describe_seconds
+from distillery.schema.dataset import Forecast, Rate, StageForecast
 
 
-def show_forecast(forecast: dict[str, Any], console: Console) -> None:
+def show_forecast(forecast: Forecast, console: Console) -> None:
     """The plan as a table of sources and stages, then time and disk of the rest and what is unknown."""
     console.print(_make_table(forecast))
-    for stage in forecast["stages"]:
+    for stage in forecast.stages:
         console.print(_describe_stage(stage), markup=False, highlight=False, soft_wrap=True)
     for line in _describe_rest(forecast):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _make_table(forecast: dict[str, Any]) -> Table:
+def _make_table(forecast: Forecast) -> Table:
     """Structures of every source at the end of each stage, and its rates as soon as one is known; ten sources fit into 80 columns."""
-    stages, rates = forecast["stages"], forecast["rates"]
+    stages, rates = forecast.stages, forecast.rates
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title="structures at a stage's end", title_justify="left")
     for heading in ("source", "service"):
         table.add_column(heading, overflow="fold", min_width=8)
-    for heading in (*(stage["stage"] for stage in stages), *(("usable", "generate", "label") if rates else ())):
+    for heading in (*(stage.stage for stage in stages), *(("usable", "generate", "label") if rates else ())):
         table.add_column(heading, justify="right", no_wrap=True)
-    for source, service in forecast["sources"].items():
-        counts = (str(stage["wanted"][source]) for stage in stages)
+    for source, service in forecast.sources.items():
+        counts = (str(stage.wanted[source]) for stage in stages)
         table.add_row(source, service, *counts, *(_describe_rate(rates.get(source)) if rates else ()))
     return table
 
 
-def _describe_rate(rate: dict[str, Any] | None) -> tuple[str, str, str]:
+def _describe_rate(rate: Rate | None) -> tuple[str, str, str]:
     if rate is None:
         return "?", "?", "?"
-    return f"{rate['acceptance']:.0%}", f"{rate['generate_seconds']:.3g} s", f"{rate['label_seconds']:.3g} s"
+    return f"{rate.acceptance:.0%}", f"{rate.generate_seconds:.3g} s", f"{rate.label_seconds:.3g} s"
 
 
-def _describe_stage(stage: dict[str, Any]) -> str:
-    waves = f" in {stage['waves']} waves" if stage["waves"] > 1 else ""
-    done = f", {stage['shards_done']} of {sum(stage['shards'].values())} shards are there"
-    reasons = f" ({', '.join(stage['reasons'])})" if stage["reasons"] else ""
-    verdict = f": {stage['verdict']}{reasons}" if stage["verdict"] else ""
-    return f"stage {stage['stage']}: {stage['n_structures']} structures{waves}{done}{verdict}"
+def _describe_stage(stage: StageForecast) -> str:
+    waves = f" in {stage.waves} waves" if stage.waves > 1 else ""
+    done = f", {stage.shards_done} of {sum(stage.shards.values())} shards are there"
+    reasons = f" ({', '.join(stage.reasons)})" if stage.reasons else ""
+    verdict = f": {stage.verdict}{reasons}" if stage.verdict else ""
+    return f"stage {stage.stage}: {stage.n_structures} structures{waves}{done}{verdict}"
 
 
-def _describe_rest(forecast: dict[str, Any]) -> list[str]:
-    rest, unknown = forecast["rest"], forecast["unknown"]
-    if forecast["parts_done"] == forecast["parts"]:
-        return [f"nothing is left to make to the end of stage {forecast['until']}"]
+def _describe_rest(forecast: Forecast) -> list[str]:
+    rest, unknown = forecast.rest, forecast.unknown
+    if forecast.parts_done == forecast.parts:
+        return [f"nothing is left to make to the end of stage {forecast.until}"]
     least = "at least " if unknown else ""
     lines = [f"time and disk of {', '.join(unknown)} are unknown: no part of these is there yet; the pilot shows them"] if unknown else []
-    if forecast["rates"]:
-        slowest = max(rest["generate_seconds"].items(), key=lambda item: item[1], default=("", 0.0))
+    if forecast.rates:
+        slowest = max(rest.generate_seconds.items(), key=lambda item: item[1], default=("", 0.0))
         lines += [
-            f"time left: {least}about {describe_seconds(rest['seconds'])} (labelling {describe_seconds(rest['label_seconds'])}, "
-            f"generating at most {describe_seconds(slowest[1])} on {slowest[0] or 'no service'}); {forecast['assumption']}",
-            f"disk: {least}about {_describe_bytes(rest['parts_bytes'])} for parts to come and {_describe_bytes(rest['dataset_bytes'])} "
+            f"time left: {least}about {describe_seconds(rest.seconds)} (labelling {describe_seconds(rest.label_seconds)}, "
+            f"generating at most {describe_seconds(slowest[1])} on {slowest[0] or 'no service'}); {forecast.assumption}",
+            f"disk: {least}about {_describe_bytes(rest.parts_bytes)} for parts to come and {_describe_bytes(rest.dataset_bytes)} "
             f"for dataset.h5",
         ]
     return lines

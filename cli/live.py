@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from distillery.errors import Unavailable, from_body, from_response
+from distillery.errors import Unavailable, from_body
+from distillery.http.client import Client
+from distillery.schema.dataset import SourceProgress, Status
+from distillery.schema.report import CheckpointRecord
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
@@ -21,34 +22,21 @@ _WINDOW_SECONDS = 900.0
 _ALL = "all sources"
 ENDED = frozenset({"finished", "failed", "cancelled", "paused", "stopped"})
 
-Status = dict[str, Any]
 
-
-async def ask(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
-    """The gateway's answer; its Problem if it has one."""
-    try:
-        answer = await client.request(method, path, **request)
-    except httpx.TransportError as error:
-        raise Unavailable(f"the gateway at {client.base_url} can't be reached: {error or type(error).__name__}") from error
-    if answer.status_code >= 400:
-        raise from_response(answer.status_code, answer.text)
-    return answer
-
-
-async def follow(client: httpx.AsyncClient, text: str, console: Console, target: Mapping[str, str]) -> Status:
+async def follow(client: Client, text: str, console: Console, target: Mapping[str, str]) -> Status:
     """Hand in a recipe, to be made as far as `target` says, and show its progress until it ends; the last status."""
-    answer = await ask(client, "POST", "/v1/datasets", content=text.encode(), params=target)
+    answer = await client.send("POST", "/v1/datasets", content=text.encode(), params=target)
     path, view = answer.headers["Location"], _choose_view(console)
-    status: Status = answer.json()
+    status = client.parse(Status, answer.content)
     lost_since: float | None = None
     with view:
         while True:
             view.show(status)
-            if status["state"] in ENDED:
+            if status.state in ENDED:
                 return status
             await asyncio.sleep(_POLL_SECONDS)
             try:
-                status = (await ask(client, "GET", path)).json()
+                status = await client.ask(Status, "GET", path)
                 lost_since = None
             except Unavailable:
                 lost_since = lost_since or time.monotonic()
@@ -90,9 +78,9 @@ class LiveView:
             self._progress.console.print(line, markup=False, highlight=False)
         for name, row, rate in list_rows(status, self._rates):
             if name not in self._tasks:
-                self._tasks[name] = self._progress.add_task(name, total=row["wanted"], rate="", note="")
-            done = min(row["labelled"], row["wanted"])
-            self._progress.update(self._tasks[name], total=row["wanted"], completed=done, rate=rate, note=describe_row(row))
+                self._tasks[name] = self._progress.add_task(name, total=row.wanted, rate="", note="")
+            done = min(row.labelled, row.wanted)
+            self._progress.update(self._tasks[name], total=row.wanted, completed=done, rate=rate, note=describe_row(row))
 
 
 class LineView:
@@ -102,7 +90,7 @@ class LineView:
         self._console = console
         self._rates = Rates()
         self._story = Story()
-        self._printed: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._printed: dict[str, tuple[float, SourceProgress]] = {}
 
     def __enter__(self) -> "LineView":
         return self
@@ -115,42 +103,41 @@ class LineView:
         for line in self._story.tell(status):
             self._print(line)
         for name, row, rate in list_rows(status, self._rates):
-            if self._is_news(name, row, status["state"] in ENDED):
+            if self._is_news(name, row, status.state in ENDED):
                 self._printed[name] = time.monotonic(), row
-                self._print(f"{name}: {row['labelled']}/{row['wanted']} labelled  {rate}  {describe_row(row)}".rstrip())
+                self._print(f"{name}: {row.labelled}/{row.wanted} labelled  {rate}  {describe_row(row)}".rstrip())
 
-    def _is_news(self, name: str, row: Mapping[str, Any], has_ended: bool) -> bool:
+    def _is_news(self, name: str, row: SourceProgress, has_ended: bool) -> bool:
         if name not in self._printed:
             return True
         at, old = self._printed[name]
         if has_ended:
-            return any(row[key] != old[key] for key in ("labelled", "wanted", "fallback", "rejected"))
-        if row["fallback"] != old["fallback"] or old["labelled"] < row["wanted"] <= row["labelled"]:
+            return (row.labelled, row.wanted, row.fallback, row.rejected) != (old.labelled, old.wanted, old.fallback, old.rejected)
+        if row.fallback != old.fallback or old.labelled < row.wanted <= row.labelled:
             return True
-        age, progress = time.monotonic() - at, row["labelled"] - old["labelled"]
-        return progress > 0 and (age >= _LONGEST_SECONDS or (age >= _LINE_SECONDS and progress >= 0.1 * row["wanted"]))
+        age, progress = time.monotonic() - at, row.labelled - old.labelled
+        return progress > 0 and (age >= _LONGEST_SECONDS or (age >= _LINE_SECONDS and progress >= 0.1 * row.wanted))
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, Status, str]]:
+def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, SourceProgress, str]]:
     """Name, counts and rate of every source; then, where there are several, of all together, which alone tells the time left."""
-    sources: dict[str, Status] = status["sources"]
-    if not any(row["shards"] for row in sources.values()):  # what there is already is still being read
+    sources = status.sources
+    if not any(row.shards for row in sources.values()):  # what there is already is still being read
         return
     for name, row in sources.items():
-        rates.note(name, row["labelled"])
+        rates.note(name, row.labelled)
         yield name, row, rates.describe(name, _count_missing([row]) if len(sources) == 1 else None)
     if len(sources) > 1:
-        wanted, missing = sum(row["wanted"] for row in sources.values()), _count_missing(sources.values())
+        wanted, missing = sum(row.wanted for row in sources.values()), _count_missing(sources.values())
         rates.note(_ALL, wanted - missing)
-        counts = {"labelled": wanted - missing, "wanted": wanted, "fallback": None, "rejected": {}}
-        yield _ALL, counts, rates.describe(_ALL, missing)
+        yield _ALL, SourceProgress(labelled=wanted - missing, wanted=wanted), rates.describe(_ALL, missing)
 
 
-def _count_missing(rows: Iterable[Mapping[str, Any]]) -> int:
-    return sum(max(row["wanted"] - row["labelled"], 0) for row in rows)
+def _count_missing(rows: Iterable[SourceProgress]) -> int:
+    return sum(max(row.wanted - row.labelled, 0) for row in rows)
 
 
 class Story:
@@ -158,44 +145,42 @@ class Story:
 
     def __init__(self) -> None:
         self._n_told = 0
-        self._at: tuple[Any, ...] = ()
+        self._at: tuple[str | None, int, int] | None = None
         self._doing = ""
 
     def tell(self, status: Status) -> list[str]:
         """The lines since the last time."""
-        lines = self._tell_stages(status) if len(status["stages"]) > 1 else []
-        if (doing := status["doing"]) != self._doing:
+        lines = self._tell_stages(status) if len(status.stages) > 1 else []
+        if (doing := status.doing) != self._doing:
             self._doing = doing
             lines += [f"{doing} …"] if doing else []
         return lines
 
     def _tell_stages(self, status: Status) -> list[str]:
-        lines = [tell_checkpoint(checkpoint) for checkpoint in status["checkpoints"][self._n_told :]]
-        self._n_told = max(self._n_told, len(status["checkpoints"]))
-        at = (status["stage"], status["wave"], status["waves"])
-        if at != self._at and status["state"] not in ENDED:
-            lines.append(
-                f"stage {describe_place(status)}: {sum(row['wanted'] for row in status['sources'].values())} structures by its end"
-            )
+        lines = [tell_checkpoint(checkpoint) for checkpoint in status.checkpoints[self._n_told :]]
+        self._n_told = max(self._n_told, len(status.checkpoints))
+        at = (status.stage, status.wave, status.waves)
+        if at != self._at and status.state not in ENDED:
+            lines.append(f"stage {describe_place(status)}: {sum(row.wanted for row in status.sources.values())} structures by its end")
             self._at = at
         return lines
 
 
-def describe_place(status: Mapping[str, Any]) -> str:
+def describe_place(at: Status | CheckpointRecord) -> str:
     """For example `full, wave 2 of 12`."""
-    return str(status["stage"]) + (f", wave {status['wave']} of {status['waves']}" if status["waves"] > 1 else "")
+    return str(at.stage) + (f", wave {at.wave} of {at.waves}" if at.waves > 1 else "")
 
 
-def tell_checkpoint(checkpoint: Mapping[str, Any]) -> str:
+def tell_checkpoint(checkpoint: CheckpointRecord) -> str:
     """For example `stage test, generative fraction 0.7: NO-GO  5000 structures  failed: element_entropy (all)`."""
-    fraction = checkpoint["generative_fraction"]
-    where = describe_place(checkpoint) if not checkpoint["ends_stage"] else checkpoint["stage"]
-    if checkpoint["stretch"] is not None:
-        where += f", stretch {checkpoint['stretch']}"
-    where += "" if fraction is None else f", generative fraction {fraction:g}"
-    failed = f"  failed: {', '.join(checkpoint['reasons'])}" if checkpoint["reasons"] else ""
-    kind = "stage" if checkpoint["ends_stage"] else "checkpoint"
-    return f"{kind} {where}: {checkpoint['verdict']}  {checkpoint['n_structures']} structures{failed}"
+    where = checkpoint.stage if checkpoint.ends_stage else describe_place(checkpoint)
+    if checkpoint.stretch is not None:
+        where += f", stretch {checkpoint.stretch}"
+    if checkpoint.generative_fraction is not None:
+        where += f", generative fraction {checkpoint.generative_fraction:g}"
+    failed = f"  failed: {', '.join(checkpoint.reasons)}" if checkpoint.reasons else ""
+    kind = "stage" if checkpoint.ends_stage else "checkpoint"
+    return f"{kind} {where}: {checkpoint.verdict}  {checkpoint.n_structures} structures{failed}"
 
 
 class Rates:
@@ -230,16 +215,15 @@ def describe_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def describe_row(row: Mapping[str, Any]) -> str:
+def describe_row(row: SourceProgress) -> str:
     """What else there is to say of a source: its fallback, what was rejected and why."""
-    notes = [f"made by {row['fallback']} (fallback)"] if row["fallback"] else []
-    rejected = sorted(row["rejected"].items(), key=lambda item: (-item[1], item[0]))
+    notes = [f"made by {row.fallback} (fallback)"] if row.fallback else []
+    rejected = sorted(row.rejected.items(), key=lambda item: (-item[1], item[0]))
     notes += [f"{count} {reason}" for reason, count in rejected[:3]]
-    return ("rejected " if rejected and not row["fallback"] else "") + ", ".join(notes)
+    return ("rejected " if rejected and not row.fallback else "") + ", ".join(notes)
 
 
 def raise_if_failed(status: Status) -> None:
     """Raise the problem that a dataset failed with."""
-    if status["state"] == "failed":
-        problem = status["problem"]
-        raise from_body(problem["status"], problem, problem["detail"])
+    if status.state == "failed" and (problem := status.problem) is not None:
+        raise from_body(problem.status, problem.model_dump(), problem.detail)

@@ -11,21 +11,23 @@ import h5py
 
 from distillery.dataset.folder import part_path
 from distillery.dataset.layout import Arrays
-from distillery.dataset.parts import Part, read_part
+from distillery.dataset.parts import read_part
 from distillery.dataset.sections import Section, read_section
-from distillery.errors import Conflict, NotFound, Unavailable
+from distillery.errors import NotFound, Unavailable
+from distillery.http.client import Servers
+from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Plan, Shard
 from distillery.recipe.recipe import Recipe
-from distillery.recipe.target import Target
 from distillery.runtime.locks import hold_lock
+from distillery.schema.dataset import EventData, EventKind
 from distillery.schema.label import Receipt
 from distillery.verify.comparison import compare_part, compare_versions
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import Verification
-from gateway.clients import Clients, Connect
-from gateway.preflight import TRIES_AT_THE_START
-from gateway.run import Run
+from gateway.clients import Clients
+from gateway.preflight import TRIES_AT_THE_START, Preflight
 from gateway.settings import GatewaySettings
+from gateway.shard_maker import ShardMaker
 
 
 def choose_shards(plan: Plan, n: int, seed: int) -> list[Shard]:
@@ -40,7 +42,7 @@ def needed_services(recipe: Recipe, shards: list[Shard]) -> set[str]:
 
 
 async def regenerate(
-    verified: Verification, shards: list[Shard], settings: GatewaySettings, connect: Connect | None = None
+    verified: Verification, shards: list[Shard], settings: GatewaySettings, servers: Servers | None = None
 ) -> AsyncIterator[Check]:
     """Make shards again and compare each; at the end, whether other versions made them.
 
@@ -48,7 +50,7 @@ async def regenerate(
 
     verified  whose plan proved right
     settings  say where services are and below which folder the labeller writes; nothing stays there
-    connect   replaces the network by apps in this process
+    servers   take the place of those that the settings name
     """
     recipe, plan = verified.recipe, verified.plan
     assert recipe is not None
@@ -56,14 +58,16 @@ async def regenerate(
     sections = {section.name: section for section in verified.sections}
     pairs: list[tuple[Receipt, Receipt]] = []
     with hold_scratch(settings.data) as folder:
-        clients = Clients(settings, connect)
+        clients = Clients(settings, servers)
         try:
-            run = Run(folder, recipe.model_copy(update={"name": folder.name}), "", clients, settings, lambda kind, data: None, Target())
-            await run.preflight.check_teacher(TRIES_AT_THE_START)
+            ledger = Ledger(folder, recipe.model_copy(update={"name": folder.name}))
+            await Preflight(ledger.recipe, ledger, clients, _ignore).check_teacher(TRIES_AT_THE_START)
             await _require_services(clients, recipe, shards)
+            maker = ShardMaker(ledger, clients, _ignore, missing_services={})
             for shard in shards:
                 section = sections[shard.name]
-                again = await _make_part(run, shard, folder)
+                await maker.make(shard)
+                again = read_part(part_path(folder, shard.name))
                 pairs.append((section.part.receipt, again.receipt))
                 yield compare_part(section, plan.planned_parts[shard.name], _read(verified.path, section), again)
         finally:
@@ -82,12 +86,8 @@ async def _require_services(clients: Clients, recipe: Recipe, shards: list[Shard
             ) from problem
 
 
-async def _make_part(run: Run, shard: Shard, folder: Path) -> Part:
-    await run.make_shard(shard)
-    path = part_path(folder, shard.name)
-    if not path.exists():
-        raise Conflict(f"the labeller says that it wrote {shard.name}, but {path} is not there: it must write to the same data folder")
-    return read_part(path)
+def _ignore(kind: EventKind, data: EventData) -> None:
+    """Nobody listens to the events of a regeneration."""
 
 
 def _read(path: Path, section: Section) -> Arrays:

@@ -9,20 +9,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console
 
 from cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app, run_until_signal
 from cli.forecast import show_forecast
-from cli.live import Status, ask, follow, raise_if_failed
-from cli.sessions import open_reader, open_remote
+from cli.live import follow, raise_if_failed
+from cli.sessions import open_reader, open_remote, settings_here
+from distillery.http.client import Client
 from distillery.planning.gates import find_hopeless
 from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import Target
 from distillery.report.page.gate_table import describe_failed
+from distillery.schema.dataset import Forecast, Status
 from distillery.schema.explain import validate_message
-from gateway.settings import GatewaySettings
 
 
 @app.command()
@@ -61,20 +61,18 @@ async def _run(session: Any, text: str, console: Console, target: dict[str, str]
         return await follow(client, text, console, target)
 
 
-async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str]) -> dict[str, Any]:
+async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str]) -> Forecast:
     async with open_remote(gateway) if gateway else open_reader(data) as client:
-        forecast: dict[str, Any] = (await ask(client, "POST", "/v1/datasets/plan", content=text.encode(), params=target)).json()
-        return forecast
+        return await client.ask(Forecast, "POST", "/v1/datasets/plan", content=text.encode(), params=target)
 
 
 @asynccontextmanager
-async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[Client]:
     from cli.local import run_embedded
 
     os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
     wanted = {source.service for source in recipe.sources.values()}
-    settings = GatewaySettings(data=data, resume=False, api_key=None, published="127.0.0.1")
-    async with run_embedded(settings, recipe.teacher, wanted) as client:
+    async with run_embedded(settings_here(data), recipe.teacher, wanted) as client:
         yield client
 
 
@@ -97,18 +95,19 @@ def _place(name: str, data: Path, gateway: str | None) -> str:
 
 
 def _conclude(status: Status, console: Console, place: str) -> int:
-    if status["state"] != "finished":
-        console.print(f"{status['name']} is {status['state']}", highlight=False)
+    if status.state != "finished":
+        console.print(f"{status.name} is {status.state}", highlight=False)
         return ERROR
-    is_go = status["verdict"] == "GO"
-    kept, wanted = (sum(row[key] for row in status["sources"].values()) for key in ("kept", "wanted"))
-    stage = f"  stage {status['stage']}" if len(status["stages"]) > 1 else ""
-    console.print(f"[bold {'green' if is_go else 'red'}]{status['verdict']}[/]  {kept} of {wanted} structures{stage}", highlight=False)
-    for line in describe_failed(status["failed_gates"]):
+    is_go = status.verdict == "GO"
+    rows = status.sources.values()
+    kept, wanted = sum(row.kept for row in rows), sum(row.wanted for row in rows)
+    stage = f"  stage {status.stage}" if len(status.stages) > 1 else ""
+    console.print(f"[bold {'green' if is_go else 'red'}]{status.verdict}[/]  {kept} of {wanted} structures{stage}", highlight=False)
+    for line in describe_failed(status.failed_gates):
         console.print(f"  failed: {line}", highlight=False, soft_wrap=True)
     if not is_go:
         console.print("  what each gate means, and what to do: docs/gates.md", highlight=False)
-    console.print(f"scenario {status['scenario']}", markup=False, highlight=False, soft_wrap=True)
-    report = "report.html, report.json" if status["has_page"] else f"report.json  (no page: `distillery report {status['name']}` makes one)"
+    console.print(f"scenario {status.scenario}", markup=False, highlight=False, soft_wrap=True)
+    report = "report.html, report.json" if status.has_page else f"report.json  (no page: `distillery report {status.name}` makes one)"
     console.print(f"dataset  {place}dataset.h5\nreport   {place}{report}", highlight=False, soft_wrap=True)
     return GO if is_go else NO_GO

@@ -1,7 +1,7 @@
 """`distillery services`."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.app import Gateway, app
-from cli.live import ask
 from cli.sessions import open_remote
 from distillery.errors import Problem
+from distillery.http.client import Client, open_client
+from distillery.schema.generate import Metadata
 
 
 @app.command()
@@ -22,21 +23,22 @@ def services(gateway: Gateway = None, name: Annotated[str | None, typer.Argument
     cards = asyncio.run(_ask_services([name] if name else list_services(), gateway))
     console = Console()
     if name:
-        _show_service(cards[name], console)
+        (card,) = cards.values()
+        assert isinstance(card, Metadata)  # a problem with the only one is raised
+        _show_service(card, console)
         return
     table = Table("service", "makes", "atoms", "version", "method")
     for service, card in cards.items():
         if isinstance(card, Problem):
             table.add_row(service, f"[red]{card.kind}[/red]", "", "", card.detail)
             continue
-        systems = card["systems"]
-        sizes = ", ".join(f"{s['default_min_atoms']}-{s['default_max_atoms']}" for s in systems.values())
-        table.add_row(service, ", ".join(systems), sizes, card["version"], card["method"])
+        sizes = ", ".join(f"{s.default_min_atoms}-{s.default_max_atoms}" for s in card.systems.values())
+        table.add_row(service, ", ".join(card.systems), sizes, card.version, card.method)
     console.print(table)
 
 
-async def _ask_services(names: list[str], gateway: str | None) -> dict[str, Any]:
-    cards: dict[str, Any] = {}
+async def _ask_services(names: list[str], gateway: str | None) -> dict[str, Metadata | Problem]:
+    cards: dict[str, Metadata | Problem] = {}
     for name in names:
         try:
             cards[name] = await _ask_service(name, gateway)
@@ -47,26 +49,25 @@ async def _ask_services(names: list[str], gateway: str | None) -> dict[str, Any]
     return cards
 
 
-async def _ask_service(name: str, gateway: str | None) -> Any:
-    from cli.local import open_client
+async def _ask_service(name: str, gateway: str | None) -> Metadata:
     from distillery.generators.plugins import build_service
 
     if gateway:
         async with open_remote(gateway) as client:
-            return (await ask(client, "GET", f"/v1/services/{name}")).json()
-    async with open_client(build_service(name), name, httpx.Timeout(60)) as client:
-        return (await ask(client, "GET", "/v1/metadata")).json()
+            return await client.ask(Metadata, "GET", f"/v1/services/{name}")
+    async with open_client(build_service(name), name, httpx.Timeout(60)) as http:
+        return await Client(name, http, names_answers=False).ask(Metadata, "GET", "/v1/metadata")
 
 
-def _show_service(card: dict[str, Any], console: Console) -> None:
-    console.print(f"[bold]{card['service']} {card['version']}[/bold]  {card['method']}\nlicence: {card['licence']}", highlight=False)
-    for system, limits in card["systems"].items():
+def _show_service(card: Metadata, console: Console) -> None:
+    console.print(f"[bold]{card.service} {card.version}[/bold]  {card.method}\nlicence: {card.licence}", highlight=False)
+    for system, limits in card.systems.items():
         console.print(
-            f"\n[bold]{system}[/bold]  {limits['min_atoms']}-{limits['max_atoms']} atoms "
-            f"(default {limits['default_min_atoms']}-{limits['default_max_atoms']})  elements {' '.join(limits['elements'])}",
+            f"\n[bold]{system}[/bold]  {limits.min_atoms}-{limits.max_atoms} atoms "
+            f"(default {limits.default_min_atoms}-{limits.default_max_atoms})  elements {' '.join(limits.elements)}",
             highlight=False,
         )
         table = Table("option", "default", "meaning")
-        for option, schema in limits["options_schema"].get("properties", {}).items():
+        for option, schema in limits.options_schema.get("properties", {}).items():
             table.add_row(option, str(schema.get("default", "required")), schema.get("description", ""))
         console.print(table)

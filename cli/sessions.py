@@ -7,24 +7,28 @@ from pathlib import Path
 
 import httpx
 
+from distillery.http.client import Client, open_client
 from gateway.settings import GatewaySettings
 
 
 @asynccontextmanager
-async def open_remote(gateway: str) -> AsyncIterator[httpx.AsyncClient]:
+async def open_remote(gateway: str) -> AsyncIterator[Client]:
     """A client of the gateway at this address, with the API key from DISTILLERY_API_KEY."""
     key = os.environ.get("DISTILLERY_API_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(base_url=gateway, headers=headers, timeout=httpx.Timeout(60, connect=5)) as client:
-        yield client
+    async with httpx.AsyncClient(base_url=gateway, headers=headers, timeout=httpx.Timeout(60, connect=5)) as http:
+        yield Client(f"the gateway at {gateway}", http, names_answers=False)
 
 
 @asynccontextmanager
-async def open_reader(data: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def open_reader(data: Path) -> AsyncIterator[Client]:
     """A client of a gateway in this process that has neither services nor labeller: for what the parts alone can tell."""
-    from cli.local import open_client
     from gateway.app import create_gateway
 
-    settings = GatewaySettings(data=data, resume=False, api_key=None, published="127.0.0.1")
-    async with open_client(create_gateway(settings), "gateway", httpx.Timeout(600)) as client:
-        yield client
+    async with open_client(create_gateway(settings_here(data)), "gateway", httpx.Timeout(600)) as http:
+        yield Client("the gateway", http, names_answers=False)
+
+
+def settings_here(data: Path) -> GatewaySettings:
+    """Settings of a gateway in this process, whatever those of a container say: it takes up nothing by itself."""
+    return GatewaySettings(data=data, resume=False, api_key=None, published="127.0.0.1")

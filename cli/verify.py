@@ -16,9 +16,9 @@ from rich.console import Console
 
 from cli.app import GO, NO_GO, STOPPED, app, run_until_signal
 from distillery.errors import InvalidRequest, Unavailable
+from distillery.http.client import Servers
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import Progress, Verification
-from gateway.clients import Connect
 from gateway.settings import GatewaySettings
 
 _MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]![/yellow]"}
@@ -85,18 +85,18 @@ async def _make_again(verified: Verification, n: int, seed: int, deployed: Gatew
     if verified.recipe is None or verified.plan is None:
         raise InvalidRequest(f"nothing of {verified.path} can be made again: see above")
     shards = choose_shards(verified.plan, n, seed)
-    factory: AbstractAsyncContextManager[tuple[GatewaySettings, Connect | None]] = (
+    factory: AbstractAsyncContextManager[tuple[GatewaySettings, Servers | None]] = (
         nullcontext((deployed, None))
         if deployed is not None
         else _open_embedded(verified.path.parent, verified.recipe.teacher, needed_services(verified.recipe, shards))
     )
-    async with factory as (settings, connect):
-        async for check in regenerate(verified, shards, settings, connect):
+    async with factory as (settings, servers):
+        async for check in regenerate(verified, shards, settings, servers):
             yield check
 
 
 @asynccontextmanager
-async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> AsyncIterator[tuple[GatewaySettings, Connect]]:
+async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> AsyncIterator[tuple[GatewaySettings, Servers]]:
     """A labeller and the `wanted` services in this process, and settings with a data folder of their own."""
     try:
         from cli.local import run_apps
@@ -107,8 +107,8 @@ async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> AsyncI
     os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
     with tempfile.TemporaryDirectory(prefix="distillery-verify-") as folder:
         settings = GatewaySettings(data=Path(folder), resume=False, api_key=None, published="127.0.0.1")
-        async with run_apps(settings.data, teacher, wanted) as connect:
-            yield settings, connect
+        async with run_apps(settings.data, teacher, wanted) as servers:
+            yield settings, servers
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
-import labeller
 from cli.app import ERROR, GO, NO_GO, app
 from distillery.errors import InvalidRequest, NotFound, Unavailable
 from distillery.generators.plugins import find_folder, list_services
@@ -90,7 +90,9 @@ def verify(folder: Folder = Path("weights")) -> None:
 
 def find_catalogues() -> dict[Path, Catalogue]:
     """What each weights.yaml says, by the folder it is in: the services', and the labeller's for the teachers."""
-    folders = [*(find_folder(service) for service in list_services()), Path(labeller.__file__).parent]
+    labeller = find_spec("labeller")  # not imported: other commands, which load this module too, work where it is not installed
+    folders = [find_folder(service) for service in list_services()]
+    folders += [Path(labeller.origin).parent] if labeller is not None and labeller.origin is not None else []
     return {folder: read_weights_file(folder) for folder in folders if (folder / CATALOGUE).is_file()}
 
 

@@ -6,6 +6,7 @@ Problem
 ├── Forbidden        403  ask from where it is allowed
 ├── NotFound         404  ask for something that exists
 ├── Conflict         409  something else already has this name
+├── TooLarge         413  send less at once
 ├── Unsupported      422  ask another service, or ask for less
 ├── Busy             429  the same again after `retry_after` seconds
 ├── Internal         500  report it; the log has the cause
@@ -70,6 +71,10 @@ class Conflict(Problem):
     kind, status, title = "conflict", 409, "What is there stands against it"
 
 
+class TooLarge(Problem):
+    kind, status, title = "too_large", 413, "The request is too large"
+
+
 class Unsupported(Problem):
     kind, status, title = "unsupported", 422, "This service cannot do that"
 
@@ -97,7 +102,7 @@ class OutOfMemory(Problem):
 KINDS: Mapping[str, type[Problem]] = {
     problem.kind: problem
     for problem in (
-        *(InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, Unsupported),
+        *(InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Unsupported),
         *(Busy, Internal, CorruptPart, Unavailable, OutOfMemory),
     )
 }

@@ -1,33 +1,62 @@
-"""The gateway's HTTP face: recipes in, datasets out."""
+"""The gateway's app: recipes in, datasets out."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
+from urllib.parse import urlencode
 
+import yaml
 from fastapi import FastAPI, Header, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware import Middleware
 
-from distillery.errors import InvalidRequest, NotFound
-from distillery.http.app import create_base_app, read_body
-from distillery.recipe.recipe import StageName
+from distillery.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable
+from distillery.http.app import DOCS_ASSETS, create_base_app, read_body
+from distillery.http.client import Servers
+from distillery.http.files import serve_file, serve_page
+from distillery.http.openapi import Responses, describe_problem, explain_problems, publish
+from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.source import ServiceName
 from distillery.recipe.target import Target
 from distillery.schema.base import CONTRACT_VERSION, Message
+from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, Status
 from distillery.schema.explain import validate_message
+from distillery.schema.generate import Metadata
 from gateway.auth import ApiKeyGuard, BrowserGuard
-from gateway.clients import Clients, Connect
-from gateway.manager import Datasets
+from gateway.clients import Clients
+from gateway.manager import Manager
 from gateway.settings import GatewaySettings
 
-VERSION = "1.0"
+VERSION = "1.1"
 _LARGEST_RECIPE = 1 << 20
 _HEARTBEAT = 15.0
+_LARGEST_PAGE = 1000
+_FILE_TYPES = {".h5": "application/x-hdf5", ".json": "application/json", ".yaml": "application/yaml", ".html": "text/html"}
+_BINARY = {"type": "string", "format": "binary"}
+_FILES = {media_type: {"schema": _BINARY if suffix == ".h5" else {}} for suffix, media_type in _FILE_TYPES.items()}
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "for the header Last-Event-ID"},
+        "event": {"type": "string", "enum": list(get_args(EventKind))},
+        "data": {
+            "type": "string",
+            "description": "`time` (Unix time, s), and the keys of `Event.data`",
+            "contentMediaType": "application/json",
+        },
+    },
+}
+OPEN_PATHS = ("/v1/health/", "/metrics", "/docs", DOCS_ASSETS, "/openapi.json")
+"""What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 
 Until = Annotated[StageName | None, Query(description="stop after this stage")]
 Only = Annotated[StageName | None, Query(description="make this stage alone; those before it must be there and GO")]
+Limit = Annotated[int, Query(ge=1, le=_LARGEST_PAGE, description="datasets in an answer; the header Link leads to the next ones")]
+Cursor = Annotated[str, Query(max_length=255, description="only datasets with names behind this one")]
+LastEvent = Annotated[int, Header(ge=0, description="only events after this one")]
 
 
 class GatewayCard(Message):
@@ -43,80 +72,172 @@ def build() -> FastAPI:
     return create_gateway(GatewaySettings())
 
 
-def create_gateway(settings: GatewaySettings, connect: Connect | None = None) -> FastAPI:
-    """The gateway's app; `connect` replaces the network by apps in this process."""
-    clients = Clients(settings, connect)
-    datasets = Datasets(settings, clients)
+def create_gateway(settings: GatewaySettings, servers: Servers | None = None) -> FastAPI:
+    """The gateway's app; `servers` take the place of those that the settings name."""
+    clients = Clients(settings, servers)
+    manager = Manager(settings, clients)
 
     @asynccontextmanager
     async def work() -> AsyncIterator[None]:
         if settings.resume:
-            await datasets.take_up_unfinished()
+            await manager.take_up_unfinished()
         try:
             yield
         finally:
-            await datasets.close()
+            await manager.close()
             await clients.close()
 
-    app = create_base_app("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work)
+    app = create_base_app("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work, card=GatewayCard)
     key = settings.api_key
-    guard = Middleware(BrowserGuard) if key is None else Middleware(ApiKeyGuard, api_key=key.get_secret_value())
+    guard = Middleware(BrowserGuard) if key is None else Middleware(ApiKeyGuard, api_key=key.get_secret_value(), is_open=OPEN_PATHS)
     app.user_middleware.append(guard)  # inside the one that names the service
-    _add_dataset_routes(app, datasets)
-    _add_file_routes(app, datasets)
+    _add_recipe_routes(app, manager)
+    _add_dataset_routes(app, manager)
+    _add_verb_routes(app, manager)
+    _add_event_route(app, manager)
+    _add_file_routes(app, manager)
 
-    @app.get("/v1/services/{service}", tags=["services"])
-    async def describe_service(service: ServiceName) -> Any:
-        """What a service can do, or why it can't be asked."""
-        return (await clients.peek(service)).model_dump(mode="json")
+    @app.get("/v1/services/{service}", tags=["services"], responses=explain_problems(NotFound, Unavailable))
+    async def get_service(service: ServiceName) -> Metadata:
+        """What a service can do, or why it can't be asked; only those that the gateway is set up for are."""
+        return await clients.peek(service)
 
+    publish(app, models=[Recipe, Event], everywhere=[] if key else [Forbidden], has_key=key is not None, is_open=OPEN_PATHS)
     return app
 
 
-def _add_dataset_routes(app: FastAPI, datasets: Datasets) -> None:
-    @app.post("/v1/datasets", status_code=202, tags=["datasets"])
-    async def create(request: Request, until: Until = None, stage: Only = None) -> JSONResponse:
-        """Begin a dataset from a recipe (YAML or JSON as the body); the same recipe again resumes it."""
-        name = await datasets.create(await _read_recipe(request), _make_target(until, stage))
-        return JSONResponse(await datasets.status(name), 202, {"Location": f"/v1/datasets/{name}"})
+def _add_recipe_routes(app: FastAPI, manager: Manager) -> None:
+    recipe_body = {"requestBody": _describe_recipe_body()}
+    responses = explain_problems(InvalidRequest, Conflict, TooLarge, Unavailable)
 
-    @app.post("/v1/datasets/plan", tags=["datasets"])
-    async def plan(request: Request, until: Until = None, stage: Only = None) -> dict[str, Any]:
+    @app.post(
+        "/v1/datasets",
+        status_code=202,
+        tags=["datasets"],
+        openapi_extra=recipe_body,
+        responses={**responses, 202: {"headers": _describe_header("Location", "the path of the dataset")}},
+    )
+    async def create_dataset(request: Request, response: Response, until: Until = None, stage: Only = None) -> Status:
+        """Begin a dataset from a recipe; the same recipe again resumes it. The header Location says where it is."""
+        name = await manager.create(await _read_recipe(request), _make_target(until, stage))
+        response.headers["Location"] = f"/v1/datasets/{name}"
+        return await manager.tell(name)
+
+    @app.post("/v1/datasets/plan", tags=["datasets"], openapi_extra=recipe_body, responses=responses)
+    async def plan_recipe(request: Request, until: Until = None, stage: Only = None) -> Forecast:
         """What a recipe would make and take, by the rates of its parts if there are any; starts nothing."""
-        return await datasets.forecast(await _read_recipe(request), _make_target(until, stage))
+        return await manager.forecast(await _read_recipe(request), _make_target(until, stage))
 
-    @app.get("/v1/datasets", tags=["datasets"])
-    async def list_datasets() -> list[dict[str, Any]]:
-        """All datasets and where they stand."""
-        return [await datasets.status_or_problem(name) for name in datasets.names()]
 
-    @app.get("/v1/datasets/{name}", tags=["datasets"])
-    async def status(name: str) -> dict[str, Any]:
+def _add_dataset_routes(app: FastAPI, manager: Manager) -> None:
+    missing = explain_problems(NotFound, Conflict, Unavailable)
+
+    @app.get("/v1/datasets", tags=["datasets"], responses={200: {"headers": _describe_header("Link", "where the next ones are")}})
+    async def list_datasets(response: Response, limit: Limit = 100, cursor: Cursor = "") -> list[Status]:
+        """Datasets by name, and where they stand; the header Link (rel="next") is there where there are more."""
+        statuses, has_more = await manager.list_statuses(cursor, limit)
+        if has_more:
+            query = urlencode({"limit": limit, "cursor": statuses[-1].name})
+            response.headers["Link"] = f'</v1/datasets?{query}>; rel="next"'
+        return statuses
+
+    @app.get("/v1/datasets/{name}", tags=["datasets"], responses=missing)
+    async def get_dataset(name: str) -> Status:
         """Where a dataset stands, from its parts."""
-        return await datasets.status(name)
+        return await manager.tell(name)
 
-    @app.get("/v1/datasets/{name}/plan", tags=["datasets"])
-    async def plan_rest(name: str) -> dict[str, Any]:
+    @app.get("/v1/datasets/{name}/plan", tags=["datasets"], responses=missing)
+    async def plan_dataset(name: str) -> Forecast:
         """What the rest of a dataset takes, by the rates of its parts."""
-        return await datasets.forecast_rest(name)
+        return await manager.forecast_rest(name)
 
-    @app.post("/v1/datasets/{name}/pause", status_code=202, tags=["datasets"])
-    async def pause(name: str) -> dict[str, Any]:
-        """Finish the shards in work, begin no others."""
-        datasets.pause(name)
-        return await datasets.status(name)
 
-    @app.post("/v1/datasets/{name}/cancel", status_code=202, tags=["datasets"])
-    async def cancel(name: str) -> dict[str, Any]:
-        """Abandon the shards in work; finished parts stay."""
-        await datasets.cancel(name)
-        return await datasets.status(name)
+def _add_verb_routes(app: FastAPI, manager: Manager) -> None:
+    missing = explain_problems(NotFound, Conflict, Unavailable)
 
-    @app.post("/v1/datasets/{name}/resume", status_code=202, tags=["datasets"])
-    async def resume(name: str) -> dict[str, Any]:
-        """Go on after pause, cancel or failure."""
-        await datasets.resume(name)
-        return await datasets.status(name)
+    @app.post("/v1/datasets/{name}/pause", status_code=202, tags=["datasets"], responses=missing)
+    async def pause_dataset(name: str) -> Status:
+        """Finish the shards in work, begin no others; 409 if it is finished."""
+        await manager.pause(name)
+        return await manager.tell(name)
+
+    @app.post("/v1/datasets/{name}/cancel", status_code=202, tags=["datasets"], responses=missing)
+    async def cancel_dataset(name: str) -> Status:
+        """Abandon the shards in work; finished parts stay. 409 if it is finished."""
+        await manager.cancel(name)
+        return await manager.tell(name)
+
+    @app.post(
+        "/v1/datasets/{name}/resume",
+        status_code=202,
+        tags=["datasets"],
+        responses={**missing, 200: {"model": Status, "description": "It is finished already"}},
+    )
+    async def resume_dataset(name: str, response: Response) -> Status:
+        """Go on after pause, cancel or failure; 200 with its state if it is finished."""
+        if not await manager.resume(name):
+            response.status_code = 200
+        return await manager.tell(name)
+
+
+def _add_event_route(app: FastAPI, manager: Manager) -> None:
+    @app.get(
+        "/v1/datasets/{name}/events",
+        tags=["datasets"],
+        response_class=StreamingResponse,
+        responses={**explain_problems(NotFound), 200: {"description": "Events", "content": {"text/event-stream": {"itemSchema": _EVENT}}}},
+    )
+    async def follow_dataset(request: Request, name: str, last_event_id: LastEvent = 0) -> Response:
+        """Server-sent events until the dataset stops.
+
+        They are state, round, shard, checkpoint, verdict, fallback, away, finalising, page (which could not be made), finished and failed.
+        """
+        events = manager.follow(name, last_event_id)
+        headers, media_type = {"Cache-Control": "no-store"}, "text/event-stream"
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type=media_type)
+        return StreamingResponse(_as_server_sent(events), headers=headers, media_type=media_type)
+
+
+def _add_file_routes(app: FastAPI, manager: Manager) -> None:
+    missing = explain_problems(NotFound)
+    unchanged: Responses = {304: {"description": "The client has it already (If-None-Match)"}}
+
+    @app.get("/v1/datasets/{name}/files", tags=["files"], responses=missing)
+    def list_files(name: str) -> list[FileEntry]:
+        """The dataset's files: recipe, report, checkpoints, dataset.h5, parts."""
+        return manager.list_files(name)
+
+    @app.get(
+        "/v1/datasets/{name}/report.html",
+        tags=["files"],
+        response_class=HTMLResponse,
+        responses={**missing, **unchanged, **explain_problems(InvalidRequest)},
+    )
+    async def get_page(request: Request, name: str) -> Response:
+        """The page of a dataset; while it is being made, one of its finished parts, which may take a minute."""
+        return await serve_page(request, await manager.read_page(name))
+
+    @app.get(
+        "/v1/datasets/{name}/files/{path:path}",
+        tags=["files"],
+        response_class=Response,
+        responses={
+            **missing,
+            **unchanged,
+            200: {"description": "The file", "content": _FILES},
+            206: {"description": "The range that was asked for", "content": _FILES | {"multipart/byteranges": {"schema": _BINARY}}},
+            416: describe_problem("There is no such range"),
+        },
+    )
+    def get_file(request: Request, name: str, path: str) -> Response:
+        """One file; ranges and If-None-Match are honoured."""
+        file = manager.find_file(name, path)
+        return serve_file(request, file, f"{name}-{file.name}", _FILE_TYPES[file.suffix])
+
+
+def _describe_header(name: str, description: str) -> dict[str, Any]:
+    return {name: {"description": description, "schema": {"type": "string"}}}
 
 
 async def _read_recipe(request: Request) -> str:
@@ -131,37 +252,26 @@ def _make_target(until: StageName | None, stage: StageName | None) -> Target:
     return validate_message(Target, {"until": until, "stage": stage}, "")
 
 
-def _add_file_routes(app: FastAPI, datasets: Datasets) -> None:
-    @app.get("/v1/datasets/{name}/events", tags=["datasets"])
-    async def events(name: str, last_event_id: int = Header(0)) -> StreamingResponse:
-        """Server-sent events until the dataset stops.
-
-        They are state, round, shard, checkpoint, verdict, fallback, away, finalising, page (which could not be made), finished and failed.
-        """
-        datasets.require(name)
-        stream = _as_server_sent(datasets.events(name, last_event_id))
-        return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
-    @app.get("/v1/datasets/{name}/files", tags=["files"])
-    def list_files(name: str) -> list[dict[str, Any]]:
-        """The dataset's files: recipe, report, checkpoints, dataset.h5, parts."""
-        return [{"path": path, "bytes": file.stat().st_size} for path, file in datasets.files(name).items()]
-
-    @app.get("/v1/datasets/{name}/report.html", tags=["files"], response_class=HTMLResponse)
-    async def read_page(name: str) -> HTMLResponse:
-        """The page of a dataset; while it is being made, one of its finished parts, which may take a minute."""
-        return HTMLResponse(await datasets.read_page(name))
-
-    @app.get("/v1/datasets/{name}/files/{path:path}", tags=["files"])
-    def read_file(name: str, path: str) -> Response:
-        """One file; ranges are honoured."""
-        files = datasets.files(name)
-        if path not in files:
-            raise NotFound(f"dataset {name!r} has no file {path!r}; GET /v1/datasets/{name}/files lists them")
-        return FileResponse(files[path], filename=f"{name}-{files[path].name}")
+_EXAMPLE = """\
+name: example
+seed: 42
+teacher: 7net-0
+sources:
+  molecules: {service: rdkit, system: molecule, count: 100, atoms: [10, 60]}
+  crystals: {service: pymatgen, system: crystal, count: 60}
+"""
 
 
-async def _as_server_sent(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+def _describe_recipe_body() -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Recipe"}
+    content = {
+        "application/yaml": {"schema": schema, "example": _EXAMPLE},
+        "application/json": {"schema": schema, "example": yaml.safe_load(_EXAMPLE)},
+    }
+    return {"required": True, "description": "A recipe; recipes/quickstart.yaml explains every key", "content": content}
+
+
+async def _as_server_sent(events: AsyncIterator[Event]) -> AsyncIterator[str]:
     """The SSE text of events, with a comment line every 15 s so that proxies keep the line open."""
     upcoming = asyncio.ensure_future(anext(events, None))
     try:
@@ -173,7 +283,12 @@ async def _as_server_sent(events: AsyncIterator[dict[str, Any]]) -> AsyncIterato
             event = upcoming.result()
             if event is None:
                 return
-            yield f"id: {event['id']}\nevent: {event['event']}\ndata: {json.dumps({'time': event['time'], **event['data']})}\n\n"
+            yield _as_text(event)
             upcoming = asyncio.ensure_future(anext(events, None))
     finally:
         upcoming.cancel()
+
+
+def _as_text(event: Event) -> str:
+    data = json.dumps({"time": event.time, **event.data.model_dump(mode="json")})
+    return f"id: {event.id}\nevent: {event.event}\ndata: {data}\n\n"

@@ -1,6 +1,7 @@
 """The guard: who may ask the gateway anything at all."""
 
 import secrets
+from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -13,13 +14,13 @@ _READING = {"GET", "HEAD", "OPTIONS"}
 
 
 class ApiKeyGuard:
-    """Lets nobody without the API key through, but to health and metrics."""
+    """Lets nobody without the API key through, but to paths that begin with one of `is_open`."""
 
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
-        self._app, self._key = app, api_key.encode()
+    def __init__(self, app: ASGIApp, api_key: str, is_open: Iterable[str]) -> None:
+        self._app, self._key, self._open = app, api_key.encode(), tuple(is_open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_open = scope["type"] != "http" or scope["path"].startswith("/v1/health/") or scope["path"] == "/metrics"
+        is_open = scope["type"] != "http" or scope["path"].startswith(self._open)
         scheme, _, key = dict(scope.get("headers", ())).get(b"authorization", b"").partition(b" ")
         if is_open or (scheme.lower() == b"bearer" and secrets.compare_digest(key.strip(), self._key)):
             await self._app(scope, receive, send)

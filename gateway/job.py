@@ -3,16 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from distillery.errors import Problem
+from distillery.schema.dataset import Event, EventData, EventKind
 from gateway.run import Run
 
 _KEPT = 1000
-
-Event = dict[str, Any]
 
 
 class Events:
@@ -23,17 +21,17 @@ class Events:
         self.last = last
         self._kept: deque[Event] = deque(maxlen=_KEPT)
 
-    def emit(self, kind: str, data: dict[str, Any]) -> None:
+    def emit(self, kind: EventKind, data: EventData) -> None:
         """Record an event and wake who listens."""
         self.last += 1
-        self._kept.append({"id": self.last, "event": kind, "time": round(time.time(), 3), "data": data})
+        self._kept.append(Event(id=self.last, event=kind, time=round(time.time(), 3), data=data))
         news, self.news = self.news, asyncio.Event()
         news.set()
 
     def since(self, id: int) -> Iterator[Event]:
         """Those with a larger id that are still kept; all if there never was this one (it is of an earlier process)."""
         id = id if id <= self.last else 0
-        return (event for event in tuple(self._kept) if event["id"] > id)
+        return (event for event in tuple(self._kept) if event.id > id)
 
 
 @dataclass
@@ -51,3 +49,19 @@ class Job:
     def is_working(self) -> bool:
         """True while its task runs."""
         return self.task is not None and not self.task.done()
+
+    async def wait(self) -> None:
+        """Wait for the end of its task, however that ends."""
+        if self.task is not None:
+            await asyncio.wait({self.task})
+
+    async def follow(self, after: int) -> AsyncIterator[Event]:
+        """Events with an id over `after`, until the task ends."""
+        while True:
+            news, has_ended = self.events.news, not self.is_working
+            for event in self.events.since(after):
+                after = event.id
+                yield event
+            if has_ended:
+                return
+            await news.wait()

@@ -1,37 +1,35 @@
-"""Datasets: folders with a recipe, the wanted state and parts; everything else is derived from them."""
+"""The manager: which datasets this process makes, and where all of them stand."""
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from distillery.dataset.folder import CHECKPOINTS, DATASET, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
-from distillery.errors import Conflict, Internal, NotFound, Problem, Unavailable
+from distillery.errors import Conflict, Internal, Problem, Unavailable
 from distillery.planning.forecast import describe_forecast
 from distillery.planning.ledger import Ledger, Ledgers
 from distillery.planning.plan import Plan
-from distillery.recipe.recipe import Recipe, parse_recipe, read_recipe
-from distillery.recipe.target import Target, Wanted, read_target
-from distillery.report.files import find_finished, forget_report
-from distillery.report.summary import describe_end, describe_progress, describe_unreadable
-from distillery.runtime.atomic_files import write_text_whole
-from distillery.runtime.locks import is_locked
+from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.recipe.target import Target
+from distillery.report.summary import describe_progress
+from distillery.schema.dataset import Event, FileEntry, Forecast, State, StateEvent, Status
+from distillery.schema.problem import ProblemDocument
 from gateway.clients import Clients
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
 from gateway.run import Run
 from gateway.settings import GatewaySettings
+from gateway.store import Store, StoredDataset
 
 _log = logging.getLogger("distillery.gateway")
 
 
-class Datasets:
-    """All datasets below the data folder."""
+class Manager:
+    """The jobs of this process, and what can be told of every dataset below the data folder."""
 
     def __init__(self, settings: GatewaySettings, clients: Clients) -> None:
         self._settings, self._clients = settings, clients
+        self._store = Store(settings.data)
         self._jobs: dict[str, Job] = {}
         self._ledgers = Ledgers()
         """Of the datasets that this process does not make."""
@@ -40,13 +38,16 @@ class Datasets:
 
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished."""
-        for name in self.names():
+        for dataset in map(self._store.at, await asyncio.to_thread(self._store.list_names)):
             try:
-                folder, target = self._folder(name), read_target(self._folder(name))
-                if target.wanted == "running" and find_finished(folder, self._read_recipe(name), target.last) is None:
-                    self._start(name)
+                if await asyncio.to_thread(self._is_owed, dataset):
+                    self._start(dataset)
             except Problem as problem:
-                _log.error("can't take up %s: %s", name, problem.detail)
+                _log.error("can't take up %s: %s", dataset.name, problem.detail)
+
+    def _is_owed(self, dataset: StoredDataset) -> bool:
+        """True if a dataset is wanted running and is not finished; of one that is, what is told is known from now on."""
+        return dataset.read_target().wanted == "running" and self._store.tell_finished(dataset) is None
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
@@ -56,133 +57,147 @@ class Datasets:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def names(self) -> list[str]:
-        """All datasets, sorted."""
-        return sorted(path.parent.name for path in self._settings.data.glob(f"*/{RECIPE}"))
-
     async def create(self, text: str, target: Target) -> str:
         """Begin a dataset, or go on with it if the recipe is the same; its name. Conflict if the recipe is another."""
-        recipe = parse_recipe(text)
+        recipe = await asyncio.to_thread(parse_recipe, text)
         recipe.stages_until(target.last)
-        self._refuse_another(recipe)
-        self._refuse_other_process(recipe.name)
-        target.refuse_cutting_back(recipe, list_parts(self._folder(recipe.name)))
-        name = recipe.name
-        if not self._is_working(name):
-            self._put(name, text, target)
-        elif self._read_recipe(name) != recipe:
-            raise Conflict(f"{name!r} is being made with other gates; hand this recipe in when that has ended, or cancel it first")
-        elif (known := read_target(self._folder(name))).last != target.last or known.stage != target.stage:
-            raise Conflict(f"{name!r} is being made to the end of stage {known.last}; ask again when that has ended, or cancel it first")
+        dataset, job = self._store.at(recipe.name), self._find_working(recipe.name)
+        self._refuse_another(dataset, recipe)
+        self._refuse_other_process(dataset)
+        target.refuse_cutting_back(recipe, dataset.list_parts())
+        if job is not None:
+            dataset.refuse_change(job.run.ledger.recipe, recipe, target)
+            dataset.want(target.wanted)
         else:
-            self._write(name, TARGET, target.as_text())
-        await self._go_on(name)
-        return name
+            dataset.put(text, target)
+        await self._go_on(dataset)
+        return recipe.name
 
-    def _refuse_another(self, recipe: Recipe) -> None:
+    def _refuse_another(self, dataset: StoredDataset, recipe: Recipe) -> None:
         """Conflict if the name is another recipe's of which something is there: one that was refused, for a typo perhaps, gives way."""
-        folder = self._folder(recipe.name)
-        is_begun = self._is_working(recipe.name) or bool(list_parts(folder)) or (folder / DATASET).exists()
-        if is_begun and (folder / RECIPE).exists() and (own := self._read_recipe(recipe.name)).sha256 != recipe.sha256:
+        is_begun = self._find_working(dataset.name) is not None or dataset.is_begun
+        if is_begun and dataset.exists and (own := dataset.read_recipe()).sha256 != recipe.sha256:
             raise Conflict(
                 f"there is a dataset {recipe.name!r} from another recipe ({own.sha256[:12]}, not {recipe.sha256[:12]}); "
-                f"give this one another name or move {folder} away"
+                f"give this one another name or move {dataset.folder} away"
             )
 
-    def _refuse_other_process(self, name: str) -> None:
+    def _refuse_other_process(self, dataset: StoredDataset) -> None:
         """Conflict, before anything is written, if another process makes the dataset."""
-        if not self._is_working(name) and is_locked(self._folder(name)):
-            raise Conflict(f"another process is making {name!r} in {self._folder(name)}; wait for it, or stop it there")
+        if self._find_working(dataset.name) is None:
+            dataset.refuse_other_process()
 
-    async def resume(self, name: str) -> None:
-        """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first."""
-        self.require(name)
-        self._refuse_other_process(name)
-        self._want(name, "running")
-        await self._go_on(name)
+    async def resume(self, name: str) -> bool:
+        """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first. False if it is finished already."""
+        dataset = self._store.find(name)
+        self._refuse_other_process(dataset)
+        dataset.refuse_renamed(dataset.read_recipe())
+        is_finished = await self._is_finished(dataset)
+        dataset.want("running")
+        if not is_finished:
+            await self._go_on(dataset)
+        return not is_finished
 
-    async def _go_on(self, name: str) -> None:
-        job = self._jobs.get(name)
-        if job is not None and job.is_cancelling and job.task is not None:
-            await asyncio.wait({job.task})
-        if self._is_working(name):
-            self._jobs[name].run.go_on()
-            self._jobs[name].events.emit("state", {"state": "running"})
+    async def _go_on(self, dataset: StoredDataset) -> None:
+        job = self._jobs.get(dataset.name)
+        if job is not None and job.is_cancelling:
+            await job.wait()
+        if (working := self._find_working(dataset.name)) is not None:
+            working.run.go_on()
+            working.events.emit("state", StateEvent(state="running"))
         else:
-            self._start(name)
+            self._start(dataset)
 
-    async def forecast(self, text: str, target: Target) -> dict[str, Any]:
-        """What making this recipe would take, by what its parts show so far; starts nothing."""
-        recipe = parse_recipe(text)
-        recipe.stages_until(target.last)
-        self._refuse_another(recipe)
-        async with self._reading:
-            return await asyncio.to_thread(describe_forecast, self._ledgers.find(self._folder(recipe.name), recipe), target.last)
-
-    async def forecast_rest(self, name: str) -> dict[str, Any]:
-        """What the rest of a dataset would take, as far as it is wanted."""
-        self.require(name)
-        return await self.forecast((self._folder(name) / RECIPE).read_text(encoding="utf-8"), read_target(self._folder(name)))
-
-    def pause(self, name: str) -> None:
-        """Finish the shards in work, begin no others."""
-        self.require(name)
-        self._refuse_other_process(name)
-        self._want(name, "paused")
-        if self._is_working(name):
-            self._jobs[name].run.pause()
-            self._jobs[name].events.emit("state", {"state": "paused"})
+    async def pause(self, name: str) -> None:
+        """Finish the shards in work, begin no others; Conflict if it is finished."""
+        dataset = await self._find_unfinished(name)
+        dataset.want("paused")
+        if (job := self._find_working(name)) is not None:
+            job.run.pause()
+            job.events.emit("state", StateEvent(state="paused"))
 
     async def cancel(self, name: str) -> None:
-        """Abandon the shards in work; what is finished stays, `resume` goes on from there."""
-        self.require(name)
-        self._refuse_other_process(name)
-        self._want(name, "cancelled")
-        if self._is_working(name):
-            job = self._jobs[name]
-            assert job.task is not None
+        """Abandon the shards in work; what is finished stays, `resume` goes on from there. Conflict if it is finished."""
+        dataset = await self._find_unfinished(name)
+        dataset.want("cancelled")
+        if (job := self._find_working(name)) is not None and job.task is not None:
             job.is_cancelling = True
             job.task.cancel()
-            await asyncio.wait({job.task})
-            job.events.emit("state", {"state": "cancelled"})
+            await job.wait()
+            job.events.emit("state", StateEvent(state="cancelled"))
 
-    async def status(self, name: str) -> dict[str, Any]:
-        """Where a dataset stands, from its parts, or once it is finished from its report."""
-        self.require(name)
-        job, folder = self._jobs.get(name), self._folder(name)
-        recipe = job.run.ledger.recipe if job else self._read_recipe(name)
-        is_at_rest = job is None or (job.problem is None and not job.is_working)
-        report = find_finished(folder, recipe, read_target(folder).last) if is_at_rest else None
-        problem: Problem | None = None
-        if report is not None:
-            progress = describe_end(report, list_parts(folder))
-        else:
-            ledger = self._ledgers.find(folder, recipe) if job is None or is_at_rest else job.run.ledger
-            plan, problem = await self._look_at(job, ledger)
-            progress = describe_progress(ledger, plan, job.run.in_work if job else Counter())
-        return {
-            "name": name,
-            "state": self._state(name, report, problem),
-            "verdict": report["verdict"] if report else None,
-            "has_page": report is not None and (folder / PAGE).is_file(),
-            "reasons": report["reasons"] if report else [],
-            "failed_gates": [gate for gate in report["gates"] if gate["required"] and not gate["passed"]] if report else [],
-            "doing": job.run.doing if job and job.is_working else "",
-            "problem": problem.body() if problem else None,
-            "stages": list(recipe.stage_names),
-            "until": read_target(folder).last,
-            "started": job.started if job else None,
-            "recipe_sha256": recipe.sha256,
-            "teacher": recipe.teacher,
-            **progress,
-        }
+    async def _find_unfinished(self, name: str) -> StoredDataset:
+        dataset = self._store.find(name)
+        self._refuse_other_process(dataset)
+        if await self._is_finished(dataset):
+            raise Conflict(f"{name!r} is finished: there is nothing to pause or cancel")
+        return dataset
 
-    async def status_or_problem(self, name: str) -> dict[str, Any]:
+    async def forecast(self, text: str, target: Target) -> Forecast:
+        """What making this recipe would take, by what its parts show so far; starts nothing."""
+        recipe = await asyncio.to_thread(parse_recipe, text)
+        recipe.stages_until(target.last)
+        dataset = self._store.at(recipe.name)
+        self._refuse_another(dataset, recipe)
+        async with self._reading:
+            return await asyncio.to_thread(describe_forecast, self._ledgers.find(dataset.folder, recipe), target.last)
+
+    async def forecast_rest(self, name: str) -> Forecast:
+        """What the rest of a dataset would take, as far as it is wanted."""
+        dataset = self._store.find(name)
+        return await self.forecast(dataset.read_text(), dataset.read_target())
+
+    async def list_statuses(self, after: str, limit: int) -> tuple[list[Status], bool]:
+        """At most `limit` datasets with names behind `after`, and whether there are more; those at rest are looked at in one go."""
+        names = await asyncio.to_thread(self._store.list_names)
+        names = [name for name in names if name > after]
+        told = await asyncio.to_thread(self._tell_resting, names[:limit])
+        return [told.get(name) or await self._tell_whatever(name) for name in names[:limit]], len(names) > limit
+
+    def _tell_resting(self, names: Sequence[str]) -> dict[str, Status]:
+        """The status of those that are finished and at rest."""
+        told = {}
+        for name in names:
+            try:
+                status = None if name in self._jobs else self._store.tell_finished(self._store.at(name))
+            except Problem:
+                continue
+            if status is not None:
+                told[name] = status
+        return told
+
+    async def _tell_whatever(self, name: str) -> Status:
         """The status, or what keeps it from being read: one bad folder does not hide the others."""
         try:
-            return await self.status(name)
+            return await self.tell(name)
         except Problem as problem:
-            return describe_unreadable(name, problem)
+            return Status(name=name, state="failed", problem=_document(problem))
+
+    async def tell(self, name: str) -> Status:
+        """Where a dataset stands, from its parts, or once it is finished from its report."""
+        dataset, job = self._store.find(name), self._jobs.get(name)
+        is_at_rest = job is None or (job.problem is None and not job.is_working)
+        known, started = (job.run.ledger.recipe, job.started) if job else (None, None)
+        if is_at_rest and (status := await asyncio.to_thread(self._store.tell_finished, dataset, known, started)) is not None:
+            return status
+        recipe = known if known is not None else await asyncio.to_thread(dataset.read_recipe)
+        ledger = self._ledgers.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.ledger
+        plan, problem = await self._look_at(job, ledger)
+        progress = describe_progress(ledger, plan, job.run.shard_maker.in_work if job else {})
+        return Status(
+            **dict(progress),
+            **dataset.describe(recipe, started),
+            state=self._find_state(dataset, problem),
+            doing=job.run.doing if job and job.is_working else "",
+            problem=_document(problem) if problem else None,
+        )
+
+    async def _is_finished(self, dataset: StoredDataset) -> bool:
+        """True if it is made as far as is wanted; of one at work this is known at once, so that a cancel and a resume keep their order."""
+        job = self._jobs.get(dataset.name)
+        if job is not None and (job.is_working or job.problem is not None):
+            return False
+        return await asyncio.to_thread(self._store.tell_finished, dataset) is not None
 
     async def _look_at(self, job: Job | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""
@@ -190,111 +205,75 @@ class Datasets:
             return job.run.plan, job.problem
         try:
             async with self._reading:
-                return await asyncio.to_thread(ledger.make_plan, read_target(ledger.folder).last), None
+                return await asyncio.to_thread(ledger.make_plan, self._store.at(ledger.folder.name).read_target().last), None
         except Problem as problem:
             return Plan(stage=ledger.recipe.stage_names[0]), problem
 
-    def files(self, name: str) -> dict[str, Path]:
-        """The files of a dataset that may be read, by their path in its folder."""
-        self.require(name)
-        folder = self._folder(name)
-        own = (folder / file for file in (RECIPE, REPORT, PAGE, CHECKPOINTS, DATASET))
-        paths = [*own, *sorted((folder / PARTS).glob("[!.]*.h5"))]
-        return {str(path.relative_to(folder)): path for path in paths if path.is_file()}
-
-    async def read_page(self, name: str) -> bytes:
-        """The page of a dataset: the one made at its end, or one of the parts there are now."""
-        self.require(name)
-        return await self._pages.read(self._folder(name))
-
-    async def events(self, name: str, after: int) -> AsyncIterator[dict[str, Any]]:
-        """Events with an id over `after`, until the dataset's task ends."""
-        job = self._jobs.get(name)
-        while job is not None:
-            news, ended = job.events.news, not job.is_working
-            for event in job.events.since(after):
-                after = event["id"]
-                yield event
-            if ended:
-                return
-            await news.wait()
-
-    def _start(self, name: str) -> None:
-        recipe, folder = self._read_recipe(name), self._folder(name)
-        if recipe.name != name:
-            raise Conflict(f"{folder} holds the recipe of {recipe.name!r}; name the folder so, or move it out of {self._settings.data}")
-        text = (folder / RECIPE).read_text(encoding="utf-8")
-        before = self._jobs.get(name)
-        events = Events(before.events.last if before else 0)
-        run = Run(folder, recipe, text, self._clients, self._settings, events.emit, read_target(folder))
-        self._jobs[name] = job = Job(run, events)
-        job.task = asyncio.create_task(self._make(name, job), name=f"make {name}")
-
-    async def _make(self, name: str, job: Job) -> None:
-        job.events.emit("state", {"state": "running"})
-        try:
-            await job.run.make()
-            job.run.release()
-            self._ledgers.release(self._folder(name))
-        except Problem as problem:
-            job.problem = problem
-        except OSError as error:
-            job.problem = Unavailable(f"{type(error).__name__} in {self._folder(name)}: {error}; mend that, then resume")
-        except Exception as error:
-            _log.exception("making %s failed", name)
-            job.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
-        if job.problem is not None:
-            _log.warning("%s stopped: %s", name, job.problem.detail)
-            job.events.emit("failed", job.problem.body())
-
-    def _state(self, name: str, report: dict[str, Any] | None, problem: Problem | None) -> str:
-        wanted = read_target(self._folder(name)).wanted
-        if self._is_working(name):
+    def _find_state(self, dataset: StoredDataset, problem: Problem | None) -> State:
+        """The state of a dataset that is not finished."""
+        wanted = dataset.read_target().wanted
+        if self._find_working(dataset.name) is not None:
             return wanted
         if problem is not None:
             return "failed"
-        if report is not None:
-            return "finished"
         if wanted == "running":
-            return "running" if is_locked(self._folder(name)) else "stopped"
+            return "running" if dataset.is_locked else "stopped"
         return wanted
 
-    def _is_working(self, name: str) -> bool:
-        return name in self._jobs and self._jobs[name].is_working
+    def list_files(self, name: str) -> list[FileEntry]:
+        """The files of a dataset that may be read."""
+        return self._store.find(name).list_files()
 
-    def _folder(self, name: str) -> Path:
-        return self._settings.data / name
+    def find_file(self, name: str, path: str) -> Path:
+        """One of them; NotFound if there is no such dataset or file."""
+        return self._store.find(name).find_file(path)
 
-    def require(self, name: str) -> None:
-        """NotFound, naming those that are there, if there is no such dataset."""
-        if name not in self.names():
-            raise NotFound(f"there is no dataset {name!r} in {self._settings.data}; there are: {', '.join(self.names()) or 'none'}")
+    async def read_page(self, name: str) -> bytes:
+        """The page of a dataset: the one made at its end, or one of the parts there are now."""
+        return await self._pages.read(self._store.find(name).folder)
 
-    def _read_recipe(self, name: str) -> Recipe:
-        return read_recipe(self._folder(name) / RECIPE)[0]
+    def follow(self, name: str, after: int) -> AsyncIterator[Event]:
+        """Events with an id over `after`, until the dataset's task ends; none if this process never worked on it."""
+        self._store.find(name)
+        job = self._jobs.get(name)
+        return _follow_nothing() if job is None else job.follow(after)
 
-    def _put(self, name: str, text: str, target: Target) -> None:
-        """Write target and recipe. The recipe comes last: with it the dataset is there, and a restart must then find how far it is to go.
+    def _start(self, dataset: StoredDataset) -> None:
+        recipe = dataset.read_recipe()
+        dataset.refuse_renamed(recipe)
+        before = self._jobs.get(dataset.name)
+        events = Events(before.events.last if before else 0)
+        run = Run(dataset.folder, recipe, dataset.read_text(), self._clients, self._settings, events.emit, dataset.read_target())
+        self._jobs[dataset.name] = job = Job(run, events)
+        job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
 
-        The report comes off first where it is on another text, with other gates perhaps, or on another stage: a restart takes up
-        what has none.
-        """
-        folder, own = self._folder(name), self._folder(name) / RECIPE
-        is_another = not own.exists() or own.read_text(encoding="utf-8") != text
-        if is_another or read_target(folder).last != target.last:
-            forget_report(folder)
-        self._write(name, TARGET, target.as_text())
-        if is_another:
-            self._write(name, RECIPE, text)
-
-    def _want(self, name: str, wanted: Wanted) -> None:
-        self._write(name, TARGET, read_target(self._folder(name)).model_copy(update={"wanted": wanted}).as_text())
-
-    def _write(self, name: str, file: str, text: str) -> None:
-        """Write a small file whole or not at all."""
-        folder = self._folder(name)
+    async def _make(self, dataset: StoredDataset, job: Job) -> None:
+        job.events.emit("state", StateEvent(state="running"))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text_whole(folder / file, text)
+            await job.run.make()
+            job.run.release()
+            self._ledgers.release(dataset.folder)
+        except Problem as problem:
+            job.problem = problem
         except OSError as error:
-            raise Unavailable(f"can't write {folder / file}: {error}; make the data folder writable and free some space") from error
+            job.problem = Unavailable(f"{type(error).__name__} in {dataset.folder}: {error}; mend that, then resume")
+        except Exception as error:
+            _log.exception("making %s failed", dataset.name)
+            job.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
+        if job.problem is not None:
+            _log.warning("%s stopped: %s", dataset.name, job.problem.detail)
+            job.events.emit("failed", _document(job.problem))
+
+    def _find_working(self, name: str) -> Job | None:
+        job = self._jobs.get(name)
+        return job if job is not None and job.is_working else None
+
+
+def _document(problem: Problem) -> ProblemDocument:
+    return ProblemDocument.model_validate(problem.body())
+
+
+async def _follow_nothing() -> AsyncIterator[Event]:
+    nothing: tuple[Event, ...] = ()
+    for event in nothing:
+        yield event

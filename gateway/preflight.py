@@ -1,7 +1,6 @@
 """Preflight: teacher and services are asked what they can do before anything is made."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsupported
 from distillery.generators.generator import find_limits
@@ -9,11 +8,12 @@ from distillery.planning.ledger import Ledger
 from distillery.planning.plan import PartFacts, Plan
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.source import Source
+from distillery.schema.dataset import AwayEvent, EventData, EventKind
 from distillery.schema.generate import Metadata
 from gateway.clients import Clients
 from gateway.concurrency import run_all
 
-Emit = Callable[[str, dict[str, Any]], None]
+Emit = Callable[[EventKind, EventData], None]
 TRIES_AT_THE_START = 4
 """Some seven seconds: enough for a container that is being started again."""
 
@@ -88,7 +88,7 @@ class Preflight:
     def _give_up_service(self, source: Source, problem: Problem) -> None:
         if source.service not in self.missing_services:
             self.missing_services[source.service] = problem.detail
-            self._emit("away", {"service": source.service, "detail": problem.detail})
+            self._emit("away", AwayEvent(service=source.service, detail=problem.detail))
 
     def _find_largest(self, maker: str) -> int:
         """The most structures that one request to a source can be for, in any round and in the place of any other."""

@@ -2,35 +2,30 @@
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from distillery.dataset.folder import PAGE, list_parts, part_path
-from distillery.errors import Conflict, Internal, Problem, Unavailable, Unsupported
+from distillery.dataset.folder import PAGE, list_parts
+from distillery.errors import Conflict, Internal
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Judgement, Plan, Shard
 from distillery.recipe.recipe import Recipe, StageName
-from distillery.recipe.source import Source
 from distillery.recipe.target import Target
 from distillery.report.files import find_report, forget_report, write_checkpoints, write_report
 from distillery.report.page.subprocess import write_page_aside
 from distillery.report.report import make_report
-from distillery.report.summary import describe_checkpoint
+from distillery.report.summary import describe_checkpoint, describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.locks import hold_lock
-from distillery.schema.generate import GenerateRequest, PoolSlice
-from distillery.schema.label import FinaliseRequest, PartSelection, Receipt, ShardRecord
-from distillery.structures.identity import derive_seed
-from distillery.structures.structure import Structure
-from gateway.clients import Batch, Clients
+from distillery.schema.dataset import FinalisingEvent, FinishedEvent, RoundEvent, ShardEvent
+from distillery.schema.label import FinaliseRequest, PartSelection
+from distillery.schema.problem import ProblemDocument
+from distillery.schema.report import DiversityRecord, Report
+from gateway.clients import Clients
 from gateway.concurrency import Turns, run_all
-from gateway.curate import curate
 from gateway.preflight import Emit, Preflight
 from gateway.settings import GatewaySettings
+from gateway.shard_maker import ShardMaker
 
 _log = logging.getLogger("distillery.gateway")
 
@@ -45,8 +40,7 @@ class Run:
         self.ledger = Ledger(folder, recipe)
         self.preflight = Preflight(recipe, self.ledger, clients, emit)
         self.plan = Plan(stage=recipe.stage_names[0])
-        self.in_work: Counter[tuple[str, str]] = Counter()
-        """Shards in work by (source, "generate" or "label")."""
+        self.shard_maker = ShardMaker(self.ledger, clients, emit, self.preflight.missing_services)
         self.doing = ""
         """What else takes its time, for people."""
         self._folder, self._recipe, self._text = folder, recipe, text
@@ -69,7 +63,7 @@ class Run:
         self.ledger.release()
         self.plan = Plan(stage=self.plan.stage)
 
-    async def make(self) -> dict[str, Any]:
+    async def make(self) -> Report:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         with hold_lock(self._folder):
             self.plan = await asyncio.to_thread(self.ledger.make_plan, self.target.last)
@@ -114,8 +108,11 @@ class Run:
 
     async def _make_round(self, shards: list[Shard]) -> None:
         pending = await asyncio.to_thread(lambda: [shard for shard in shards if not self.ledger.is_done(shard)])
-        where = {"stage": self.plan.stage, "wave": self.plan.wave, "waves": self.plan.n_waves}
-        self._emit("round", {"round": shards[0].round, **where, "shards": len(shards), "pending": len(pending)})
+        plan, n_pending = self.plan, len(pending)
+        where = RoundEvent(
+            round=shards[0].round, stage=plan.stage, wave=plan.wave, waves=plan.n_waves, shards=len(shards), pending=n_pending
+        )
+        self._emit("round", where)
         await run_all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
 
     async def _make_block(self, shards: list[Shard]) -> None:
@@ -126,100 +123,13 @@ class Run:
     async def _make_in_turn(self, shard: Shard) -> None:
         async with self._turns.take(shard.maker):
             await self._may_go_on.wait()
-            receipt = await self.make_shard(shard)
-            if await asyncio.to_thread(self.ledger.find, shard.name) is None:
-                raise Conflict(
-                    f"the labeller says that it wrote {shard.name}, but {part_path(self._folder, shard.name)} is not there: "
-                    f"gateway and labeller need the same data folder"
-                )
-            self._emit("shard", {"shard": shard.name, "source": shard.source, "labelled": receipt.n_structures})
+            receipt = await self.shard_maker.make(shard)
+            await asyncio.to_thread(self.ledger.find, shard.name)
+            self._emit("shard", ShardEvent(shard=shard.name, source=shard.source, labelled=receipt.n_structures))
 
-    async def make_shard(self, shard: Shard) -> Receipt:
-        """Have a shard generated, curate it and have it labelled, which makes its part."""
-        maker = self._recipe.sources[shard.maker]
-        with self._counted(shard, "generate"):
-            batch = await self._generate(shard, maker)
-        if isinstance(batch, Problem):
-            structures: list[Structure] = []
-            record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.preflight.missing_services)
-        else:
-            structures, rejected = await asyncio.to_thread(curate, batch.structures, maker.elements or self._recipe.elements, maker.atoms)
-            record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
-        with self._counted(shard, "label"):
-            return await self._clients.label(self._recipe.name, shard.name, structures, record)
-
-    @contextmanager
-    def _counted(self, shard: Shard, step: str) -> Iterator[None]:
-        self.in_work[shard.source, step] += 1
-        try:
-            yield
-        finally:
-            self.in_work[shard.source, step] -= 1
-
-    async def _generate(self, shard: Shard, maker: Source) -> Batch | Problem:
-        """The batch, or why the maker can't be used and its fallback must.
-
-        Only what can't pass leads to the fallback: the service was not there when the run began, or it refuses the request.
-        An outage on the way stops the run, to be resumed; written into a part it would change the result for good.
-        """
-        can_fall_back = maker.fallback is not None and shard.maker == shard.source
-        problem: Problem
-        if maker.service in self.preflight.missing_services:
-            problem = Unavailable(self.preflight.missing_services[maker.service])
-        else:
-            try:
-                return await self._clients.generate(maker.service, self._request(shard, maker))
-            except Unsupported as refusal:
-                problem = refusal
-        if not can_fall_back:
-            raise problem
-        self._emit("fallback", {"source": shard.source, "fallback": maker.fallback, "detail": problem.detail})
-        return problem
-
-    def _request(self, shard: Shard, maker: Source) -> GenerateRequest:
-        low, high = maker.atoms or (None, None)
-        return GenerateRequest(
-            n=shard.n,
-            seed=shard.seed,
-            shard=shard.name,
-            system=maker.system,
-            elements=maker.elements or self._recipe.elements,
-            min_atoms=low,
-            max_atoms=high,
-            perturb=maker.perturb or self._recipe.perturb,
-            pool_slice=PoolSlice(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start),
-            options=maker.options,
-        )
-
-    def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "", is_outage: bool = False) -> ShardRecord:
-        generated = batch.generated if batch else None
-        return ShardRecord(
-            recipe_sha256=self._recipe.sha256,
-            stage=shard.stage,
-            source=shard.source,
-            service=maker.service,
-            system=maker.system,
-            seed=shard.seed,
-            start=shard.start,
-            round=shard.round,
-            requested=shard.n,
-            generated=len(batch.structures) if batch else 0,
-            generate_seconds=batch.seconds if batch else 0.0,
-            service_version=generated.version if generated else "",
-            service_versions=generated.versions if generated else {},
-            service_weights_sha256=generated.weights_sha256 if generated else None,
-            service_licence=generated.licence if generated else "",
-            service_rejected=generated.rejected if generated else {},
-            note=note,
-            is_outage=is_outage,
-            probes=shard.probes,
-            limits=self._recipe.find_limits(shard.source),
-            sample=self._recipe.find_sample(shard.maker),
-        )
-
-    async def _finish(self) -> dict[str, Any]:
+    async def _finish(self) -> Report:
         self.ledger.refuse_strangers(self.plan)
-        self._emit("finalising", {"parts": len(list_parts(self._folder))})
+        self._emit("finalising", FinalisingEvent(parts=len(list_parts(self._folder))))
         self.doing = "merging the parts into dataset.h5"
         leave_out, outliers = self.plan.leave_out, self.plan.outliers
         parts = tuple(PartSelection(part=s.name, leave_out=leave_out[s.name], outliers=outliers[s.name]) for s in self.plan.shards())
@@ -228,32 +138,35 @@ class Run:
             recipe=self._text,
             recipe_sha256=self._recipe.sha256,
             seed=self._recipe.seed,
-            checkpoints=canonical_json([describe_checkpoint(checkpoint) for checkpoint in self.plan.checkpoints]),
+            checkpoints=canonical_json([record.model_dump(mode="json") for record in describe_checkpoints(self.plan)]),
             parts=parts,
         )
         receipt = await self._clients.finalise(request)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
         report = await self._report(await asyncio.to_thread(make_report, self.ledger, self.plan, receipt))
-        self._emit("finished", {"verdict": report["verdict"], "stage": report["stage"]})
+        self._emit("finished", FinishedEvent(verdict=report.verdict, stage=report.stage))
         return report
 
-    async def _report(self, report: dict[str, Any]) -> dict[str, Any]:
+    async def _report(self, report: Report) -> Report:
         """Write page and report, unless they are there and say the same."""
         has_page = (self._folder / PAGE).is_file() or not self._settings.page
         if has_page and (known := await asyncio.to_thread(find_report, self._folder, report)) is not None:
             return known
         forget_report(self._folder)
-        diversity = await self._make_page() if self._settings.page else None
-        return await asyncio.to_thread(write_report, self._folder, report, diversity)
+        if self._settings.page:
+            report = report.model_copy(update={"diversity": await self._make_page()})
+        await asyncio.to_thread(write_report, self._folder, report)
+        return report
 
-    async def _make_page(self) -> dict[str, Any] | None:
+    async def _make_page(self) -> DiversityRecord | None:
         """Write report.html; the diversity that it shows. A page that can't be made does not keep the verdict from anybody."""
         self.doing = "making report.html; the first on a machine takes up to a minute, as its arithmetic is compiled"
         try:
-            return await write_page_aside(self._folder, self._folder / PAGE)
+            found = await write_page_aside(self._folder, self._folder / PAGE)
+            return None if found is None else DiversityRecord.model_validate(found)
         except Internal as problem:
             _log.error("%s", problem.detail)
-            self._emit("page", problem.body())
+            self._emit("page", ProblemDocument.model_validate(problem.body()))
             return None
 
 

@@ -7,16 +7,20 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from distillery.generators.plugins import list_services
+
 
 class GatewaySettings(BaseSettings):
     """One object, built in main and passed in."""
 
-    model_config = SettingsConfigDict(env_prefix="DISTILLERY_GATEWAY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_GATEWAY_", env_ignore_empty=True, frozen=True)
 
     data: Path = Field(Path("data"), description="folder of the datasets; the labeller writes to the same one")
     labeller: str = Field("http://labeller:8000", description="base URL of the labeller")
     services: dict[str, str] = Field(
-        {}, description='base URLs by service, JSON: {"rdkit": "http://rdkit:8000"}; http://<service>:8000 if absent'
+        {},
+        description='base URLs by service, JSON: {"mattergen": "http://mattergen.example:8000"}; of those that are installed here '
+        "http://<service>:8000 if absent. No others are asked",
     )
     concurrency: int = Field(2, ge=1, description="shards of one source in work at once, for every replica of its service")
     tries: int = Field(6, ge=1, description="tries of a request that failed in a way that can pass")
@@ -53,9 +57,10 @@ class GatewaySettings(BaseSettings):
         """Longest wait for n structures, s: nothing comes before all are there."""
         return self.generate_seconds + n * self.structure_seconds
 
-    def service_url(self, service: str) -> str:
-        """Where a service is."""
-        return self.services.get(service, f"http://{service}:8000")
+    @property
+    def service_urls(self) -> dict[str, str]:
+        """Where every service is that may be asked."""
+        return {service: f"http://{service}:8000" for service in list_services()} | self.services
 
 
 def _is_loopback(address: str) -> bool:

@@ -11,13 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from distillery.dataset.merge import finalise
-from distillery.errors import InvalidRequest, Unavailable
+from distillery.errors import Busy, Conflict, InvalidRequest, NotFound, OutOfMemory, TooLarge, Unavailable
 from distillery.http.app import create_base_app, read_body
 from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
+from distillery.http.openapi import explain_problems
 from distillery.runtime.machine import count_cores, count_workers
 from distillery.runtime.stopping import Stopped
-from distillery.schema.base import Message, Name
-from distillery.schema.label import FinaliseReceipt, FinaliseRequest, PhysicsCheck, Receipt, SelfTest, TeacherCard
+from distillery.schema.base import Name
+from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabellerCard, PhysicsCheck, Receipt, SelfTest, TeacherCard
 from distillery.structures.arrow import ARROW_TYPE
 from labeller import VERSION
 from labeller.batching import AtomBudget
@@ -34,29 +35,6 @@ _log = logging.getLogger("distillery")
 _MEMORY_PER_WORKER = 4 * 2**30
 """Bytes for each worker on a CPU: a prediction of 7net-0 for 500 atoms takes 2-5 GB there, by their density."""
 _ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-
-
-class LabellerCard(Message):
-    """What `GET /v1/metadata` of a labeller answers.
-
-    teacher                which teacher; absent until it is loaded
-    workers                threads that predict
-    atom_budget            atoms a batch may have now
-    waiting                structures that wait for the teacher
-    self_test              the laws of physics tried when the teacher was loaded
-    """
-
-    service: Name = "labeller"
-    version: str = VERSION
-    teacher_name: str
-    teacher: TeacherCard | None
-    data: str
-    workers: int | None
-    atom_budget: int | None
-    waiting: int
-    queue: int
-    body_limit_mib: int
-    self_test: tuple[PhysicsCheck, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +100,7 @@ class Labeller:
         """The card of `GET /v1/metadata`."""
         running = self._running
         return LabellerCard(
+            version=VERSION,
             teacher_name=self._teacher.name,
             teacher=None if running is None else running.card,
             data=str(self._settings.data),
@@ -157,12 +136,24 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
     """The labeller's app with this teacher; the teacher is loaded once the app's lifespan has begun."""
     labeller = Labeller(teacher, settings)
     app = create_base_app(
-        "labeller", VERSION, labeller.describe, lambda: labeller.load(app), labeller.close, end_when_lost=settings.end_when_lost
+        "labeller",
+        VERSION,
+        labeller.describe,
+        lambda: labeller.load(app),
+        labeller.close,
+        end_when_lost=settings.end_when_lost,
+        card=LabellerCard,
     )
     app.state.labeller = labeller
     finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    @app.post("/label", tags=["label"], response_model=Receipt, openapi_extra={"requestBody": _ARROW_BODY})
+    @app.post(
+        "/label",
+        tags=["label"],
+        response_model=Receipt,
+        openapi_extra={"requestBody": _ARROW_BODY},
+        responses=explain_problems(InvalidRequest, Conflict, TooLarge, Busy, Unavailable, OutOfMemory),
+    )
     async def label(dataset: Name, part: Name, request: Request) -> Response:
         """Label a structure batch (Arrow) and write it as a part; a part that is there already stays as it is."""
         app.state.readiness.require()
@@ -175,7 +166,7 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
             return Response(status_code=CLIENT_LEFT)
         return JSONResponse(receipt.model_dump(mode="json"))
 
-    @app.post("/finalise", tags=["finalise"], response_model=FinaliseReceipt)
+    @app.post("/finalise", tags=["finalise"], responses=explain_problems(NotFound, Conflict, Unavailable))
     async def finalise_dataset(body: FinaliseRequest) -> FinaliseReceipt:
         """Merge parts, in the order given, into dataset.h5."""
         async with finalising.setdefault(body.dataset, asyncio.Lock()):

@@ -10,15 +10,25 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from distillery.errors import Busy
+from distillery.errors import Busy, OutOfMemory, Unavailable, Unsupported
 from distillery.generators.generator import Generator, Made, Task, resolve_task
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import create_base_app
 from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
+from distillery.http.openapi import Responses, explain_problems
 from distillery.runtime.device import DeviceLost
 from distillery.runtime.stopping import Stop, Stopped
-from distillery.schema.generate import Generated, GenerateRequest
+from distillery.schema.generate import Generated, GeneratedBatch, GenerateRequest, Metadata
 from distillery.structures.arrow import ARROW_TYPE, to_arrow, to_json
+
+_RESPONSES: Responses = {
+    **explain_problems(Unsupported, Busy, Unavailable, OutOfMemory),
+    200: {
+        "description": "Structures: an Arrow IPC stream whose schema metadata holds a `Generated`, or the same as JSON",
+        "model": GeneratedBatch,
+        "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    },
+}
 
 
 class Queue:
@@ -58,13 +68,19 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         generator.close()
 
     app = create_base_app(
-        card.service, card.version, lambda: generator.metadata, generator.load, close, end_when_lost=settings.end_when_lost
+        card.service,
+        card.version,
+        lambda: generator.metadata,
+        generator.load,
+        close,
+        end_when_lost=settings.end_when_lost,
+        card=Metadata,
     )
     app.state.generator = generator
     queue = Queue(settings.concurrency, settings.queue, app.state.registry)
     meter = _Meter(app.state.registry)
 
-    @app.post("/generate", tags=["generate"], response_class=Response)
+    @app.post("/generate", tags=["generate"], response_class=Response, responses=_RESPONSES)
     async def generate(body: GenerateRequest, request: Request) -> Response:
         """Structures as an Arrow IPC stream, or as JSON where `Accept` asks for it.
 

@@ -9,16 +9,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from distillery.errors import Internal, InvalidRequest, Problem, Unavailable
+from distillery.errors import Internal, Problem, TooLarge, Unavailable
 from distillery.http.error_responses import add_error_handlers, as_bug
+from distillery.http.openapi import ReadRoute, explain_problems, publish
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from distillery.schema.base import CONTRACT_VERSION
+from distillery.schema.problem import Health
 
+DOCS_ASSETS = "/docs-assets"
+"""Where the page /docs has its script and style from."""
 _RELOAD_SECONDS = 10.0
 _LONGEST_RELOAD = 600.0
 _LONGEST_END = 30.0
@@ -62,13 +68,14 @@ def create_base_app(
     close: Callable[[], None],
     alongside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     end_when_lost: bool = False,
+    card: type[BaseModel] | None = None,
 ) -> FastAPI:
     """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
 
     `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
     Unavailable (weights are missing) or finds no memory, it is tried again after 10 s, then 20, up to every 10 min. `alongside`
     is entered while the app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its
-    process has ended.
+    process has ended. `card` is what `describe` gives, for the OpenAPI document.
     """
     readiness = Readiness(service, end_when_lost)
 
@@ -84,44 +91,77 @@ def create_base_app(
             await asyncio.gather(loading, return_exceptions=True)
             await asyncio.to_thread(close)
 
-    app = FastAPI(title=f"Distillery: {service}", version=version, lifespan=lifespan)
+    app = FastAPI(
+        title=f"Distillery: {service}",
+        version=version,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.router.route_class = ReadRoute
     app.state.readiness = readiness
     app.state.registry = registry = CollectorRegistry()
     requests = Counter("distillery_http_requests", "Requests by path and status", ["method", "path", "status"], registry=registry)
     add_error_handlers(app)
     app.add_middleware(_Named, service=f"{service}/{version}", requests=requests)
 
-    @app.get("/v1/health/live", tags=["health"])
-    async def live() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "alive", "service": service}
-
-    @app.get("/v1/health/ready", tags=["health"])
-    async def ready() -> dict[str, str]:
-        """The model is loaded; 503 with the reason if it is not."""
-        readiness.require()
-        return {"status": "ready", "service": service}
-
-    @app.get("/v1/metadata", tags=["metadata"], response_model=None)
-    def metadata() -> BaseModel:
-        """What this service can do and with what."""
-        return describe()
-
-    @app.get("/metrics", tags=["health"])
-    def metrics() -> Response:
-        """Prometheus text format."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
+    _add_common_routes(app, service, describe, card)
+    _add_docs(app)
+    publish(app)
     return app
 
 
+def _add_common_routes(app: FastAPI, service: str, describe: Callable[[], BaseModel], card: type[BaseModel] | None) -> None:
+    @app.get("/v1/health/live", tags=["health"])
+    async def get_liveness() -> Health:
+        """The process answers."""
+        return Health(status="alive", service=service)
+
+    @app.get("/v1/health/ready", tags=["health"], responses=explain_problems(Unavailable))
+    async def get_readiness() -> Health:
+        """The model is loaded; 503 with the reason if it is not."""
+        app.state.readiness.require()
+        return Health(status="ready", service=service)
+
+    @app.get("/v1/metadata", tags=["metadata"], response_model=card)
+    def get_metadata() -> BaseModel:
+        """What this service can do and with what."""
+        return describe()
+
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    def get_metrics() -> Response:
+        """Prometheus text format."""
+        return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_docs(app: FastAPI) -> None:
+    """The page /docs, with script and style from a package in place of FastAPI's own address on the internet."""
+    app.mount(DOCS_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
+
+    @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
+    async def get_docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS_ASSETS}/favicon.png",
+        )
+
+
 async def read_body(request: Request, largest: int, too_large: str) -> bytes:
-    """The body of a request, at most `largest` bytes in memory; InvalidRequest says `too_large` if there are more."""
+    """The body of a request, at most `largest` bytes in memory; TooLarge says `too_large` if there are more."""
     body = bytearray()
     async for block in request.stream():
         body += block
         if len(body) > largest:
-            raise InvalidRequest(too_large)
+            raise TooLarge(too_large)
     return bytes(body)
 
 

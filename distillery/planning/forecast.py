@@ -2,53 +2,38 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from distillery.planning.ledger import Ledger
 from distillery.planning.measures import PartMeasures
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import make_plan
 from distillery.recipe.recipe import StageName
+from distillery.schema.dataset import Forecast, Rate, RestForecast, StageForecast
+from distillery.schema.report import VerdictWord
 
 ASSUMPTION = "services and labeller at work side by side, each with one request at a time; more replicas or cores make it shorter"
 
 
-@dataclass(frozen=True)
-class Rate:
-    """What structures of one maker took, in the parts so far.
-
-    acceptance        structures that can be used over those asked for
-    generate_seconds  service's working time for each structure asked for, s
-    label_seconds     teacher's working time for each labelled structure, s
-    n_bytes           of one labelled structure in a file
-    """
-
-    acceptance: float
-    generate_seconds: float
-    label_seconds: float
-    n_bytes: float
-
-
-def describe_forecast(ledger: Ledger, until: StageName) -> dict[str, Any]:
+def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
     """Stages, shards, rates, and the time and disk that the rest takes; what is unknown is named. Reads the parts, writes nothing."""
     now = ledger.make_plan(until)
     rates = _find_rates(ledger, now)
     plan = _imagine(ledger, until, rates)
     rest = [shard for shard in plan.shards() if ledger.peek(shard.name) is None]
     unknown = sorted({shard.maker for shard in rest} - set(rates))
-    return {
-        "dataset": ledger.recipe.name,
-        "until": until,
-        "sources": {name: source.service for name, source in ledger.recipe.sources.items()},
-        "stages": [_describe_stage(ledger, plan, stage) for stage in _passed_stages(plan)],
-        "rates": {maker: vars(rate) for maker, rate in rates.items()},
-        "parts": sum(1 for _ in plan.shards()),
-        "parts_done": sum(1 for _ in plan.shards()) - len(rest),
-        "rest": _add_up(ledger, plan, rest, rates),
-        "unknown": dict.fromkeys(unknown, "none of its parts is there yet"),
-        "assumption": ASSUMPTION,
-    }
+    n_parts = sum(1 for _ in plan.shards())
+    return Forecast(
+        dataset=ledger.recipe.name,
+        until=until,
+        sources={name: source.service for name, source in ledger.recipe.sources.items()},
+        stages=[_describe_stage(ledger, plan, stage) for stage in _passed_stages(plan)],
+        rates=rates,
+        parts=n_parts,
+        parts_done=n_parts - len(rest),
+        rest=_add_up(ledger, plan, rest, rates),
+        unknown=dict.fromkeys(unknown, "none of its parts is there yet"),
+        assumption=ASSUMPTION,
+    )
 
 
 def _find_rates(ledger: Ledger, plan: Plan) -> dict[str, Rate]:
@@ -65,7 +50,12 @@ def _find_rate(parts: Iterable[PartMeasures], acceptance: float) -> Rate:
     requested, labelled, generating, labelling, payload = map(
         sum, zip(*((p.requested, p.labelled, p.generate_seconds, p.label_seconds, p.n_payload_bytes) for p in parts), strict=True)
     )
-    return Rate(acceptance, generating / requested, labelling / max(labelled, 1), payload / max(labelled, 1))
+    return Rate(
+        acceptance=acceptance,
+        generate_seconds=generating / requested,
+        label_seconds=labelling / max(labelled, 1),
+        n_bytes=payload / max(labelled, 1),
+    )
 
 
 def _imagine(ledger: Ledger, until: StageName, rates: Mapping[str, Rate]) -> Plan:
@@ -91,24 +81,25 @@ def _passed_stages(plan: Plan) -> list[StageName]:
     return list(dict.fromkeys(checkpoint.position.stage for checkpoint in plan.checkpoints))
 
 
-def _describe_stage(ledger: Ledger, plan: Plan, stage: StageName) -> dict[str, Any]:
+def _describe_stage(ledger: Ledger, plan: Plan, stage: StageName) -> StageForecast:
     end = next(c for c in reversed(plan.checkpoints) if c.position.stage == stage and c.ends_stage)
     shards = [shard for shard in plan.shards() if shard.stage == stage]
     is_made = all(ledger.peek(shard.name) is not None for shard in shards)
-    return {
-        "stage": stage,
-        "waves": end.n_waves,
-        "generative_fraction": end.fraction,
-        "n_structures": end.n_structures,
-        "wanted": dict(end.wanted),
-        "shards": Counter(shard.source for shard in shards),
-        "shards_done": sum(ledger.peek(shard.name) is not None for shard in shards),
-        "verdict": ("GO" if end.judgement.is_go else "NO-GO") if is_made else None,
-        "reasons": list(end.judgement.reasons),
-    }
+    verdict: VerdictWord = "GO" if end.judgement.is_go else "NO-GO"
+    return StageForecast(
+        stage=stage,
+        waves=end.n_waves,
+        generative_fraction=end.fraction,
+        n_structures=end.n_structures,
+        wanted=dict(end.wanted),
+        shards=Counter(shard.source for shard in shards),
+        shards_done=sum(ledger.peek(shard.name) is not None for shard in shards),
+        verdict=verdict if is_made else None,
+        reasons=list(end.judgement.reasons),
+    )
 
 
-def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate]) -> dict[str, Any]:
+def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate]) -> RestForecast:
     """What the shards that are not there yet take, as far as their makers' rates are known."""
     generating: dict[str, float] = {}
     labelling = n_bytes = 0.0
@@ -121,14 +112,14 @@ def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[st
             labelling += rate.label_seconds * n_labelled
             n_bytes += rate.n_bytes * n_labelled + overhead
     kept = sum((tally.kept_by for tally in plan.tallies.values()), Counter[str]())
-    return {
-        "n_structures": sum(shard.n for shard in rest),
-        "generate_seconds": generating,
-        "label_seconds": labelling,
-        "seconds": max([labelling, *generating.values()]),
-        "parts_bytes": round(n_bytes),
-        "dataset_bytes": round(sum(rate.n_bytes * kept[maker] for maker, rate in rates.items())),
-    }
+    return RestForecast(
+        n_structures=sum(shard.n for shard in rest),
+        generate_seconds=generating,
+        label_seconds=labelling,
+        seconds=max([labelling, *generating.values()]),
+        parts_bytes=round(n_bytes),
+        dataset_bytes=round(sum(rate.n_bytes * kept[maker] for maker, rate in rates.items())),
+    )
 
 
 def _find_overhead(ledger: Ledger, plan: Plan) -> float:

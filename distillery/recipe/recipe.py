@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -17,6 +17,8 @@ from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
 from distillery.schema.label import LabelLimits
 from distillery.schema.sample import Sample
+from distillery.schema.report import GateName as GateName
+from distillery.schema.report import StageName as StageName
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
 CHECKPOINT_EVERY = 10_000
@@ -27,31 +29,8 @@ LARGEST_WAVE = 40_000
 class GateRule(Message):
     """A change to one gate."""
 
-    threshold: Number | None = None
-    required: StrictBool | None = None
-
-
-StageName = Literal["pilot", "test", "full"]
-GateName = Literal[
-    "completeness",
-    "teacher_success",
-    "element_entropy",
-    "element_coverage",
-    "distinct_sizes",
-    "distinct_compositions",
-    "duplicates",
-    "generation_seconds",
-    "mean_atoms",
-    "size_variation",
-    "system_balance",
-    "bond_lengths",
-    "energy_outliers",
-    "largest_force",
-    "largest_pressure",
-    "energy_fit",
-    "sound_labels",
-    "teacher_physics",
-]
+    threshold: Number | None = Field(None, description="what the value is compared with; docs/gates.md has the sign and the default")
+    required: StrictBool | None = Field(None, description="false: a dataset that does not reach it may be GO all the same")
 
 
 class PilotStage(Message):
@@ -80,9 +59,9 @@ class FullStage(Message):
 class Stages(Message):
     """The stages of a dataset. Each counts on from the one before and begins when that one's gates are passed."""
 
-    pilot: PilotStage | None = None
-    test: TestStage | None = None
-    full: FullStage = FullStage()
+    pilot: PilotStage | None = Field(None, description="a first look: the same few structures of every source")
+    test: TestStage | None = Field(None, description="the dataset in small")
+    full: FullStage = Field(FullStage(), description="all the structures that the sources owe, in waves")
 
 
 class Recipe(Message):
@@ -91,15 +70,15 @@ class Recipe(Message):
     name: Name = Field(description="names the dataset and its folder")
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
     total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
-    elements: Elements = DEFAULT_ELEMENTS
+    elements: Elements = Field(DEFAULT_ELEMENTS, description="the elements that may occur")
     teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
     shard_size: StrictInt = Field(
         200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
     )
-    perturb: Perturb = Perturb()
+    perturb: Perturb = Field(Perturb(), description="how far structures are moved off equilibrium")
     sample: Sample | None = Field(None, description="what the teacher makes of each structure before it is labelled; nothing if absent")
     limits: LabelLimits = Field(LabelLimits(), description="bounds of sound labels: what lies beyond is left out and asked for again")
-    sources: dict[SourceName, Source] = Field(min_length=1)
+    sources: dict[SourceName, Source] = Field(min_length=1, description="what the dataset is made of, each under a name of your choice")
     generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
     stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
     rebalance: tuple[Number, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")

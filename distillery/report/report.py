@@ -1,8 +1,5 @@
 """The report: what a dataset is and whether it may be used, from the parts alone."""
 
-import math
-from typing import Any
-
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
@@ -11,65 +8,66 @@ from distillery.planning.ledger import Ledger
 from distillery.planning.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe
-from distillery.report.summary import describe_checkpoint, describe_scenario, describe_stages
+from distillery.report.summary import describe_checkpoints, describe_scenario, describe_stages
 from distillery.schema.label import FinaliseReceipt
+from distillery.schema.report import ElementReport, EntropyRecord, GateRecord, Report, SizeRange, SourceReport, Totals
 
 
-def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> dict[str, Any]:
+def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> Report:
     """The content of report.json."""
     recipe, wanted = ledger.recipe, {name: tally.count for name, tally in plan.tallies.items()}
     measures = ledger.measure(plan, wanted)
     verdicts = judge(measures, recipe, plan.stage, wanted)
     first = ledger.find(next(plan.shards()).name)
     assert first is not None
-    return {
-        "dataset": recipe.name,
-        "verdict": "GO" if is_go(verdicts) else "NO-GO",
-        "stage": plan.stage,
-        "reasons": list(sum_up(verdicts).reasons),
-        "gates": [verdict.as_json() for verdict in verdicts],
-        "stages": describe_stages(plan),
-        "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
-        "scenario": describe_scenario(plan),
-        "totals": {"n_structures": receipt.n_structures, "n_atoms": receipt.n_atoms, "n_bytes": receipt.n_bytes},
-        "rounds": len(plan.rounds),
-        "parts": sum(1 for _ in plan.shards()),
-        "sources": {name: _describe_source(own, recipe, wanted[name]) for name, own in measures.sources.items()},
-        "elements": _describe_elements(measures, recipe),
-        "teacher": first.teacher.model_dump(mode="json"),
-        "recipe_sha256": recipe.sha256,
-        "structures_sha256": receipt.structures_sha256,
-    }
+    return Report(
+        dataset=recipe.name,
+        verdict="GO" if is_go(verdicts) else "NO-GO",
+        stage=plan.stage,
+        reasons=list(sum_up(verdicts).reasons),
+        gates=[GateRecord.model_validate(verdict.as_json()) for verdict in verdicts],
+        stages=describe_stages(plan),
+        checkpoints=describe_checkpoints(plan),
+        scenario=describe_scenario(plan),
+        totals=Totals(n_structures=receipt.n_structures, n_atoms=receipt.n_atoms, n_bytes=receipt.n_bytes),
+        rounds=len(plan.rounds),
+        parts=sum(1 for _ in plan.shards()),
+        sources={name: _describe_source(own, recipe, wanted[name]) for name, own in measures.sources.items()},
+        elements=_describe_elements(measures, recipe),
+        teacher=first.teacher,
+        recipe_sha256=recipe.sha256,
+        structures_sha256=receipt.structures_sha256,
+    )
 
 
-def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> dict[str, Any]:
+def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> SourceReport:
     sizes = np.array(own.sizes or [0])
-    return {
-        "wanted": wanted,
-        "kept": own.kept,
-        "requested": own.requested,
-        "generated": own.generated,
-        "labelled": own.labelled,
-        "made_by": dict(own.makers),
-        "fallback_notes": sorted(own.notes),
-        "rejected": {reason: count for reason, count in sorted(own.rejected.items()) if count},
-        "generate_seconds": round(own.generate_seconds, 3),
-        "label_seconds": round(own.label_seconds, 3),
-        "teacher_calls": own.n_calls,
-        "n_atoms": {"min": int(sizes.min()), "mean": float(sizes.mean()), "max": int(sizes.max())},
-        "n_compositions": own.n_compositions,
-        "element_entropy": _describe_entropy(own, recipe),
-    }
+    return SourceReport(
+        wanted=wanted,
+        kept=own.kept,
+        requested=own.requested,
+        generated=own.generated,
+        labelled=own.labelled,
+        made_by=dict(own.makers),
+        fallback_notes=sorted(own.notes),
+        rejected={reason: count for reason, count in sorted(own.rejected.items()) if count},
+        generate_seconds=round(own.generate_seconds, 3),
+        label_seconds=round(own.label_seconds, 3),
+        teacher_calls=own.n_calls,
+        n_atoms=SizeRange(min=int(sizes.min()), mean=float(sizes.mean()), max=int(sizes.max())),
+        n_compositions=own.n_compositions,
+        element_entropy=_describe_entropy(own, recipe),
+    )
 
 
-def _describe_elements(measures: Measures, recipe: Recipe) -> dict[str, Any]:
+def _describe_elements(measures: Measures, recipe: Recipe) -> ElementReport:
     merged = merge_sources(measures.sources.values())
     n_atoms = max(int(merged.atoms_of.sum()), 1)
     shares = {chemical_symbols[z]: int(merged.atoms_of[z]) / n_atoms for z in np.flatnonzero(merged.atoms_of)}
-    return {"share_of_atoms": shares, "entropy": _describe_entropy(merged, recipe)}
+    return ElementReport(share_of_atoms=shares, entropy=_describe_entropy(merged, recipe))
 
 
-def _describe_entropy(own: SourceMeasures, recipe: Recipe) -> dict[str, float]:
+def _describe_entropy(own: SourceMeasures, recipe: Recipe) -> EntropyRecord:
     """Entropy in bits by atoms and by structures, over the recipe's elements and over all, each with its ceiling."""
     wanted = np.array([atomic_numbers[e] for e in recipe.elements])
     hydrogen = own.atoms_of[1] / max(int(own.atoms_of.sum()), 1)
@@ -83,5 +81,4 @@ def _describe_entropy(own: SourceMeasures, recipe: Recipe) -> dict[str, float]:
         "ceiling_of_recipe_elements": entropy_ceiling(len(wanted)),
         "ceiling_at_this_hydrogen_share": entropy_ceiling(n_all, float(hydrogen) if hydrogen else None),
     }
-    assert all(math.isfinite(v) for v in values.values())
-    return {name: round(value, 4) for name, value in values.items()}
+    return EntropyRecord.model_validate({name: round(value, 4) for name, value in values.items()})

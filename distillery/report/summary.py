@@ -2,52 +2,58 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from distillery.dataset.folder import split_part_name
-from distillery.errors import Problem
 from distillery.planning.ledger import Ledger
-from distillery.planning.plan import Checkpoint, Plan, SourceTally
+from distillery.planning.measures import PartMeasures
+from distillery.planning.plan import Checkpoint, Plan, Shard, SourceTally
+from distillery.schema.dataset import InWork, Progress, SourceProgress
+from distillery.schema.report import CheckpointRecord, Report, Scenario, SourceReport, StandIn
 
 
-def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """A checkpoint as JSON."""
+def describe_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:
+    """A checkpoint, to be told and written."""
     position, judgement = checkpoint.position, checkpoint.judgement
-    return {
-        "stage": position.stage,
-        "attempt": position.attempt,
-        "generative_fraction": checkpoint.fraction,
-        "wave": position.wave,
-        "waves": checkpoint.n_waves,
-        "stretch": None if position.block is None else position.block + 1,
-        "ends_stage": checkpoint.ends_stage,
-        "n_structures": checkpoint.n_structures,
-        "wanted": dict(checkpoint.wanted),
-        "verdict": "GO" if judgement.is_go else "NO-GO",
-        "reasons": list(judgement.reasons),
-    }
+    return CheckpointRecord(
+        stage=position.stage,
+        attempt=position.attempt,
+        generative_fraction=checkpoint.fraction,
+        wave=position.wave,
+        waves=checkpoint.n_waves,
+        stretch=None if position.block is None else position.block + 1,
+        ends_stage=checkpoint.ends_stage,
+        n_structures=checkpoint.n_structures,
+        wanted=dict(checkpoint.wanted),
+        verdict="GO" if judgement.is_go else "NO-GO",
+        reasons=list(judgement.reasons),
+    )
 
 
-def describe_stages(plan: Plan) -> list[dict[str, Any]]:
+def describe_checkpoints(plan: Plan) -> list[CheckpointRecord]:
+    """All checkpoints, in order."""
+    return [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints]
+
+
+def describe_stages(plan: Plan) -> list[CheckpointRecord]:
     """How every stage ended, each attempt at its shares a row."""
-    return [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints if checkpoint.ends_stage]
+    return [record for record in describe_checkpoints(plan) if record.ends_stage]
 
 
-def describe_scenario(plan: Plan) -> dict[str, Any]:
+def describe_scenario(plan: Plan) -> Scenario:
     """Whether every source made its own structures (A), or who stood in for whom and why (B)."""
     stand_ins = [
-        {"source": name, "by": maker, "n_structures": tally.kept_by[maker], "reason": _explain_fallback(name, tally)}
+        StandIn(source=name, by=maker, n_structures=tally.kept_by[maker], reason=_explain_fallback(name, tally))
         for name, tally in plan.tallies.items()
         for maker in tally.kept_by
         if maker != name
     ]
-    text = "; ".join(f"{row['by']} for {row['source']} ({row['reason']})" for row in stand_ins)
-    return {
-        "name": "B" if stand_ins else "A",
-        "text": f"B: {text}" if stand_ins else "A: every source made its own structures",
-        "stand_ins": stand_ins,
-        "unusable": {name: dict(tally.unusable) for name, tally in plan.tallies.items() if tally.unusable},
-    }
+    text = "; ".join(f"{row.by} for {row.source} ({row.reason})" for row in stand_ins)
+    return Scenario(
+        name="B" if stand_ins else "A",
+        text=f"B: {text}" if stand_ins else "A: every source made its own structures",
+        stand_ins=stand_ins,
+        unusable={name: dict(tally.unusable) for name, tally in plan.tallies.items() if tally.unusable},
+    )
 
 
 def _explain_fallback(name: str, tally: SourceTally) -> str:
@@ -56,91 +62,82 @@ def _explain_fallback(name: str, tally: SourceTally) -> str:
     return f"of {tally.answered[name]} structures asked of {name}, {tally.usable_by_maker[name]} could be used"
 
 
-def describe_progress(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, Any]:
-    """What the status says of a dataset by its parts."""
-    return {
-        "round": max(len(plan.rounds) - 1, 0),
-        "stage": plan.stage,
-        "wave": plan.wave,
-        "waves": plan.n_waves,
-        "checkpoints": [describe_checkpoint(checkpoint) for checkpoint in plan.checkpoints],
-        "scenario": describe_scenario(plan)["text"],
-        "sources": _describe_sources(ledger, plan, in_work),
-    }
+def describe_progress(ledger: Ledger, plan: Plan, in_work: Mapping[tuple[str, str], int]) -> Progress:
+    """What the status says of a dataset by its parts; `wanted` of a source is for the end of the stage at hand."""
+    wanted = ledger.recipe.stage_counts(plan.stage, plan.attempt)
+    return Progress(
+        round=max(len(plan.rounds) - 1, 0),
+        stage=plan.stage,
+        wave=plan.wave,
+        waves=plan.n_waves,
+        checkpoints=describe_checkpoints(plan),
+        scenario=describe_scenario(plan).text,
+        sources={name: _describe_source(ledger, plan, name, count, in_work) for name, count in wanted.items()},
+    )
 
 
-def describe_end(report: Mapping[str, Any], parts: Iterable[str]) -> dict[str, Any]:
-    """The same of a finished dataset, by its report and the names of its parts."""
-    last, shards = report["checkpoints"][-1], Counter(split_part_name(part)[1] for part in parts)
-    stand_ins = {row["source"]: row["by"] for row in report["scenario"]["stand_ins"]}
-    return {
-        "round": report["rounds"] - 1,
-        "stage": report["stage"],
-        "wave": last["wave"],
-        "waves": last["waves"],
-        "checkpoints": report["checkpoints"],
-        "scenario": report["scenario"]["text"],
-        "sources": {name: _describe_ended(own, shards[name], stand_ins.get(name)) for name, own in report["sources"].items()},
-    }
+def _describe_source(ledger: Ledger, plan: Plan, name: str, wanted: int, in_work: Mapping[tuple[str, str], int]) -> SourceProgress:
+    """Counts, times and rejections of a source so far."""
+    shards = [shard for shard in plan.shards() if shard.source == name]
+    parts = [entry.measures for shard in shards if (entry := ledger.peek(shard.name)) is not None]
+    tally = plan.tallies.get(name, SourceTally())
+    return SourceProgress(
+        wanted=wanted,
+        kept=tally.kept,
+        labelled=sum(part.labelled for part in parts),
+        generated=sum(part.generated for part in parts),
+        requested=sum(part.requested for part in parts),
+        shards=len(shards),
+        shards_done=len(parts),
+        in_work=InWork(generate=in_work.get((name, "generate"), 0), label=in_work.get((name, "label"), 0)),
+        generate_seconds=sum(part.generate_seconds for part in parts),
+        label_seconds=sum(part.label_seconds for part in parts),
+        rejected=_count_rejected(parts),
+        duplicates=tally.duplicates,
+        fallback=_find_fallback(shards),
+    )
 
 
-def describe_unreadable(name: str, problem: Problem) -> dict[str, Any]:
-    """The status of a dataset that can't be told anything of but why."""
-    nothing: dict[str, Any] = {"verdict": None, "round": 0, "stage": "", "teacher": "", "sources": {}}
-    return {"name": name, "state": "failed", "problem": problem.body(), **nothing}
-
-
-def _describe_ended(own: Mapping[str, Any], shards: int, stand_in: str | None) -> dict[str, Any]:
-    row = _new_row(own["wanted"])
-    row |= {key: own[key] for key in ("kept", "labelled", "generated", "requested", "generate_seconds", "label_seconds")}
-    for reason, count in own["rejected"].items():
-        stage, what = reason.split(": ", 1)
-        if stage != "dataset":
-            row["rejected"][what] += count
-    duplicates = own["rejected"].get("dataset: duplicate", 0)
-    return row | {"shards": shards, "shards_done": shards, "duplicates": duplicates, "fallback": stand_in}
-
-
-def _describe_sources(ledger: Ledger, plan: Plan, in_work: Counter[tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    """Counts, times and rejections of every source so far, for the status; `wanted` is for the end of the stage at hand."""
-    sources = {name: _new_row(count) for name, count in ledger.recipe.stage_counts(plan.stage, plan.attempt).items()}
-    for shard in plan.shards():
-        row, entry = sources[shard.source], ledger.peek(shard.name)
-        row["shards"] += 1
-        if shard.maker != shard.source:
-            row["fallback"] = shard.maker
-        if entry is None:
-            continue
-        part = entry.measures
-        row["shards_done"] += 1
-        row["requested"] += part.requested
-        row["generated"] += part.generated
-        row["labelled"] += part.labelled
-        row["generate_seconds"] += part.generate_seconds
-        row["label_seconds"] += part.label_seconds
+def _count_rejected(parts: Iterable[PartMeasures]) -> Counter[str]:
+    rejected = Counter[str]()
+    for part in parts:
         for reason, count in part.rejected.items():
-            row["rejected"][reason.split(": ", 1)[1]] += count
-    for (name, step), count in in_work.items():
-        sources[name]["in_work"][step] = count
-    for name, tally in plan.tallies.items():
-        sources[name]["duplicates"] = tally.duplicates
-        sources[name]["kept"] = tally.kept
-    return sources
+            rejected[reason.split(": ", 1)[1]] += count
+    return rejected
 
 
-def _new_row(count: int) -> dict[str, Any]:
-    return {
-        "wanted": count,
-        "kept": 0,
-        "labelled": 0,
-        "generated": 0,
-        "requested": 0,
-        "shards": 0,
-        "shards_done": 0,
-        "in_work": {"generate": 0, "label": 0},
-        "generate_seconds": 0.0,
-        "label_seconds": 0.0,
-        "rejected": Counter[str](),
-        "duplicates": 0,
-        "fallback": None,
-    }
+def _find_fallback(shards: Iterable[Shard]) -> str | None:
+    """Who made the last of a source's shards that it did not make itself."""
+    makers = [shard.maker for shard in shards if shard.maker != shard.source]
+    return makers[-1] if makers else None
+
+
+def describe_end(report: Report, parts: Iterable[str]) -> Progress:
+    """The same of a finished dataset, by its report and the names of its parts."""
+    last, shards = report.checkpoints[-1], Counter(split_part_name(part)[1] for part in parts)
+    stand_ins = {row.source: row.by for row in report.scenario.stand_ins}
+    return Progress(
+        round=report.rounds - 1,
+        stage=report.stage,
+        wave=last.wave,
+        waves=last.waves,
+        checkpoints=report.checkpoints,
+        scenario=report.scenario.text,
+        sources={name: _describe_ended(own, shards[name], stand_ins.get(name)) for name, own in report.sources.items()},
+    )
+
+
+def _describe_ended(own: SourceReport, shards: int, stand_in: str | None) -> SourceProgress:
+    rejected = Counter[str]()
+    for reason, count in own.rejected.items():
+        step, what = reason.split(": ", 1)
+        if step != "dataset":
+            rejected[what] += count
+    return SourceProgress(
+        **own.model_dump(include={"wanted", "kept", "labelled", "generated", "requested", "generate_seconds", "label_seconds"}),
+        shards=shards,
+        shards_done=shards,
+        rejected=rejected,
+        duplicates=own.rejected.get("dataset: duplicate", 0),
+        fallback=stand_in,
+    )

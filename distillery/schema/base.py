@@ -43,7 +43,8 @@ Elements = Annotated[tuple[Element, ...], Field(min_length=1), AfterValidator(_a
 Number = Annotated[float, BeforeValidator(_no_truth_value)]
 
 
-Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+Name = Annotated[StrictStr, Field(pattern=NAME_PATTERN)]
 
 
 Sha256 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]

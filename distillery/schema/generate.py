@@ -85,3 +85,25 @@ class Generated(Message):
     requested: int
     attempts: int
     rejected: dict[str, int] = Field({}, description="attempts that gave no structure, and conformers that were refused, by reason")
+
+
+Vector = tuple[float, float, float]
+
+
+class StructureRecord(Message):
+    """A structure as JSON."""
+
+    id: str
+    numbers: list[int] = Field(description="atomic numbers")
+    positions: list[Vector] = Field(description="Cartesian, Å")
+    cell: tuple[Vector, Vector, Vector] = Field(description="rows are vectors, Å; zero when not periodic")
+    pbc: tuple[bool, bool, bool]
+    system: System
+    origin: dict[str, Any] = Field(description="how it was made")
+
+
+class GeneratedBatch(Message):
+    """What `POST /generate` answers where JSON is asked for."""
+
+    metadata: Generated
+    structures: list[StructureRecord]

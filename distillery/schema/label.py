@@ -120,6 +120,22 @@ class TeacherCard(Message):
         return f"{self.name} ({self.version}, weights {self.weights_sha256[:12]})"
 
 
+class LabellerCard(Message):
+    """What `GET /v1/metadata` of a labeller answers."""
+
+    service: Name = "labeller"
+    version: str
+    teacher_name: str = Field(description="the teacher it is set up for")
+    teacher: TeacherCard | None = Field(description="absent until it is loaded")
+    data: str = Field(description="folder of the datasets")
+    workers: int | None = Field(description="threads that predict")
+    atom_budget: int | None = Field(description="atoms that a batch may have now")
+    waiting: Count = Field(description="structures that wait for the teacher")
+    queue: Count = Field(description="structures that may wait")
+    body_limit_mib: Count = Field(description="largest body of a request, MiB")
+    self_test: tuple[PhysicsCheck, ...] = Field((), description="laws of physics tried when the teacher was loaded")
+
+
 class Receipt(Message):
     """What a part says of itself and `POST /label` answers."""
 

@@ -24,7 +24,7 @@ from distillery.planning.plan import Plan, Shard
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.files import read_report
 from distillery.report.report import make_report
-from distillery.report.summary import describe_checkpoint
+from distillery.report.summary import describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.machine import count_cores
 from distillery.schema.label import FinaliseReceipt
@@ -212,7 +212,7 @@ class Verification:
         wanted = {name: tally.count for name, tally in plan.tallies.items()}
         verdicts = judge(ledger.measure(plan, wanted), ledger.recipe, plan.stage, wanted)
         faults = [f"{v.gate} ({v.scope}) is {v.value}, not {v.sign} {v.threshold}" for v in verdicts if v.required and not v.passed]
-        if [json.loads(canonical_json(describe_checkpoint(c))) for c in plan.checkpoints] != self._remembered:
+        if [record.model_dump(mode="json") for record in describe_checkpoints(plan)] != self._remembered:
             faults.append("what the gates say is not what the file remembers that they said")
         said = "GO" if is_go(verdicts) else "NO-GO"
         return conclude("gates", f"{said} at the end of stage {plan.stage}: {len(verdicts)} recomputed", faults)
@@ -233,9 +233,9 @@ class Verification:
                 structures_sha256=self._metadata["structures_sha256"],
                 n_bytes=self.path.stat().st_size,
             )
-            yield from _find_differences(json.loads(json.dumps(make_report(ledger, plan, receipt))), report, "")
+            yield from _find_differences(make_report(ledger, plan, receipt).as_json(), report.as_json(), "")
 
-        aside = ", the diversity of its sample left aside" if "diversity" in report else ""
+        aside = ", the diversity of its sample left aside" if report.diversity is not None else ""
         return attempt("report", lambda: f"every figure of report.json comes out again{aside}", find)
 
 

@@ -1,18 +1,19 @@
 """RdkitPool: an rdkit service as the pool, asked over HTTP."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
 
-from distillery.errors import Internal, InvalidRequest, Problem, Unavailable, Unsupported, from_response
+from distillery.errors import Problem, Unavailable, Unsupported
 from distillery.generators.generator import Task, find_limits
 from distillery.generators.models.model import ReportProgress
+from distillery.http.client import Client, Patience
 from distillery.schema.generate import Generated, Metadata
-from distillery.structures.arrow import ARROW_TYPE, from_arrow
+from distillery.structures.arrow import ARROW_TYPE
 from distillery.structures.identity import derive_seed
 from distillery.structures.structure import Structure
 from services.geodiff.pool import Wanted, drop_stereo
@@ -58,7 +59,7 @@ class RdkitPool:
             "min_atoms": task.min_atoms,
             "max_atoms": task.max_atoms,
         }
-        structures, generated = _read(self.url, _ask_patiently(self.url, request, report))
+        structures, generated = asyncio.run(_generate(self.url, request, report))
         if (found := _name_versions(generated)) != self.version:
             raise Unavailable(
                 f"{_describe(self.url)} is {found} now, it was {self.version} when geodiff started; start geodiff again, "
@@ -72,54 +73,36 @@ class RdkitPool:
 def find_rdkit(url: str) -> RdkitPool:
     """The rdkit service at a URL; Unavailable if it can't be asked there or something else answers."""
     try:
-        card = Metadata.model_validate_json(_send(url, "GET", "/v1/metadata", _CARD_TIMEOUT).content)
+        card = asyncio.run(_find_card(url))
     except Problem as problem:
         raise Unavailable(problem.detail) from problem
-    except ValidationError as error:
-        raise Unavailable(f"{_describe(url)} should be an rdkit service; its /v1/metadata is none: {error}") from error
     if "molecule" not in card.systems:
         raise Unavailable(f"{_describe(url)} should be an rdkit service; it is {card.service}, which makes no molecules")
     return RdkitPool(url, card)
 
 
-def _ask_patiently(url: str, request: dict[str, Any], report: ReportProgress) -> httpx.Response:
-    """The answer; while the service is busy or loading and says when to ask again, it is asked again."""
-    end = time.monotonic() + _LONGEST_WAIT
-    while True:
-        try:
-            return _send(url, "POST", "/generate", _TIMEOUT, json=request, headers={"Accept": ARROW_TYPE})
-        except Problem as problem:
-            if problem.retry_after is None or time.monotonic() + problem.retry_after > end:
-                raise
-            _wait(problem.retry_after, report)
+async def _find_card(url: str) -> Metadata:
+    async with _open(url, _CARD_TIMEOUT) as http:
+        return await Client(_describe(url), http).ask(Metadata, "GET", "/v1/metadata")
 
 
-def _wait(seconds: float, report: ReportProgress) -> None:
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        report(0.0)
-        time.sleep(min(left, _LONGEST_SLEEP))
+async def _generate(url: str, request: dict[str, Any], report: ReportProgress) -> tuple[list[Structure], Generated]:
+    """The structures; while the service is busy or loading and says when to ask again, it is asked again."""
+
+    async def sleep(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            report(0.0)
+            await asyncio.sleep(min(left, _LONGEST_SLEEP))
+
+    async with _open(url, _TIMEOUT) as http:
+        client = Client(_describe(url), http, Patience(busy_seconds=_LONGEST_WAIT, sleep=sleep))
+        answer = await client.retry(lambda: client.send("POST", "/generate", json=request, headers={"Accept": ARROW_TYPE}))
+        return client.parse_structures(answer)
 
 
-def _send(url: str, method: str, path: str, timeout: httpx.Timeout, **request: Any) -> httpx.Response:
-    """The answer if it is a good one, else the service's problem; Unavailable if it can't be asked."""
-    try:
-        answer = httpx.request(method, url.rstrip("/") + path, timeout=timeout, trust_env=False, **request)
-    except httpx.HTTPError as error:
-        raise Unavailable(f"{_describe(url)} can't be asked: {type(error).__name__}: {error}") from error
-    if answer.status_code != httpx.codes.OK:
-        problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
-        problem.detail = f"{_describe(url)}: {problem.detail}"
-        raise problem
-    return answer
-
-
-def _read(url: str, answer: httpx.Response) -> tuple[list[Structure], Generated]:
-    try:
-        structures, metadata = from_arrow(answer.content)
-        return structures, Generated.model_validate(metadata)
-    except (InvalidRequest, ValidationError) as error:
-        raise Internal(f"{_describe(url)} answered with what are no structures: {error}") from error
+def _open(url: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False)
 
 
 def _name_versions(made_by: Metadata | Generated) -> str:

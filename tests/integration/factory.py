@@ -10,10 +10,9 @@ import h5py
 import httpx
 from fastapi import FastAPI
 
-from cli.local import open_client
-from distillery.errors import NotFound
 from distillery.generators.generator import Generator
 from distillery.generators.service import ServiceSettings, create_app
+from distillery.http.client import EmbeddedServers, open_client
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
 from labeller.app import create_labeller
@@ -57,12 +56,7 @@ async def factory(
             while not all(app.state.readiness.is_ready for app in apps.values()):
                 await asyncio.sleep(0.01)
 
-        def connect(service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
-            if service not in apps:
-                raise NotFound(f"there is no service {service!r}")
-            return open_client(apps[service], service, timeout)
-
-        gateway = create_gateway(settings_for(data, **changes), connect)
+        gateway = create_gateway(settings_for(data, **changes), EmbeddedServers(apps))
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
         yield await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(30)))
 

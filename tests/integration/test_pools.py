@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import httpx
 import pytest
 
-from cli.local import open_client
 from cli.regenerate import choose_shards, regenerate
+from distillery.http.client import EmbeddedServers
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import Verification
 from services.benchmarks.generator import BenchmarkGenerator
@@ -98,11 +97,8 @@ def test_every_shard_is_made_again_the_same(finished: Path, tmp_path: Path, pool
     async def again() -> list[Check]:
         apps: dict[str, Any] = {}
 
-        def connect(service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
-            return open_client(apps[service], service, timeout)
-
         async with factory(tmp_path, generators(pool), apps=apps):
-            return [check async for check in regenerate(verified, shards, settings_for(tmp_path), connect)]
+            return [check async for check in regenerate(verified, shards, settings_for(tmp_path), EmbeddedServers(apps))]
 
     assert [check for check in asyncio.run(again()) if not check.passed] == []
 

@@ -115,7 +115,7 @@ def test_a_finished_dataset_is_told_of_by_its_report_and_not_by_its_parts(
             by_report = (await client.get("/v1/datasets/small")).json()
             assert (await client.get("/v1/datasets")).json() == [by_report]
             assert not reads
-            monkeypatch.setattr("gateway.manager.find_finished", lambda *_: None)
+            monkeypatch.setattr("gateway.store.Store.tell_finished", lambda *_: None)
             return [by_report, (await client.get("/v1/datasets/small")).json()]
 
     by_report, by_parts = asyncio.run(main())
@@ -228,19 +228,27 @@ def test_two_processes_do_not_make_one_dataset(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+NOTHING: dict[str, Any] = {
+    "bandwidth": 0.06,
+    "ceiling": 0.0,
+    **{key: {} for key in ("n_structures", "entropy", "coverage", "covered_by_others", "too_small")},
+}
+"""What a page without environments says of diversity."""
+
+
 def test_a_finished_dataset_is_reported_anew_only_if_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
 
     async def write_page(folder: Path, target: Path) -> dict[str, Any]:
         made.append(target)
         target.write_text("a page")
-        return {"sample": len(made)}
+        return NOTHING | {"n_environments": len(made)}
 
     monkeypatch.setattr("gateway.run.write_page_aside", write_page)
 
     def make_again(recipe: str = RECIPE) -> tuple[int, str | None, int]:
         status = make_in(tmp_path, two_fakes(), recipe, page=True)
-        return len(made), status["verdict"], json.loads((tmp_path / "small" / "report.json").read_text())["diversity"]["sample"]
+        return len(made), status["verdict"], json.loads((tmp_path / "small" / "report.json").read_text())["diversity"]["n_environments"]
 
     assert make_again() == (1, "GO", 1)
     assert make_again() == (1, "GO", 1)

@@ -17,6 +17,7 @@ from distillery.dataset.folder import list_parts, part_path
 from distillery.dataset.parts import read_part, write_part
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
+from distillery.http.client import Client
 from distillery.recipe.recipe import parse_recipe
 from gateway.run import Run
 from tests.command import ROOT, distillery
@@ -102,7 +103,7 @@ def test_the_terminal_tells_stages_waves_and_verdicts(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with factory(tmp_path, two_elements()) as client:
-            await follow(client, HYBRID, Console(file=told, width=200), {"until": "full"})
+            await follow(Client("the gateway", client), HYBRID, Console(file=told, width=200), {"until": "full"})
 
     run(main())
     lines = told.getvalue().splitlines()

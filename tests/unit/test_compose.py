@@ -30,7 +30,6 @@ SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "geodiff": (ServiceSettings, GeoDiffSettings),
 }
 EXCEPTIONS = {
-    "DISTILLERY_GATEWAY_SERVICES": "Compose gives every service its name",
     "DISTILLERY_GATEWAY_PATIENCE": "TRIES says how long the gateway goes on",
     "DISTILLERY_GATEWAY_CONNECT_SECONDS": "all containers are on one network",
 }
@@ -60,8 +59,8 @@ def test_every_exception_is_a_setting() -> None:
 
 def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
     optional = {name for service in SERVICES.values() for name, value in service["environment"].items() if value is None}
-    before = LabellerSettings(), ServiceSettings()
+    before = GatewaySettings(), LabellerSettings(), ServiceSettings()
     for name in optional:
         monkeypatch.setenv(name, "")
-    assert (LabellerSettings(), ServiceSettings()) == before
-    assert optional <= names_of((LabellerSettings, ServiceSettings))
+    assert (GatewaySettings(), LabellerSettings(), ServiceSettings()) == before
+    assert optional <= names_of((GatewaySettings, LabellerSettings, ServiceSettings))

@@ -13,6 +13,7 @@ from cli.live import LineView
 from distillery.planning.forecast import describe_forecast
 from distillery.planning.ledger import Ledger
 from distillery.recipe.recipe import read_recipe
+from distillery.schema.dataset import Rate, Status
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,9 +45,10 @@ class Log:
     def show_all(self, seconds: float, state: str = "running", wanted: int = 100, **labelled: int | dict[str, Any]) -> list[str]:
         """All the lines that a status gives, whole."""
         self._clock.now += seconds
-        row: dict[str, Any] = {"wanted": wanted, "fallback": None, "rejected": {}, "labelled": 0, "shards": self.n_shards}
+        row: dict[str, Any] = {"wanted": wanted, "shards": self.n_shards}
         sources = {name: row | (one if isinstance(one, dict) else {"labelled": one}) for name, one in labelled.items()}
-        self._view.show({"state": state, "stages": ["full"], "sources": sources, "doing": self.doing})
+        status = {"name": "small", "state": state, "stages": ["full"], "sources": sources, "doing": self.doing}
+        self._view.show(Status.model_validate(status))
         lines = self._file.getvalue().splitlines()
         self._n_read, fresh = len(lines), lines[self._n_read :]
         return fresh
@@ -139,8 +141,9 @@ def test_the_plan_of_ten_sources_fits_into_80_columns(tmp_path: Path, is_known: 
     recipe, _ = read_recipe(ROOT / "recipes" / "hybrid-120k.yaml")
     forecast = describe_forecast(Ledger(tmp_path, recipe), "full")
     if is_known:
-        rate = {"acceptance": 0.731, "generate_seconds": 12.345, "label_seconds": 0.0012345, "n_bytes": 3000}
-        forecast |= {"rates": dict.fromkeys(list(recipe.sources)[1:], rate), "unknown": {"molecules": "…"}}
+        rate = Rate(acceptance=0.731, generate_seconds=12.345, label_seconds=0.0012345, n_bytes=3000)
+        known = {"rates": dict.fromkeys(list(recipe.sources)[1:], rate), "unknown": {"molecules": "…"}}
+        forecast = forecast.model_copy(update=known)
     file = io.StringIO()
     show_forecast(forecast, Console(file=file, width=80))
     table, _, rest = file.getvalue().partition("stage pilot")

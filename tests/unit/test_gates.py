@@ -13,6 +13,7 @@ from distillery.planning.measures import Measures, entropy_bits, entropy_ceiling
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.page.gate_table import describe_failed
 from distillery.schema.label import Law, PhysicsCheck, Receipt, Reject, ShardRecord, TeacherCard
+from distillery.schema.report import GateRecord
 from distillery.structures.structure import Structure, numbers_of
 
 N = 60
@@ -293,6 +294,6 @@ def test_what_can_not_come_out_go_is_told_beforehand(extra: str, n_lines: int) -
 def test_failed_gates_are_told_with_their_numbers() -> None:
     rng = np.random.default_rng(1)
     verdicts = judge(measure(part(structures(["H", "C"], [10, 20, 30], rng))), recipe())
-    failed = [verdict.as_json() for verdict in verdicts if verdict.gate == "element_entropy"]
+    failed = [GateRecord.model_validate(verdict.as_json()) for verdict in verdicts if verdict.gate == "element_entropy"]
     (line,) = describe_failed(failed)
     assert re.fullmatch(r"element entropy \(all\): (0\.\d+|1), wanted ≥ 2\.853, can reach 3\.17", line), line

@@ -242,7 +242,7 @@ def test_a_pool_that_was_exchanged_is_not_taken_for_the_one_before(rdkit_pool: R
 
 
 def test_without_its_pool_the_service_is_not_ready(rdkit_url: str, tmp_path: Path) -> None:
-    for url, fault in (("http://127.0.0.1:9", "can't be asked"), (f"{rdkit_url}/v1", "Not Found")):
+    for url, fault in (("http://127.0.0.1:9", "can't be reached"), (f"{rdkit_url}/v1", "Not Found")):
         settings = GeoDiffSettings(checkpoint="small", weights=tmp_path, pool=url)
         with pytest.raises(Unavailable, match=f"DISTILLERY_GEODIFF_POOL.*{fault}"):
             SampledGenerator(GeoDiff(settings)).load()

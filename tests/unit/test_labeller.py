@@ -385,19 +385,19 @@ def test_a_dataset_name_that_leaves_the_folder_is_refused(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "content_type", "named"),
+    ("content", "content_type", "status", "named"),
     [
-        (b"{}", "application/json", ARROW_TYPE),
-        (b"junk", ARROW_TYPE, "Arrow"),
-        (to_arrow([], {}), ARROW_TYPE, "recipe_sha256"),
-        (to_arrow([], {**record(), "seeed": 1}), ARROW_TYPE, "did you mean 'seed'"),
-        (b"\0" * ((1 << 20) + 1), ARROW_TYPE, "1 MiB"),
+        (b"{}", "application/json", 400, ARROW_TYPE),
+        (b"junk", ARROW_TYPE, 400, "Arrow"),
+        (to_arrow([], {}), ARROW_TYPE, 400, "recipe_sha256"),
+        (to_arrow([], {**record(), "seeed": 1}), ARROW_TYPE, 400, "did you mean 'seed'"),
+        (b"\0" * ((1 << 20) + 1), ARROW_TYPE, 413, "1 MiB"),
     ],
 )
-def test_bodies_that_are_no_structure_batch_are_refused(start: Start, content: bytes, content_type: str, named: str) -> None:
+def test_bodies_that_are_no_structure_batch_are_refused(start: Start, content: bytes, content_type: str, status: int, named: str) -> None:
     client = start(FakeTeacher(), body_limit_mib=1)
     response = client.post("/label", params={"dataset": "d", "part": "p"}, content=content, headers={"Content-Type": content_type})
-    assert response.status_code == 400
+    assert response.status_code == status
     assert named in response.json()["detail"]
 
 

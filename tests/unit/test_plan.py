@@ -84,8 +84,8 @@ def test_the_scenario_names_stand_ins_that_gave_something(made: int, name: str, 
     plan, _ = walk(RECIPE, lambda s: facts(s, 0 if s.maker == "molecules" else min(made, s.n)))
     assert plan.tallies["molecules"].answered["spare"]
     scenario = describe_scenario(plan)
-    assert scenario["name"] == name
-    assert [row["n_structures"] for row in scenario["stand_ins"]] == n
+    assert scenario.name == name
+    assert [row.n_structures for row in scenario.stand_ins] == n
 
 
 def test_an_unusable_source_turns_to_the_fallback_at_once() -> None:

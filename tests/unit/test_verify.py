@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import httpx
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cli.local import open_client
 from cli.main import app
 from cli.recipe import write_recipe
 from cli.regenerate import choose_shards, hold_scratch, regenerate
@@ -25,6 +23,7 @@ from distillery.dataset.provenance import MERGED_PARTS, read_merged_parts
 from distillery.dataset.sealed_file import SEAL_BYTES, PatientFile, is_sealed
 from distillery.errors import Conflict, InvalidRequest, Unavailable, Unsupported
 from distillery.generators.generator import Task
+from distillery.http.client import EmbeddedServers
 from distillery.recipe.recipe import parse_recipe
 from distillery.structures.structure import Structure
 from distillery.verify.comparison import LABEL_TOLERANCE
@@ -376,13 +375,8 @@ def make_again(
         fake.made = again.made
         generators = {"fake": fake, "other": fakes()["other"]}
         async with factory(scratch, generators, changed or teacher(again.spoil), apps, labeller_data):
-
-            def connect(service: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
-                if service == away:
-                    raise Unavailable(f"{service} can't be reached")
-                return open_client(apps[service], service, timeout)
-
-            return {check.name: check async for check in regenerate(verified, shards, settings_for(scratch), connect)}
+            servers = EmbeddedServers(apps, {away: Unavailable(f"{away} can't be reached")} if away else {})
+            return {check.name: check async for check in regenerate(verified, shards, settings_for(scratch), servers)}
 
     try:
         return asyncio.run(run())

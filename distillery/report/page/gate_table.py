@@ -1,11 +1,11 @@
 """The gates as the page lists them: what failed one by one, what every source passed in one row."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from distillery.planning.gates import Verdict
+from distillery.schema.report import GateRecord
 
 _SIGNS = {">=": "≥", "<=": "≤"}
 
@@ -36,9 +36,9 @@ def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
     return rows
 
 
-def describe_failed(gates: Iterable[Mapping[str, Any]]) -> list[str]:
+def describe_failed(gates: Iterable[GateRecord]) -> list[str]:
     """For example `element entropy (all): 2.148, wanted ≥ 3.07, can reach 2.585`, of gates as report.json has them."""
-    rows = list_rows(Verdict(**gate) for gate in gates)
+    rows = list_rows(Verdict(**dict(gate)) for gate in gates)
     return [
         f"{row.gate} ({row.scope}): {row.value}, wanted {row.wanted}"
         + (row.ceiling and f", can reach {row.ceiling}")

@@ -1,0 +1,167 @@
+"""The HTTP client of the contract: it asks a server once, or again while what is wrong can pass; every failure is a Problem."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import httpx
+from fastapi import FastAPI
+from pydantic import TypeAdapter, ValidationError
+
+from distillery.errors import Busy, Internal, InvalidRequest, NotFound, OutOfMemory, Problem, Unavailable, from_response
+from distillery.http.replicas import ReplicaTransport, resolve
+from distillery.schema.explain import suggest
+from distillery.schema.generate import Generated
+from distillery.structures.arrow import from_arrow
+from distillery.structures.structure import Structure
+
+T = TypeVar("T")
+_log = logging.getLogger("distillery")
+_CAN_PASS = (Busy, Unavailable, Internal, OutOfMemory)
+_LONGEST_WAIT = 30.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a request that failed in a way that can pass is tried again.
+
+    tries         in all; waits that the server itself asks for (it is loading or busy) do not count
+    wait          before the second try, s; doubles with every try, at most 30 s
+    busy_seconds  how long the waits that the server asks for may go on, s
+    sleep         waits so many seconds; may raise to give up
+    """
+
+    tries: int = 1
+    wait: float = 1.0
+    busy_seconds: float = 0.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Client:
+    """Asks one server, whose name stands in what it fails with."""
+
+    def __init__(self, name: str, http: httpx.AsyncClient, patience: Patience = Patience(), *, names_answers: bool = True) -> None:
+        """`names_answers` puts the name before the server's own problems too."""
+        self._name, self._http, self._patience = name, http, patience
+        self._prefix = f"{name}: " if names_answers else ""
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """The answer, if it is a good one, of one try; else a Problem."""
+        try:
+            answer = await self._http.request(method, path, **request)
+        except httpx.TimeoutException as error:
+            raise Unavailable(f"{self._name} did not answer {method} {path} in time ({type(error).__name__})") from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unavailable(f"{self._name} can't be reached: {error or type(error).__name__}") from error
+        if answer.status_code >= 400:
+            problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
+            problem.detail = self._prefix + problem.detail
+            raise problem
+        return answer
+
+    async def ask(self, kind: type[T], method: str, path: str, **request: Any) -> T:
+        """The JSON answer of one try, as `kind`: a message, or a list of them."""
+        return self.parse(kind, (await self.send(method, path, **request)).content)
+
+    def parse(self, kind: type[T], answer: bytes) -> T:
+        """What the server said, as `kind`; Internal if it is none."""
+        try:
+            return TypeAdapter(kind).validate_json(answer)
+        except ValidationError as error:
+            raise Internal(f"{self._name} answered with something that is no {kind.__name__}: {error}") from error
+
+    def parse_structures(self, answer: httpx.Response) -> tuple[list[Structure], Generated]:
+        """What `POST /generate` answered as Arrow; Internal if it is no structure batch."""
+        try:
+            structures, metadata = from_arrow(answer.content)
+            return structures, Generated.model_validate(metadata)
+        except (InvalidRequest, ValidationError) as error:
+            raise Internal(f"{self._name} answered with what are no structures: {error}") from error
+
+    async def retry(self, ask: Callable[[], Awaitable[T]], most: int | None = None) -> T:
+        """Ask until there is an answer, as long as there is patience, at most `most` times; the last problem otherwise."""
+        patience = self._patience
+        tries, end = 1, time.monotonic() + patience.busy_seconds
+        most = min(most or patience.tries, patience.tries)
+        while True:
+            try:
+                return await ask()
+            except _CAN_PASS as problem:
+                if problem.retry_after is not None and time.monotonic() < end:
+                    await patience.sleep(problem.retry_after)
+                    continue
+                if tries == most:
+                    raise
+                wait = min(patience.wait * 2 ** (tries - 1), _LONGEST_WAIT)
+                tries += 1
+                _log.warning("%s: %s; try %d of %d in %.1f s", self._name, problem.detail, tries, most, wait)
+                await patience.sleep(wait)
+
+
+class Servers(Protocol):
+    """Who can be asked, by name."""
+
+    def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+        """An HTTP client of a server; a Problem, NotFound above all, if there is none of this name."""
+
+    async def count_replicas(self, name: str) -> int:
+        """How many processes answer to a name now; 1 of one that is not there, which is found out when it is asked."""
+
+
+class NetworkServers:
+    """Servers at URLs."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+        self._transport: ReplicaTransport | None = None
+        """All clients' connections: a transport of each one's own would load the certificates again."""
+
+    def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+        """See `Servers`."""
+        if name not in self._urls:
+            raise _explain_unknown(name, self._urls)
+        self._transport = self._transport or ReplicaTransport()
+        return httpx.AsyncClient(transport=self._transport, base_url=self._urls[name], timeout=timeout, trust_env=False)
+
+    async def count_replicas(self, name: str) -> int:
+        """See `Servers`."""
+        try:
+            return len(await resolve(httpx.URL(self._urls[name])))
+        except (KeyError, httpx.ConnectError):
+            return 1
+
+
+class EmbeddedServers:
+    """Apps in this process, joined without a network; `problems` says why others are not there."""
+
+    def __init__(self, apps: Mapping[str, FastAPI], problems: Mapping[str, Problem] | None = None) -> None:
+        self._apps, self._problems = apps, problems or {}
+
+    def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+        """See `Servers`."""
+        if name in self._problems:
+            raise self._problems[name]
+        if name not in self._apps:
+            raise _explain_unknown(name, self._apps)
+        return open_client(self._apps[name], name, timeout)
+
+    async def count_replicas(self, name: str) -> int:
+        """See `Servers`."""
+        return 1
+
+
+def _explain_unknown(name: str, known: Mapping[str, object]) -> NotFound:
+    return NotFound(f"there is no service {name!r}{suggest(name, set(known) - {'labeller'})}")
+
+
+def open_client(app: FastAPI, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    """A client that calls `app` without a network."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=f"http://{name}", timeout=timeout)

@@ -1,0 +1,51 @@
+"""Files and pages as HTTP answers: with ETag, If-None-Match, ranges and compression; what can't be served is a problem."""
+
+import asyncio
+import gzip
+import hashlib
+from pathlib import Path
+
+from fastapi import Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
+
+_LEVEL = 6
+
+
+def serve_file(request: Request, path: Path, filename: str, media_type: str) -> Response:
+    """A file, or the range of it that is asked for; 304 if the client has it, 416 for a range that it does not have."""
+    found = path.stat()
+    response = FileResponse(path, filename=filename, media_type=media_type, stat_result=found)
+    if _is_known(request, response.headers["etag"]):
+        return Response(status_code=304, headers={"ETag": response.headers["etag"]})
+    wanted = request.headers.get("range")
+    if wanted is not None:
+        _require_range(wanted, found.st_size)
+    return response
+
+
+async def serve_page(request: Request, page: bytes) -> Response:
+    """An HTML page, compressed where that is understood; 304 if the client has it."""
+    is_packed = "gzip" in {part.split(";")[0].strip() for part in request.headers.get("accept-encoding", "").split(",")}
+    headers = {"ETag": f'"{hashlib.sha256(page).hexdigest()[:32]}{"-gzip" if is_packed else ""}"', "Vary": "Accept-Encoding"}
+    if _is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if is_packed:
+        page, headers["Content-Encoding"] = await asyncio.to_thread(gzip.compress, page, _LEVEL, mtime=0), "gzip"
+    return HTMLResponse(page, headers=headers)
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    return bool(known & {etag, "*"})
+
+
+def _require_range(wanted: str, size: int) -> None:
+    try:
+        FileResponse._parse_range_header(wanted, size)
+    except MalformedRangeHeader as error:
+        raise HTTPException(400, f"the header Range is malformed: {error.content}") from error
+    except RangeNotSatisfiable as error:
+        detail = f"the file has {size} bytes, the header Range asks for {wanted!r}"
+        raise HTTPException(416, detail, {"Content-Range": f"bytes */{size}"}) from error

@@ -1,0 +1,105 @@
+"""The OpenAPI document of an app: what FastAPI finds out, made true where it can't know."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
+
+from distillery.errors import Internal, InvalidRequest, Problem, Unauthorized
+from distillery.http.error_responses import PROBLEM_TYPE
+from distillery.schema.problem import ProblemDocument
+
+Responses = dict[int | str, dict[str, Any]]
+_REF = "#/components/schemas/{model}"
+_BEARER = "ApiKey"
+
+
+class ReadRoute(APIRoute):
+    """A route that answers HEAD wherever it answers GET; the server leaves the body away."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches({**scope, "method": "GET"} if self._is_head(scope) else scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._is_head(scope):
+            await self.app(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
+
+    def _is_head(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in (self.methods or ())
+
+
+def explain_problems(*kinds: type[Problem]) -> Responses:
+    """The `responses` of a route that may fail in these ways."""
+    return {kind.status: _describe_kind(kind) for kind in kinds}
+
+
+def publish(
+    app: FastAPI,
+    *,
+    models: Sequence[type[BaseModel]] = (),
+    everywhere: Iterable[type[Problem]] = (),
+    has_key: bool = False,
+    is_open: Iterable[str] = (),
+) -> None:
+    """Make `app.openapi()` true: problems as they are sent, and how the API key is given.
+
+    models      what else the document speaks of: bodies that are not read by FastAPI
+    everywhere  what each request may fail with, besides a bug
+    has_key     an API key is asked for, but on paths that begin with one of `is_open`
+    """
+    kinds, free = explain_problems(Internal, *everywhere), tuple(is_open)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+            )
+            _add_models(document, [ProblemDocument, *models])
+            for path, operations in document["paths"].items():
+                needs_key = has_key and not path.startswith(free)
+                for operation in operations.values():
+                    _complete(operation, kinds | (explain_problems(Unauthorized) if needs_key else {}))
+                    operation |= {"security": [{_BEARER: []}]} if needs_key else {}
+            if has_key:
+                document["components"]["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer"}}
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(operation: dict[str, Any], always: Responses) -> None:
+    """Wrong parameters and bodies are 400 here, not FastAPI's 422."""
+    responses = operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+    if "parameters" in operation or "requestBody" in operation:
+        responses.setdefault("400", _describe_kind(InvalidRequest))
+    for status, response in always.items():
+        responses.setdefault(str(status), response)
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def describe_problem(description: str) -> dict[str, Any]:
+    """The response that is a problem document."""
+    return {"description": description, "content": {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model=ProblemDocument.__name__)}}}}
+
+
+def _describe_kind(kind: type[Problem]) -> dict[str, Any]:
+    return describe_problem(f"{kind.title} ({kind.kind})")
+
+
+def _add_models(document: dict[str, Any], models: Sequence[type[BaseModel]]) -> None:
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= definitions["$defs"]
+    for left_over in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(left_over, None)
+    document["components"]["schemas"] = dict(sorted(schemas.items()))

@@ -1,0 +1,194 @@
+"""What is told of a dataset: its status, events, forecast and files."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distillery.schema.base import Count
+from distillery.schema.problem import Answer, ProblemDocument
+from distillery.schema.report import CheckpointRecord, GateRecord, StageName, VerdictWord
+
+State = Literal["running", "paused", "cancelled", "stopped", "finished", "failed"]
+
+
+class InWork(Answer):
+    """Shards that are being made, by what is done with them."""
+
+    generate: Count = 0
+    label: Count = 0
+
+
+class SourceProgress(Answer):
+    """Counts, times and rejections of a source so far."""
+
+    wanted: Count = Field(description="by the end of the stage at hand")
+    kept: Count = 0
+    labelled: Count = 0
+    generated: Count = 0
+    requested: Count = 0
+    shards: Count = 0
+    shards_done: Count = 0
+    in_work: InWork = InWork()
+    generate_seconds: float = 0.0
+    label_seconds: float = 0.0
+    rejected: dict[str, int] = Field({}, description="by reason")
+    duplicates: Count = 0
+    fallback: str | None = Field(None, description="the source that stands in")
+
+
+class Progress(Answer):
+    """How far a dataset is and which way it went."""
+
+    round: Count = 0
+    stage: StageName | None = None
+    wave: Count = 1
+    waves: Count = 1
+    checkpoints: list[CheckpointRecord] = Field([])
+    scenario: str = ""
+    sources: dict[str, SourceProgress] = Field({})
+
+
+class Standing(Answer):
+    """Which dataset it is and what is wanted of it, whether it is being made, and what came out."""
+
+    name: str
+    state: State = Field(description="stopped: wanted running, and nobody makes it")
+    verdict: VerdictWord | None = None
+    has_page: bool = False
+    reasons: list[str] = Field([])
+    failed_gates: list[GateRecord] = Field([])
+    doing: str = Field("", description="what takes its time besides shards")
+    problem: ProblemDocument | None = None
+    stages: list[StageName] = Field([])
+    until: StageName | None = None
+    started: float | None = Field(None, description="by this process, Unix time, s")
+    recipe_sha256: str | None = None
+    teacher: str = ""
+
+
+class Status(Progress, Standing):
+    """Where a dataset stands."""
+
+
+class StageForecast(Answer):
+    """A stage as it is or would be at its end."""
+
+    stage: StageName
+    waves: Count
+    generative_fraction: float | None
+    n_structures: Count
+    wanted: dict[str, int]
+    shards: dict[str, int] = Field(description="by source")
+    shards_done: Count
+    verdict: VerdictWord | None = Field(description="null if it is not made yet")
+    reasons: list[str]
+
+
+class Rate(Answer):
+    """What structures of one maker took, in the parts so far."""
+
+    acceptance: float = Field(description="structures that can be used over those asked for")
+    generate_seconds: float = Field(description="service's working time for each structure asked for, s")
+    label_seconds: float = Field(description="teacher's working time for each labelled structure, s")
+    n_bytes: float = Field(description="of one labelled structure in a file")
+
+
+class RestForecast(Answer):
+    """What is not there yet takes, as far as it is known."""
+
+    n_structures: Count
+    generate_seconds: dict[str, float] = Field(description="by service")
+    label_seconds: float
+    seconds: float
+    parts_bytes: Count
+    dataset_bytes: Count
+
+
+class Forecast(Answer):
+    """What a recipe makes and takes."""
+
+    dataset: str
+    until: StageName
+    sources: dict[str, str] = Field(description="the service of every source")
+    stages: list[StageForecast]
+    rates: dict[str, Rate] = Field(description="of the sources of which parts are there")
+    parts: Count
+    parts_done: Count
+    rest: RestForecast
+    unknown: dict[str, str] = Field(description="sources without a rate, and why")
+    assumption: str
+
+
+class FileEntry(Answer):
+    """A file of a dataset."""
+
+    path: str
+    bytes: Count
+
+
+class StateEvent(Answer):
+    """It runs, is paused or was cancelled."""
+
+    state: State
+
+
+class RoundEvent(Answer):
+    """A round of shards begins."""
+
+    round: Count
+    stage: StageName
+    wave: Count
+    waves: Count
+    shards: Count
+    pending: Count
+
+
+class ShardEvent(Answer):
+    """A part is there."""
+
+    shard: str
+    source: str
+    labelled: Count
+
+
+class FallbackEvent(Answer):
+    """Another source steps in."""
+
+    source: str
+    fallback: str | None
+    detail: str
+
+
+class AwayEvent(Answer):
+    """A service that the dataset does without."""
+
+    service: str
+    detail: str
+
+
+class FinalisingEvent(Answer):
+    """The parts are being merged."""
+
+    parts: Count
+
+
+class FinishedEvent(Answer):
+    """It is made."""
+
+    verdict: VerdictWord
+    stage: StageName
+
+
+EventKind = Literal["state", "round", "shard", "checkpoint", "verdict", "fallback", "away", "finalising", "page", "finished", "failed"]
+EventData = (
+    StateEvent | RoundEvent | ShardEvent | CheckpointRecord | FallbackEvent | AwayEvent | FinalisingEvent | FinishedEvent | ProblemDocument
+)
+
+
+class Event(Answer):
+    """Something that happened to a dataset. `page` (which could not be made) and `failed` carry a problem."""
+
+    id: Count
+    event: EventKind
+    time: float = Field(description="Unix time, s")
+    data: EventData

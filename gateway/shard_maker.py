@@ -1,0 +1,125 @@
+"""Making one shard: its structures are generated, curated and labelled, which makes its part."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from distillery.dataset.folder import part_path
+from distillery.errors import Conflict, Problem, Unavailable, Unsupported
+from distillery.planning.ledger import Ledger
+from distillery.planning.plan import Shard
+from distillery.recipe.source import Source
+from distillery.schema.dataset import FallbackEvent
+from distillery.schema.generate import GenerateRequest, PoolSlice
+from distillery.schema.label import Receipt, ShardRecord
+from distillery.structures.identity import derive_seed
+from distillery.structures.structure import Structure
+from gateway.clients import Batch, Clients
+from gateway.curate import curate
+from gateway.preflight import Emit
+
+
+class ShardMaker:
+    """Makes the shards of one dataset.
+
+    missing_services  those that the dataset does without, and why; their sources' fallbacks step in
+    in_work           shards in work by (source, "generate" or "label")
+    """
+
+    def __init__(self, ledger: Ledger, clients: Clients, emit: Emit, missing_services: Mapping[str, str]) -> None:
+        """`ledger` is of the dataset that the parts are written for; the labeller writes them into a folder named as its recipe."""
+        self.missing_services = missing_services
+        self.in_work: Counter[tuple[str, str]] = Counter()
+        self._folder, self._recipe, self._clients, self._emit = ledger.folder, ledger.recipe, clients, emit
+
+    async def make(self, shard: Shard) -> Receipt:
+        """The receipt of the shard's part, which is there then; Conflict if the labeller writes elsewhere."""
+        maker = self._recipe.sources[shard.maker]
+        with self._counted(shard, "generate"):
+            batch = await self._generate(shard, maker)
+        if isinstance(batch, Problem):
+            structures: list[Structure] = []
+            record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.missing_services)
+        else:
+            structures, rejected = await asyncio.to_thread(curate, batch.structures, maker.elements or self._recipe.elements, maker.atoms)
+            record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
+        with self._counted(shard, "label"):
+            receipt = await self._clients.label(self._recipe.name, shard.name, structures, record)
+        await asyncio.to_thread(self._require_part, shard.name)
+        return receipt
+
+    def _require_part(self, name: str) -> None:
+        if not (path := part_path(self._folder, name)).exists():
+            raise Conflict(
+                f"the labeller says that it wrote {name}, but {path} is not there: it must write to the same data folder as the gateway"
+            )
+
+    @contextmanager
+    def _counted(self, shard: Shard, step: str) -> Iterator[None]:
+        self.in_work[shard.source, step] += 1
+        try:
+            yield
+        finally:
+            self.in_work[shard.source, step] -= 1
+
+    async def _generate(self, shard: Shard, maker: Source) -> Batch | Problem:
+        """The batch, or why the maker can't be used and its fallback must.
+
+        Only what can't pass leads to the fallback: the service was not there when the run began, or it refuses the request.
+        An outage on the way stops the run, to be resumed; written into a part it would change the result for good.
+        """
+        can_fall_back = maker.fallback is not None and shard.maker == shard.source
+        problem: Problem
+        if maker.service in self.missing_services:
+            problem = Unavailable(self.missing_services[maker.service])
+        else:
+            try:
+                return await self._clients.generate(maker.service, self._request(shard, maker))
+            except Unsupported as refusal:
+                problem = refusal
+        if not can_fall_back:
+            raise problem
+        self._emit("fallback", FallbackEvent(source=shard.source, fallback=maker.fallback, detail=problem.detail))
+        return problem
+
+    def _request(self, shard: Shard, maker: Source) -> GenerateRequest:
+        low, high = maker.atoms or (None, None)
+        return GenerateRequest(
+            n=shard.n,
+            seed=shard.seed,
+            shard=shard.name,
+            system=maker.system,
+            elements=maker.elements or self._recipe.elements,
+            min_atoms=low,
+            max_atoms=high,
+            perturb=maker.perturb or self._recipe.perturb,
+            pool_slice=PoolSlice(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start),
+            options=maker.options,
+        )
+
+    def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "", is_outage: bool = False) -> ShardRecord:
+        generated = batch.generated if batch else None
+        return ShardRecord(
+            recipe_sha256=self._recipe.sha256,
+            stage=shard.stage,
+            source=shard.source,
+            service=maker.service,
+            system=maker.system,
+            seed=shard.seed,
+            start=shard.start,
+            round=shard.round,
+            requested=shard.n,
+            generated=len(batch.structures) if batch else 0,
+            generate_seconds=batch.seconds if batch else 0.0,
+            service_version=generated.version if generated else "",
+            service_versions=generated.versions if generated else {},
+            service_weights_sha256=generated.weights_sha256 if generated else None,
+            service_licence=generated.licence if generated else "",
+            service_rejected=generated.rejected if generated else {},
+            note=note,
+            is_outage=is_outage,
+            probes=shard.probes,
+            limits=self._recipe.find_limits(shard.source),
+            sample=self._recipe.find_sample(shard.maker),
+        )
