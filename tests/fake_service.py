@@ -95,4 +95,4 @@ class FakeGenerator:
         points = np.stack(np.unravel_index(np.arange(n_atoms), (5, 5, 5)), axis=1)[:, ::-1]
         numbers = replace_lone_carbon(numbers_of(symbols), points, numbers_of(list(elements)))
         positions = place_in_rows(numbers, points, 3.0, 0.3, rng)
-        return Structure(f"{task.shard}/{i:04d}", numbers, positions, system=self.system, origin={"method": "fake"})
+        return Structure(f"{task.shard}/{i:04d}", numbers, positions, system=self.system, origin={"method": "fake", "kind": "atom"})

@@ -83,7 +83,9 @@ def make_structure(task: Task, i: int) -> Structure:
     if is_spoilt:
         positions[1] = positions[0] + 0.1
     periodic = task.system in PERIODIC_SYSTEMS
-    return Structure(f"{task.shard}/{i:04d}", numbers, positions, cell, (periodic,) * 3, task.system, {"method": "fake", "attempt": i})
+    unpaired = 2 - int(numbers.astype(int).sum()) % 2
+    origin = {"method": "fake", "attempt": i, "kind": "atom", "radical_electrons": unpaired}  # loose, and no closed shells
+    return Structure(f"{task.shard}/{i:04d}", numbers, positions, cell, (periodic,) * 3, task.system, origin)
 
 
 def _make_chain(rng: np.random.Generator, n_atoms: int, elements: Numbers) -> tuple[Numbers, Vectors, Vectors]:

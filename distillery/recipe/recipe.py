@@ -16,9 +16,9 @@ from distillery.schema.base import Elements, Message, Name, Number
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
 from distillery.schema.label import LabelLimits
-from distillery.schema.sample import Sample
 from distillery.schema.report import GateName as GateName
 from distillery.schema.report import StageName as StageName
+from distillery.schema.sample import Sample
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
 CHECKPOINT_EVERY = 10_000
