@@ -3,7 +3,7 @@
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from distillery.dataset.sealed_file import name_disk_faults
 from distillery.errors import Conflict, InvalidRequest
 from distillery.schema.explain import validate_message
 from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
-from distillery.structures.arrow import from_arrow
+from distillery.structures.arrow import from_arrow, read_hashes
 from distillery.structures.cells import restate
 from distillery.structures.checks import find_input_fault
 from distillery.structures.identity import digest_structures, structure_hash
@@ -49,15 +49,16 @@ class Labelling:
             if await self._on_host(path.exists):
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
             sound, refused = await self._on_host(_inspect, request.structures, self._teacher.elements)
-            labelled, hashes = await self._run_teacher(sound)
+            await self._on_host(_require_same_hash, sound, request.hashes)
+            labelled, hashes = await self._run_teacher(sound, request.hashes)
             write = partial(_write, path, request, self._teacher, sound, refused, labelled, hashes)
             return await asyncio.get_running_loop().run_in_executor(self._writer, write)
 
-    async def _run_teacher(self, structures: Sequence[Structure]) -> tuple[Labelled, list[str]]:
-        """Labels, and structure hashes made meanwhile; a cancelled caller takes its structures back."""
+    async def _run_teacher(self, structures: Sequence[Structure], known: Mapping[str, str]) -> tuple[Labelled, list[str]]:
+        """Labels, and structure hashes: known by id, or made meanwhile. A cancelled caller takes its structures back."""
         future = asyncio.wrap_future(self._engine.submit(structures).future)
         try:
-            hashes = await self._on_host(_hash_all, structures)
+            hashes = await self._on_host(_hash_all, structures, known)
             return await future, hashes
         finally:
             future.cancel()
@@ -79,12 +80,13 @@ class Labelling:
 
 @dataclass(frozen=True)
 class _Request:
-    """What came: which part, from where, and its structures."""
+    """What came: which part, from where, its structures, and the hashes of structures by id where the client made them."""
 
     dataset: str
     part: str
     record: ShardRecord
     structures: list[Structure]
+    hashes: Mapping[str, str]
 
 
 def _write(
@@ -127,13 +129,17 @@ def _read_request(dataset: str, part: str, body: bytes) -> _Request:
     structures, metadata = from_arrow(body)
     record = validate_message(ShardRecord, metadata, "metadata")
     ids = [s.id for s in structures]
+    unprintable = [id for id in ids if not id.isprintable()]
+    if unprintable:
+        raise InvalidRequest(f"ids are printable text; got {', '.join(map(repr, unprintable[:_LIST_IDS]))}")
     foreign = [id for id in ids if not id.startswith(f"{part}/")]
     if foreign:
         raise InvalidRequest(f"the ids of part {part} start with '{part}/'; got {', '.join(map(repr, foreign[:_LIST_IDS]))}")
     twice = sorted(id for id, n in Counter(ids).items() if n > 1)
     if twice:
         raise InvalidRequest(f"ids must be unique in a part; twice or more: {', '.join(twice[:_LIST_IDS])}")
-    return _Request(dataset, part, record, structures)
+    hashes = read_hashes(body, len(structures))
+    return _Request(dataset, part, record, structures, {} if hashes is None else dict(zip(ids, hashes, strict=True)))
 
 
 def _inspect(structures: list[Structure], elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
@@ -148,8 +154,16 @@ def _inspect(structures: list[Structure], elements: tuple[str, ...]) -> tuple[li
     return sound, refused
 
 
-def _hash_all(structures: Sequence[Structure]) -> list[str]:
-    return [structure_hash(s) for s in structures]
+def _require_same_hash(structures: Sequence[Structure], known: Mapping[str, str]) -> None:
+    """The client's hashes are taken if the first is what it would be here: then it makes them as this labeller does."""
+    if known and structures and (own := structure_hash(structures[0])) != (given := known[structures[0].id]):
+        raise InvalidRequest(
+            f"the structure hash of {structures[0].id} is {own} here, and {given} came: gateway and labeller must be of one version"
+        )
+
+
+def _hash_all(structures: Sequence[Structure], known: Mapping[str, str]) -> list[str]:
+    return [known[s.id] if known else structure_hash(s) for s in structures]
 
 
 def _stored_receipt(path: Path, request: _Request, teacher: TeacherCard) -> Receipt:
