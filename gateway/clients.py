@@ -76,9 +76,11 @@ class Clients:
 
         return await client.retry(ask)
 
-    async def label(self, dataset: str, part: str, structures: list[Structure], record: ShardRecord) -> Receipt:
-        """Have a part labelled and written; the receipt of the existing part if there is one."""
-        labeller, body = self._find(LABELLER), to_arrow(structures, record.model_dump(mode="json"))
+    async def label(
+        self, dataset: str, part: str, structures: list[Structure], record: ShardRecord, hashes: list[str] | None = None
+    ) -> Receipt:
+        """Have a part labelled and written; the receipt of the existing part if there is one. `hashes` spare the labeller making them."""
+        labeller, body = self._find(LABELLER), to_arrow(structures, record.model_dump(mode="json"), hashes)
         query, headers = {"dataset": dataset, "part": part}, {"Content-Type": ARROW_TYPE}
         return await labeller.retry(lambda: labeller.ask(Receipt, "POST", "/label", params=query, content=body, headers=headers))
 

@@ -38,14 +38,16 @@ class ShardMaker:
         maker = self._recipe.sources[shard.maker]
         with self._counted(shard, "generate"):
             batch = await self._generate(shard, maker)
+        hashes = dict[str, str]()
         if isinstance(batch, Problem):
             structures: list[Structure] = []
             record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.missing_services)
         else:
-            structures, rejected = await asyncio.to_thread(curate, batch.structures, maker.elements or self._recipe.elements, maker.atoms)
+            elements = maker.elements or self._recipe.elements
+            structures, rejected = await asyncio.to_thread(curate, batch.structures, elements, maker.atoms, hashes)
             record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
         with self._counted(shard, "label"):
-            receipt = await self._clients.label(self._recipe.name, shard.name, structures, record)
+            receipt = await self._clients.label(self._recipe.name, shard.name, structures, record, [hashes[s.id] for s in structures])
         await asyncio.to_thread(self._require_part, shard.name)
         return receipt
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from distillery.dataset.sealed_file import name_disk_faults
 from distillery.errors import Conflict, InvalidRequest
 from distillery.schema.explain import validate_message
 from distillery.schema.label import LabelLimits, Receipt, Reject, ShardRecord, TeacherCard
-from distillery.structures.arrow import from_arrow
+from distillery.structures.arrow import from_arrow, read_hashes
 from distillery.structures.cells import restate
 from distillery.structures.checks import find_input_fault
 from distillery.structures.identity import digest_structures, find_proposal, structure_hash
@@ -54,27 +54,28 @@ class Labelling:
             if await self._on_host(path.exists):
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
             sound, refused = await self._on_host(_inspect, request.structures, self._teacher.elements)
-            made = await self._make_labels(sound, request.record)
+            await self._on_host(_require_same_hash, sound, request.hashes)
+            made = await self._make_labels(sound, request)
             judged = _judge(made, request.record.limits, self._tolerance)
             trial = await self._try_physics(judged, request.record.probes)
             write = partial(_write, path, request, self._teacher, refused, judged, trial)
             return await asyncio.get_running_loop().run_in_executor(self._writer, write)
 
-    async def _make_labels(self, structures: Sequence[Structure], record: ShardRecord) -> "_Made":
+    async def _make_labels(self, structures: Sequence[Structure], request: "_Request") -> "_Made":
         """Labels of the structures, or of what the teacher makes of them, and structure hashes."""
-        sample = record.sample
+        sample, seed = request.record.sample, request.record.seed
         if sample is None:
-            labelled, hashes = await self._run_teacher(structures)
+            labelled, hashes = await self._run_teacher(structures, request.hashes)
             return _Made(list(structures), labelled.outcomes, hashes, len(structures), labelled.seconds)
-        sampled = await self._in_thread(lambda label_all: Sampler(label_all, sample, record.seed).make_frames(structures))
-        hashes = await self._on_host(_hash_all, sampled.structures)
+        sampled = await self._in_thread(lambda label_all: Sampler(label_all, sample, seed).make_frames(structures))
+        hashes = await self._on_host(_hash_all, sampled.structures, {})
         return _Made(sampled.structures, sampled.outcomes, hashes, sampled.n_calls, sampled.seconds)
 
-    async def _run_teacher(self, structures: Sequence[Structure]) -> tuple[Labelled, list[str]]:
-        """Labels, and structure hashes made meanwhile; a cancelled caller takes its structures back."""
+    async def _run_teacher(self, structures: Sequence[Structure], known: Mapping[str, str]) -> tuple[Labelled, list[str]]:
+        """Labels, and structure hashes: known by id, or made meanwhile. A cancelled caller takes its structures back."""
         future = asyncio.wrap_future(self._engine.submit(structures).future)
         try:
-            hashes = await self._on_host(_hash_all, structures)
+            hashes = await self._on_host(_hash_all, structures, known)
             return await future, hashes
         finally:
             future.cancel()
@@ -110,12 +111,13 @@ class Labelling:
 
 @dataclass(frozen=True)
 class _Request:
-    """What came: which part, from where, and its structures."""
+    """What came: which part, from where, its structures, and the hashes of structures by id where the client made them."""
 
     dataset: str
     part: str
     record: ShardRecord
     structures: list[Structure]
+    hashes: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,17 @@ def _read_request(dataset: str, part: str, body: bytes) -> _Request:
     structures, metadata = from_arrow(body)
     record = validate_message(ShardRecord, metadata, "metadata")
     ids = [s.id for s in structures]
+    unprintable = [id for id in ids if not id.isprintable()]
+    if unprintable:
+        raise InvalidRequest(f"ids are printable text; got {', '.join(map(repr, unprintable[:_LIST_IDS]))}")
     foreign = [id for id in ids if not id.startswith(f"{part}/")]
     if foreign:
         raise InvalidRequest(f"the ids of part {part} start with '{part}/'; got {', '.join(map(repr, foreign[:_LIST_IDS]))}")
     twice = sorted(id for id, n in Counter(ids).items() if n > 1)
     if twice:
         raise InvalidRequest(f"ids must be unique in a part; twice or more: {', '.join(twice[:_LIST_IDS])}")
-    return _Request(dataset, part, record, structures)
+    hashes = read_hashes(body, len(structures))
+    return _Request(dataset, part, record, structures, {} if hashes is None else dict(zip(ids, hashes, strict=True)))
 
 
 def _inspect(structures: list[Structure], elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
@@ -226,8 +232,16 @@ def _inspect(structures: list[Structure], elements: tuple[str, ...]) -> tuple[li
     return sound, refused
 
 
-def _hash_all(structures: Sequence[Structure]) -> list[str]:
-    return [structure_hash(s) for s in structures]
+def _require_same_hash(structures: Sequence[Structure], known: Mapping[str, str]) -> None:
+    """The client's hashes are taken if the first is what it would be here: then it makes them as this labeller does."""
+    if known and structures and (own := structure_hash(structures[0])) != (given := known[structures[0].id]):
+        raise InvalidRequest(
+            f"the structure hash of {structures[0].id} is {own} here, and {given} came: gateway and labeller must be of one version"
+        )
+
+
+def _hash_all(structures: Sequence[Structure], known: Mapping[str, str]) -> list[str]:
+    return [known[s.id] if known else structure_hash(s) for s in structures]
 
 
 def _stored_receipt(path: Path, request: _Request, teacher: TeacherCard) -> Receipt:

@@ -31,9 +31,9 @@ class ShardRecord(Message):
     """What is known of a shard before it is labelled; travels in the schema metadata of a `/label` request."""
 
     recipe_sha256: Sha256
-    stage: str
-    source: str
-    service: str
+    stage: Name
+    source: Name
+    service: Name
     system: System
     seed: StrictInt
     start: Count = Field(description="structures asked of the same maker before this shard")

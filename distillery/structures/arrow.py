@@ -1,6 +1,7 @@
 """Structure batches as Arrow IPC streams (application/vnd.apache.arrow.stream) and, for people, as JSON."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from distillery.errors import InvalidRequest
 from distillery.runtime.canonical_json import canonical_json
+from distillery.structures.arrow_messages import refuse_packed
 from distillery.structures.structure import SYSTEMS, Structure
 
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
@@ -29,11 +31,14 @@ SCHEMA = pa.schema(
     ]
 )
 _METADATA_KEY = b"distillery"
+_HASHES_KEY = b"distillery.structure_hashes"
+_HASH = re.compile("[0-9a-f]{32}")
 
 
-def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None = None) -> bytes:
-    """One Arrow IPC stream with one record batch; `metadata` (JSON-able) travels in the schema."""
-    schema = SCHEMA.with_metadata({_METADATA_KEY: canonical_json(dict(metadata or {})).encode()})
+def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None = None, hashes: Sequence[str] | None = None) -> bytes:
+    """One Arrow IPC stream with one record batch; `metadata` (JSON-able) and `hashes`, one a structure, travel in the schema."""
+    notes = {_METADATA_KEY: canonical_json(dict(metadata or {})).encode()}
+    schema = SCHEMA.with_metadata(notes if hashes is None else {**notes, _HASHES_KEY: " ".join(hashes).encode()})
     n_atoms = [len(s) for s in structures]
     offsets = pa.array(np.concatenate([[0], np.cumsum(n_atoms)]).astype(np.int32))
     numbers = np.concatenate([s.numbers for s in structures]) if structures else np.zeros(0, np.uint8)
@@ -63,14 +68,14 @@ def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None
 def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
     """The structures and the metadata of an Arrow IPC stream; InvalidRequest if it is not a structure batch."""
     try:
+        refuse_packed(body)
         with pa.ipc.open_stream(body) as reader:
+            _require_schema(reader.schema)
             table = reader.read_all()
         table.validate(full=True)
         metadata = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
         raise InvalidRequest(f"the body is not an Arrow IPC stream of structures: {error}") from error
-    if not table.schema.equals(SCHEMA):
-        raise InvalidRequest(f"a structure batch has the columns {_describe(SCHEMA)}; got {_describe(table.schema)}")
     if not isinstance(metadata, dict):
         raise InvalidRequest("the schema's metadata must be a JSON object")
     if table.num_rows == 0:
@@ -80,6 +85,23 @@ def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
     if empty:
         raise InvalidRequest(f"every row of a structure batch has all columns; {', '.join(empty)} holds null")
     return _rows(batch), metadata
+
+
+def read_hashes(body: bytes, n_structures: int) -> list[str] | None:
+    """The structure hashes that a stream from `to_arrow` carries, None if it carries none; InvalidRequest if they are not one each."""
+    with pa.ipc.open_stream(body) as reader:
+        text = (reader.schema.metadata or {}).get(_HASHES_KEY)
+    if text is None:
+        return None
+    hashes: list[str] = text.decode("ascii", "replace").split()
+    if len(hashes) != n_structures or not all(_HASH.fullmatch(one) for one in hashes):
+        raise InvalidRequest(f"{n_structures} structure hashes of 32 hex digits were wanted beside the structures, {len(hashes)} came")
+    return hashes
+
+
+def _require_schema(schema: pa.Schema) -> None:
+    if not schema.equals(SCHEMA):
+        raise InvalidRequest(f"a structure batch has the columns {_describe(SCHEMA)}; got {_describe(schema)}")
 
 
 def _describe(schema: pa.Schema) -> str:

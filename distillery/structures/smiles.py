@@ -1,4 +1,4 @@
-"""Counting the atoms of a SMILES, hydrogens included, without a chemistry package: enough to tell whether hydrogens were forgotten."""
+"""SMILES without a chemistry package: where a line ends, and how many atoms there are, to tell whether hydrogens were forgotten."""
 
 import re
 from collections import Counter
@@ -12,6 +12,8 @@ _BRACKET = re.compile(
 )
 _ORDERS = {"=": 2, "#": 3, "$": 4}
 _VALENCES = {"B": (3,), "C": (4,), "N": (3, 5), "O": (2,), "P": (3, 5), "S": (2, 4, 6), "F": (1,), "Cl": (1,), "Br": (1,), "I": (1,)}
+LINE_END = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\0]")
+"""What some programs take for a line's end: within a SMILES, or its name, it hides another molecule."""
 
 
 @dataclass

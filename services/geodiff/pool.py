@@ -12,6 +12,7 @@ from rdkit import Chem, rdBase
 from distillery.errors import InvalidRequest, Unsupported
 from distillery.generators.generator import Task
 from distillery.generators.models.model import ReportProgress
+from distillery.structures.smiles import LINE_END
 from distillery.weights.checksums import sha256_of
 
 BUILT_IN = Path(__file__).parent / "molecules.smi"
@@ -29,7 +30,7 @@ class Wanted:
     def mol(self) -> Chem.Mol:
         """With explicit hydrogens, not to be changed; InvalidRequest if RDKit can't read it."""
         with rdBase.BlockLogs():
-            mol = Chem.MolFromSmiles(self.smiles)
+            mol = None if LINE_END.search(self.smiles) else Chem.MolFromSmiles(self.smiles.removeprefix("\ufeff"))
         if mol is None or mol.GetNumAtoms() == 0:
             raise InvalidRequest(f"options.smiles: {self.smiles!r} is not a SMILES that RDKit can read")
         return Chem.AddHs(mol)

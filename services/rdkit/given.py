@@ -11,12 +11,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rdkit import Chem, rdBase
 
 from distillery.errors import InvalidRequest, Unsupported
+from distillery.structures.smiles import LINE_END
 
 MOST_LINES = 100_000
 """Longest list of SMILES that is read."""
 _MOST_BYTES = 20_000_000
 _MOST_FAULTS = 5
-_ODD_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\0]")
 _EXTENSION = re.compile(r"\|[^|]*\|")
 """Of CXSMILES: radicals, groups of stereocentres, coordinates."""
 
@@ -82,7 +82,7 @@ def list_smiles(texts: tuple[str, ...]) -> tuple[GivenSmiles, ...]:
 
 def _split(line: int, text: str) -> GivenSmiles | None:
     """SMILES, extension and name of a line; None for a blank one or a comment."""
-    if odd := _ODD_BREAKS.search(text.rstrip("\r\n")):
+    if odd := LINE_END.search(text.rstrip("\r\n")):
         raise InvalidRequest(
             f"line {line} holds the character U+{ord(odd[0]):04X}, which some programs take for a line's end; give one SMILES a line"
         )

@@ -16,7 +16,8 @@ from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from tests.serving import serve
 from tests.upstream import MODELS, require_upstream
 
-SERVICES = sorted(p.parent.name for p in (Path(__file__).parents[2] / "services").glob("*/app.py"))
+SERVICES = sorted(p.parent.name for p in (Path(__file__).parents[2] / "services").glob("*/requirements.txt"))
+assert SERVICES, "no service was found, so none would be tested"
 SEED = 7
 
 

@@ -137,6 +137,9 @@ def test_the_built_in_pool_is_parsed_but_once(monkeypatch: pytest.MonkeyPatch) -
         ("CC.O", Unsupported, "not one molecule"),
         ("CC(=O)[O-]", Unsupported, "ion"),
         ("[CH3]", Unsupported, "radical"),
+        ("CCO |^1:0|", Unsupported, "radical"),
+        ("CCO\nCCN", InvalidRequest, "not a SMILES"),
+        ("CCO a\u2028CCN", InvalidRequest, "not a SMILES"),
     ],
 )
 def test_given_molecules_that_do_not_fit_are_refused_by_name(smiles: str, problem: type[Exception], named: str) -> None:

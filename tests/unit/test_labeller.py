@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,10 +21,16 @@ from distillery.dataset.folder import list_parts, part_path
 from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
 from distillery.errors import InvalidRequest, Unavailable
+from distillery.generators.generator import Task
+from distillery.generators.proposals import Proposal, finish_proposal
 from distillery.runtime.stopping import Stop
+from distillery.schema.base import Message
+from distillery.schema.generate import Perturb
+from distillery.structures import geometry, identity
 from distillery.structures.arrow import ARROW_TYPE, to_arrow
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure
+from gateway.curate import curate
 from labeller.app import create_labeller
 from labeller.labelling import _read_request
 from labeller.settings import LabellerSettings
@@ -360,6 +367,9 @@ def test_the_containers_own_server_ends_once_the_device_is_lost_and_answers_befo
         ("a/b", [], "part"),
         ("", [], "part"),
         (".hidden", [], "part"),
+        ("p", [water("p/0\0")], "ids are printable text; got 'p/0\\x00'"),
+        ("p", [water("p/\n")], "ids are printable text"),
+        ("p", [water("p/\x7f")], "ids are printable text"),
     ],
 )
 def test_foreign_or_repeated_ids_and_bad_names_are_refused(start: Start, tmp_path: Path, part: str, structures: list, named: str) -> None:
@@ -376,6 +386,74 @@ def test_a_repeated_id_among_many_is_found_at_once() -> None:
     with pytest.raises(InvalidRequest, match=r"twice or more: p/0$"):
         _read_request("d", "p", body)
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("field", ["stage", "source", "service"])
+@pytest.mark.parametrize("name", ["a\0b", "", "a b", "x" * 200])
+def test_names_in_a_record_that_are_none_are_refused(start: Start, tmp_path: Path, field: str, name: str) -> None:
+    response = label(start(FakeTeacher()), "p", [water("p/0")], **{field: name})
+    assert response.status_code == 400
+    assert field in response.json()["detail"]
+    assert list(tmp_path.rglob("*.h5")) == []
+
+
+def send(client: httpx.Client, structures: list[Structure], hashes: list[str]) -> httpx.Response:
+    body = to_arrow(structures, record(), hashes)
+    return client.post("/label", params={"dataset": "d", "part": "p"}, content=body, headers={"Content-Type": ARROW_TYPE})
+
+
+def test_hashes_that_come_with_structures_are_those_of_the_part(start: Start, tmp_path: Path) -> None:
+    structures = mixed("p", 6)
+    hashes = [structure_hash(s) for s in structures]
+    answer = send(start(FakeTeacher()), structures, hashes)
+    assert answer.json()["structures_sha256"] == digest_structures([s.id for s in structures], hashes)
+    assert read_part(part_path(tmp_path / "d", "p")).arrays["provenance/structure_hash"].tolist() == hashes
+
+
+@pytest.mark.parametrize("is_first_sound", [True, False])
+def test_hashes_of_another_version_are_refused(start: Start, tmp_path: Path, is_first_sound: bool) -> None:
+    structures = mixed("p", 4)
+    if not is_first_sound:
+        structures[0] = replace(structures[0], positions=np.full((3, 3), np.nan))
+    answer = send(start(FakeTeacher()), structures, ["0" * 32] * 4)
+    assert answer.status_code == 400
+    assert "of one version" in answer.json()["detail"]
+    assert list(tmp_path.rglob("*.h5")) == []
+
+
+def test_unsound_structures_are_refused_though_hashes_came_with_them(start: Start) -> None:
+    structures = mixed("p", 4)
+    hashes = [structure_hash(s) for s in structures]
+    structures[1] = replace(structures[1], positions=0.1 * structures[1].positions)
+    answer = send(start(FakeTeacher()), structures, hashes).json()
+    assert [(one["id"], one["reason"]) for one in answer["rejected"]] == [("p/0001", "atoms_too_close")]
+
+
+def test_a_skewed_cell_is_labelled_and_kept_by_its_reduced_one(start: Start, tmp_path: Path) -> None:
+    plain = silicon("p/0")
+    cell = plain.cell.copy()
+    cell[1] += 30 * cell[0]
+    assert receipt(start(FakeTeacher()), "p", [replace(plain, cell=cell)])["rejected"] == []
+    kept = read_part(part_path(tmp_path / "d", "p")).arrays["structures/cells"][0]
+    assert np.allclose(np.linalg.norm(kept, axis=1), 5.43)
+
+
+def test_on_its_way_a_structure_has_three_lists_of_neighbours_and_one_hash(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Service, gateway and labeller one each; the labeller makes both once more for the first of a part, the teacher its own."""
+    cutoffs, hashes = Counter[float](), []
+    find, describe = geometry.neighbour_list, identity._environments
+    monkeypatch.setattr(geometry, "neighbour_list", lambda *a, **k: cutoffs.update([k["cutoff"]]) or find(*a, **k))
+    monkeypatch.setattr(identity, "_environments", lambda *a: hashes.append(a[0].id) or describe(*a))
+    proposals = [Proposal((s,)) for s in mixed("p", 30)]
+    task = Task(30, 1, "p", "molecule", ("H", "C", "O", "Si"), 1, 100, Perturb(share=0), Message())
+    made = [finish_proposal(one, task, np.random.default_rng(1)) for one in proposals]
+    structures = [s for one in made if isinstance(one, Proposal) for s in one.structures]
+    known: dict[str, str] = {}
+    kept, _ = curate(structures, task.elements, None, known)
+    assert (cutoffs.total(), len(hashes)) == (60, 30)
+    assert send(start(FakeTeacher()), kept, [known[s.id] for s in kept]).json()["n_structures"] == len(kept) == 30
+    by_teacher = 30
+    assert (cutoffs.total() - by_teacher, len(hashes)) == (91, 31)
 
 
 def test_a_dataset_name_that_leaves_the_folder_is_refused(start: Start) -> None:

@@ -1,6 +1,7 @@
 """Structure batches <-> Arrow <-> ASE are lossless, and bad ones are refused."""
 
 import json
+import random
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.errors import InvalidRequest
-from distillery.structures.arrow import SCHEMA, from_arrow, to_arrow, to_json
+from distillery.structures.arrow import SCHEMA, from_arrow, read_hashes, to_arrow, to_json
 from distillery.structures.structure import Structure, from_ase, to_ase
 from tests.structures import copper_slab, silicon, structures, water
 
@@ -80,6 +81,68 @@ def write(table: pa.Table) -> bytes:
 def test_another_schema_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest, match=r"numbers: list<item: uint8 not null>, .*; got id: string"):
         from_arrow(write(pa.table({"id": ["a"]})))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_compressed_batches_are_refused_before_they_are_unpacked(codec: str) -> None:
+    """50 MB of zeros: 5 kB of zstd."""
+    big = Structure("big/0000", np.ones(2_000_000, np.uint8), np.zeros((2_000_000, 3)), system="cluster")
+    table = pa.ipc.open_stream(to_arrow([big])).read_all()
+    del big
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(table)
+    body = bytes(sink.getvalue())
+    assert len(body) < 1_000_000
+    del table, sink, writer
+    before = pa.total_allocated_bytes()
+    peak = pa.default_memory_pool().max_memory()
+    with pytest.raises(InvalidRequest, match="not compressed"):
+        from_arrow(body)
+    assert pa.total_allocated_bytes() - before < 1_000_000
+    assert pa.default_memory_pool().max_memory() == peak
+
+
+def test_several_batches_are_one() -> None:
+    one, other = (pa.ipc.open_stream(to_arrow([s])).read_all() for s in (water(), silicon()))
+    back, _ = from_arrow(write(pa.concat_tables([one, other])))
+    assert [s.id for s in back] == [water().id, silicon().id]
+
+
+def test_dictionaries_are_refused() -> None:
+    table = pa.ipc.open_stream(to_arrow([water()])).read_all()
+    table = table.set_column(5, "system", pa.array(["molecule"]).dictionary_encode())
+    with pytest.raises(InvalidRequest, match="dictionary"):
+        from_arrow(write(table))
+
+
+def test_hashes_travel_beside_the_structures() -> None:
+    hashes = ["0" * 32, "f" * 32]
+    body = to_arrow([water(), silicon()], {"a": 1}, hashes)
+    assert read_hashes(body, 2) == hashes
+    assert from_arrow(body)[1] == {"a": 1}
+    assert read_hashes(to_arrow([water()]), 1) is None
+    assert read_hashes(to_arrow([], None, []), 0) == []
+    for wrong in (["0" * 32], ["0" * 32, "f" * 31], ["0" * 32, "G" * 32], hashes * 2):
+        with pytest.raises(InvalidRequest, match="2 structure hashes of 32 hex digits"):
+            read_hashes(to_arrow([water(), silicon()], None, wrong), 2)
+
+
+def test_many_mutations_of_a_stream_end_in_structures_or_an_invalid_request() -> None:
+    """Bytes changed, cut, doubled and moved; what is taken can be written again."""
+    whole, rng, n_taken = to_arrow([water(), silicon()], {"a": 1}, ["0" * 32] * 2), random.Random(13), 0
+    for _ in range(600):
+        body = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 8])):
+            at, n = rng.randrange(len(body)), rng.choice([1, 4, 8, 64])
+            piece = rng.choice([bytes(n), b"\xff" * n, rng.randbytes(n), bytes(body[rng.randrange(len(body)) :][:n])])
+            body[at : at + rng.choice([0, n, len(piece)])] = piece
+        try:
+            to_arrow(from_arrow(bytes(body))[0])
+            n_taken += 1
+        except InvalidRequest:
+            pass
+    assert 0 < n_taken < 500
 
 
 def test_lengths_that_disagree_are_refused() -> None:
