@@ -33,7 +33,7 @@ def test_no_other_container_can_be_reached_from_outside(project: Project) -> Non
 
 def test_containers_run_hardened(project: Project, images: dict[str, str]) -> None:
     for service in images:
-        status = project.execute(service, "cat /proc/1/status; touch /app/x 2>&1; touch /tmp/x")
+        status = project.execute(service, "cat /proc/1/status; touch /venv/x 2>&1; touch /tmp/x")
         assert "CapEff:\t0000000000000000" in status, service
         assert "NoNewPrivs:\t1" in status, service
         assert "Uid:\t10001\t10001" in status, service
