@@ -1,14 +1,16 @@
 """`distillery serve`."""
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from fastapi import FastAPI
 
 from cli.app import app
 from distillery.errors import NotFound
 from distillery.schema.explain import suggest
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _KEEP_ALIVE_SECONDS = 30
 _STOP_SECONDS = 25  # containers are given 30
@@ -35,7 +37,7 @@ def serve(
     )
 
 
-def build_app(name: str) -> FastAPI:
+def build_app(name: str) -> "FastAPI":
     """The app of this name, set up from the environment; NotFound names the nearest, Unavailable says which package is missing."""
     if name == "gateway":
         from gateway.app import build as build_gateway

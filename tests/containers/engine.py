@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cli", "distillery", "gateway", "labeller", "services")
 """What the project installs; every image has all of it."""
+SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/requirements.txt"))
+"""The services: their folders."""
 SITE = "/venv/lib/python3.12/site-packages"
 EVERYTHING = ("*",)
 """All profiles of the compose files."""

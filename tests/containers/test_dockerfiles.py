@@ -4,18 +4,18 @@ import importlib
 import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 from distillery.generators.models.upstream import digest_upstream
-from distillery.generators.plugins import list_services
-from tests.containers.engine import PACKAGES, ROOT
+from tests.containers.engine import PACKAGES, ROOT, SERVICES
 from tests.upstream import MODELS, require_upstream
 
-SERVICES = ROOT / "services" / "Dockerfile"
-DOCKERFILES = [ROOT / "gateway" / "Dockerfile", ROOT / "labeller" / "Dockerfile", SERVICES]
+SERVICES_DOCKERFILE = ROOT / "services" / "Dockerfile"
+DOCKERFILES = [ROOT / "gateway" / "Dockerfile", ROOT / "labeller" / "Dockerfile", SERVICES_DOCKERFILE]
 BUILDS = {name: service["build"] for name, service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].items()}
 
 
@@ -59,6 +59,11 @@ def expand(text: str, arguments: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda match: arguments[match[1]], text)
 
 
+def test_every_folder_of_services_is_an_entry_point_of_its_name() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert sorted(project["entry-points"]["distillery.services"]) == SERVICES
+
+
 def test_there_is_one_dockerfile_for_all_services() -> None:
     found = [path for folder in PACKAGES for path in (ROOT / folder).rglob("Dockerfile*")]
     assert sorted(found) == DOCKERFILES
@@ -75,9 +80,9 @@ def test_all_images_share_the_layers_of_the_library_and_the_project(dockerfile: 
 
 
 def test_every_image_with_torch_takes_the_shared_layers_and_no_other_builds_them() -> None:
-    for name in list_services():
+    for name in SERVICES:
         kind = "model" if (ROOT / "services" / name / "weights.yaml").exists() else "service"
-        stages = reached(SERVICES.read_text(), KIND=kind)
+        stages = reached(SERVICES_DOCKERFILE.read_text(), KIND=kind)
         assert ("torch" in stages) == (kind == "model"), name
         assert ("upstream" in stages) == (kind == "model"), name
         assert ("requirements-model" in stages) == (kind == "model"), name
@@ -88,7 +93,7 @@ def test_every_image_with_torch_takes_the_shared_layers_and_no_other_builds_them
 
 
 def test_compose_builds_every_service_with_the_one_dockerfile() -> None:
-    for name in list_services():
+    for name in SERVICES:
         build = BUILDS[name]
         assert build["dockerfile"] == "services/Dockerfile", name
         assert build["args"]["SERVICE"] == name
@@ -97,7 +102,7 @@ def test_compose_builds_every_service_with_the_one_dockerfile() -> None:
 
 
 def test_a_service_is_no_model_unless_asked_for() -> None:
-    assert "ARG KIND=service" in joined(SERVICES.read_text())
+    assert "ARG KIND=service" in joined(SERVICES_DOCKERFILE.read_text())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -107,7 +112,7 @@ def test_upstream_code_is_fetched_at_the_commit_that_the_service_names(name: str
 
 
 def test_upstream_is_a_stage_of_its_own_that_a_folder_can_replace_whole() -> None:
-    assert reached(SERVICES.read_text(), KIND="model")["upstream"] == ["ARG UPSTREAM", "ADD ${UPSTREAM} /"]
+    assert reached(SERVICES_DOCKERFILE.read_text(), KIND="model")["upstream"] == ["ARG UPSTREAM", "ADD ${UPSTREAM} /"]
 
 
 def test_no_frontend_is_fetched_from_a_registry(dockerfile: str) -> None:
@@ -132,7 +137,7 @@ def test_commands_have_exec_form_and_the_user_is_not_root(dockerfile: str) -> No
 def test_an_image_serves_what_it_is_built_for() -> None:
     assert '"serve", "gateway"' in DOCKERFILES[0].read_text()
     assert '"serve", "labeller"' in DOCKERFILES[1].read_text()
-    assert "ENV DISTILLERY_SERVE=${SERVICE}" in reached(SERVICES.read_text(), KIND="service")[""]
+    assert "ENV DISTILLERY_SERVE=${SERVICE}" in reached(SERVICES_DOCKERFILE.read_text(), KIND="service")[""]
 
 
 def healthchecks(text: str) -> list[str]:
@@ -148,7 +153,7 @@ def test_the_healthcheck_asks_whether_it_is_ready(dockerfile: str) -> None:
 
 
 def test_what_may_fetch_weights_has_an_hour_to_start_and_is_healthy_at_once_then() -> None:
-    texts = {name: reached(SERVICES.read_text(), KIND=BUILDS[name]["args"].get("KIND", "service")) for name in list_services()}
+    texts = {name: reached(SERVICES_DOCKERFILE.read_text(), KIND=BUILDS[name]["args"].get("KIND", "service")) for name in SERVICES}
     texts |= {name: reached((ROOT / name / "Dockerfile").read_text()) for name in ("gateway", "labeller")}
     for name, stages in texts.items():
         (check,) = (line for lines in stages.values() for line in lines if line.startswith("HEALTHCHECK "))

@@ -22,6 +22,7 @@ def test_the_quickstart_over_http_gives_the_embedded_dataset(project: Project, q
     assert done.returncode == 0, done.output
     found = read_identity(project.copy_out("quickstart/dataset.h5", tmp_path))
     assert found == read_identity(quickstart.dataset)
+    assert "quickstart" in project.execute("gateway", "distillery status")
     page = project.copy_out("quickstart/report.html", tmp_path).read_text()
     assert "Schwalbe-Koda" in page
 
