@@ -9,20 +9,24 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 
-from cli import export, recipe, report, run, schema, services, status, verify, weights
+from cli import export, recipe, report, run, schema, serve, services, status, verify, weights
 from cli.app import ERROR, app
 from distillery.errors import InvalidRequest, Problem, Unavailable
 
-__all__ = ["app", "export", "main", "recipe", "report", "run", "schema", "services", "status", "verify", "weights"]
+__all__ = ["app", "export", "main", "recipe", "report", "run", "schema", "serve", "services", "status", "verify", "weights"]
 
 
 def main() -> None:
-    """Run the command; a Problem, a folder or disk that fails it, and wrong settings become one clear message and exit code 1."""
+    """Run the command; a Problem, a package that is not installed, a folder or disk that fails it, and wrong settings become one clear
+    message and exit code 1.
+    """
     logging.basicConfig(level=os.environ.get("DISTILLERY_LOG", "ERROR"), format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
     except Problem as problem:
         _end_with(problem)
+    except ModuleNotFoundError as error:
+        _end_with(_explain_missing(error))
     except OSError as error:
         _end_with(Unavailable(f"{error}; mend that, then ask again"))
     except SettingsError as error:
@@ -34,8 +38,19 @@ def main() -> None:
         _end_with(_explain_settings("; ".join(faults)))  # not what came: it may be the API key
 
 
+def _explain_missing(error: ModuleNotFoundError) -> Problem:
+    """What to do without a package; `error` again if what is missing is a module of ours, which is a bug."""
+    package = (error.name or "").partition(".")[0]
+    if package in {"", "cli", "distillery", "gateway", "labeller", "services"}:
+        raise error
+    return Unavailable(
+        f"{package} is not installed here; install it, use the container that has it (docs/docker.md), or ask a running "
+        f"gateway: --gateway URL"
+    )
+
+
 def _explain_settings(faults: str) -> Problem:
-    return InvalidRequest(f"settings in the environment (DISTILLERY_GATEWAY_…, DISTILLERY_SERVICE_…) are wrong: {faults}")
+    return InvalidRequest(f"settings in the environment (DISTILLERY_…) are wrong: {faults}")
 
 
 def _end_with(problem: Problem) -> NoReturn:

@@ -6,6 +6,7 @@ from typing import Annotated
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.app import Gateway, app
@@ -30,7 +31,7 @@ def services(gateway: Gateway = None, name: Annotated[str | None, typer.Argument
     table = Table("service", "makes", "atoms", "version", "method")
     for service, card in cards.items():
         if isinstance(card, Problem):
-            table.add_row(service, f"[red]{card.kind}[/red]", "", "", card.detail)
+            table.add_row(service, f"[red]{card.kind}[/red]", "", "", escape(card.detail))
             continue
         sizes = ", ".join(f"{s.default_min_atoms}-{s.default_max_atoms}" for s in card.systems.values())
         table.add_row(service, ", ".join(card.systems), sizes, card.version, card.method)

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Brings a Docker engine where none runs, on Debian 12 as root; does nothing where one answers. Says what is missing elsewhere.
-# Bookworm's own engine (20.10) has no named build contexts, so Docker's packages come from trixie, beside bookworm's runc and libc.
+# Brings a Docker engine where none runs, on Debian 12 or 13 as root; does nothing where one answers. Says what is missing elsewhere.
+# Trixie has Engine 26. Bookworm's own engine (20.10) has no named build contexts, so there Docker's packages come from trixie as well,
+# beside bookworm's runc and libc.
 set -euo pipefail
 
 LOG=${DISTILLERY_ENGINE_LOG:-/var/log/dockerd.log}
 ROOT=${DISTILLERY_ENGINE_ROOT:-/var/lib/docker}
+SYSTEM=${DISTILLERY_OS_RELEASE:-/etc/os-release}
+DOCKER=(docker.io docker-cli docker-compose docker-buildx containerd)
 
 say() { echo "engine: $*" >&2; }
 give_up() {
     say "$*"
     exit 1
 }
+. "$(dirname "$0")/apt.sh"
 
 require_tools() {
     docker compose version >/dev/null 2>&1 || give_up "an engine answers, but 'docker compose' is missing: install Docker Compose 2.24 or later"
@@ -20,18 +24,18 @@ require_tools() {
 
 require_debian_as_root() {
     local advice="install Docker Engine 25 or later with Compose and buildx, and start it"
-    [ -r /etc/os-release ] && . /etc/os-release
-    [ "${ID:-}" = debian ] && [ "${VERSION_ID:-}" = 12 ] || give_up "no engine answers, and this script knows Debian 12 only; here is ${PRETTY_NAME:-an unknown system}: $advice"
+    # shellcheck source=/dev/null
+    if [ -r "$SYSTEM" ]; then . "$SYSTEM"; fi
+    case "${ID:-} ${VERSION_ID:-}" in
+        "debian 12" | "debian 13") ;;
+        *) give_up "no engine answers, and this script knows Debian 12 and 13 only; here is ${PRETTY_NAME:-an unknown system}: $advice" ;;
+    esac
     [ "$(id -u)" = 0 ] || give_up "no engine answers, and installing one needs root: $advice, or run this as root"
 }
 
-find_mirror() {
-    apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Origin: Debian' | head -n 1
-}
-
-install_packages() {
+# Packages of trixie for bookworm, at a priority that replaces nothing else.
+add_trixie() {
     local mirror
-    apt-get update -qq
     mirror=$(find_mirror)
     [ -n "$mirror" ] || give_up "apt has no source for bookworm: add one to /etc/apt/sources.list"
     cat >/etc/apt/sources.list.d/distillery-engine.sources <<-SOURCE
@@ -42,10 +46,16 @@ install_packages() {
 		Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 	SOURCE
     printf 'Package: *\nPin: release n=trixie\nPin-Priority: 100\n' >/etc/apt/preferences.d/distillery-engine
-    apt-get update -qq
-    # A service manager may be absent or must not be asked: the daemon is started below.
-    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq --yes --no-install-recommends \
-        docker.io/trixie docker-cli/trixie docker-compose/trixie docker-buildx/trixie containerd/trixie runc iptables ca-certificates >/dev/null
+    run_apt update
+}
+
+install_packages() {
+    run_apt update
+    if [ "$VERSION_ID" = 12 ]; then
+        add_trixie
+        DOCKER=("${DOCKER[@]/%//trixie}")
+    fi
+    run_apt install --yes --no-install-recommends "${DOCKER[@]}" runc iptables ca-certificates
 }
 
 start_daemon() {

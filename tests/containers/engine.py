@@ -12,9 +12,14 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("cli", "distillery", "gateway", "labeller", "services")
+"""What the project installs; every image has all of it."""
+SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/requirements.txt"))
+"""The services: their folders."""
+SITE = "/venv/lib/python3.12/site-packages"
 EVERYTHING = ("*",)
 """All profiles of the compose files."""
-_ADVICE = "bring one with docker/engine.sh (Debian 12, as root) or install Docker Engine 25 or later with Compose 2.24 or later"
+_ADVICE = "bring one with docker/engine.sh (Debian 12 or 13, as root) or install Docker Engine 25 or later with Compose 2.24 or later"
 
 
 def docker(
@@ -47,7 +52,7 @@ def require_image(image: str) -> None:
     build = "build it with docker compose build, or docker/build-airgapped.sh where no registry is reachable"
     if docker("image", "inspect", image, check=False).returncode:
         miss(f"there is no image {image}: {build}")
-    listed = run_in(image, "cd /app && find . -name '*.py' -type f -exec sha256sum {} +").splitlines()
+    listed = run_in(image, f"cd {SITE} && find {' '.join(PACKAGES)} -name '*.py' -type f -exec sha256sum {{}} +").splitlines()
     for digest, path in (line.split() for line in listed):
         file = ROOT / path
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:

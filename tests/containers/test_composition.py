@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
-from distillery.generators.service import ServiceSettings
+from distillery.generators.settings import ServiceSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
 from services.benchmarks.settings import BenchmarkSettings
@@ -16,7 +16,8 @@ from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
 from services.rdkit.given import InputSettings
-from tests.containers.engine import EVERYTHING, ROOT, read_config
+from tests.containers.engine import EVERYTHING, ROOT, SERVICES, read_config
+from tests.upstream import MODELS as MODEL_NAMES
 
 CPU, GPU = ("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")
 UPSTREAM = ("compose.yaml", "compose.upstream.yaml")
@@ -42,11 +43,12 @@ def services(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("files", [CPU, GPU])
-def test_every_folder_with_a_dockerfile_is_a_service(files: tuple[str, ...]) -> None:
+def test_gateway_labeller_and_every_service_is_a_container(files: tuple[str, ...]) -> None:
     services = read_config(*files, profiles=EVERYTHING)["services"]
-    folders = {path.parent.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*/Dockerfile"), *ROOT.glob("services/*/Dockerfile")]}
-    assert folders == {service["build"]["dockerfile"].removesuffix("/Dockerfile") for service in services.values()}
-    assert all(folder.rsplit("/")[-1] in services for folder in folders)
+    assert services.keys() == {"gateway", "labeller", *SERVICES}
+    for name, service in services.items():
+        assert (ROOT / service["build"]["dockerfile"]).is_file(), name
+        assert service["build"].get("args", {}).get("SERVICE") == (name if name in SERVICES else None), name
 
 
 def test_only_the_gateway_publishes_a_port_on_loopback(services: dict[str, Any]) -> None:
@@ -85,11 +87,11 @@ def test_gpus_go_to_the_labeller_with_orb_v2() -> None:
 
 def test_models_have_a_gpu_and_their_weights_and_start_only_when_asked_for() -> None:
     services = read_config(*GPU, profiles=EVERYTHING)["services"]
-    for name in upstream_names():
+    for name in MODEL_NAMES:
         assert services[name]["profiles"] == ["crystalflow" if name == "crystalflow" else "models"]
         assert services[name]["environment"][f"DISTILLERY_{name.upper()}_DEVICE"] == "cuda"
         assert [mount["target"] for mount in services[name]["volumes"]] == ["/weights"]
-    assert not set(upstream_names()) & read_config(*CPU)["services"].keys()
+    assert not set(MODEL_NAMES) & read_config(*CPU)["services"].keys()
 
 
 def test_every_container_with_a_gpu_has_one_that_a_variable_names() -> None:
@@ -118,15 +120,10 @@ def test_the_documented_second_labeller_is_the_first_on_another_gpu(tmp_path: Pa
 
 def test_upstream_code_of_every_model_may_come_from_a_folder() -> None:
     services = read_config(*UPSTREAM, profiles=EVERYTHING, env={"DISTILLERY_UPSTREAM": "/checkouts"})["services"]
-    for name in upstream_names():
+    for name in MODEL_NAMES:
         contexts = services[name]["build"]["additional_contexts"]
         assert contexts["upstream"] == f"/checkouts/{name}"
         assert contexts["wheels"].endswith("docker/wheels")
-
-
-def upstream_names() -> list[str]:
-    """The services whose Dockerfile fetches upstream's code."""
-    return sorted(p.parent.name for p in ROOT.glob("services/*/Dockerfile") if " AS upstream" in p.read_text())
 
 
 def test_env_example_names_every_variable_with_its_default() -> None:

@@ -1,18 +1,22 @@
-"""The Dockerfiles: the same habits in all, and shared stages that are the same lines. Needs no engine."""
+"""The Dockerfiles: one for all services, the same habits in all, and shared stages that are the same lines. Needs no engine."""
 
 import importlib
 import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from distillery.generators.models.upstream import digest_upstream
-from tests.containers.engine import ROOT
-from tests.upstream import require_upstream
+from tests.containers.engine import PACKAGES, ROOT, SERVICES
+from tests.upstream import MODELS, require_upstream
 
-DOCKERFILES = sorted([*ROOT.glob("*/Dockerfile"), *ROOT.glob("services/*/Dockerfile")])
+SERVICES_DOCKERFILE = ROOT / "services" / "Dockerfile"
+DOCKERFILES = [ROOT / "gateway" / "Dockerfile", ROOT / "labeller" / "Dockerfile", SERVICES_DOCKERFILE]
+BUILDS = {name: service["build"] for name, service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].items()}
 
 
 @pytest.fixture(params=DOCKERFILES, ids=lambda path: path.parent.name)
@@ -32,32 +36,83 @@ def shared_blocks(text: str) -> dict[str, str]:
     return dict(re.findall(r"^# shared: (\w+)\n(.*?)^# end of shared: \1$", text, re.MULTILINE | re.DOTALL))
 
 
+def reached(text: str, **arguments: str) -> dict[str, list[str]]:
+    """The stages that a build with these arguments needs, by name, the last one as `""`; each with its instructions after FROM."""
+    stages: dict[str, tuple[str, list[str]]] = {}
+    for line in joined(text):
+        if line.startswith("FROM "):
+            parent, _, name = expand(line.removeprefix("FROM "), arguments).partition(" AS ")
+            stages[name] = (parent, [])
+        elif stages:
+            stages[next(reversed(stages))][1].append(line)
+    needed, found = [""], dict[str, list[str]]()
+    while needed:
+        name = needed.pop()
+        if name in stages and name not in found:
+            parent, found[name] = stages[name]
+            needed += [parent, *re.findall(r"from=([\w-]+)", "\n".join(found[name]))]
+    return found
+
+
+def expand(text: str, arguments: dict[str, str]) -> str:
+    """Text with the values of arguments for ${NAME}."""
+    return re.sub(r"\$\{(\w+)\}", lambda match: arguments[match[1]], text)
+
+
+def test_every_folder_of_services_is_an_entry_point_of_its_name() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert sorted(project["entry-points"]["distillery.services"]) == SERVICES
+
+
+def test_there_is_one_dockerfile_for_all_services() -> None:
+    found = [path for folder in PACKAGES for path in (ROOT / folder).rglob("Dockerfile*")]
+    assert sorted(found) == DOCKERFILES
+
+
 def test_shared_stages_are_the_same_lines_everywhere() -> None:
     blocks = [block for path in DOCKERFILES for block in shared_blocks(path.read_text()).items()]
-    assert {name for name, _ in blocks} == {"contract", "torch"}
+    assert {name for name, _ in blocks} == {"image", "torch"}
     assert len(set(blocks)) == 2
 
 
-def test_all_images_share_the_contract_layers(dockerfile: str) -> None:
-    assert "contract" in shared_blocks(dockerfile)
+def test_all_images_share_the_layers_of_the_library_and_the_project(dockerfile: str) -> None:
+    assert "image" in shared_blocks(dockerfile)
 
 
-def test_every_image_with_torch_takes_the_shared_layers() -> None:
-    for path in DOCKERFILES:
-        text = path.read_text()
-        needs_torch = "torch" in (path.parent / "requirements.txt").read_text().split() or "COPY generative " in text
-        assert needs_torch == ("torch" in shared_blocks(text)), path
+def test_every_image_with_torch_takes_the_shared_layers_and_no_other_builds_them() -> None:
+    for name in SERVICES:
+        kind = "model" if (ROOT / "services" / name / "weights.yaml").exists() else "service"
+        stages = reached(SERVICES_DOCKERFILE.read_text(), KIND=kind)
+        assert ("torch" in stages) == (kind == "model"), name
+        assert ("upstream" in stages) == (kind == "model"), name
+        assert ("requirements-model" in stages) == (kind == "model"), name
+        own = (ROOT / "services" / name / "requirements.txt").read_text().split()
+        assert kind == "model" or "torch" not in own, name
+    assert "torch" in reached((ROOT / "labeller" / "Dockerfile").read_text())
+    assert "torch" not in reached((ROOT / "gateway" / "Dockerfile").read_text())
 
 
-def test_upstream_code_is_fetched_at_the_commit_that_the_service_names() -> None:
-    fetched = {}
-    for path in DOCKERFILES:
-        for repository, commit in re.findall(r"^ADD https://github.com/(\S+)\.git#([0-9a-f]{40}) /$", path.read_text(), re.MULTILINE):
-            fetched[path.parent.name] = (repository, commit)
-    assert sorted(fetched) == ["crystalflow", "geodiff", "mattergen", "moldiff"]
-    for name, (repository, commit) in fetched.items():
-        module = importlib.import_module(f"services.{name}.upstream")
-        assert (repository, commit) == (module.REPOSITORY, module.COMMIT)
+def test_compose_builds_every_service_with_the_one_dockerfile() -> None:
+    for name in SERVICES:
+        build = BUILDS[name]
+        assert build["dockerfile"] == "services/Dockerfile", name
+        assert build["args"]["SERVICE"] == name
+        assert build["args"].get("KIND") == ("model" if name in MODELS else None), name
+        assert ("UPSTREAM" in build["args"]) == (name in MODELS), name
+
+
+def test_a_service_is_no_model_unless_asked_for() -> None:
+    assert "ARG KIND=service" in joined(SERVICES_DOCKERFILE.read_text())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_upstream_code_is_fetched_at_the_commit_that_the_service_names(name: str) -> None:
+    module = importlib.import_module(f"services.{name}.upstream")
+    assert BUILDS[name]["args"]["UPSTREAM"] == f"https://github.com/{module.REPOSITORY}.git#{module.COMMIT}"
+
+
+def test_upstream_is_a_stage_of_its_own_that_a_folder_can_replace_whole() -> None:
+    assert reached(SERVICES_DOCKERFILE.read_text(), KIND="model")["upstream"] == ["ARG UPSTREAM", "ADD ${UPSTREAM} /"]
 
 
 def test_no_frontend_is_fetched_from_a_registry(dockerfile: str) -> None:
@@ -65,55 +120,66 @@ def test_no_frontend_is_fetched_from_a_registry(dockerfile: str) -> None:
 
 
 def test_images_come_from_python_slim_alone(dockerfile: str) -> None:
-    stages = set(re.findall(r"^FROM \S+ AS (\w+)$", dockerfile, re.MULTILINE))
-    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) - stages == {"scratch", "python:3.12-slim-bookworm"}
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE))
+    parents = {name.replace("${KIND}", "model") for name in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)}
+    assert parents - stages == {"scratch", "python:3.12-slim-bookworm"}
 
 
 def test_commands_have_exec_form_and_the_user_is_not_root(dockerfile: str) -> None:
-    final = joined(dockerfile[dockerfile.rindex("\nFROM ") :])
-    (command,) = (json.loads(line[4:]) for line in final if line.startswith("CMD "))
-    assert command[:4] == ["python", "-m", "uvicorn", "--factory"]
-    assert command[-2:] == ["--timeout-graceful-shutdown", "25"]
-    assert [line for line in final if line.startswith("USER ")] == ["USER 10001:10001"]
+    lines = joined(dockerfile)
+    (command,) = (json.loads(line[4:]) for line in lines if line.startswith("CMD "))
+    assert command[:2] == ["distillery", "serve"]
+    assert command[-4:] == ["--host", "0.0.0.0", "--port", "8000"]
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 10001:10001"]
+    assert lines.index("USER 10001:10001") < lines.index(f"CMD {json.dumps(command)}")
+
+
+def test_an_image_serves_what_it_is_built_for() -> None:
+    assert '"serve", "gateway"' in DOCKERFILES[0].read_text()
+    assert '"serve", "labeller"' in DOCKERFILES[1].read_text()
+    assert "ENV DISTILLERY_SERVE=${SERVICE}" in reached(SERVICES_DOCKERFILE.read_text(), KIND="service")[""]
+
+
+def healthchecks(text: str) -> list[str]:
+    return [line for line in joined(text) if line.startswith("HEALTHCHECK ")]
 
 
 def test_the_healthcheck_asks_whether_it_is_ready(dockerfile: str) -> None:
-    (check,) = (line for line in joined(dockerfile) if line.startswith("HEALTHCHECK "))
-    command = json.loads(check[check.index("[") :])
-    assert command[:2] == ["python", "-ISc"]
-    assert "/v1/health/ready" in command[2]
+    assert healthchecks(dockerfile)
+    for check in healthchecks(dockerfile):
+        command = json.loads(check[check.index("[") :])
+        assert command[:2] == ["python", "-ISc"]
+        assert "/v1/health/ready" in command[2]
 
 
 def test_what_may_fetch_weights_has_an_hour_to_start_and_is_healthy_at_once_then() -> None:
-    for path in DOCKERFILES:
-        (check,) = (line for line in joined(path.read_text()) if line.startswith("HEALTHCHECK "))
-        assert "--start-interval=3s" in check, path
-        assert ("--start-period=3600s" in check) == (path.parent / "weights.yaml").exists(), path
+    texts = {name: reached(SERVICES_DOCKERFILE.read_text(), KIND=BUILDS[name]["args"].get("KIND", "service")) for name in SERVICES}
+    texts |= {name: reached((ROOT / name / "Dockerfile").read_text()) for name in ("gateway", "labeller")}
+    for name, stages in texts.items():
+        (check,) = (line for lines in stages.values() for line in lines if line.startswith("HEALTHCHECK "))
+        folder = ROOT / name if (ROOT / name).is_dir() else ROOT / "services" / name
+        assert "--start-interval=3s" in check, name
+        assert ("--start-period=3600s" in check) == (folder / "weights.yaml").exists(), name
 
 
-@pytest.fixture(params=["crystalflow", "geodiff", "mattergen", "moldiff"])
-def copies(request: pytest.FixtureRequest) -> tuple[str, list[tuple[str, str]]]:
-    """A service, and what of upstream's checkout enters its image: each path there, and its place."""
-    name: str = request.param
-    lines = re.findall(r"^COPY --from=upstream (.+) (\S+)$", (ROOT / "services" / name / "Dockerfile").read_text(), re.MULTILINE)
-    return name, [(path, place + path[1:] if place.endswith("/") else place) for paths, place in lines for path in paths.split()]
+def read_excerpt(name: str) -> list[str]:
+    """What of upstream's checkout enters a model's image, paths below it."""
+    return (ROOT / "services" / name / "upstream.txt").read_text().split()
 
 
-def test_of_upstream_s_checkout_the_licence_enters_and_not_all(copies: tuple[str, list[tuple[str, str]]]) -> None:
-    name, found = copies
-    assert ("/LICENSE", f"/opt/upstream/{name}/LICENSE") in found
-    assert "/" not in dict(found)
+@pytest.mark.parametrize("name", MODELS)
+def test_of_upstream_s_checkout_the_licence_enters_and_not_all(name: str) -> None:
+    found = read_excerpt(name)
+    assert "LICENSE" in found
+    assert not {".", "/", "*"} & set(found)
 
 
-def test_what_enters_of_upstream_s_checkout_is_all_that_its_digest_covers(
-    copies: tuple[str, list[tuple[str, str]]], tmp_path: Path
-) -> None:
-    name, found = copies
+@pytest.mark.parametrize("name", MODELS)
+def test_what_enters_of_upstream_s_checkout_is_all_that_its_digest_covers(name: str, tmp_path: Path) -> None:
     checkout = require_upstream(name)
-    for path, place in found:
-        target = tmp_path / place.removeprefix("/opt/upstream/")
+    for path in read_excerpt(name):
+        source, target = checkout / path, tmp_path / name / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        source = checkout / path[1:]
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     module = importlib.import_module(f"services.{name}.upstream")
     if name == "mattergen":
@@ -122,9 +188,16 @@ def test_what_enters_of_upstream_s_checkout_is_all_that_its_digest_covers(
         assert digest_upstream(tmp_path / name) == module.DIGEST
 
 
-def test_an_image_gets_the_contract_and_its_own_folder(dockerfile: str) -> None:
-    own = re.findall(r"^COPY (\S+) /app/", dockerfile, re.MULTILINE)
-    folder = own[-1]
-    shared = ["contract", *(["generative"] if (ROOT / folder / "weights.yaml").exists() and folder != "labeller" else [])]
-    assert own == [*shared, *(["services/__init__.py"] if folder.startswith("services/") else []), folder]
-    assert (ROOT / folder / "Dockerfile").read_text() == dockerfile
+def test_an_image_gets_the_project_as_one_wheel_and_its_own_requirements() -> None:
+    for path in DOCKERFILES:
+        stages = reached(path.read_text(), KIND="service")
+        assert [line for line in stages["image"] if line.startswith("COPY ")] == [
+            "COPY --from=deps /venv /venv",
+            "COPY --from=project /venv /venv",
+        ]
+    own = {path.parent.name: next(line for line in joined(path.read_text()) if "requirements.txt /" in line) for path in DOCKERFILES}
+    assert own == {
+        "gateway": "COPY gateway/requirements.txt /",
+        "labeller": "COPY labeller/requirements.txt /",
+        "services": "COPY services/${SERVICE}/requirements.txt /",
+    }

@@ -13,8 +13,8 @@ import pytest
 from tests.benchmark_files import write_benchmarks
 from tests.containers.engine import docker
 from tests.containers.project import Dataset, Project, running
+from tests.upstream import MODELS
 
-MODELS = ("mattergen", "crystalflow", "moldiff", "geodiff")
 SMALL = {f"DISTILLERY_{name.upper()}_CHECKPOINT": "small" for name in MODELS}
 RECIPE = """\
 name: {name}
@@ -84,7 +84,7 @@ def test_a_hybrid_recipe_takes_from_all_eight_services(project: Project, tmp_pat
 
 def test_shards_of_all_services_are_made_again_in_their_containers(project: Project) -> None:
     assert Dataset(project, RECIPE.format(name="hybrid")).make(seconds=580)["state"] == "finished"
-    output = project.execute("gateway", "python -m gateway verify /data/hybrid/dataset.h5 --regenerate 99 --deployed", check=False)
+    output = project.execute("gateway", "distillery verify /data/hybrid/dataset.h5 --regenerate 99 --deployed", check=False)
     assert "✗ full-" not in output, output
     for service in (*MODELS, "molecules", "crystals", "clusters", "matbench"):
         assert f"✓ full-{service}-00000" in output, output

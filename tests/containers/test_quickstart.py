@@ -22,6 +22,7 @@ def test_the_quickstart_over_http_gives_the_embedded_dataset(project: Project, q
     assert done.returncode == 0, done.output
     found = read_identity(project.copy_out("quickstart/dataset.h5", tmp_path))
     assert found == read_identity(quickstart.dataset)
+    assert "quickstart" in project.execute("gateway", "distillery status")
     page = project.copy_out("quickstart/report.html", tmp_path).read_text()
     assert "Schwalbe-Koda" in page
 
@@ -33,7 +34,7 @@ def test_no_other_container_can_be_reached_from_outside(project: Project) -> Non
 
 def test_containers_run_hardened(project: Project, images: dict[str, str]) -> None:
     for service in images:
-        status = project.execute(service, "cat /proc/1/status; touch /app/x 2>&1; touch /tmp/x")
+        status = project.execute(service, "cat /proc/1/status; touch /venv/x 2>&1; touch /tmp/x")
         assert "CapEff:\t0000000000000000" in status, service
         assert "NoNewPrivs:\t1" in status, service
         assert "Uid:\t10001\t10001" in status, service

@@ -16,7 +16,6 @@ from cli.app import ERROR, GO, NO_GO, app
 from distillery.errors import InvalidRequest, NotFound
 from distillery.http.app import create_base_app
 from distillery.schema.base import Message
-from distillery.weights import __main__ as pull
 from distillery.weights.catalogue import Catalogue, ensure_checkpoint, read_weights_file
 from tests.file_server import FileServer, serve_files
 from tests.serving import serve, wait_for_answer
@@ -157,18 +156,6 @@ def test_it_works_without_torch_and_knows_every_service_and_the_teachers(tmp_pat
     listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     for named in ("mattergen/mattergen_base", "moldiff/MolDiff", "geodiff/drugs_default", "crystalflow:", "labeller/orb-v2"):
         assert named in listed
-
-
-def test_in_a_container_one_checkpoint_is_pulled_by_the_contract_alone(
-    service: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["pull", str(service), "one", str(service.parent / "weights")])
-    pull.main()
-    assert capsys.readouterr().out == f"one  sha256 {hashlib.sha256(A).hexdigest()}\n"
-    server.files.clear()
-    monkeypatch.setattr(sys, "argv", ["pull", str(service), "two", str(service.parent / "weights")])
-    with pytest.raises(SystemExit, match="answered 404"):
-        pull.main()
 
 
 class Card(Message):
