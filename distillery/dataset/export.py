@@ -18,7 +18,7 @@ from distillery.errors import Unavailable
 Indices = Sequence[int] | NDArray[np.int64]
 
 
-def read_dataset(path: Path, indices: Indices | None = None) -> Iterator[Atoms]:
+def read_dataset(path: Path | str, indices: Indices | None = None) -> Iterator[Atoms]:
     """The structures of a dataset one by one as ASE atoms with a calculator that holds the labels (eV, eV/Å, eV/Å³).
 
     `info` has id, source, system and origin (JSON); stress is there only where it has a meaning. `indices` says which
@@ -46,13 +46,13 @@ def _read_one(file: h5py.File, i: int, rows: slice, info: dict[str, str]) -> Ato
     return atoms
 
 
-def find_stressed(path: Path) -> NDArray[np.int64]:
+def find_stressed(path: Path | str) -> NDArray[np.int64]:
     """The indices of the structures whose stress has a meaning: crystals and surfaces."""
     with open_dataset(path) as file:
         return np.flatnonzero(file["labels/stress_mask"][:])
 
 
-def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indices | None = None) -> int:
+def export_extxyz(dataset: Path | str, target: Path | str, *, mace_keys: bool, indices: Indices | None = None) -> int:
     """Write extended XYZ; with `mace_keys` the labels are REF_energy, REF_forces, REF_stress. The number of structures."""
     from ase.io.extxyz import write_extxyz  # as ase.db below, a second that no other command should wait for
 
@@ -65,7 +65,7 @@ def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indi
                 n += 1
         return n
 
-    return _write_whole(target, write)
+    return _write_whole(Path(target), write)
 
 
 def _with_mace_keys(atoms: Atoms) -> Atoms:
@@ -77,7 +77,7 @@ def _with_mace_keys(atoms: Atoms) -> Atoms:
     return atoms
 
 
-def export_ase_db(dataset: Path, target: Path, *, indices: Indices | None = None) -> int:
+def export_ase_db(dataset: Path | str, target: Path | str, *, indices: Indices | None = None) -> int:
     """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
 
     structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64.
@@ -88,10 +88,10 @@ def export_ase_db(dataset: Path, target: Path, *, indices: Indices | None = None
         with connect(temporary, type="db", append=False) as database:
             return sum(_write_row(database, atoms) is not None for atoms in read_dataset(dataset, indices))
 
-    return _write_whole(target, write)
+    return _write_whole(Path(target), write)
 
 
-def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = None) -> int:
+def export_aselmdb(dataset: Path | str, target: Path | str, *, indices: Indices | None = None) -> int:
     """Write a folder as fairchem's AseDBDataset reads it: `data.aselmdb` and `metadata.npz` (natoms). The number of structures.
 
     Rows are those of `export_ase_db`, with the id as `sid` in `data` too. Unavailable if ase-db-backends is not installed.
@@ -100,19 +100,20 @@ def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = Non
         from ase_db_backends.aselmdb import LMDBDatabase
     except ImportError as error:
         raise Unavailable("ASE LMDBs need the package ase-db-backends: pip install 'distillery[training]'") from error
-    target.mkdir(parents=True, exist_ok=True)
-    metadata = target / "metadata.npz"
+    folder = Path(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = folder / "metadata.npz"
     metadata.unlink(missing_ok=True)
     n_atoms: list[int] = []
-    with tempfile.TemporaryDirectory(dir=target, prefix=".") as folder:
-        temporary = Path(folder) / "data.aselmdb"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        temporary = Path(scratch) / "data.aselmdb"
         with LMDBDatabase(temporary, use_lock_file=False) as database:
             for atoms in read_dataset(dataset, indices):
                 _write_row(database, atoms, sid=atoms.info["id"])
                 n_atoms.append(len(atoms))
-        np.savez(Path(folder) / metadata.name, natoms=np.array(n_atoms, dtype=np.int64))
-        temporary.replace(target / temporary.name)
-        (Path(folder) / metadata.name).replace(metadata)
+        np.savez(Path(scratch) / metadata.name, natoms=np.array(n_atoms, dtype=np.int64))
+        temporary.replace(folder / temporary.name)
+        (Path(scratch) / metadata.name).replace(metadata)
     return len(n_atoms)
 
 

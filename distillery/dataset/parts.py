@@ -13,7 +13,6 @@ from distillery.dataset.layout import COLUMNS, TEXT, Arrays, describe_columns, r
 from distillery.dataset.sealed_file import find_broken_seal, write_atomically
 from distillery.errors import CorruptPart, Problem, Unavailable
 from distillery.schema.label import Receipt
-from distillery.structures.arrow import from_arrow, to_arrow
 from distillery.structures.structure import Structure
 
 
@@ -50,6 +49,7 @@ def digest_arrays(arrays: Arrays) -> str:
 
 def write_part(path: Path, receipt: Receipt, arrays: Arrays, quarantined: Sequence[Structure] = ()) -> bool:
     """Write a part atomically; False (and no change) if there is one already. OSError (disk full) leaves no trace."""
+    from distillery.structures.arrow import to_arrow  # as in `read_part`: only the quarantine needs pyarrow
 
     def fill(file: h5py.File) -> None:
         for name, column in COLUMNS.items():
@@ -72,6 +72,8 @@ def read_receipt(path: Path) -> Receipt:
 
 def read_part(path: Path) -> Part:
     """A part whose content agrees with its digest; CorruptPart if it does not."""
+    from distillery.structures.arrow import from_arrow
+
     try:
         content = path.read_bytes()
         if (fault := find_broken_seal(io.BytesIO(content))) is not None:
