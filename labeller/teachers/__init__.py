@@ -21,19 +21,8 @@ def create_teacher(settings: LabellerSettings) -> Teacher:
 
     Unavailable names the nearest known one if there is none of this name, and says what is missing if its family can't make it.
     """
-    name, families = settings.teacher, _load_families()
-    if not families:
-        raise Unavailable(
-            "no teachers are registered here, not even Distillery's own: install it with pip, a checkout with `pip install -e .`"
-        )
-    makers = {entry: family for entry, family in families.items() if name in family.names} or {
-        entry: family for entry, family in families.items() if family.prefix is not None and name.startswith(family.prefix)
-    }
-    if not makers:
-        raise Unavailable(f"unknown teacher {name!r}{suggest(name, list_teachers())}")
-    if len(makers) > 1:
-        raise Unavailable(f"teacher {name!r} is offered by {' and '.join(sorted(makers))}; uninstall all packages of these but one")
-    ((entry, family),) = makers.items()
+    name = settings.teacher
+    entry, family = _choose_family(name)
     try:
         return family.create(name, settings)
     except ImportError as error:
@@ -41,6 +30,21 @@ def create_teacher(settings: LabellerSettings) -> Teacher:
             f"{name} needs what is not installed here: {error}; install what the teachers of {entry} need "
             "(Distillery's own: `pip install 'distillery[labeller]'`), or run the labeller as a container"
         ) from error
+
+
+def _choose_family(name: str) -> tuple[str, TeacherFamily]:
+    families = _load_families()
+    if not families:
+        raise Unavailable(
+            "no teachers are registered here, not even Distillery's own: install it with pip, a checkout with `pip install -e .`"
+        )
+    exact = {entry: family for entry, family in families.items() if name in family.names}
+    found = exact or {entry: family for entry, family in families.items() if family.prefix and name.startswith(family.prefix)}
+    if not found:
+        raise Unavailable(f"unknown teacher {name!r}{suggest(name, list_teachers())}")
+    if len(found) > 1:
+        raise Unavailable(f"teacher {name!r} is offered by {' and '.join(sorted(found))}; uninstall all packages of these but one")
+    return next(iter(found.items()))
 
 
 def list_teachers() -> list[str]:

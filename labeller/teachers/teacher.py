@@ -75,9 +75,9 @@ class TeacherFamily:
 
     names   those it knows
     create  makes the teacher of a name, not yet loaded; ImportError if what it needs is not installed
-    prefix  of an open family: every name that begins so is its own
+    prefix  of an open family: every name that begins so is its own; empty if it knows its names alone
     """
 
     names: tuple[str, ...]
     create: Callable[[str, LabellerSettings], Teacher]
-    prefix: str | None = None
+    prefix: str = ""
