@@ -50,7 +50,7 @@ def _choose_family(name: str) -> tuple[str, TeacherFamily]:
 def list_teachers() -> list[str]:
     """The names of all teachers that are installed here, sorted; of an open family `<prefix>…`. Nothing heavy is imported."""
     families = _load_families().values()
-    return sorted({*(name for family in families for name in family.names), *(f"{f.prefix}…" for f in families if f.prefix is not None)})
+    return sorted({*(name for family in families for name in family.names), *(f"{f.prefix}…" for f in families if f.prefix)})
 
 
 def _load_families() -> Mapping[str, TeacherFamily]:
