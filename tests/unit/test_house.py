@@ -106,7 +106,8 @@ def test_there_is_no_circle() -> None:
 # What is needed to work with a dataset that is there.
 
 READ_NEEDS = ("h5py", "numpy", "ase")
-VERIFY_NEEDS = (*READ_NEEDS, "pydantic", "matscipy", "pyyaml")
+YAML_READERS = {"pyyaml", "ruamel.yaml"} & set((ROOT / "distillery" / "requirements.txt").read_text().split())
+VERIFY_NEEDS = (*READ_NEEDS, "pydantic", "matscipy", *YAML_READERS)
 
 ONLY = """
 import sys
