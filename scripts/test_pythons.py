@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SUPPORTED = ("3.11", "3.12", "3.13")
 EXTRAS = "rdkit,pymatgen,ase,benchmarks,test"
-TESTS = ("tests/integration/test_extend.py", "tests/contract/test_services.py", "-k", "test_extend or rdkit or pymatgen or ase")
+TESTS = ("tests/integration/test_extend.py", "tests/contract/test_services.py", "-k", "test_extend or [rdkit] or [pymatgen] or [ase]")
 
 
 def find_python(version: str) -> str | None:
