@@ -1,8 +1,8 @@
 """Tests on the other Pythons of this machine that Distillery supports: `make test-pythons`, in environments `.venv-3.12` and so on.
 
-On each: the contract of the services rdkit, pymatgen and ase, and docs/extend.md, which makes and verifies a labelled dataset by the
-same commands as the quickstart. The quickstart itself needs torch: it is run where torch is installed there already or its wheel
-lies on disk, and with --quickstart anywhere. The last lines say what was run and what was not.
+On each: what the services rdkit, pymatgen and ase make is sane and comes out again, and docs/extend.md, whose commands make and verify a
+labelled dataset. The quickstart itself needs torch: it is run where torch is installed there already or its wheel lies on disk, and with
+--quickstart anywhere. The last lines say what was run and what was not.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SUPPORTED = ("3.11", "3.12", "3.13")
 EXTRAS = "rdkit,pymatgen,ase,benchmarks,test"
-TESTS = ("tests/integration/test_extend.py", "tests/contract/test_services.py", "-k", "test_extend or [rdkit] or [pymatgen] or [ase]")
+CHOSEN = "test_extend or (([rdkit] or [pymatgen] or [ase]) and (same_seed or are_sane))"
+TESTS = ("tests/integration/test_extend.py", "tests/contract/test_services.py", "-k", CHOSEN)
 
 
 def find_python(version: str) -> str | None:
@@ -41,7 +42,7 @@ def test_python(version: str, python: str, with_quickstart: bool) -> str:
     install(own, "--upgrade", "pip")
     install(own, "setuptools", "-e", f".[{EXTRAS}]")
     run(own, "-m", "pytest", *TESTS)
-    done = "docs/extend.md and the contract of rdkit, pymatgen and ase passed"
+    done = "docs/extend.md and the structures of rdkit, pymatgen and ase passed"
     if not with_quickstart and not has_torch_at_hand(own):
         return f"{done}; the quickstart was NOT run, as torch would have to be downloaded: make test-pythons QUICKSTART=1 does it"
     install(own, "-e", ".[7net]")
