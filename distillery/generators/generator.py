@@ -66,15 +66,18 @@ class Generator(Protocol):
 
     def load(self) -> None:
         """Load weights or start workers; Unavailable says what is missing and where to put it."""
+        return
 
     def check(self, task: Task) -> None:
         """Raise Unsupported if this task can't be done at all."""
+        return
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
         """Make `task.n` structures, or as many as the budget of attempts allows; Stopped soon after `stop` is set."""
 
     def close(self) -> None:
         """Let go of workers and memory."""
+        return
 
 
 def resolve_task(request: GenerateRequest, generator: Generator) -> Task:

@@ -71,6 +71,7 @@ class Proposer(Protocol):
 
     def check(self, task: Task) -> None:
         """Raise Unsupported if this task can't be done at all."""
+        return
 
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
         """One proposal, all of whose randomness comes from `rng`; Rejected with a reason if it came to nothing, or UsedUp."""

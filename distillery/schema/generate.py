@@ -74,8 +74,8 @@ class Metadata(Message):
     method: str
     licence: str
     systems: dict[System, SystemCard]
-    n_max: int = Field(500, description="most structures in one request")
-    minimum_distance: float = Field(SHORTEST_DISTANCE, description="no two atoms are closer than this, periodic images included, Å")
+    n_max: int = Field(default=500, description="most structures in one request")
+    minimum_distance: float = Field(default=SHORTEST_DISTANCE, description="no two atoms are closer than this, periodic images included, Å")
     seedable: StrictBool = True
     generative: StrictBool = False
     versions: dict[str, str] = Field({}, description="the libraries the result depends on")

@@ -22,6 +22,7 @@ class Teacher(Protocol):
     """A model that labels structures. All but `name` may be asked only after `load`.
 
     A class that inherits from it may leave out what it has no use for: loading, threads, features and device memory.
+    Their bodies say `return`, without which type checkers take them for abstract.
     """
 
     @property
@@ -54,9 +55,11 @@ class Teacher(Protocol):
 
     def load(self, stop: Stop) -> None:
         """Load the weights; Unavailable says what is missing and where to put it, Stopped soon after `stop` is set."""
+        return
 
     def use_threads(self, n_threads: int) -> None:
         """How many threads one `predict` may use on cpu; called once after `load`."""
+        return
 
     def featurise(self, structures: Sequence[Structure]) -> Any:
         """What `predict` takes, made on the host; runs beside `predict`, in another thread. The structures themselves if not overridden."""
@@ -67,6 +70,7 @@ class Teacher(Protocol):
 
     def release_memory(self) -> None:
         """Give cached device memory back; called after an allocation failed."""
+        return
 
 
 @dataclass(frozen=True)
