@@ -1,23 +1,29 @@
-# make run    the quickstart: data/quickstart/dataset.h5, report.html and report.json
-# make test   all tests that need no container engine
+# make run    the quickstart: data/quickstart/dataset.h5, report.html and report.json; installs what that needs
+# make test   all tests that need no container engine; installs all there is
 # make test-containers   tests of the images and of the running factory; needs a container engine and built images (docs/docker.md)
+# make test-pythons      what can be tested cheaply on the other Pythons of this machine; with QUICKSTART=1 the quickstart on each, whatever torch weighs
 # make check  lint and types
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 # make openapi  docs/openapi/*.json anew, from the apps
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
 PYTHON ?= python3
 VENV ?= .venv
+PIP_ARGS ?= # to every installation, such as --extra-index-url <PyTorch's index of CPU wheels>: on Linux, PyPI's torch is the CUDA build of 3 GB
 WORKERS ?= 2
 STRUCTURES ?= 120000
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder # a file is one worker's; those that take longest come first
-EXTRAS = rdkit,pymatgen,ase,benchmarks,labeller,mattergen,crystalflow,moldiff,geodiff,training,test
+SMALL = rdkit,pymatgen,ase,7net
+ALL = $(SMALL),labeller,benchmarks,mattergen,crystalflow,moldiff,geodiff,training,test
+QUICKSTART_INSTALLED = $(VENV)/.quickstart
 INSTALLED = $(VENV)/.installed
+REQUIREMENTS = pyproject.toml constraints.txt $(wildcard */requirements.txt */*/requirements.txt distillery/generators/models/requirements.txt)
+INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers check bench scale openapi clean
+.PHONY: run test test-containers test-pythons check bench scale openapi clean
 
-run: $(INSTALLED)
+run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
 
 test: $(INSTALLED)
@@ -25,6 +31,9 @@ test: $(INSTALLED)
 
 test-containers: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(PARALLEL) tests/containers
+
+test-pythons: $(INSTALLED)
+	$(VENV)/bin/python scripts/test_pythons.py $(if $(QUICKSTART),--quickstart)
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check
@@ -43,10 +52,20 @@ openapi: $(INSTALLED)
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(INSTALLED): pyproject.toml constraints.txt $(wildcard */requirements.txt */*/requirements.txt distillery/generators/models/requirements.txt)
+define make_environment
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Distillery needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; say make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip # Python 3.11's own takes a third longer
-	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
-	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-deps mattergen # its own pins can't be resolved
-	touch $(INSTALLED)
+	$(INSTALL) --upgrade pip # Python 3.11's own takes a third longer
+endef
+
+$(QUICKSTART_INSTALLED): $(REQUIREMENTS)
+	$(make_environment)
+	$(INSTALL) -e '.[$(SMALL)]'
+	touch $@
+
+$(INSTALLED): $(REQUIREMENTS)
+	$(make_environment)
+	$(INSTALL) -e '.[$(ALL)]'
+	$(INSTALL) --no-deps mattergen # its own pins can't be resolved
+	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || $(INSTALL) --no-deps orb-models # nor, from Python 3.13 on, these
+	touch $(QUICKSTART_INSTALLED) $@

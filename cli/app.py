@@ -1,8 +1,10 @@
 """The `distillery` command's root, its exit codes, and the options that several commands take."""
 
 import asyncio
+import platform
 import signal
 from collections.abc import Coroutine
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +25,20 @@ on where it was. The dataset is `data/<name>/dataset.h5`, the verdict `data/<nam
 
 Exit codes: 0 GO, 3 NO-GO, 1 error, 130 stopped by Ctrl-C.""",
 )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"distillery {version('distillery')} (Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    is_asked: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """What comes before every command."""
+
 
 Gateway = Annotated[
     str | None,

@@ -10,13 +10,9 @@ import numpy as np
 from distillery.generators.generator import Made, Progress, Task
 from distillery.runtime.stopping import Stop, Stopped
 from distillery.schema.base import Message
-from distillery.schema.generate import Metadata, SystemCard
+from distillery.schema.generate import Metadata, NoOptions, SystemCard
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure, System, numbers_of
 from tests.rows import place_in_rows, replace_lone_carbon
-
-
-class NoOptions(Message):
-    """The fake takes none."""
 
 
 class FakeGenerator:
@@ -42,14 +38,7 @@ class FakeGenerator:
 
     @property
     def metadata(self) -> Metadata:
-        limits = SystemCard(
-            min_atoms=1,
-            max_atoms=100,
-            default_min_atoms=4,
-            default_max_atoms=20,
-            elements=DEFAULT_ELEMENTS,
-            options_schema=NoOptions.model_json_schema(),
-        )
+        limits = SystemCard(min_atoms=1, max_atoms=100, default_min_atoms=4, default_max_atoms=20, elements=DEFAULT_ELEMENTS)
         return Metadata(
             service=self.name,
             version="1.0",

@@ -13,9 +13,8 @@ from distillery.generators.generator import Made, Progress, Task
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
-from distillery.schema.generate import Metadata, SystemCard
+from distillery.schema.generate import Metadata, NoOptions, SystemCard
 from distillery.structures.structure import DEFAULT_ELEMENTS, PERIODIC_SYSTEMS, Numbers, Structure, System, Vectors, numbers_of
-from tests.fake_service import NoOptions
 from tests.rows import place_in_rows, replace_lone_carbon
 
 SPOILT_SHARE = 0.01
@@ -39,14 +38,7 @@ class FastGenerator:
 
     @property
     def metadata(self) -> Metadata:
-        card = SystemCard(
-            min_atoms=10,
-            max_atoms=200,
-            default_min_atoms=10,
-            default_max_atoms=200,
-            elements=DEFAULT_ELEMENTS,
-            options_schema=NoOptions.model_json_schema(),
-        )
+        card = SystemCard(min_atoms=10, max_atoms=200, elements=DEFAULT_ELEMENTS)
         return Metadata(
             service=self._name,
             version="1.0",

@@ -18,7 +18,7 @@ from distillery.runtime.atomic_files import require_target, write_whole
 Indices = Sequence[int] | NDArray[np.int64]
 
 
-def read_dataset(path: Path, indices: Indices | None = None) -> Iterator[Atoms]:
+def read_dataset(path: Path | str, indices: Indices | None = None) -> Iterator[Atoms]:
     """The structures of a dataset one by one as ASE atoms with a calculator that holds the labels (eV, eV/Å, eV/Å³).
 
     `info` has id, source, system and origin (JSON); stress is there only where it has a meaning. `indices` says which
@@ -46,7 +46,7 @@ def _read_one(file: h5py.File, i: int, rows: slice, info: dict[str, str]) -> Ato
     return atoms
 
 
-def find_stressed(path: Path) -> NDArray[np.int64]:
+def find_stressed(path: Path | str) -> NDArray[np.int64]:
     """The indices of the structures whose stress has a meaning: crystals and surfaces."""
     with open_dataset(path) as file:
         return np.flatnonzero(file["labels/stress_mask"][:])
@@ -67,11 +67,13 @@ def require_place(dataset: Path, target: Path, to: str, *, overwrite: bool) -> l
     return [require_target(target / name, inputs=(dataset,), overwrite=overwrite) for name in _LMDB_FILES]
 
 
-def export_extxyz(dataset: Path, target: Path, *, mace_keys: bool, indices: Indices | None = None, overwrite: bool = True) -> int:
+def export_extxyz(
+    dataset: Path | str, target: Path | str, *, mace_keys: bool, indices: Indices | None = None, overwrite: bool = True
+) -> int:
     """Write extended XYZ; with `mace_keys` the labels are REF_energy, REF_forces, REF_stress. The number of structures."""
     from ase.io.extxyz import write_extxyz  # as ase.db below, a second that no other command should wait for
 
-    (path,) = require_place(dataset, target, "extxyz", overwrite=overwrite)
+    (path,) = require_place(Path(dataset), Path(target), "extxyz", overwrite=overwrite)
     n = 0
     with write_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for atoms in read_dataset(dataset, indices):
@@ -90,19 +92,19 @@ def _with_mace_keys(atoms: Atoms) -> Atoms:
     return atoms
 
 
-def export_ase_db(dataset: Path, target: Path, *, indices: Indices | None = None, overwrite: bool = True) -> int:
+def export_ase_db(dataset: Path | str, target: Path | str, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
 
     structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64.
     """
     from ase.db import connect
 
-    (path,) = require_place(dataset, target, "ase-db", overwrite=overwrite)
+    (path,) = require_place(Path(dataset), Path(target), "ase-db", overwrite=overwrite)
     with write_whole(path) as temporary, connect(temporary, type="db", append=False, use_lock_file=False) as database:
         return sum(_write_row(database, atoms) is not None for atoms in read_dataset(dataset, indices))
 
 
-def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = None, overwrite: bool = True) -> int:
+def export_aselmdb(dataset: Path | str, target: Path | str, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write a folder as fairchem's AseDBDataset reads it: `data.aselmdb` and `metadata.npz` (natoms). The number of structures.
 
     Rows are those of `export_ase_db`, with the id as `sid` in `data` too. Unavailable if ase-db-backends is not installed.
@@ -111,8 +113,8 @@ def export_aselmdb(dataset: Path, target: Path, *, indices: Indices | None = Non
         from ase_db_backends.aselmdb import LMDBDatabase
     except ImportError as error:
         raise Unavailable("ASE LMDBs need the package ase-db-backends: pip install 'distillery[training]'") from error
-    path, metadata = require_place(dataset, target, "aselmdb", overwrite=overwrite)
-    target.mkdir(parents=True, exist_ok=True)
+    path, metadata = require_place(Path(dataset), Path(target), "aselmdb", overwrite=overwrite)
+    Path(target).mkdir(parents=True, exist_ok=True)
     n_atoms: list[int] = []
     with write_whole(path) as temporary:
         with LMDBDatabase(temporary, use_lock_file=False) as database:

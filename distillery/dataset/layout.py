@@ -140,7 +140,7 @@ def make_structure(arrays: Arrays, i: int) -> Structure:
     )
 
 
-def open_dataset(path: Path) -> h5py.File:
+def open_dataset(path: Path | str) -> h5py.File:
     """A dataset, open for reading; InvalidRequest if it can't be read or lacks a column."""
     try:
         file = h5py.File(path, "r")

@@ -14,7 +14,6 @@ from distillery.dataset.layout import COLUMNS, TEXT, Arrays, Label, describe_col
 from distillery.dataset.sealed_file import find_broken_seal, write_atomically
 from distillery.errors import CorruptPart, Problem, Unavailable
 from distillery.schema.label import Receipt
-from distillery.structures.arrow import from_arrow, to_arrow
 from distillery.structures.structure import Structure
 
 
@@ -62,6 +61,8 @@ def write_part(
 
     refused_labels  of quarantined structures that have one, by id
     """
+    from distillery.structures.arrow import to_arrow  # as in `read_part`: only the quarantine needs pyarrow
+
     labels = {id: _describe_label(label) for id, label in (refused_labels or {}).items()}
 
     def fill(file: h5py.File) -> None:
@@ -94,6 +95,8 @@ def read_receipt(path: Path) -> Receipt:
 
 def read_part(path: Path) -> Part:
     """A part whose content agrees with its digest; CorruptPart if it does not."""
+    from distillery.structures.arrow import from_arrow
+
     try:
         content = path.read_bytes()
         if (fault := find_broken_seal(io.BytesIO(content))) is not None:

@@ -44,7 +44,7 @@ class Split:
         )
 
 
-def split_dataset(path: Path, *, seed: int = 0, fractions: Fractions = FRACTIONS) -> Split:
+def split_dataset(path: Path | str, *, seed: int = 0, fractions: Fractions = FRACTIONS) -> Split:
     """The sides of a dataset.h5: a pure function of seed, fractions and each structure's parent.
 
     As a parent's side does not depend on the other parents, structures that are added later move none from side to side; the
@@ -72,7 +72,7 @@ def choose_side(parent: str, *, seed: int = 0, fractions: Fractions = FRACTIONS)
     return "val" if place < 1.0 - fractions[2] else "test"
 
 
-def read_parents(path: Path) -> list[str]:
+def read_parents(path: Path | str) -> list[str]:
     """The parent of every structure of a dataset.h5, in order."""
     parents: list[str] = []
     with open_dataset(path) as file:

@@ -9,7 +9,7 @@ from distillery.errors import InvalidRequest, Unsupported
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
 from distillery.schema.explain import validate_message
-from distillery.schema.generate import GenerateRequest, Metadata, Perturb, PoolSlice, SystemCard
+from distillery.schema.generate import GenerateRequest, Metadata, NoOptions, Perturb, PoolSlice, SystemCard
 from distillery.structures.structure import Structure, System
 
 
@@ -50,7 +50,10 @@ class Made:
 
 
 class Generator(Protocol):
-    """A source of structures. `generate` may be called from several threads; all else from one."""
+    """A source of structures. `generate` may be called from several threads; all else from one.
+
+    A class that inherits from it may leave out what it has no use for: options, loading, checks and closing.
+    """
 
     @property
     def metadata(self) -> Metadata:
@@ -59,18 +62,22 @@ class Generator(Protocol):
     @property
     def options(self) -> Mapping[System, type[Message]]:
         """The model of `options` for every system it makes."""
+        return dict.fromkeys(self.metadata.systems, NoOptions)
 
     def load(self) -> None:
         """Load weights or start workers; Unavailable says what is missing and where to put it."""
+        return
 
     def check(self, task: Task) -> None:
         """Raise Unsupported if this task can't be done at all."""
+        return
 
     def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
         """Make `task.n` structures, or as many as the budget of attempts allows; Stopped soon after `stop` is set."""
 
     def close(self) -> None:
         """Let go of workers and memory."""
+        return
 
 
 def resolve_task(request: GenerateRequest, generator: Generator) -> Task:

@@ -21,7 +21,7 @@ from distillery.generators.workers import Workers, submit, wait_for
 from distillery.runtime.machine import count_workers
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
-from distillery.schema.generate import Metadata
+from distillery.schema.generate import Metadata, NoOptions
 from distillery.structures.cells import restate
 from distillery.structures.checks import find_fault
 from distillery.structures.structure import Structure, System
@@ -56,16 +56,23 @@ class Proposal:
 
 
 class Proposer(Protocol):
-    """The method of a CPU-bound service: pure, picklable by name, built once in every worker."""
+    """The method of a CPU-bound service: pure, picklable by name, built once in every worker.
+
+    A class that inherits from it may leave out options and checks. Perturbing, size and sanity of a structure are not its business.
+    """
 
     @property
-    def metadata(self) -> Metadata: ...
+    def metadata(self) -> Metadata:
+        """What it can make and with what."""
 
     @property
-    def options(self) -> Mapping[System, type[Message]]: ...
+    def options(self) -> Mapping[System, type[Message]]:
+        """The model of `options` for every system it makes."""
+        return dict.fromkeys(self.metadata.systems, NoOptions)
 
     def check(self, task: Task) -> None:
         """Raise Unsupported if this task can't be done at all."""
+        return
 
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
         """One proposal, all of whose randomness comes from `rng`; Rejected with a reason if it came to nothing, or UsedUp."""
@@ -117,11 +124,11 @@ class ProposalGenerator:
         return made
 
 
-def propose_in_workers(build: Callable[[], Proposer], memory_each: int) -> ProposalGenerator:
+def propose_in_workers(build: Callable[[], Proposer], memory_each: int = 2**28) -> ProposalGenerator:
     """A generator that runs a proposer in as many workers as the environment says, else as cores and memory carry.
 
     build        an importable class or function
-    memory_each  bytes for each worker
+    memory_each  bytes for each worker; on a machine with little memory for its cores there are fewer of them
     """
     return ProposalGenerator(build, ServiceSettings().workers or count_workers(memory_each))
 

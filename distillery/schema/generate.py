@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, StrictBool, StrictInt
 
 from distillery.schema.base import CONTRACT_VERSION, Element, Elements, Message, Name, Number, Sha256
+from distillery.structures.checks import SHORTEST_DISTANCE
 from distillery.structures.structure import DEFAULT_ELEMENTS, System
 
 
@@ -41,15 +42,23 @@ class GenerateRequest(Message):
     options: dict[str, Any] = Field({}, description="the service's own; GET /v1/metadata has their JSON Schema")
 
 
+class NoOptions(Message):
+    """Of a system that takes no options."""
+
+
 class SystemCard(Message):
     """One system a service makes."""
 
     min_atoms: int = Field(description="smallest possible number of atoms")
     max_atoms: int = Field(description="largest possible number of atoms")
-    default_min_atoms: int = Field(description="taken where the request names none")
-    default_max_atoms: int = Field(description="taken where the request names none")
+    default_min_atoms: int = Field(
+        default_factory=lambda card: card["min_atoms"], description="taken where the request names none; the smallest if absent"
+    )
+    default_max_atoms: int = Field(
+        default_factory=lambda card: card["max_atoms"], description="taken where the request names none; the largest if absent"
+    )
     elements: tuple[Element, ...] = Field(description="the elements it can make")
-    options_schema: dict[str, Any] = Field(description="JSON Schema of `options`")
+    options_schema: dict[str, Any] = Field(default_factory=NoOptions.model_json_schema, description="JSON Schema of `options`")
 
     def spans(self, low: int, high: int) -> bool:
         """Whether all of these numbers of atoms are possible."""
@@ -65,8 +74,8 @@ class Metadata(Message):
     method: str
     licence: str
     systems: dict[System, SystemCard]
-    n_max: int = Field(description="most structures in one request")
-    minimum_distance: float = Field(description="no two atoms are closer than this, periodic images included, Å")
+    n_max: int = Field(default=500, description="most structures in one request")
+    minimum_distance: float = Field(default=SHORTEST_DISTANCE, description="no two atoms are closer than this, periodic images included, Å")
     seedable: StrictBool = True
     generative: StrictBool = False
     versions: dict[str, str] = Field({}, description="the libraries the result depends on")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,6 +15,8 @@ from distillery.errors import InvalidRequest
 from distillery.verify.structure_checks import UNREADABLE
 
 FAULTS_SHOWN = 3
+_RELATIVE = 1e-6
+"""Figures recomputed on another machine may differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -119,3 +122,23 @@ def _find_split_faults(file: h5py.File, n: int, n_atoms: int) -> Iterator[str]:
         yield "forces_splits differ from atomic_numbers_splits"
     if not np.array_equal(file["labels/structure_indices"][:], np.arange(n)):
         yield "structure_indices do not count 0, 1, 2, …"
+
+
+def find_differences(own: Any, found: Any, where: str) -> Iterator[str]:
+    """Where two JSON values differ, numbers by more than rounding; what only `found` has is no concern of this file."""
+    if isinstance(own, dict) and isinstance(found, dict):
+        for key, value in own.items():
+            yield from find_differences(value, found.get(key), f"{where}.{key}".lstrip("."))
+    elif isinstance(own, list) and isinstance(found, list) and len(own) == len(found):
+        for k, (a, b) in enumerate(zip(own, found, strict=True)):
+            yield from find_differences(a, b, f"{where}[{k}]")
+    elif not _is_same(own, found):
+        yield f"{where} is {found}, recomputed {own}"
+
+
+def _is_same(own: Any, found: Any) -> bool:
+    if isinstance(own, bool) or isinstance(found, bool):
+        return own is found
+    if isinstance(own, int | float) and isinstance(found, int | float):
+        return abs(own - found) <= _RELATIVE * max(abs(own), abs(found))
+    return bool(own == found)

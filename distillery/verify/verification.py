@@ -29,13 +29,11 @@ from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.machine import count_cores
 from distillery.schema.label import FinaliseReceipt
 from distillery.structures.identity import digest_structures
-from distillery.verify.file_checks import Check, attempt, check_bytes, check_layout, check_splits, conclude
+from distillery.verify.file_checks import Check, attempt, check_bytes, check_layout, check_splits, conclude, find_differences
 from distillery.verify.file_ledger import FileLedger
 from distillery.verify.structure_checks import CHECKS, UNREADABLE, Expected, Faults, inspect_part
 
 Progress = Callable[[str, int, int], None]
-_RELATIVE = 1e-6
-"""Figures recomputed on another machine may differ by rounding."""
 _STRUCTURES_A_WORKER = 2_000
 """Starting a worker takes as long as inspecting this many structures."""
 _FIGURES = {
@@ -47,6 +45,11 @@ _FIGURES = {
     "chemistry": "every structure passes the checks it had to pass",
     "hashes": "recomputed from the structures, none comes twice",
 }
+
+
+def verify_dataset(path: Path | str) -> Iterator[Check]:
+    """Every check of a dataset.h5 from the file alone, as soon as it is made; InvalidRequest if there is no such file."""
+    return Verification(Path(path)).run()
 
 
 class Verification:
@@ -233,7 +236,7 @@ class Verification:
                 structures_sha256=self._metadata["structures_sha256"],
                 n_bytes=self.path.stat().st_size,
             )
-            yield from _find_differences(make_report(ledger, plan, receipt).as_json(), report.as_json(), "")
+            yield from find_differences(make_report(ledger, plan, receipt).as_json(), report.as_json(), "")
 
         aside = ", the diversity of its sample left aside" if report.diversity is not None else ""
         return attempt("report", lambda: f"every figure of report.json comes out again{aside}", find)
@@ -262,26 +265,6 @@ def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, left_out:
     for what, found, wanted in pairs:
         if found != wanted:
             yield f"{shard.name}: the receipt says {what} {found}, by the recipe it is {wanted}"
-
-
-def _find_differences(own: Any, found: Any, where: str) -> Iterator[str]:
-    """Where two JSON values differ, numbers by more than rounding; what only `found` has is no concern of this file."""
-    if isinstance(own, dict) and isinstance(found, dict):
-        for key, value in own.items():
-            yield from _find_differences(value, found.get(key), f"{where}.{key}".lstrip("."))
-    elif isinstance(own, list) and isinstance(found, list) and len(own) == len(found):
-        for k, (a, b) in enumerate(zip(own, found, strict=True)):
-            yield from _find_differences(a, b, f"{where}[{k}]")
-    elif not _is_same(own, found):
-        yield f"{where} is {found}, recomputed {own}"
-
-
-def _is_same(own: Any, found: Any) -> bool:
-    if isinstance(own, bool) or isinstance(found, bool):
-        return own is found
-    if isinstance(own, int | float) and isinstance(found, int | float):
-        return abs(own - found) <= _RELATIVE * max(abs(own), abs(found))
-    return bool(own == found)
 
 
 @contextmanager

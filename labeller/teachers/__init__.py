@@ -1,49 +1,71 @@
-"""Teachers by name: adding one is a line here and a module beside it."""
+"""Teachers by name: families found by entry points of the group `distillery.teachers`, this repository's own and other packages' alike.
 
-import warnings
-from collections.abc import Callable, Mapping
+An entry point names a `labeller.teachers.teacher.TeacherFamily`.
+"""
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 
 from distillery.errors import Unavailable
 from distillery.schema.explain import suggest
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import Teacher
+from labeller.teachers.teacher import Teacher, TeacherFamily
 
-ORB_NAMES = (
-    "orb-v2",
-    "orb-d3-v2",
-    *(
-        f"orb-v3-{kind}-{neighbours}-{data}"
-        for kind in ("conservative", "direct")
-        for neighbours in ("20", "inf")
-        for data in ("omat", "mpa")
-    ),
-    "orb-v3-conservative-omol",
-    "orb-v3-direct-omol",
-)
-
-
-def _create_sevennet(name: str, settings: LabellerSettings) -> Teacher:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # e3nn and torch_geometric still use torch.jit
-        from labeller.teachers.sevennet import SevenNetTeacher
-
-    return SevenNetTeacher(name, settings)
-
-
-def _create_orb(name: str, settings: LabellerSettings) -> Teacher:
-    from labeller.teachers.orb import OrbTeacher
-
-    return OrbTeacher(name, settings)
-
-
-TEACHERS: Mapping[str, Callable[[str, LabellerSettings], Teacher]] = {
-    "7net-0": _create_sevennet,
-    **dict.fromkeys(ORB_NAMES, _create_orb),
-}
+GROUP = "distillery.teachers"
+_log = logging.getLogger("distillery")
 
 
 def create_teacher(settings: LabellerSettings) -> Teacher:
-    """The teacher the settings name, not yet loaded; Unavailable names the nearest known one."""
-    if settings.teacher not in TEACHERS:
-        raise Unavailable(f"unknown teacher {settings.teacher!r}{suggest(settings.teacher, TEACHERS)}")
-    return TEACHERS[settings.teacher](settings.teacher, settings)
+    """The teacher the settings name, not yet loaded.
+
+    Unavailable names the nearest known one if there is none of this name, and says what is missing if its family can't make it.
+    """
+    name = settings.teacher
+    entry, family = _choose_family(name)
+    try:
+        return family.create(name, settings)
+    except ImportError as error:
+        raise Unavailable(
+            f"{name} needs what is not installed here: {error}; install what the teachers of {entry} need "
+            "(Distillery's own: `pip install 'distillery[labeller]'`), or run the labeller as a container"
+        ) from error
+
+
+def _choose_family(name: str) -> tuple[str, TeacherFamily]:
+    families = _load_families()
+    if not families:
+        raise Unavailable(
+            "no teachers are registered here, not even Distillery's own: install it with pip, a checkout with `pip install -e .`"
+        )
+    exact = {entry: family for entry, family in families.items() if name in family.names}
+    found = exact or {entry: family for entry, family in families.items() if family.prefix and name.startswith(family.prefix)}
+    if not found:
+        raise Unavailable(f"unknown teacher {name!r}{suggest(name, list_teachers())}")
+    if len(found) > 1:
+        raise Unavailable(f"teacher {name!r} is offered by {' and '.join(sorted(found))}; uninstall all packages of these but one")
+    return next(iter(found.items()))
+
+
+def list_teachers() -> list[str]:
+    """The names of all teachers that are installed here, sorted; of an open family `<prefix>…`. Nothing heavy is imported."""
+    families = _load_families().values()
+    return sorted({*(name for family in families for name in family.names), *(f"{f.prefix}…" for f in families if f.prefix)})
+
+
+def _load_families() -> Mapping[str, TeacherFamily]:
+    """Every family that can be imported, by the name of its entry point; a warning for each that can't."""
+    families: dict[str, TeacherFamily] = {}
+    for entry in entry_points(group=GROUP):
+        try:
+            families[entry.name] = _load_family(entry)
+        except (ImportError, AttributeError, TypeError) as error:
+            _log.warning("the teachers of %s = %s are left out: %s", entry.name, entry.value, error)
+    return families
+
+
+def _load_family(entry: EntryPoint) -> TeacherFamily:
+    family = entry.load()
+    if not isinstance(family, TeacherFamily):
+        raise TypeError(f"it must name a TeacherFamily, it is {type(family).__name__}")
+    return family

@@ -27,6 +27,9 @@ from labeller.teachers.teacher import CONSERVATIVE, DIRECT, BudgetRange, Physics
 _LABELLER = Path(__file__).parents[1]
 _PRECISION = "float32-high"
 _OLDEST_PYTHON = (3, 12)
+_HOW = "`pip install 'distillery[labeller]'`" + (
+    " and then `pip install --no-deps orb-models`, whose pins can't all be met on this Python" if sys.version_info >= (3, 13) else ""
+)
 _BUDGETS = {"cpu": BudgetRange(256, 256), "cuda": BudgetRange(8_000, 64_000)}
 _NEUTRAL = 0
 _MATERIALS_ELEMENTS = (94, ("Po", "At", "Rn", "Fr", "Ra"))
@@ -180,7 +183,7 @@ def _find_loader(name: str) -> Callable[..., tuple[Any, Any]]:
             warnings.simplefilter("ignore")
             pretrained = importlib.import_module("orb_models.forcefield.pretrained")
     except ImportError as error:
-        raise Unavailable(f"{name} needs orb-models, which can't be imported ({error}): pip install orb-models, or take 7net-0") from error
+        raise Unavailable(f"{name} needs orb-models, which can't be imported ({error}): {_HOW}, or take 7net-0") from error
     loader: Callable[..., tuple[Any, Any]] = pretrained.ORB_PRETRAINED_MODELS[name]
     return loader
 

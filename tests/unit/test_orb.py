@@ -22,7 +22,8 @@ from distillery.structures.structure import Structure, from_ase
 from distillery.weights.catalogue import read_catalogue
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
-from labeller.teachers import ORB_NAMES, create_teacher
+from labeller.teachers import create_teacher
+from labeller.teachers.families import ORB
 from labeller.teachers.teacher import Teacher
 from tests.labelling import NEVER, methane, mixed, moved, one_atom, receipt, silicon, water
 from tests.serving import serve
@@ -132,12 +133,12 @@ def test_the_models_that_can_be_compiled_are_the_conservative_ones() -> None:
     from orb_models.forcefield.models.conservative_regressor import ConservativeForcefieldRegressor
     from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
 
-    for name in ORB_NAMES:
+    for name in ORB.names:
         model, _ = get_args(get_type_hints(ORB_PRETRAINED_MODELS[name])["return"])
         assert (model is ConservativeForcefieldRegressor) == ("conservative" in name)
 
 
-@pytest.mark.parametrize("name", [name for name in ORB_NAMES if "conservative" not in name])
+@pytest.mark.parametrize("name", [name for name in ORB.names if "conservative" not in name])
 def test_a_direct_model_that_is_to_be_compiled_is_refused(name: str) -> None:
     with pytest.raises(Unavailable, match=f"{name} can't be compiled, yet DISTILLERY_LABELLER_COMPILE is true"):
         create_teacher(LabellerSettings(teacher=name, compile=True)).load(NEVER)
@@ -199,7 +200,7 @@ def test_the_elements_are_those_of_the_training_data(teacher: Teacher) -> None:
 def test_every_name_is_known_to_orb_models() -> None:
     from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
 
-    assert set(ORB_NAMES) <= set(ORB_PRETRAINED_MODELS)
+    assert set(ORB.names) <= set(ORB_PRETRAINED_MODELS)
 
 
 @needs_orb
@@ -207,7 +208,7 @@ def test_weights_yaml_has_the_addresses_that_orb_models_has() -> None:
     from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
 
     catalogue = read_catalogue(LABELLER)
-    assert set(catalogue) == set(ORB_NAMES)
+    assert set(catalogue) == set(ORB.names)
     for name, weights in catalogue.items():
         address = inspect.signature(ORB_PRETRAINED_MODELS[name]).parameters["weights_path"].default
         assert [source.url for source in weights.files.values()] == [address]
@@ -243,6 +244,6 @@ def test_an_older_python_is_told_what_orb_needs(tmp_path: Path) -> None:
         create_teacher(LabellerSettings(teacher="orb-v2", weights=tmp_path)).load(NEVER)
 
 
-@pytest.mark.parametrize("name", ORB_NAMES)
+@pytest.mark.parametrize("name", ORB.names)
 def test_every_orb_name_makes_a_teacher(name: str) -> None:
     assert create_teacher(LabellerSettings(teacher=name)).name == name

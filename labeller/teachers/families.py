@@ -1,0 +1,39 @@
+"""The families of teachers that come with Distillery; what they need is imported when one is made."""
+
+import warnings
+
+from labeller.settings import LabellerSettings
+from labeller.teachers.teacher import Teacher, TeacherFamily
+
+
+def _create_sevennet(name: str, settings: LabellerSettings) -> Teacher:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # e3nn and torch_geometric still use torch.jit
+        from labeller.teachers.sevennet import SevenNetTeacher
+
+    return SevenNetTeacher(name, settings)
+
+
+def _create_orb(name: str, settings: LabellerSettings) -> Teacher:
+    from labeller.teachers.orb import OrbTeacher
+
+    return OrbTeacher(name, settings)
+
+
+SEVENNET = TeacherFamily(("7net-0",), _create_sevennet)
+
+ORB = TeacherFamily(
+    (
+        "orb-v2",
+        "orb-d3-v2",
+        *(
+            f"orb-v3-{kind}-{neighbours}-{data}"
+            for kind in ("conservative", "direct")
+            for neighbours in ("20", "inf")
+            for data in ("omat", "mpa")
+        ),
+        "orb-v3-conservative-omol",
+        "orb-v3-direct-omol",
+    ),
+    _create_orb,
+)

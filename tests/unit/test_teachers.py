@@ -1,0 +1,106 @@
+"""Teachers by name: families found by entry points, this repository's own and those of other packages."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from distillery.errors import Unavailable
+from labeller.settings import LabellerSettings
+from labeller.teachers import GROUP, create_teacher, list_teachers
+from labeller.teachers.families import ORB, SEVENNET
+from tests.fake_teacher import FakeTeacher
+
+MODULE = """
+from labeller.teachers.teacher import TeacherFamily
+from tests.fake_teacher import FakeTeacher
+
+def create(name, settings):
+    return FakeTeacher(name=name)
+
+def fail(name, settings):
+    import a_package_that_is_nowhere
+
+OPEN = TeacherFamily(("own",), create, prefix="own:")
+HEAVY = TeacherFamily(("heavy",), fail)
+TWIN = TeacherFamily(("7net-0",), create)
+NUMBER = 7
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package, which brings families, one of them broken and one no family at all."""
+    info = tmp_path / "other-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    lines = (
+        "open = other_teachers:OPEN",
+        "heavy = other_teachers:HEAVY",
+        "gone = other_teachers_gone:GONE",
+        "number = other_teachers:NUMBER",
+    )
+    (info / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
+    (tmp_path / "other_teachers.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def create(name: str) -> object:
+    return create_teacher(LabellerSettings(teacher=name))
+
+
+def test_the_repositorys_own_families_come_by_the_same_door() -> None:
+    families = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    assert families == {"sevennet": SEVENNET, "orb": ORB}
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known_one_and_torch_is_not_imported() -> None:
+    code = """
+import sys
+from distillery.errors import Unavailable
+from labeller.settings import LabellerSettings
+from labeller.teachers import create_teacher
+try:
+    create_teacher(LabellerSettings(teacher="7net0"))
+except Unavailable as problem:
+    print(problem.detail, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "unknown teacher '7net0'; did you mean '7net-0'? False\n", done.stderr
+
+
+@pytest.mark.usefixtures("install")
+@pytest.mark.parametrize("name", ["own", "own:anything"])
+def test_a_family_of_another_package_makes_its_names_and_all_that_begin_as_it_says(name: str) -> None:
+    made = create(name)
+    assert isinstance(made, FakeTeacher)
+    assert made.name == name
+
+
+@pytest.mark.usefixtures("install")
+def test_all_names_are_listed_and_a_broken_family_is_told_of_and_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    assert list_teachers() == sorted([*ORB.names, *SEVENNET.names, "own", "own:…", "heavy"])
+    assert "gone = other_teachers_gone:GONE are left out: No module named 'other_teachers_gone'" in caplog.text
+    assert "number = other_teachers:NUMBER are left out: it must name a TeacherFamily, it is int" in caplog.text
+
+
+@pytest.mark.usefixtures("install")
+def test_what_a_family_lacks_is_named() -> None:
+    with pytest.raises(Unavailable, match="heavy needs what is not installed here: No module named 'a_package_that_is_nowhere'"):
+        create("heavy")
+
+
+@pytest.mark.usefixtures("install")
+def test_a_name_that_two_families_know_is_refused(tmp_path: Path) -> None:
+    points = tmp_path / "other-1.0.dist-info" / "entry_points.txt"
+    points.write_text(f"[{GROUP}]\ntwin = other_teachers:TWIN\n")
+    with pytest.raises(Unavailable, match="'7net-0' is offered by sevennet and twin"):
+        create("7net-0")
+
+
+def test_a_checkout_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labeller.teachers.entry_points", lambda group: ())
+    with pytest.raises(Unavailable, match="install it with pip"):
+        create("7net-0")
