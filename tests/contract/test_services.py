@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from distillery.generators.plugins import build_service
+from distillery.generators.plugins import build_service, list_services
 from distillery.structures.arrow import ARROW_TYPE, from_arrow
 from distillery.structures.checks import find_chemistry_fault, find_input_fault
 from distillery.structures.geometry import minimum_distance
@@ -16,7 +15,7 @@ from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from tests.serving import serve
 from tests.upstream import MODELS, require_upstream
 
-SERVICES = sorted(p.parent.name for p in (Path(__file__).parents[2] / "services").glob("*/app.py"))
+SERVICES = list_services()
 SEED = 7
 
 
