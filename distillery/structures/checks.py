@@ -21,6 +21,8 @@ LEAST_VACUUM = 15.0
 """Å between a slab and its image along c (the OC20 habit)."""
 FARTHEST_NEIGHBOUR = 1.5
 """A carbon without a bond must have a neighbour within this many sums of covalent radii, as in carbides."""
+LARGEST_FRAGMENT = 3
+"""Atoms of a cluster that needs no hydrogens: isolated atoms, dimers and trimers are asked for as they are."""
 LINEAR = 150.0
 """A carbon with two neighbours must have them at more than this angle, degrees."""
 
@@ -95,6 +97,8 @@ def find_chemistry_fault(structure: Structure) -> Fault | None:
     A carbon with no neighbour far and wide, with one, or with two that are not in line, lacks hydrogens: files with implicit
     hydrogens once gave 4,883 molecules without any. The structure must have passed `find_input_fault`.
     """
+    if structure.system == "cluster" and len(structure) <= LARGEST_FRAGMENT:
+        return None
     bonds = find_bonds(structure)
     return _find_bare_carbon(structure, bonds) or _find_fragments(structure, bonds) or _find_thin_vacuum(structure)
 
