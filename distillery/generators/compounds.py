@@ -4,14 +4,15 @@
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
 
-from distillery.structures.structure import Structure, numbers_of
+from distillery.structures.structure import Structure, Vectors, numbers_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +81,23 @@ def find_compounds(elements: tuple[str, ...], *, high_pressure: bool = False, mo
 
 
 def draw_compound(
-    compounds: Sequence[Compound], rng: np.random.Generator, weigh: Callable[[Compound], float] = lambda compound: 1.0
+    compounds: tuple[Compound, ...], rng: np.random.Generator, element_weights: Mapping[str, float] | None = None
 ) -> Compound:
-    """One of the compounds; a formula with n polymorphs comes sqrt(n) times as often as one with a single crystal.
+    """One of the compounds: an element by its weight (1 if absent), then a compound by its share of that element, so that none prevails.
 
-    weigh  how often a compound is drawn relative to that
+    A formula with n polymorphs comes sqrt(n) times as often as one with a single crystal.
     """
-    formulas = [compound.formula for compound in compounds]
-    chances = np.array([weigh(c) / np.sqrt(formulas.count(c.formula)) for c in compounds])
-    return compounds[int(rng.choice(len(compounds), p=chances / chances.sum()))]
+    elements, chances = _compute_chances(compounds)
+    weights = np.array([(element_weights or {}).get(element, 1.0) for element in elements])
+    return compounds[int(rng.choice(len(compounds), p=weights / weights.sum() @ chances))]
+
+
+@lru_cache(256)
+def _compute_chances(compounds: tuple[Compound, ...]) -> tuple[tuple[str, ...], Vectors]:
+    """The elements, and how often each compound is drawn for each of them, shape (n_elements, n_compounds)."""
+    elements = tuple(sorted({element for compound in compounds for element in compound.elements}))
+    polymorphs = Counter(compound.formula for compound in compounds)
+    shares = np.array(
+        [[c.structure.symbols.count(e) / len(c.structure) / np.sqrt(polymorphs[c.formula]) for c in compounds] for e in elements]
+    )
+    return elements, shares / shares.sum(axis=1, keepdims=True)

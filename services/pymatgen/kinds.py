@@ -85,9 +85,7 @@ def _fitting_compounds(task: Task) -> tuple[Compound, ...]:
 
 
 def _draw_compound(task: Task, rng: np.random.Generator) -> Compound:
-    """By the mean weight of its atoms' elements."""
-    weights = _options_of(task).element_weights
-    return draw_compound(_fitting_compounds(task), rng, lambda c: float(np.mean([weights.get(s, 1.0) for s in c.structure.symbols])))
+    return draw_compound(_fitting_compounds(task), rng, _options_of(task).element_weights)
 
 
 @cache
