@@ -19,6 +19,8 @@ LARGEST_NUMBER_DENSITY = 0.25
 """Atoms/Å³ in a cell (diamond, the densest ordinary solid, has 0.176)."""
 LEAST_VACUUM = 15.0
 """Å between a slab and its image along c (the OC20 habit)."""
+LARGEST_FRAGMENT = 3
+"""Atoms of a cluster that needs no hydrogens where its source means it to be loose: isolated atoms, dimers and trimers."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = N
 
     Files with implicit hydrogens once gave 4,883 molecules without any (`carbons`). The structure must have passed `find_input_fault`.
     """
+    if is_loose(structure) and structure.system == "cluster" and len(structure) <= LARGEST_FRAGMENT:
+        return None
     structure = restate(structure)
     neighbours = neighbours or Neighbours(structure)
     if bare := find_bare_carbon(structure, neighbours):

@@ -1,1 +1,1 @@
-"""Clusters and surfaces from ASE's tools."""
+"""Clusters and surfaces: cut from known compounds, packed at random or of molecules; atoms, dimers and trimers."""

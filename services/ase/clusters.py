@@ -1,6 +1,7 @@
 """Clusters: which kind is made of a task, and random compact ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
@@ -13,8 +14,11 @@ from services.ase.options import ClusterOptions, Kind
 from services.ase.packing import centred, push_apart
 from services.ase.radii import PAULING_SOURCE, Floats, are_univalent, packing_distances
 from services.ase.shapes import build_shaped, possible_shapes
+from services.ase.small import SMALL, build_small
 
-DEFAULT_KINDS: dict[Kind, float] = {"shaped": 0.3, "random": 0.4, "molecular": 0.3}
+DEFAULT_KINDS: Mapping[Kind, float] = {"shaped": 0.5, "random": 0.05, "molecular": 0.45}
+_LEAST_ATOMS = 2
+"""Of shaped and random clusters."""
 _MOST_UNIVALENT = 0.6
 """Share of a random cluster's atoms; more would be hydrogens and halogens that bind to nothing."""
 _START_DENSITY = 0.6
@@ -26,9 +30,12 @@ def build_cluster(task: Task, options: ClusterOptions, rng: np.random.Generator)
     shares = possible_kinds(task, options)
     kinds, weights = list(shares), np.array(list(shares.values()))
     kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
-    if kind == "molecular":
+    if kind in SMALL:
+        atoms = build_small(SMALL[kind], task.elements, rng)
+    elif kind == "molecular":
         atoms = build_molecular(task, options, rng)
     else:
+        task = replace(task, min_atoms=max(_LEAST_ATOMS, task.min_atoms))
         atoms = build_shaped(task, options, rng) if kind == "shaped" else _build_random(task, options, rng)
         atoms = saturate_carbons(atoms, task.elements, task.max_atoms - len(atoms), rng)
     atoms.info = {"kind": kind, "formula": atoms.get_chemical_formula(), **atoms.info}
@@ -43,6 +50,11 @@ def possible_kinds(task: Task, options: ClusterOptions) -> dict[Kind, float]:
 
 def why_not(kind: Kind, task: Task, options: ClusterOptions) -> str | None:
     """Why this kind can't be made of the task, or None if it can."""
+    if kind in SMALL:
+        fits = task.min_atoms <= SMALL[kind] <= task.max_atoms
+        return None if fits else f"it has {SMALL[kind]} atoms, asked for {task.min_atoms}-{task.max_atoms}"
+    if task.max_atoms < _LEAST_ATOMS:
+        return "it has more than one atom"
     if kind != "molecular" and task.elements == ("C",):
         return "carbon alone leaves carbons with dangling bonds at the rim"
     if kind == "shaped" and not possible_shapes(task.elements, options):

@@ -1,4 +1,4 @@
-"""Bulk crystals of given elements: ASE's reference lattices, and prototypes scaled by covalent radii."""
+"""Bulk crystals of given elements: real compounds, ASE's reference lattices, and prototypes scaled by covalent radii."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_numbers
 
+from distillery.generators.compounds import Compound, draw_compound, find_compounds
 from distillery.generators.proposals import Rejected
+from distillery.structures.checks import find_chemistry_fault
 from distillery.structures.geometry import find_bonds
 from distillery.structures.structure import from_ase
 from services.ase.prototypes import PROTOTYPES, lattice_of_prototype
@@ -18,7 +20,9 @@ from services.ase.radii import GRAPHITE_SOURCE, RADII_SOURCE, REFERENCE_SOURCE, 
 
 ELEMENTAL = "elemental"
 """Stands among the prototypes for the reference lattices (fcc, bcc, hcp, diamond) of the elements."""
-PROTOTYPE_NAMES: tuple[str, ...] = (ELEMENTAL, *PROTOTYPES)
+REAL = "real"
+"""Stands among the prototypes for the measured crystals of known compounds."""
+PROTOTYPE_NAMES: tuple[str, ...] = (REAL, ELEMENTAL, *PROTOTYPES)
 
 LARGEST_SOLID_DENSITY = 0.18
 """Atoms/Å³: diamond, the densest ordinary solid."""
@@ -33,12 +37,13 @@ _TRIES = 20
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
-    """A conventional cell and where it comes from; the lattice constant is a, Å."""
+    """A cell, of a prototype the conventional one, and where it comes from; the lattice constant is a, Å."""
 
     atoms: Atoms
     prototype: str
     lattice_constant: float
     source: str
+    is_molecular: bool = False
 
     @property
     def origin(self) -> dict[str, object]:
@@ -49,6 +54,20 @@ class Crystal:
             "lattice_constant": round(self.lattice_constant, 4),
             "lattice_source": self.source,
         }
+
+
+@lru_cache(maxsize=64)
+def find_real(elements: tuple[str, ...], molecular: bool) -> tuple[Compound, ...]:
+    """The known compounds of these elements alone; molecular ones only where they are asked for, and not those with bare carbons (CO)."""
+    found = find_compounds(elements, molecular=molecular)
+    return tuple(compound for compound in found if find_chemistry_fault(compound.structure) is None)
+
+
+def real_crystal(compound: Compound) -> Crystal:
+    """A known compound in its measured cell."""
+    cell = compound.structure
+    atoms = Atoms(cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    return Crystal(atoms, compound.label, float(atoms.cell.lengths()[0]), compound.reference, compound.is_molecular)
 
 
 def reference_crystal(symbol: str) -> Crystal | None:
@@ -98,9 +117,24 @@ def _fit_lattice_constant(prototype: str, symbols: Sequence[str], bond_scale: fl
     return lattice_constant if np.all(closest <= max(_LONGEST_BOND, 1.001 * bond_scale)) else None
 
 
-def draw_crystal(elements: Sequence[str], prototypes: Sequence[str], bond_scale: tuple[float, float], rng: np.random.Generator) -> Crystal:
-    """A random crystal of some of the elements; Rejected if none was found: 20 prototypes with 20 decorations each are tried."""
-    possible = [p for p in prototypes if len(_pool(elements, p)) >= _n_sublattices(p)]
+def draw_crystal(
+    elements: tuple[str, ...],
+    prototypes: Sequence[str],
+    bond_scale: tuple[float, float],
+    real_share: float,
+    rng: np.random.Generator,
+    *,
+    molecular: bool = False,
+) -> Crystal:
+    """A random crystal of some of the elements; Rejected if none was found: 20 prototypes with 20 decorations each are tried.
+
+    real_share  share of real compounds, where there are any and both they and prototypes may be used
+    molecular   molecular crystals may be among them
+    """
+    compounds = find_real(elements, molecular) if REAL in prototypes else ()
+    possible = [p for p in prototypes if p != REAL and len(_pool(elements, p)) >= _n_sublattices(p)]
+    if compounds and (not possible or rng.random() < real_share):
+        return real_crystal(draw_compound(compounds, rng))
     if not possible:
         raise Rejected("no_crystal")
     for _ in range(_TRIES):
@@ -136,8 +170,10 @@ def _n_sublattices(prototype: str) -> int:
 
 
 @lru_cache(maxsize=1024)
-def can_make(elements: tuple[str, ...], prototype: str, bond_scale: float) -> bool:
+def can_make(elements: tuple[str, ...], prototype: str, bond_scale: float, *, molecular: bool = False) -> bool:
     """True if some choice of the elements gives this prototype."""
+    if prototype == REAL:
+        return bool(find_real(elements, molecular))
     pool = _pool(elements, prototype)
     if prototype == ELEMENTAL:
         return bool(pool)

@@ -24,16 +24,16 @@ OPTIONS: Mapping[System, type[Message]] = {"cluster": ClusterOptions, "surface":
 
 
 class ClusterSurfaceProposer:
-    """Shaped, random and molecular clusters, and slabs of general Miller indices."""
+    """Clusters of all kinds, and slabs of general Miller indices."""
 
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="ase",
-            version="1.1",
-            method="clusters (icosahedra, decahedra, octahedra, Wulff polyhedra, random packings, molecules) and slabs, with ASE",
+            version="2.0",
+            method="clusters (cut from real compounds, packed, of molecules; atoms, dimers, trimers) and slabs of real compounds, with ASE",
             licence="ASE: LGPL-2.1-or-later",
             systems={
-                "cluster": _card(2, 500, 20, 200, ClusterOptions),
+                "cluster": _card(1, 500, 20, 200, ClusterOptions),
                 "surface": _card(8, 600, 50, 300, SurfaceOptions),
             },
             n_max=500,
@@ -59,7 +59,8 @@ class ClusterSurfaceProposer:
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
         """One cluster or slab; Rejected if it came to nothing."""
         atoms = self._build(task, rng)
-        return Proposal((from_ase(atoms, id="", system=task.system, origin=atoms.info),))
+        only_one = str(atoms.symbols) if len(atoms) == 1 else None
+        return Proposal((from_ase(atoms, id="", system=task.system, origin=atoms.info),), key=only_one)
 
     def _build(self, task: Task, rng: np.random.Generator) -> Atoms:
         if task.system == "cluster":

@@ -10,11 +10,12 @@ from services.ase.crystals import PROTOTYPE_NAMES
 from services.ase.molecules import adsorbate_names, molecule_names
 from services.ase.radii import ELEMENTS
 
-Kind = Literal["shaped", "random", "molecular"]
+Kind = Literal["shaped", "random", "molecular", "atom", "dimer", "trimer"]
 Shape = Literal["icosahedron", "decahedron", "octahedron", "wulff"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 _LEAST_SHARE = 1e-6
 Share = Annotated[float, Field(ge=0, le=1)]
+_REAL = "share of real compounds among these crystals, where the elements have any and prototypes, if given, names `real`"
 
 
 def _ordered(span: tuple[float, float]) -> tuple[float, float]:
@@ -60,12 +61,14 @@ class ClusterOptions(Message):
 
     kinds: Annotated[dict[Kind, Annotated[float, Field(ge=0, le=1000)]], AfterValidator(_some_share)] | None = Field(
         None,
-        description="shares of shaped, random and molecular clusters; 0.3, 0.4 and 0.3, as far as the elements allow, if absent",
+        description="shares of the kinds; shaped 0.5, random 0.05 and molecular 0.45, as far as the elements allow, if absent; "
+        "isolated atoms, dimers and trimers only where they are asked for",
     )
     shapes: tuple[Shape, ...] = Field(
-        SHAPES, min_length=1, description="shapes of the shaped clusters; wulff half of the time, the others evenly"
+        SHAPES, min_length=1, description="shapes of the shaped clusters; wulff four times of five, the others evenly"
     )
     prototypes: Prototypes | None = Field(None, description="crystals that wulff clusters are cut from; all if absent")
+    real: Share = Field(0.8, description=_REAL)
     terminated: Share = Field(0.3, description="share of the wulff clusters whose dangling bonds get H, F or Cl")
     max_elements: int = Field(5, ge=1, le=20, description="most elements in one random cluster")
     bond_scale: BondScale = Field(
@@ -82,6 +85,7 @@ class SurfaceOptions(Message):
     """Options of the system `surface`."""
 
     prototypes: Prototypes | None = Field(None, description="bulk crystals that slabs are cut from; all if absent")
+    real: Share = Field(0.8, description=_REAL)
     max_index: int = Field(2, ge=1, le=4, description="largest Miller index")
     vacuum: float = Field(16.0, ge=15, le=60, description="vacuum between a slab with its adsorbates and its image along c, Å")
     min_length: float = Field(5.0, ge=2.5, le=20, description="both in-plane vectors are at least this long, Å")

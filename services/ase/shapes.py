@@ -31,7 +31,7 @@ _LARGEST_RADIUS_RATIO = 1.5
 _MOST_ALLOYED = 4
 _WHOLE = 0.5
 """Share of the close-packed clusters that are whole shapes, where one has a fitting size; others lose outer atoms."""
-_WULFF_SHARE = 0.5
+_WULFF_SHARE = 0.8
 """Share of the Wulff clusters among the shaped ones, where close-packed shapes may be made too."""
 _FACETS = np.array([h for h in product((-1, 0, 1), repeat=3) if any(h)])
 _MARGIN = 4.0
@@ -148,7 +148,7 @@ def _draw_points(shape: Shape, low: int, high: int, rng: np.random.Generator) ->
 
 
 def _build_wulff(task: Task, options: ClusterOptions, rng: np.random.Generator) -> Atoms:
-    crystal = draw_crystal(task.elements, options.prototypes or PROTOTYPE_NAMES, options.bond_scale, rng)
+    crystal = draw_crystal(task.elements, options.prototypes or PROTOTYPE_NAMES, options.bond_scale, options.real, rng)
     n_atoms = int(rng.integers(task.min_atoms, task.max_atoms + 1))
     energies, centre = rng.uniform(0.8, 1.25, 3), rng.random(3)
     atoms, stubs = _cut_wulff(crystal, n_atoms, energies, centre)

@@ -7,9 +7,13 @@ from ase import Atoms
 from ase.build import surface
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from distillery.generators.generator import Task
 from distillery.generators.proposals import Rejected
+from distillery.structures.geometry import find_bonds
+from distillery.structures.structure import from_ase
 from services.ase.adsorption import add_adsorbates, usable_species
 from services.ase.carbons import saturate_carbons
 from services.ase.crystals import PROTOTYPE_NAMES, can_make, draw_crystal
@@ -56,17 +60,17 @@ def build_surface(task: Task, options: SurfaceOptions, rng: np.random.Generator)
 
 def usable_prototypes(elements: tuple[str, ...], options: SurfaceOptions) -> list[str]:
     """The prototypes that some choice of the elements gives, of those asked for."""
-    return [p for p in options.prototypes or PROTOTYPE_NAMES if can_make(elements, p, options.bond_scale[0])]
+    return [p for p in options.prototypes or PROTOTYPE_NAMES if can_make(elements, p, options.bond_scale[0], molecular=True)]
 
 
 def _try_surface(task: Task, options: SurfaceOptions, rng: np.random.Generator) -> Atoms | None:
     elements = task.elements
-    crystal = draw_crystal(elements, options.prototypes or PROTOTYPE_NAMES, options.bond_scale, rng)
+    crystal = draw_crystal(elements, options.prototypes or PROTOTYPE_NAMES, options.bond_scale, options.real, rng, molecular=True)
     miller = _draw_miller(options.max_index, rng)
     terminators = terminators_for(elements) if rng.random() < options.terminated else []
     has_adsorbates = rng.random() < options.adsorbates and bool(usable_species(elements, options))
     stack = _stack(crystal.atoms, miller, options.thickness[1])
-    heights, planes = _planes_of(stack)
+    heights, planes = _planes_of(_heights_of_molecules(stack) if crystal.is_molecular else stack.positions[:, 2])
     cut = _draw_cut(stack, heights, planes, task, options, bool(terminators) or has_adsorbates, rng)
     if cut is None:
         return None
@@ -111,9 +115,17 @@ def _stack(cell: Atoms, miller: Miller, thickness: float) -> Atoms:
     return stack
 
 
-def _planes_of(stack: Atoms) -> tuple[Floats, NDArray[np.int64]]:
-    """The planes' heights from the bottom up, Å, and the plane of every atom."""
-    z = stack.positions[:, 2]
+def _heights_of_molecules(stack: Atoms) -> Floats:
+    """For every atom the mean height of its molecule, Å, so that a cut leaves molecules whole."""
+    bonds = find_bonds(from_ase(stack, id="", system="surface"))
+    graph = coo_array((np.ones(len(bonds.i)), (bonds.i, bonds.j)), shape=(len(stack), len(stack)))
+    molecules = connected_components(graph, directed=False)[1]
+    heights: Floats = (np.bincount(molecules, stack.positions[:, 2]) / np.bincount(molecules))[molecules]
+    return heights
+
+
+def _planes_of(z: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """The planes' heights from the bottom up, Å, and the plane of every atom, by the atoms' heights."""
     order = np.argsort(z, kind="stable")
     steps = np.diff(z[order], prepend=z[order[0]]) > _SAME_PLANE
     planes = np.empty(len(z), dtype=np.int64)

@@ -1,1 +1,1 @@
-"""Crystals: AFLOW prototypes and symmetric random crystals, decorated, scaled to a sensible volume and expanded."""
+"""Crystals: real compounds, decorated AFLOW prototypes and symmetric random crystals, expanded to the wanted size."""

@@ -1,13 +1,13 @@
-"""The crystal source: prototypes and symmetric random crystals, at estimated volumes, expanded to the wanted size."""
+"""The crystal source: real compounds, decorated prototypes and symmetric random crystals, expanded to the wanted size."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import cache
 from typing import cast
 
 import numpy as np
-from pymatgen.core.composition import Composition
 
 from distillery.errors import InvalidRequest, Unsupported
+from distillery.generators.compounds import read_compounds
 from distillery.generators.generator import Task
 from distillery.generators.perturb import perturb_structure
 from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, propose_in_workers
@@ -15,18 +15,18 @@ from distillery.generators.supercell import expand_to
 from distillery.runtime.versions import name_versions
 from distillery.schema.base import Message
 from distillery.schema.explain import suggest
-from distillery.schema.generate import Metadata, SystemCard
-from distillery.structures.checks import SHORTEST_DISTANCE, find_chemistry_fault, find_input_fault
+from distillery.schema.generate import Metadata, Perturb, SystemCard
+from distillery.structures.checks import SHORTEST_DISTANCE, find_chemistry_fault, find_input_fault, find_size_fault
 from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure, System
+from services.pymatgen.defects import add_defects
+from services.pymatgen.kinds import possible_kinds, prepare_kind, why_not
 from services.pymatgen.options import CrystalOptions
-from services.pymatgen.prototypes import Prototype, known_names, select_prototypes
-from services.pymatgen.symmetric import N_SPACE_GROUPS, draw_crystal
-from services.pymatgen.symmetry import find_symmetry
-from services.pymatgen.volume import known_elements, settle
+from services.pymatgen.prototypes import known_names
+from services.pymatgen.volume import known_elements
 
 TRIES = 10
-"""Crystals tried with the same elements before a proposal is given up."""
+"""Crystals of one kind, and the invented ones of the same elements, tried before a proposal is given up."""
 
 
 class CrystalProposer:
@@ -35,8 +35,8 @@ class CrystalProposer:
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="pymatgen",
-            version="1.1",
-            method="AFLOW prototypes and symmetric random crystals (PyXtal) at bond-valence volumes, as near-cubic supercells",
+            version="2.0",
+            method="real compounds, charge-balanced AFLOW prototypes and symmetric random crystals (PyXtal), as near-cubic supercells",
             licence="MIT (pymatgen, PyXtal); AFLOW library: cite Mehl et al., Comput. Mater. Sci. 136, S1 (2017)",
             systems={
                 "crystal": SystemCard(
@@ -65,8 +65,8 @@ class CrystalProposer:
         """InvalidRequest names an unknown prototype or weighted element; Unsupported says which range nothing fits."""
         options = cast(CrystalOptions, task.options)
         for name in options.prototypes:
-            if name not in known_names():
-                raise InvalidRequest(f"options.prototypes: unknown prototype {name!r}{suggest(name, known_names())}")
+            if name not in _list_names():
+                raise InvalidRequest(f"options.prototypes: unknown prototype {name!r}{suggest(name, _list_names())}")
         foreign = [e for e in options.element_weights if e not in task.elements]
         if foreign:
             raise InvalidRequest(f"options.element_weights: {' '.join(foreign)} not among the request's {' '.join(task.elements)}")
@@ -74,76 +74,45 @@ class CrystalProposer:
             raise Unsupported(f"min_elements is {options.min_elements}, yet only {' '.join(task.elements)} are allowed")
         if options.min_elements > task.max_atoms:
             raise Unsupported(f"min_elements is {options.min_elements}, yet at most {task.max_atoms} atoms are allowed")
-        if options.prototype_share > 0 and not _fitting_prototypes(task, options, (options.min_elements, _most_elements(task, options))):
-            raise Unsupported(
-                f"no prototype asked for has {options.min_elements}-{_most_elements(task, options)} elements and a supercell of"
-                f" {task.min_atoms}-{task.max_atoms} atoms; widen these ranges or set prototype_share to 0"
-            )
+        for kind, share in (options.kinds or {}).items():
+            if share > 0 and (reason := why_not(kind, task)) is not None:
+                raise Unsupported(f"pymatgen can make no {kind} crystal: {reason}; widen these ranges or leave {kind} out of kinds")
 
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
-        """A crystal, its key the hash of what is repeated in the supercell.
-
-        The elements are drawn once and kept through the tries: were they drawn anew, those that are hard to place
-        (carbon) would become rare.
-        """
-        options = cast(CrystalOptions, task.options)
-        from_prototype = bool(rng.random() < options.prototype_share)
-        elements = _draw_elements(task, options, _draw_n_elements(task, options, from_prototype, rng), rng)
-        reason = ""
+        """A crystal. Its key, if it is invented or nothing moves its atoms, is the hash of what is repeated in the supercell."""
+        kinds = possible_kinds(task)
+        chances = np.array(list(kinds.values()))
+        kind = list(kinds)[int(rng.choice(len(kinds), p=chances / chances.sum()))]
+        draw_cell, reason = prepare_kind(kind, task, rng), ""
         for _ in range(TRIES):
-            ordered = tuple(elements[int(k)] for k in rng.permutation(len(elements)))
             try:
-                cell = _draw_cell(task, options, ordered, from_prototype, rng)
-                return Proposal((_expand_safely(cell, task, rng),), key=structure_hash(cell))
+                cell = draw_cell(rng)
+                larger = _expand_safely(cell, task, rng)
             except Rejected as rejected:
                 reason = rejected.reason
+            else:
+                may_repeat = "defects" in larger.origin or (kind == "real" and _is_moved(task.perturb))
+                return Proposal((larger,), key=None if may_repeat else structure_hash(cell))
         raise Rejected(reason)
 
 
-def _most_elements(task: Task, options: CrystalOptions) -> int:
-    return min(options.max_elements, len(task.elements), task.max_atoms)
+@cache
+def _list_names() -> frozenset[str]:
+    """Everything a crystal can be asked for by."""
+    return known_names() | {name for compound in read_compounds() for name in compound.names}
 
 
-def _fitting_prototypes(task: Task, options: CrystalOptions, n_elements: tuple[int, int]) -> tuple[Prototype, ...]:
-    return select_prototypes(options.prototypes, n_elements, (task.min_atoms, task.max_atoms))
-
-
-def _draw_n_elements(task: Task, options: CrystalOptions, from_prototype: bool, rng: np.random.Generator) -> int:
-    """As often as prototypes have that many, or uniform."""
-    fewest, most = options.min_elements, _most_elements(task, options)
-    if from_prototype:
-        prototypes = _fitting_prototypes(task, options, (fewest, most))
-        return prototypes[int(rng.integers(len(prototypes)))].n_species
-    return int(rng.integers(fewest, most + 1))
-
-
-def _draw_elements(task: Task, options: CrystalOptions, n_elements: int, rng: np.random.Generator) -> tuple[str, ...]:
-    weights = np.array([options.element_weights.get(e, 1.0) for e in task.elements])
-    drawn = rng.choice(len(task.elements), n_elements, replace=False, p=weights / weights.sum())
-    return tuple(task.elements[int(k)] for k in drawn)
-
-
-def _draw_cell(task: Task, options: CrystalOptions, elements: tuple[str, ...], from_prototype: bool, rng: np.random.Generator) -> Structure:
-    """A primitive cell of the elements at a sensible volume."""
-    if from_prototype:
-        prototypes = _fitting_prototypes(task, options, (len(elements), len(elements)))
-        drawn = prototypes[int(rng.integers(len(prototypes)))].decorate(elements)
-    else:
-        groups = options.space_groups or range(1, N_SPACE_GROUPS + 1)
-        number = int(groups[int(rng.integers(len(groups)))])
-        drawn = draw_crystal(number, elements, min(options.largest_random_cell, task.max_atoms), rng)
-    scale = float(rng.uniform(*options.volume_scale))
-    cell = settle(find_symmetry(drawn), scale)
-    formula = str(Composition("".join(cell.symbols)).reduced_formula)
-    return replace(cell, origin={**cell.origin, "formula": formula, "volume_scale": scale})
+def _is_moved(perturb: Perturb) -> bool:
+    return perturb.share > 0 and max(perturb.rattle, perturb.strain) > 0
 
 
 def _expand_safely(cell: Structure, task: Task, rng: np.random.Generator) -> Structure:
-    """The supercell; Rejected if it fails the contract's checks under a perturbation like the one it will get."""
-    larger = expand_to(cell, task.min_atoms, task.max_atoms, rng)
+    """The supercell with its defects; Rejected if it fails the contract's checks under a perturbation like the one it will get."""
+    options = cast(CrystalOptions, task.options)
+    larger = add_defects(expand_to(cell, task.min_atoms, task.max_atoms, rng), options.defects, task.elements, rng)
     likely = task.perturb.model_copy(update={"share": float(task.perturb.share > 0)})
     moved = perturb_structure(larger, likely, rng.spawn(1)[0])
-    fault = find_input_fault(moved) or find_chemistry_fault(moved)
+    fault = find_size_fault(moved, task.min_atoms, task.max_atoms) or find_input_fault(moved) or find_chemistry_fault(moved)
     if fault is not None:
         raise Rejected(fault.reason)
     return larger

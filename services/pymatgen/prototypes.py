@@ -39,10 +39,15 @@ class Prototype:
         """How many elements it takes."""
         return int(self.species.max()) + 1
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Its atoms of each species."""
+        return tuple(int(n) for n in np.bincount(self.species))
+
     def decorate(self, elements: tuple[str, ...]) -> Structure:
         """The prototype with an element for every species; its volume is still the library's."""
         numbers = numbers_of(elements)[self.species]
-        origin = {"method": "prototype", "prototype": self.label, "name": self.names[-1]}
+        origin = {"method": "decorated", "prototype": self.label, "name": self.names[-1]}
         return Structure("", numbers, self.fractional @ self.cell, self.cell, (True, True, True), "crystal", origin)
 
 
@@ -50,10 +55,16 @@ class Prototype:
 def read_library() -> tuple[Prototype, ...]:
     """The prototypes in the file's order.
 
-    It is read as plain JSON: pymatgen's own `AFLOW_PROTOTYPE_LIBRARY` takes each worker 5 s to import.
+    They are read as plain JSON: pymatgen's own `AFLOW_PROTOTYPE_LIBRARY` takes each worker 5 s to import.
     """
+    return tuple(_parse(entry) for entry in read_entries())
+
+
+def read_entries() -> list[dict[str, Any]]:
+    """The file as it is: for every prototype `snl`, a crystal with its references, and `tags`, its names."""
     path = files("pymatgen.analysis") / "prototypes" / "aflow_prototypes.json.gz"
-    return tuple(_parse(entry) for entry in json.loads(gzip.decompress(path.read_bytes())))
+    entries: list[dict[str, Any]] = json.loads(gzip.decompress(path.read_bytes()))
+    return entries
 
 
 def _parse(entry: Mapping[str, Any]) -> Prototype:

@@ -103,7 +103,7 @@ def _as_structure(crystal: _BriefCrystal) -> Structure:
     fractional = np.concatenate([np.asarray(site.coords, dtype=np.float64) for site in crystal.atom_sites])
     symbols = [site.specie for site in crystal.atom_sites for _ in site.coords]
     origin = {
-        "method": "pyxtal",
+        "method": "symmetric",
         "drawn_space_group": int(crystal.group.number),
         "wyckoff": [f"{site.specie} {site.wp.get_label()}" for site in crystal.atom_sites],
     }

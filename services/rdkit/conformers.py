@@ -27,12 +27,16 @@ class Conformer:
     numbers      atomic numbers, shape (n_atoms,)
     positions    Å, shape (n_atoms, 3)
     force_field  MMFF94 or UFF
+    graph        the molecule, its hydrogens atoms, in the same order
+    turned       bonds whose torsions were turned after the relaxation: both atoms and the angle, degrees
     """
 
     smiles: str
     numbers: Numbers
     positions: Vectors
     force_field: str
+    graph: Chem.Mol
+    turned: tuple[tuple[int, int, float], ...] = ()
 
 
 def make_conformers(mol: Chem.Mol, n: int, seed: int) -> list[Conformer]:
@@ -97,6 +101,7 @@ def _read(mol: Chem.Mol, conformer: int, name: str) -> Conformer:
         numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.uint8),
         positions=np.array(mol.GetConformer(conformer).GetPositions(), dtype=np.float64),
         force_field=name,
+        graph=mol,
     )
 
 

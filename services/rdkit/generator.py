@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 from rdkit import Chem, rdBase
 
 from distillery.errors import Unsupported
@@ -17,18 +17,22 @@ from distillery.schema.base import Message
 from distillery.schema.generate import Metadata, SystemCard
 from distillery.structures.checks import SHORTEST_DISTANCE
 from distillery.structures.structure import Structure, System
-from services.rdkit.conformers import make_conformers
+from services.rdkit.charges import charge_molecule
+from services.rdkit.conformers import Conformer, make_conformers
 from services.rdkit.fragments import count_atoms
 from services.rdkit.given import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
 from services.rdkit.growth import grow_molecule
 from services.rdkit.palette import Palette, make_palette
+from services.rdkit.torsions import turn_torsions
 
 ELEMENTS = ("H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I")
 Heavy = Literal["C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I"]
 _WEIGHTS: Mapping[Heavy, float] = {
-    "C": 2, "N": 2, "O": 2, "F": 1.5, "Si": 1.5, "P": 1.5, "S": 1.5, "Cl": 1.5, "B": 0.5, "Br": 0.5, "I": 0.5,
+    "C": 2, "N": 3, "O": 4, "F": 1.5, "Si": 1.5, "P": 1.5, "S": 1.5, "Cl": 1.5, "B": 0.5, "Br": 0.5, "I": 0.5,
 }  # fmt: skip
 _C_H = Chem.MolFromSmarts("[C,c;!H0]")
+_CHARGED = 0.5
+"""Share of the molecules that are made ions or zwitterions where charges are allowed; those that can't be are grown anew."""
 _GROWTHS = 20
 """Molecules grown in one proposal before it is given up."""
 
@@ -36,6 +40,14 @@ _GROWTHS = 20
 class MoleculeOptions(Message):
     """The options of a molecule request."""
 
+    torsions: float = Field(
+        0.3, ge=0, le=1, description="share of the conformers with one to three torsions turned by random angles after they were relaxed"
+    )
+    charges: StrictBool = Field(
+        False,
+        description="ions and zwitterions: half of the grown molecules have a charged acid or amine, given SMILES may be charged; "
+        "only for teachers that know of charge",
+    )
     conformers: StrictInt = Field(1, ge=1, le=100, description="most conformers of one molecule; each is a structure and counts towards n")
     smiles: tuple[Annotated[StrictStr, Field(max_length=2000)], ...] = Field(
         (), max_length=10_000, description="take molecules from these SMILES (a name may follow after a space) instead of growing them"
@@ -85,7 +97,7 @@ class MoleculeProposer:
         )
         return Metadata(
             service="rdkit",
-            version="1.1",
+            version="2.0",
             method="Molecules grown from drug-like fragments (or a user's SMILES), embedded by ETKDGv3, relaxed by MMFF94 or else UFF.",
             licence="RDKit: BSD-3-Clause",
             systems={"molecule": card},
@@ -116,15 +128,16 @@ class MoleculeProposer:
             return self._propose(task, _options_of(task), rng)
 
     def _propose(self, task: Task, options: MoleculeOptions, rng: np.random.Generator) -> Proposal:
-        mol, origin, lap = self._pick(task, options) if options.is_given else (*_grow(task, rng), 0)
-        conformers = make_conformers(mol, options.conformers, seed=int(rng.integers(1, 2**31 - 1)))
+        mol, origin, lap = self._pick(task, options) if options.is_given else (*grow_graph(task, rng), 0)
+        made = make_conformers(mol, options.conformers, seed=int(rng.integers(1, 2**31 - 1)))
+        conformers = [turn_torsions(c, rng) if rng.random() < options.torsions else c for c in made]
         structures = tuple(
             Structure(
                 id="",
                 numbers=conformer.numbers,
                 positions=conformer.positions,
                 system="molecule",
-                origin={**origin, "smiles": conformer.smiles, "force_field": conformer.force_field, "embedding": "ETKDGv3", "conformer": i},
+                origin={**origin, **_describe(conformer), "conformer": i},
             )
             for i, conformer in enumerate(conformers)
         )
@@ -144,6 +157,17 @@ class MoleculeProposer:
         _refuse_unsuitable(mol, task)
         origin: dict[str, Any] = {"method": "given SMILES", "given": given.text, "line": given.line}
         return mol, origin if given.name is None else {**origin, "name": given.name}, lap
+
+
+def _describe(conformer: Conformer) -> dict[str, Any]:
+    charge = Chem.GetFormalCharge(conformer.graph)
+    return {
+        "smiles": conformer.smiles,
+        "force_field": conformer.force_field,
+        "embedding": "ETKDGv3",
+        **({"turned": [[i, j, round(angle, 2)] for i, j, angle in conformer.turned]} if conformer.turned else {}),
+        **({"charge": charge} if charge else {}),
+    }
 
 
 def _options_of(task: Task) -> MoleculeOptions:
@@ -185,7 +209,7 @@ def _refuse_unsuitable(mol: Chem.Mol, task: Task) -> None:
     symbols = {atom.GetSymbol() for atom in mol.GetAtoms()}
     reasons = {
         "fragments": len(Chem.GetMolFrags(mol)) > 1,
-        "charged": Chem.GetFormalCharge(mol) != 0,
+        "charged": Chem.GetFormalCharge(mol) != 0 and not _options_of(task).charges,
         "radical": any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()),
         "unknown_element": not symbols <= set(task.elements),
         "size": not task.min_atoms <= count_atoms(mol) <= task.max_atoms,
@@ -200,12 +224,14 @@ def _weights_of(task: Task) -> tuple[tuple[Heavy, float], ...]:
     return tuple((element, weight) for element, weight in weights.items() if element in task.elements)
 
 
-def _grow(task: Task, rng: np.random.Generator) -> tuple[Chem.Mol, dict[str, Any]]:
+def grow_graph(task: Task, rng: np.random.Generator) -> tuple[Chem.Mol, dict[str, Any]]:
     """A molecule of a size drawn uniformly from the range, its atoms in the order of its canonical SMILES."""
     palette: Palette = make_palette(frozenset(task.elements), _weights_of(task))
     for _ in range(_GROWTHS):
-        mol = grow_molecule(palette, int(rng.integers(task.min_atoms, task.max_atoms + 1)), rng)
-        if mol is not None and count_atoms(mol) >= task.min_atoms and mol.HasSubstructMatch(_C_H):
+        mol = grow_molecule(palette, int(rng.integers(task.min_atoms, task.max_atoms + 1)), rng, task.min_atoms)
+        if mol is not None and _options_of(task).charges and rng.random() < _CHARGED:
+            mol = charge_molecule(mol, rng)
+        if mol is not None and task.min_atoms <= count_atoms(mol) <= task.max_atoms and mol.HasSubstructMatch(_C_H):
             return Chem.MolFromSmiles(Chem.MolToSmiles(mol)), {"method": "fragment growth"}
     raise Rejected("growth")
 

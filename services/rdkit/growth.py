@@ -11,20 +11,27 @@ _RING_FROM = 16
 """Molecules of at least so many atoms start from a ring, smaller ones from anything."""
 _FINISH = 4
 """With room for at most so many atoms, halogens (which add none) are drawn no more."""
+_GAP = 3
+"""Atoms that a molecule may fall short of its size."""
 _TRIES = 12
 """Fragments tried at one step before the molecule is taken as it is."""
 _OPEN_SITE = 4
-"""How many times likelier an atom with at most two heavy neighbours is bonded to than a crowded one."""
+"""How many times likelier a carbon, silicon or phosphorus with at most two heavy neighbours is bonded to than a crowded atom."""
+_AMINE_SITE = 2
+"""The same for a nitrogen; for OH and SH it is 1, so that acids and alcohols are left."""
 
 
-def grow_molecule(palette: Palette, n_atoms: int, rng: np.random.Generator) -> Chem.Mol | None:
-    """A sanitised molecule of at most `n_atoms`, hydrogens included (usually exactly); None if it came out flawed."""
+def grow_molecule(palette: Palette, n_atoms: int, rng: np.random.Generator, least: int | None = None) -> Chem.Mol | None:
+    """A sanitised molecule of at most `n_atoms`, hydrogens included (usually exactly); None if it came out flawed.
+
+    It has up to three atoms less where `least` is given and met: only nitriles, thiols and alkynes fit a last gap.
+    """
     seeds = palette.rings if n_atoms >= _RING_FROM else palette.seeds
     seed = seeds.draw(0, n_atoms - 2, rng)
     if seed is None:
         return None
     mol = seed.mol
-    while (room := n_atoms - count_atoms(mol)) > 0:
+    while (room := n_atoms - count_atoms(mol)) > 0 and not (least is not None and room <= _GAP and n_atoms - room >= least):
         grown = _extend(mol, palette, room, rng)
         if grown is None:
             break
@@ -61,7 +68,9 @@ def _find_sites(mol: Chem.Mol) -> list[int]:
 
 
 def _preference(atom: Chem.Atom) -> int:
-    return _OPEN_SITE if atom.GetDegree() < 3 else 1
+    if atom.GetDegree() >= 3 or atom.GetAtomicNum() in (8, 16):
+        return 1
+    return _AMINE_SITE if atom.GetAtomicNum() == 7 else _OPEN_SITE
 
 
 def _symbol_at(mol: Chem.Mol, site: int) -> str:

@@ -5,15 +5,18 @@ from collections.abc import Iterator
 import pytest
 
 from tests.benchmark_files import write_benchmarks
+from tests.optimade_server import serve_optimade
 from tests.upstream import MODELS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A small folder of benchmarks for the service of that name, and the small checkpoints for the models."""
-    folder = tmp_path_factory.mktemp("benchmarks")
+    """A small folder of benchmarks and an OPTIMADE server for the services of these names, and the small checkpoints for the models."""
+    folder, cache = tmp_path_factory.mktemp("benchmarks"), tmp_path_factory.mktemp("optimade")
     write_benchmarks(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, serve_optimade(cache) as url:
+        patch.setenv("DISTILLERY_OPTIMADE_URL", url)
+        patch.setenv("DISTILLERY_OPTIMADE_FOLDER", str(cache))
         patch.setenv("DISTILLERY_BENCHMARKS_FOLDER", str(folder))
         for name in MODELS:
             patch.setenv(f"DISTILLERY_{name.upper()}_CHECKPOINT", "small")

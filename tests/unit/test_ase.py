@@ -9,11 +9,14 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.data import covalent_radii
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist
 
 from distillery.errors import InvalidRequest, Unsupported
-from distillery.generators.generator import Task, resolve_task
-from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, propose_one
+from distillery.generators.compounds import find_compounds
+from distillery.generators.generator import Made, Task, resolve_task
+from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, accept_outcome, propose_one
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.checks import LEAST_VACUUM, find_chemistry_fault
 from distillery.structures.geometry import find_bonds, find_pairs
@@ -90,7 +93,7 @@ def test_slabs_are_compact_and_keep_their_vacuum_when_rattled() -> None:
 
 
 def test_pure_metals_keep_their_reference_lattice_constant() -> None:
-    for s in propose(6, system="surface", elements=["Cu"], options={"adsorbates": 0}):
+    for s in propose(6, system="surface", elements=["Cu"], options={"adsorbates": 0, "prototypes": ["elemental"]}):
         distance = find_bonds(s).distance.min()
         assert distance == pytest.approx(3.61 / 2**0.5, abs=1e-6)
         assert s.origin["lattice_constant"] == 3.61
@@ -266,10 +269,62 @@ def test_carbon_monoxide_stands_on_atoms_of_the_slab_that_can_bind_it() -> None:
     assert not hosts.keys() & {"H", "F", "Cl"}
 
 
+def test_most_slabs_and_shaped_clusters_are_cut_from_known_compounds_at_their_measured_lattice() -> None:
+    known: dict[str, set[float]] = {}  # lattice constants a by label, which a few compounds share
+    for compound in find_compounds(DEFAULT_ELEMENTS):
+        known.setdefault(compound.label, set()).add(round(float(np.linalg.norm(compound.structure.cell[0])), 4))
+    slabs = propose(40, system="surface", max_atoms=120)
+    assert sum(s.origin["prototype"] in known for s in slabs) > 0.65 * len(slabs)
+    clusters = propose(40, system="cluster", options={"kinds": {"shaped": 1}})
+    assert sum(s.origin.get("prototype") in known for s in clusters) > 0.5 * len(clusters)
+    assert all(s.origin["lattice_constant"] in known[s.origin["prototype"]] for s in slabs if s.origin["prototype"] in known)
+
+
+def test_slabs_of_molecular_crystals_leave_their_molecules_whole() -> None:
+    """All pieces of a slab of nitrous oxide, cyanogen chloride or sulfur have as many atoms as the molecule."""
+    sizes = {"N2O": 3, "CClN": 3, "S": 8}
+    options = {"real": 1, "adsorbates": 0, "terminated": 0, "prototypes": ["real"]}
+    slabs = [s for s in propose(60, system="surface", elements=["N", "O", "C", "Cl", "S"], options=options) if s.origin["bulk"] in sizes]
+    assert {s.origin["bulk"] for s in slabs} == set(sizes)
+    for s in slabs:
+        bonds = find_bonds(s)
+        pieces = connected_components(coo_array((np.ones(len(bonds.i)), (bonds.i, bonds.j)), shape=(len(s), len(s))), directed=False)[1]
+        assert set(np.bincount(pieces)) == {sizes[s.origin["bulk"]]}
+
+
+def test_dimers_run_from_the_repulsion_to_where_nothing_is_felt() -> None:
+    dimers = propose(300, system="cluster", min_atoms=2, max_atoms=2, options={"kinds": {"dimer": 1}})
+    assert len(dimers) == 300
+    assert len({frozenset(s.symbols) for s in dimers}) == 45  # pairs of nine elements
+    distances = np.array([pdist(s.positions)[0] for s in dimers])
+    ratios = distances / np.array([covalent_radii[s.numbers].sum() for s in dimers])
+    assert 0.65 <= ratios.min() < 0.72
+    assert 5.5 < distances.max() <= 6.0
+    assert np.mean(ratios < 1.0) > 0.15
+
+
+def test_trimers_have_all_three_distances_beyond_the_nearest() -> None:
+    for s in propose(100, system="cluster", min_atoms=3, max_atoms=3, options={"kinds": {"trimer": 1}}):
+        assert s.origin["method"] == "trimer"
+        assert np.allclose(s.origin["distances"], pdist(s.positions), atol=1e-4)
+        radii = covalent_radii[s.numbers]
+        assert np.all(pdist(s.positions) >= 0.65 * np.array([radii[0] + radii[1], radii[0] + radii[2], radii[1] + radii[2]]) - 1e-9)
+
+
+def test_every_element_comes_once_as_an_isolated_atom() -> None:
+    generator = ProposalGenerator(ClusterSurfaceProposer, 1)
+    task = resolve_task(GenerateRequest(n=9, seed=5, system="cluster", min_atoms=1, max_atoms=1, options={"kinds": {"atom": 1}}), generator)
+    made, keys = Made(), set[str]()
+    for attempt in range(200):
+        accept_outcome(propose_one(PROPOSER, task, attempt), task, made, keys)
+    assert sorted(s.symbols[0] for s in made.structures) == sorted(DEFAULT_ELEMENTS)
+
+
 @pytest.mark.parametrize(
     ("request_", "named"),
     [
-        ({"system": "surface", "elements": ["O"]}, "bulk crystal of O"),
+        ({"system": "surface", "elements": ["F"]}, "bulk crystal of F"),
+        ({"system": "cluster", "options": {"kinds": {"dimer": 1}}}, "it has 2 atoms, asked for 20-200"),
         ({"system": "surface", "elements": ["Si", "C"], "options": {"species": ["H2O"]}}, "H2O needs H O"),
         ({"system": "surface", "elements": ["Cu"], "options": {"prototypes": ["quartz"]}}, "quartz"),
         ({"system": "cluster", "elements": ["C"]}, "no cluster of C"),
@@ -285,7 +340,7 @@ def test_impossible_tasks_are_refused_by_name(request_: dict[str, Any], named: s
 
 def test_the_elements_advised_for_surfaces_are_those_that_will_do() -> None:
     with pytest.raises(Unsupported) as problem:
-        task_for(system="surface", elements=["O"])
+        task_for(system="surface", elements=["F"])
     advised = problem.value.detail.rsplit(": ")[1].split()
     assert {"C", "Si", "P", "Cu"} <= set(advised)
     for element in ELEMENTS:

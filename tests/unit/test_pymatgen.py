@@ -11,16 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import spglib
+from pymatgen.core.composition import Composition
 
 from distillery.errors import InvalidRequest, Unsupported
+from distillery.generators.compounds import find_compounds, read_compounds
 from distillery.generators.generator import Task, resolve_task
 from distillery.generators.proposals import Rejected, propose_one
 from distillery.generators.supercell import elongation, expand_to
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.arrow import to_arrow
+from distillery.structures.checks import find_input_fault
+from distillery.structures.geometry import minimum_distance
 from distillery.structures.identity import structure_hash
-from distillery.structures.structure import Structure
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
+from services.pymatgen.compile_compounds import TARGET, compile_table
 from services.pymatgen.generator import CrystalProposer
+from services.pymatgen.plausibility import is_plausible
 from services.pymatgen.prototypes import read_library, select_prototypes
 from services.pymatgen.symmetric import draw_crystal
 from services.pymatgen.symmetry import find_symmetry
@@ -47,7 +53,8 @@ def decorate(label: str, *elements: str) -> Structure:
 
 @pytest.fixture(scope="module")
 def batch() -> tuple[list[Structure], Counter[str]]:
-    return propose(80, min_atoms=20, max_atoms=60)
+    """Of all kinds, evenly."""
+    return propose(90, min_atoms=20, max_atoms=60, options={"kinds": {"real": 1, "decorated": 1, "symmetric": 1}})
 
 
 def entropy(structures: list[Structure]) -> float:
@@ -158,17 +165,23 @@ def test_most_proposals_are_accepted(batch: tuple[list[Structure], Counter[str]]
 
 def test_carbon_survives_rattle_and_strain() -> None:
     """It is what the checks refuse most; with its element set drawn anew after each refusal, little of it would be left."""
-    structures = propose(100, max_atoms=60, perturb={"rattle": 0.05, "strain": 0.03}, options={"prototype_share": 1})[0]
+    structures = propose(100, max_atoms=60, perturb={"rattle": 0.05, "strain": 0.03}, options={"kinds": {"decorated": 1}})[0]
     n_carbon, n_atoms = sum(s.symbols.count("C") for s in structures), sum(map(len, structures))
     assert n_carbon > 0.03 * n_atoms
 
 
-def test_both_methods_and_many_compositions_appear(batch: tuple[list[Structure], Counter[str]]) -> None:
+def test_all_kinds_and_many_compositions_appear(batch: tuple[list[Structure], Counter[str]]) -> None:
     structures = batch[0]
     methods = Counter(s.origin["method"] for s in structures)
-    assert min(methods["prototype"], methods["pyxtal"]) > 0.3 * len(structures)
-    assert len({s.origin["formula"] for s in structures}) > 0.8 * len(structures)
+    assert min(methods["real"], methods["decorated"], methods["symmetric"]) > 0.2 * len(structures)
+    assert len({s.origin["formula"] for s in structures}) > 0.5 * len(structures)
     assert len({s.origin["space_group"] for s in structures}) > 30
+
+
+def test_most_crystals_are_real_compounds_by_default() -> None:
+    methods = Counter(s.origin["method"] for s in propose(60, max_atoms=60)[0])
+    assert methods["real"] > 0.6 * methods.total()
+    assert methods["symmetric"] < 0.2 * methods.total()
 
 
 def test_densities_are_those_of_condensed_matter(batch: tuple[list[Structure], Counter[str]]) -> None:
@@ -180,22 +193,110 @@ def test_densities_are_those_of_condensed_matter(batch: tuple[list[Structure], C
 
 
 def test_origin_says_how_a_crystal_was_made(batch: tuple[list[Structure], Counter[str]]) -> None:
+    own = {
+        "real": {"compound", "prototype", "name", "reference"},
+        "decorated": {"prototype", "name", "volume_scale"},
+        "symmetric": {"drawn_space_group", "wyckoff", "volume_scale"},
+    }
     for structure in batch[0]:
-        own = {"prototype": {"prototype", "name"}, "pyxtal": {"drawn_space_group", "wyckoff"}}[structure.origin["method"]]
-        assert set(structure.origin) == {"method", "space_group", "formula", "volume_scale", "supercell"} | own
+        assert set(structure.origin) == {"method", "space_group", "formula", "supercell"} | own[structure.origin["method"]]
         assert 1 <= structure.origin["space_group"] <= 230
 
 
-def test_prototypes_go_by_mineral_and_strukturbericht_names() -> None:
+@pytest.mark.parametrize("kind", ["real", "decorated"])
+def test_prototypes_go_by_mineral_and_strukturbericht_names(kind: str) -> None:
+    options = {"kinds": {kind: 1}, "charge_balanced": False}
     by_label, by_mineral, by_type = (
-        propose(1, elements=["Si"], options={"prototypes": [name], "prototype_share": 1})[0][0] for name in ("A_cF8_227_a", "diamond", "A4")
+        propose(1, elements=["C"], options={**options, "prototypes": [name]})[0][0] for name in ("A_cF8_227_a", "diamond", "A4")
     )
     assert by_label.origin == by_mineral.origin == by_type.origin
-    assert by_label.origin["space_group"] == 227
+    assert (by_label.origin["method"], by_label.origin["space_group"]) == (kind, 227)
+
+
+def test_real_compounds_keep_their_measured_lattice() -> None:
+    quartz = propose(1, options={"kinds": {"real": 1}, "prototypes": ["quartz (alpha)"]})[0][0]
+    assert quartz.volume / (len(quartz) / 3) == pytest.approx(37.7, abs=0.1)  # Å³ a formula unit: Hazen et al. 1989
+    assert quartz.origin["compound"] == "SiO2"
+    assert "Hazen" in quartz.origin["reference"]
+
+
+def test_real_compounds_come_again_and_again_each_time_moved_otherwise() -> None:
+    options = {"kinds": {"real": 1}, "prototypes": ["diamond"]}
+    proposer, task = CrystalProposer(), make_task(max_atoms=60, perturb={"rattle": 0.05, "strain": 0.03}, options=options)
+    proposals = [propose_one(proposer, task, attempt) for attempt in range(8)]
+    assert {p.key for p in proposals if not isinstance(p, str)} == {None}
+    assert len({structure_hash(p.structures[0]) for p in proposals if not isinstance(p, str)}) == 8
+    still = propose_one(proposer, make_task(options=options), 0)
+    assert not isinstance(still, str)
+    assert still.key is not None
+
+
+def test_phases_of_high_pressure_come_only_where_asked_for() -> None:
+    options = {"kinds": {"real": 1}, "prototypes": ["gamma nitrogen"]}
+    with pytest.raises(Unsupported, match="no known compound of N"):
+        make_task(elements=["N"], options=options)
+    made = propose(1, elements=["N"], options={**options, "high_pressure": True})[0][0]
+    assert made.origin["high_pressure"] == "above 0.3 GPa"
+
+
+def test_without_a_known_compound_the_other_kinds_step_in() -> None:
+    assert {s.origin["method"] for s in propose(6, elements=["F"], max_atoms=60)[0]} == {"symmetric"}
+
+
+def test_decorated_prototypes_are_balanced_in_charge() -> None:
+    for structure in propose(40, max_atoms=60, options={"kinds": {"decorated": 1}})[0]:
+        composition = Composition(structure.origin["formula"])
+        assert len(composition) > 1
+        assert is_plausible(tuple(sorted((str(e), int(n)) for e, n in composition.items())))
+
+
+@pytest.mark.parametrize(
+    ("formula", "plausible"),
+    [("SiO2", True), ("NaCl", True), ("Si3N4", True), ("CCl4", True), ("SiO3", False), ("Cl2O3F", False), ("O2", False), ("Na", True)],
+)
+def test_plausible_compositions_are_told_from_others(formula: str, plausible: bool) -> None:
+    assert is_plausible(tuple(sorted((str(e), int(n)) for e, n in Composition(formula).items()))) is plausible
+
+
+def test_defects_are_made_and_told() -> None:
+    options = {"kinds": {"real": 1}, "prototypes": ["silicon"], "defects": {"vacancy": 1, "substitution": 1}}
+    for structure in propose(5, elements=["Si", "C"], min_atoms=50, max_atoms=70, options=options)[0]:
+        n_sites = len(read_silicon()) * round(np.linalg.det(np.array(structure.origin["supercell"])))
+        assert structure.origin["defects"] == [
+            {"kind": "vacancy", "element": "Si"},
+            {"kind": "substitution", "element": "C", "replaces": "Si"},
+        ]
+        assert structure.symbols.count("Si") == n_sites - 2
+        assert structure.symbols.count("C") == 1
+
+
+def test_an_interstitial_sits_where_there_is_room() -> None:
+    options = {"kinds": {"real": 1}, "prototypes": ["silicon"], "defects": {"interstitial": 1}}
+    structure = propose(1, elements=["Si", "H"], min_atoms=50, max_atoms=70, options=options)[0][0]
+    assert structure.origin["defects"][0]["kind"] == "interstitial"
+    assert minimum_distance(structure) > 0.8 * 1.42  # sums of covalent radii: Si-Si 2.22 Å, Si-H 1.42 Å
+    assert len(structure) % 2 == 1
+
+
+def read_silicon() -> Structure:
+    """The two atoms of its primitive cell."""
+    return find_symmetry(next(c for c in read_compounds() if c.label == "silicon").structure)
+
+
+def test_the_table_of_compounds_is_what_the_script_makes() -> None:
+    assert TARGET.read_text("utf-8") == compile_table()
+
+
+def test_compounds_of_normal_pressure_have_room_for_their_atoms() -> None:
+    """Diamond has 5.6 Å³ an atom, and no bond is shorter than that of N2, 0.77 sums of covalent radii, or of H-F."""
+    for compound in find_compounds(DEFAULT_ELEMENTS):
+        assert compound.structure.volume / len(compound.structure) > 5.5, compound.label
+        assert find_input_fault(compound.structure) is None, compound.label
+    assert len({c.formula for c in find_compounds(DEFAULT_ELEMENTS)}) >= 25
 
 
 def test_space_groups_and_numbers_of_elements_are_honoured() -> None:
-    options = {"prototype_share": 0, "space_groups": [62, 194], "min_elements": 2, "max_elements": 2}
+    options = {"kinds": {"symmetric": 1}, "space_groups": [62, 194], "min_elements": 2, "max_elements": 2}
     structures = propose(10, max_atoms=60, options=options)[0]
     assert {s.origin["drawn_space_group"] for s in structures} == {62, 194}
     assert {len(set(s.symbols)) for s in structures} == {2}
@@ -210,13 +311,16 @@ def test_element_weights_shift_the_shares() -> None:
     ("request_", "problem", "named"),
     [
         ({"options": {"prototypes": ["A_cF8_227_b"]}}, InvalidRequest, "did you mean 'A_cF8_227_a'"),
-        ({"options": {"prototypes": ["A4"], "min_elements": 2, "prototype_share": 1}}, Unsupported, "no prototype"),
+        ({"options": {"prototypes": ["A4"], "min_elements": 2, "kinds": {"decorated": 1}}}, Unsupported, "no prototype"),
+        ({"elements": ["F"], "options": {"kinds": {"real": 1}}}, Unsupported, "no known compound of F"),
+        ({"elements": ["F"], "options": {"kinds": {"decorated": 1}}}, Unsupported, "charge_balanced: false"),
+        ({"options": {"kinds": {"real": 0}}}, InvalidRequest, "at least one share"),
         ({"elements": ["Si"], "options": {"min_elements": 2}}, Unsupported, "min_elements is 2"),
         ({"min_atoms": 1, "max_atoms": 2, "options": {"min_elements": 3}}, Unsupported, "at most 2 atoms"),
         ({"options": {"min_elements": 3, "max_elements": 2}}, InvalidRequest, "must not exceed"),
         ({"options": {"space_groups": [231]}}, InvalidRequest, "space_groups"),
         ({"options": {"volume_scale": [1.2, 1.0]}}, InvalidRequest, "volume_scale"),
-        ({"options": {"prototype_shares": 1}}, InvalidRequest, "did you mean 'prototype_share'"),
+        ({"options": {"kind": {}}}, InvalidRequest, "did you mean 'kinds'"),
         ({"elements": ["Si", "C"], "options": {"element_weights": {"O": 2}}}, InvalidRequest, "O not among"),
         ({"options": {"element_weights": {"C": 1e308, "N": 1e308}}}, InvalidRequest, "element_weights.C: .*1000"),
         ({"options": {"element_weights": {"C": 1e-320}}}, InvalidRequest, "element_weights.C: "),

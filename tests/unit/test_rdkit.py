@@ -19,6 +19,8 @@ from distillery.schema.generate import GenerateRequest
 from distillery.structures.arrow import to_arrow
 from distillery.structures.checks import find_chemistry_fault, find_input_fault
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
+from services.rdkit.charges import charge_molecule
+from services.rdkit.compare import GROUPS, grow_molecules, read_molecules, share_with
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms, load_fragments
 from services.rdkit.generator import ELEMENTS, MoleculeProposer
@@ -26,6 +28,7 @@ from services.rdkit.given import GivenSmiles, InputSettings, read_smiles_file
 from services.rdkit.growth import grow_molecule, join
 from services.rdkit.palette import make_palette
 from services.rdkit.rules import find_flaw, may_bond
+from services.rdkit.torsions import turn_torsions
 
 
 @pytest.fixture
@@ -176,6 +179,81 @@ def test_molecules_are_at_a_minimum_of_their_force_field(proposer: MoleculePropo
     [benzene] = make_conformers(Chem.MolFromSmiles("c1ccccc1"), 1, seed=1)
     assert benzene.force_field == "MMFF94"
     assert np.linalg.norm(benzene.positions[0] - benzene.positions[1]) == pytest.approx(1.395, abs=0.01)
+
+
+def test_turned_torsions_leave_bonds_and_angles_and_no_clash(proposer: MoleculeProposer) -> None:
+    """Butanol's C-C and C-O bonds are as the force field left them; other conformers than a relaxation gives come out."""
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCCCO"))
+    still = make_conformers(mol, 1, seed=3)[0]
+    n_others = 0
+    for seed in range(20):
+        turned = turn_torsions(still, np.random.default_rng(seed))
+        assert 1 <= len(turned.turned) <= 3
+        for bond in mol.GetBonds():
+            ends = [bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]
+            assert pdist(turned.positions[ends]) == pytest.approx(pdist(still.positions[ends]), abs=1e-6)
+        hydrogens = turned.positions[turned.numbers == 1]
+        assert pdist(hydrogens).min() > 1.4
+        n_others += not np.allclose(pdist(turned.positions), pdist(still.positions), atol=0.05)
+    assert n_others == 20
+
+
+def test_a_molecule_without_rotatable_bonds_stays_as_it_was() -> None:
+    benzene = make_conformers(Chem.MolFromSmiles("c1ccccc1"), 1, seed=3)[0]
+    assert turn_torsions(benzene, np.random.default_rng(0)) is benzene
+
+
+def test_a_share_of_the_conformers_is_turned_and_says_so(proposer: MoleculeProposer) -> None:
+    made = structures_of(propose(proposer, task_of(proposer, max_atoms=40), 100))
+    turned = [s for s in made if "turned" in s.origin]
+    assert 0.15 * len(made) < len(turned) < 0.45 * len(made)
+    none = structures_of(propose(proposer, task_of(proposer, max_atoms=40, options={"torsions": 0}), 30))
+    assert not any("turned" in s.origin for s in none)
+
+
+def test_ions_come_only_where_charges_are_asked_for(proposer: MoleculeProposer) -> None:
+    def charges(**options: Any) -> list[int]:
+        made = structures_of(propose(proposer, task_of(proposer, max_atoms=40, options=options), 60))
+        found = [Chem.GetFormalCharge(Chem.MolFromSmiles(s.origin["smiles"])) for s in made]
+        assert found == [s.origin.get("charge", 0) for s in made]
+        return found
+
+    assert set(charges()) == {0}
+    assert {-1, 1} <= set(charges(charges=True))
+    task = task_of(proposer, min_atoms=5, options={"smiles": ["CC(=O)[O-]"]})
+    assert propose(proposer, task, 1) == ["charged"]
+    task = task_of(proposer, min_atoms=5, options={"smiles": ["CC(=O)[O-]"], "charges": True})
+    assert structures_of(propose(proposer, task, 1))[0].origin["charge"] == -1
+
+
+@pytest.mark.parametrize(
+    ("smiles", "charged"), [("CC(=O)O", "CC(=O)[O-]"), ("CN(C)C", "C[NH+](C)C"), ("CC(=O)NC", None), ("Nc1ccccc1", None)]
+)
+def test_acids_lose_and_amines_gain_a_proton(smiles: str, charged: str | None) -> None:
+    mol = charge_molecule(Chem.MolFromSmiles(smiles), np.random.default_rng(0))
+    assert (mol and Chem.MolToSmiles(mol)) == charged
+
+
+def test_an_amino_acid_becomes_a_zwitterion() -> None:
+    made = (charge_molecule(Chem.MolFromSmiles("NCC(=O)O"), np.random.default_rng(seed)) for seed in range(20))
+    assert "[NH3+]CC(=O)[O-]" in {Chem.MolToSmiles(mol) for mol in made if mol is not None}
+
+
+def test_grown_molecules_have_groups_as_often_as_real_ones() -> None:
+    """Percent; bounds around those of drugs and of the solubility set in the README."""
+    grown = list(grow_molecules(400))
+    for group, low, high in (
+        ("nitro", 1.5, 8), ("N-N, not in an aromatic ring", 0.7, 5), ("N-O, others", 1, 6), ("three-membered ring", 2, 9),
+        ("nitrile", 0.5, 5),
+        ("thiol", 0, 4), ("alcohol", 6, 25), ("amide", 10, 30), ("carboxylic acid", 4, 18), ("aldehyde", 0, 3), ("peroxide", 0.1, 2.5),
+    ):  # fmt: skip
+        share = 100 * share_with(grown, Chem.MolFromSmarts(GROUPS[group]))
+        assert low <= share <= high, group
+
+
+def test_files_of_molecules_are_read_without_counter_ions_and_other_elements(tmp_path: Path) -> None:
+    (tmp_path / "drugs.csv").write_text("smiles\nBr.CCCCCCO\nc1ccccc1Br\nC\nCCCCCN\n", encoding="utf-8")
+    assert [Chem.MolToSmiles(mol) for mol in read_molecules(tmp_path / "drugs.csv")] == ["CCCCCCO", "CCCCCN"]
 
 
 def test_uff_takes_over_where_mmff_has_no_parameters() -> None:

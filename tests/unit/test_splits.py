@@ -66,10 +66,10 @@ def test_conformers_and_stereoisomers_are_one_parent() -> None:
 
 def test_supercells_strains_and_volumes_of_one_crystal_are_one_parent() -> None:
     common: dict[str, Any] = {"system": "crystal", "elements": ("Si",), "perturb": MOVED, "min_atoms": 20}
-    diamond = make("pymatgen", 5, **common, options={"prototypes": ["diamond"], "prototype_share": 1.0, "max_elements": 1})
+    diamond = make("pymatgen", 5, **common, options={"kinds": {"real": 1}, "prototypes": ["silicon"]})
     assert len({len(s) for s in diamond}) > 1
     assert {parent("pymatgen", s) for s in diamond} == {"periodic Si1, space group 227"}
-    others = make("pymatgen", 5, **common, options={"prototype_share": 0.0, "max_elements": 1})
+    others = make("pymatgen", 5, **common, options={"kinds": {"symmetric": 1}, "max_elements": 1})
     assert len({parent("pymatgen", s) for s in others}) > 1
 
 
