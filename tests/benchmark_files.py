@@ -20,8 +20,8 @@ from ase.data import atomic_numbers, covalent_radii
 
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
-PAIRS = tuple(pair for pair in combinations(DEFAULT_ELEMENTS, 2) if pair != ("H", "C"))
-"""Of which rock salts pass the checks: carbon would be too far from hydrogen."""
+PAIRS = tuple(pair for pair in combinations(DEFAULT_ELEMENTS, 2) if pair[0] != "H" or pair[1] in {"Si", "P", "S", "Cl"})
+"""Of which rock salts pass the checks: smaller atoms would be too far from hydrogen."""
 _SMALLEST_EDGE = 3.45
 """Å; below this eight atoms are denser than any solid."""
 
@@ -29,7 +29,7 @@ _SMALLEST_EDGE = 3.45
 def rock_salts(n: int, seed: int = 0) -> list[Atoms]:
     """Cubic cells of 8 atoms, no two alike, going through the pairs of the nine elements."""
     rng = np.random.default_rng(seed)
-    return [_rock_salt(*PAIRS[k % len(PAIRS)], stretch=float(rng.uniform(1.0, 1.1))) for k in range(n)]
+    return [_rock_salt(*PAIRS[k % len(PAIRS)], stretch=float(rng.uniform(1.0, 1.06))) for k in range(n)]
 
 
 def _rock_salt(a: str, b: str, stretch: float) -> Atoms:

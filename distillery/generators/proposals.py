@@ -81,10 +81,13 @@ class Proposer(Protocol):
 class ProposalGenerator:
     """A Generator that runs a Proposer in worker processes."""
 
-    def __init__(self, build: Callable[[], Proposer], workers: int) -> None:
-        """`build` is an importable class or function; `propose_in_workers` counts the workers that a machine carries."""
+    def __init__(self, build: Callable[[], Proposer], workers: int, module: str | None = None) -> None:
+        """`build` is an importable class or function, or a partial of one; `propose_in_workers` counts the workers that a machine carries.
+
+        module  what workers import before they are forked; that of `build` if absent
+        """
         self.proposer = build()
-        self._workers = Workers(self.metadata.service, workers, build.__module__, partial(_keep_proposer, build))
+        self._workers = Workers(self.metadata.service, workers, module or build.__module__, partial(_keep_proposer, build))
 
     @property
     def metadata(self) -> Metadata:

@@ -55,10 +55,10 @@ class MolecularDynamics(Message):
 class Sample(Message):
     """What the labeller makes of a proposal, in this order: relaxed, strained, displaced, moved. The counts of a recipe are frames."""
 
-    relax: Relax | None = None
+    relax: Relax | None = Field(None, description="some steps downhill first; none if absent")
     strain: Number = Field(0.0, ge=0, le=0.5, description="largest component of a random strain; periodic only, of slabs in their plane")
-    rattle: Rattle | None = None
-    md: MolecularDynamics | None = None
+    rattle: Rattle | None = Field(None, description="displacements of all atoms; none if absent")
+    md: MolecularDynamics | None = Field(None, description="a short run of dynamics at the end; none if absent")
     keep: StrictInt = Field(1, ge=1, le=1000, description="frames of each proposal, the last ones")
 
     @property

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from ase import Atoms
 from ase.cluster import Decahedron, Icosahedron, Octahedron
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
 from distillery.generators.generator import Task
@@ -31,6 +31,8 @@ _LARGEST_RADIUS_RATIO = 1.5
 _MOST_ALLOYED = 4
 _WHOLE = 0.5
 """Share of the close-packed clusters that are whole shapes, where one has a fitting size; others lose outer atoms."""
+_BONDED = 1.4
+"""Atoms within this many sums of their covalent radii hold on to one another."""
 _WULFF_SHARE = 0.8
 """Share of the Wulff clusters among the shaped ones, where close-packed shapes may be made too."""
 _FACETS = np.array([h for h in product((-1, 0, 1), repeat=3) if any(h)])
@@ -180,10 +182,21 @@ def _cut_wulff(crystal: Crystal, n_atoms: int, energies: Floats, centre: Floats)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     reach = (big.positions @ normals.T / energies[np.abs(_FACETS).sum(axis=1) - 1]).max(axis=1)
     order = np.argsort(np.round(reach, 6), kind="stable")
-    kept = np.sort(order[:n_atoms])
+    kept = _drop_loose(big, np.sort(order[:n_atoms]))
+    if len(kept) < 2:
+        raise Rejected("too_few_bonds")
     if np.linalg.norm(big.positions[kept], axis=1).max() > radius:
         raise Rejected("elongated")
     return _cut_from_region(big, kept)
+
+
+def _drop_loose(big: Atoms, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The atoms that are still bonded to another one after the cut."""
+    radii, positions = covalent_radii[big.numbers[kept]], big.positions[kept]
+    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    bonded: NDArray[np.int64] = kept[(distances < _BONDED * (radii[:, None] + radii[None])).any(axis=1)]
+    return bonded
 
 
 def _cut_from_region(big: Atoms, kept: NDArray[np.int64]) -> tuple[Atoms, Stubs]:

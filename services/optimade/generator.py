@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,8 @@ class CrystalOptions(Message):
 class OptimadeProposer:
     """Proposes the crystals of a pool that is on disk; seeded order, each at most once in a request or slice."""
 
-    def __init__(self) -> None:
-        """Settings come from the environment."""
-        self._settings = OptimadeSettings()
+    def __init__(self, settings: OptimadeSettings) -> None:
+        self._settings = settings
 
     @cached_property
     def pool(self) -> Pool:
@@ -105,13 +104,14 @@ def _shuffle(seed: int, n: int) -> NDArray[np.int64]:
 class OptimadeGenerator(ProposalGenerator):
     """Fetches the pool before its workers start."""
 
-    def __init__(self, workers: int) -> None:
-        super().__init__(OptimadeProposer, workers)
+    def __init__(self, settings: OptimadeSettings, workers: int) -> None:
+        super().__init__(partial(OptimadeProposer, settings), workers, module=__name__)
+        self._settings = settings
         self._is_closing = threading.Event()
 
     def load(self) -> None:
         """Fetch or read the pool, start the workers; Unavailable says what is missing."""
-        ensure_pool(OptimadeSettings(), self._is_closing)
+        ensure_pool(self._settings, self._is_closing)
         assert isinstance(self.proposer, OptimadeProposer)
         _ = self.proposer.pool
         super().load()
@@ -128,4 +128,4 @@ _MEMORY_PER_WORKER = 256 * 2**20
 
 def build() -> OptimadeGenerator:
     """The service's generator, set up from the environment."""
-    return OptimadeGenerator(ServiceSettings().workers or count_workers(_MEMORY_PER_WORKER))
+    return OptimadeGenerator(OptimadeSettings(), ServiceSettings().workers or count_workers(_MEMORY_PER_WORKER))

@@ -54,7 +54,7 @@ def entropy(structures: list[Structure]) -> float:
 @pytest.mark.parametrize("system", ["cluster", "surface"])
 def test_most_proposals_are_accepted_and_the_elements_are_in_near_equal_shares(system: str) -> None:
     structures = propose(60, system=system, perturb=PERTURB)
-    assert len(structures) >= 50
+    assert len(structures) >= 46
     assert {symbol for s in structures for symbol in s.symbols} == set(DEFAULT_ELEMENTS)
     assert entropy(structures) > 2.9
 
@@ -208,10 +208,10 @@ def test_crowded_atoms_are_pushed_to_their_contact_distances() -> None:
 
 def test_oxygens_packed_at_random_stay_apart() -> None:
     """At the length of a stretched bond from a dozen others a teacher finds forces of thousands of eV/Å."""
-    options = {"kinds": {"random": 1}}
-    structures = propose(6, system="cluster", elements=["O"], min_atoms=30, max_atoms=60, options=options)
-    assert len(structures) == 6
-    assert all(pdist(s.positions).min() > 1.9 for s in structures)
+    task = task_for(system="cluster", elements=["O"], min_atoms=30, max_atoms=60, options={"kinds": {"random": 1}})
+    made = [PROPOSER.propose(task, np.random.default_rng(seed)).structures[0] for seed in range(6)]
+    assert all(pdist(s.positions).min() > 1.9 for s in made)
+    assert {propose_one(PROPOSER, task, attempt) for attempt in range(3)} == {"isolated_atom"}
 
 
 def test_adsorbates_and_terminations_are_recorded() -> None:

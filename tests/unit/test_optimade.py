@@ -54,7 +54,7 @@ def settings(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Optim
 @pytest.fixture
 def proposer(settings: OptimadeSettings) -> OptimadeProposer:
     ensure_pool(settings, NEVER)
-    return OptimadeProposer()
+    return OptimadeProposer(OptimadeSettings())
 
 
 def task_of(proposer: OptimadeProposer, **request: Any) -> Task:
