@@ -26,5 +26,5 @@ export DISTILLERY_CA_BUNDLE
 if [ -n "${DISTILLERY_UPSTREAM:-}" ]; then
     docker compose -f compose.yaml -f compose.upstream.yaml --profile "*" build "$@"
 else
-    docker compose --profile benchmarks build "$@"
+    docker compose --profile benchmarks --profile optimade build "$@"
 fi

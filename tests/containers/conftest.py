@@ -44,7 +44,7 @@ def images(engine: None) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def all_images(engine: None) -> dict[str, str]:
     """The images of all services but the generative models', all of them built; of all where DISTILLERY_UPSTREAM holds the models' code."""
-    return find_images(EVERYTHING if os.environ.get("DISTILLERY_UPSTREAM") else ("benchmarks",))
+    return find_images(EVERYTHING if os.environ.get("DISTILLERY_UPSTREAM") else ("benchmarks", "optimade"))
 
 
 def find_images(profiles: tuple[str, ...] = ()) -> dict[str, str]:

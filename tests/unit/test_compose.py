@@ -14,6 +14,7 @@ from services.crystalflow.settings import CrystalFlowSettings
 from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
+from services.optimade.settings import OptimadeSettings
 from services.rdkit.given import InputSettings
 
 SERVICES = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text())["services"]
@@ -24,6 +25,7 @@ SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "pymatgen": (ServiceSettings,),
     "ase": (ServiceSettings,),
     "benchmarks": (ServiceSettings, BenchmarkSettings),
+    "optimade": (ServiceSettings, OptimadeSettings),
     "mattergen": (ServiceSettings, MatterGenSettings),
     "crystalflow": (ServiceSettings, CrystalFlowSettings),
     "moldiff": (ServiceSettings, MolDiffSettings),
@@ -59,8 +61,8 @@ def test_every_exception_is_a_setting() -> None:
 
 def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
     optional = {name for service in SERVICES.values() for name, value in service["environment"].items() if value is None}
-    before = GatewaySettings(), LabellerSettings(), ServiceSettings()
+    before = GatewaySettings(), LabellerSettings(), ServiceSettings(), OptimadeSettings()
     for name in optional:
         monkeypatch.setenv(name, "")
-    assert (GatewaySettings(), LabellerSettings(), ServiceSettings()) == before
-    assert optional <= names_of((GatewaySettings, LabellerSettings, ServiceSettings))
+    assert (GatewaySettings(), LabellerSettings(), ServiceSettings(), OptimadeSettings()) == before
+    assert optional <= names_of((GatewaySettings, LabellerSettings, ServiceSettings, OptimadeSettings))
