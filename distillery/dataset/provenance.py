@@ -66,7 +66,7 @@ class Summary:
         if ours.identity != theirs.identity:
             raise Conflict(
                 f"parts of one dataset need one teacher: {self.first.part} was labelled by {ours.describe()}, "
-                f"{receipt.part} by {theirs.describe()}; move away what the wrong one labelled, then resume"
+                f"{receipt.part} by {theirs.describe()}; move the parts of the wrong teacher away, then resume"
             )
         gone = sorted(set(leave_out))
         self.n_structures += receipt.n_structures - len(gone)

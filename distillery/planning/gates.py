@@ -149,7 +149,7 @@ def find_hopeless(recipe: Recipe) -> list[str]:
     if not rule.required or ceiling >= rule.threshold:
         return []
     return [
-        f"this can't come out GO: the entropy of {n_elements} elements is at most {ceiling:.3f} bits, the gate element_entropy wants "
+        f"this recipe can't be GO: the entropy of {n_elements} elements is at most {ceiling:.3f} bits, the gate element_entropy wants "
         f"{rule.threshold:g}; lower gates.element_entropy.threshold, or make it `required: false` (docs/gates.md)"
     ]
 
@@ -231,7 +231,7 @@ def _physics(measures: Measures, sources: dict[str, SourceMeasures]) -> Iterator
     in_tests = [detail for test in sorted(measures.self_tests, key=lambda test: test.broken) for detail in test.broken]
     in_sources = {name: [*own.broken_laws, *_describe_net_faults(own)] for name, own in sources.items()}
     broken = in_tests + [detail for details in in_sources.values() for detail in details]
-    yield Finding("teacher_physics", "all", len(broken) if tried else None, 0.0, _shorten(broken) if tried else "nothing was tried")
+    yield Finding("teacher_physics", "all", len(broken) if tried else None, 0.0, _shorten(broken) if tried else "nothing was tested")
     for name, details in in_sources.items():
         if details:
             yield Finding("teacher_physics", name, len(details), 0.0, _shorten(details))

@@ -114,9 +114,8 @@ class Ledger:
         entry = self.find(shard.name)
         if entry is not None and (entry.measures.requested, entry.seed, entry.start) != (shard.n, shard.seed, shard.start):
             raise Conflict(
-                f"{part_path(self.folder, shard.name)} holds what came of {entry.measures.requested} structures asked for with seed "
-                f"{entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after {shard.start}: "
-                "move it away"
+                f"{part_path(self.folder, shard.name)} holds the answer to a request for {entry.measures.requested} structures "
+                f"with seed {entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after {shard.start}: move it away"
             )
         return None if entry is None else entry.facts
 
@@ -148,7 +147,7 @@ class Ledger:
         if self.teacher is not None and self.teacher.identity != part.receipt.teacher.identity:
             raise Conflict(
                 f"{path} was labelled by {part.receipt.teacher.describe()}, other parts by {self.teacher.describe()}; "
-                "a dataset has one teacher: move away what the wrong one labelled, then resume"
+                "a dataset has one teacher: move the parts of the wrong teacher away, then resume"
             )
         ids = part.arrays["provenance/id"]
         if len(np.unique(ids)) != len(ids):

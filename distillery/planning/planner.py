@@ -37,26 +37,26 @@ class Judge(Protocol):
 
 def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> Plan:
     """Walk stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
-    walk = _Walk(recipe, look_up, judge, screen)
-    walk.go(until)
-    return walk.plan
+    planner = _Planner(recipe, look_up, judge, screen)
+    planner.plan_until(until)
+    return planner.plan
 
 
-class _Walk:
-    """The state of one walk through the plan."""
+class _Planner:
+    """A plan in the making: stage by stage, wave by wave, round by round."""
 
     def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, screen: Screen) -> None:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
         self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
         self._seen: set[str] = set()
 
-    def go(self, until: StageName) -> None:
+    def plan_until(self, until: StageName) -> None:
         for stage in self._recipe.stages_until(until):
-            if not self._reach(stage):
+            if not self._plan_stage(stage):
                 return
             while self._may_rebalance():
                 self.plan.attempt += 1
-                if not self._reach(stage):
+                if not self._plan_stage(stage):
                     return
             if not self.plan.checkpoints[-1].judgement.is_go:
                 break
@@ -68,19 +68,19 @@ class _Walk:
         is_left = self.plan.attempt + 1 < len(self._recipe.fractions)
         return is_left and self.plan.stage != "pilot" and not judgement.is_go and not judgement.is_for_good
 
-    def _reach(self, stage: StageName) -> bool:
+    def _plan_stage(self, stage: StageName) -> bool:
         """Make a stage's structures, wave after wave, and judge; False at the first part that is not there."""
         target = self._recipe.stage_counts(stage, self.plan.attempt)
         waves = cut_waves(self._made(), target, _largest_wave(self._recipe, stage))
         self.plan.stage, self.plan.n_waves = stage, len(waves)
         for wave, goal in enumerate(waves, start=1):
             self.plan.wave = wave
-            if not self._meet(goal):
+            if not self._plan_rounds(goal):
                 return False
-            self._note(goal, None, ends_stage=wave == len(waves))
+            self._add_checkpoint(goal, None, ends_stage=wave == len(waves))
         return True
 
-    def _meet(self, goal: Mapping[str, int]) -> bool:
+    def _plan_rounds(self, goal: Mapping[str, int]) -> bool:
         """Rounds until every source has what it owes or can do no more; False at the first part that is not there."""
         for name, tally in self.plan.tallies.items():
             tally.count = goal[name]
@@ -101,13 +101,15 @@ class _Walk:
             part = self._look_up(shard)
             if part is None:
                 return False
-            self._draw(shard, part)
+            self._count_part(shard, part)
             if following is not None and following.block != shard.block:
                 made = self._made()
-                self._note({name: min(made[name], count) for name, count in blocks[shard.block].items()}, shard.block, ends_stage=False)
+                self._add_checkpoint(
+                    {name: min(made[name], count) for name, count in blocks[shard.block].items()}, shard.block, ends_stage=False
+                )
         return True
 
-    def _draw(self, shard: Shard, part: PartFacts) -> None:
+    def _count_part(self, shard: Shard, part: PartFacts) -> None:
         """Count a part's structures; first come in plan order, first counted."""
         tally = self.plan.tallies[shard.source]
         fresh = []
@@ -129,9 +131,9 @@ class _Walk:
         for part, rows in self._screen(self.plan).items():
             planned = self.plan.planned_parts[part]
             if found := sorted(set(rows) & set(planned.fresh)):
-                self._drop(part, planned, found)
+                self._drop_outliers(part, planned, found)
 
-    def _drop(self, part: str, planned: PlannedPart, rows: Sequence[int]) -> None:
+    def _drop_outliers(self, part: str, planned: PlannedPart, rows: Sequence[int]) -> None:
         plan, tally = self.plan, self.plan.tallies[planned.source]
         fresh = tuple(row for row in planned.fresh if row not in rows)
         outliers = {**planned.outliers, **dict.fromkeys(rows, len(plan.rounds))}
@@ -145,7 +147,7 @@ class _Walk:
         tally.usable_by_maker[maker] -= len(rows)
         tally.outliers += len(rows)
 
-    def _note(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
+    def _add_checkpoint(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
         plan, made = self.plan, self._made()
         position = PlanPosition(plan.stage, plan.attempt, plan.wave, block)
         checkpoint = Checkpoint(

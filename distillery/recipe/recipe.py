@@ -36,7 +36,7 @@ class GateRule(Message):
 class PilotStage(Message):
     """A first look: the same few structures of every source."""
 
-    per_source: StrictInt = Field(10, ge=1, le=LARGEST_COUNT, description="structures of every source; of one that owes fewer, all it owes")
+    per_source: StrictInt = Field(10, ge=1, le=LARGEST_COUNT, description="structures of every source; all of a source that owes fewer")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
 
 
@@ -50,9 +50,7 @@ class TestStage(Message):
 class FullStage(Message):
     """All the structures that the sources owe."""
 
-    wave: StrictInt = Field(
-        CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures asked for before the next are; every wave has all sources' shares"
-    )
+    wave: StrictInt = Field(CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures in a wave; every wave has all sources' shares")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
 
 
@@ -71,9 +69,9 @@ class Recipe(Message):
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
     total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
     elements: Elements = Field(DEFAULT_ELEMENTS, description="the elements that may occur")
-    teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
+    teacher: StrictStr = Field(description="the model that labels: 7net-0, orb-v2, …")
     shard_size: StrictInt = Field(
-        200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
+        200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards in work"
     )
     perturb: Perturb = Field(Perturb(), description="how far structures are moved off equilibrium")
     sample: Sample | None = Field(None, description="what the teacher makes of each structure before it is labelled; nothing if absent")

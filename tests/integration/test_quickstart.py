@@ -142,7 +142,7 @@ def test_mistakes_end_with_one_clear_message(arguments: tuple[str, ...], text: s
         ),
         (("export", "DATASET", "--to", "extxyz", "--out", "."), "--out must be a file, . is a folder"),
         (("export", "DATASET", "--to", "aselmdb", "--out", "file"), "--out must be a folder, file is a file"),
-        (("export", "DATASET", "--to", "aselmdb", "--out", "file/x"), "Not a directory: 'file/x'; mend that"),
+        (("export", "DATASET", "--to", "aselmdb", "--out", "file/x"), "Not a directory: 'file/x'; correct that"),
         (("report", "FOLDER", "--out", "no/p.html"), "--out names a file in no, and there is no such folder"),
     ],
 )

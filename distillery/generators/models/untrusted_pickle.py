@@ -64,7 +64,7 @@ class _DType(Inert):
         """The dtype; numbers only, for objects would be pickles again."""
         dtype = np.dtype(str(self.arguments[0]))
         if dtype.kind not in _NUMERIC:
-            raise ValueError(f"numpy arrays of {dtype} are not taken")
+            raise ValueError(f"numpy arrays of {dtype} are not allowed")
         return dtype.newbyteorder(self.state[1]) if self.state else dtype
 
 
