@@ -22,6 +22,8 @@ _STEP = 0.01
 _STRAIN = 0.005
 _FAR_APART = 60.0
 """Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
+_THIRD_ORDER = 0.05
+"""Of the second order's energy at a step of 0.01 Å: bonds stiffen or soften by some 3 per Å (Morse potentials: 2-4)."""
 _ENERGY_DIGITS = 4e-7
 """Relative rounding of an energy summed in float32; a few units in the last place."""
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -173,7 +175,7 @@ def judge_laws(
             yield _judge_forces(structure, label, found, tolerance)
         elif law == "stress":
             if label.stress is not None:
-                yield _judge_stress(structure, label.stress, found, tolerance)
+                yield _judge_stress(structure, label, label.stress, found, tolerance)
         elif law == "extensivity":
             yield _judge_extensivity(structure, label, found[0][1], tolerance)
         else:
@@ -228,50 +230,67 @@ def _judge_extensivity(structure: Structure, label: Label, double: Label, tolera
 
 
 def _judge_forces(structure: Structure, label: Label, found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance) -> PhysicsCheck:
-    steps, slopes = _differentiate(found)
-    predicted = np.array([-float((label.forces * step).sum()) for step in steps])
-    noise = _ENERGY_DIGITS * abs(label.energy)
-    return _judge_slope("forces", structure, predicted, slopes, noise, tolerance)
+    differences = _differentiate(label.energy, found)
+    predicted = np.array([-float((label.forces * step).sum()) for step in differences.steps])
+    return _judge_slope("forces", structure, predicted, differences, tolerance)
 
 
 def _judge_stress(
-    structure: Structure, stress: NDArray[np.float64], found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance
+    structure: Structure, label: Label, stress: NDArray[np.float64], found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance
 ) -> PhysicsCheck:
-    steps, slopes = _differentiate(found)
-    components = np.array([[step[i, j] * (1 if i == j else 2) for i, j in _VOIGT] for step in steps])
+    differences = _differentiate(label.energy, found)
+    components = np.array([[step[i, j] * (1 if i == j else 2) for i, j in _VOIGT] for step in differences.steps])
     predicted = structure.volume * components @ stress
-    label_noise = _ENERGY_DIGITS * max(abs(label.energy) for _, label in found)
-    check = _judge_slope("stress", structure, predicted, slopes, label_noise, tolerance)
-    if check.passed is False and len(steps) == 6 and (order := _find_order(components, slopes / structure.volume, stress)):
+    check = _judge_slope("stress", structure, predicted, differences, tolerance)
+    is_complete = check.passed is False and len(components) == 6
+    if is_complete and (order := _find_order(components, differences.found / structure.volume, stress)):
         return check.model_copy(update={"detail": f"stress: the order of the components, {order} in place of xx yy zz yz xz xy"})
     return check
 
 
-def _differentiate(found: Sequence[tuple[Variant, Label]]) -> tuple[list[Matrix], NDArray[np.float64]]:
-    """Steps, and half the difference of the energies at + and - that step, eV."""
-    pairs = [(one[0], one[1], two[1]) for one, two in zip(found[::2], found[1::2], strict=False)]
-    return [variant.step for variant, _, _ in pairs if variant.step is not None], np.array([(a.energy - b.energy) / 2 for _, a, b in pairs])
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Differences of the energy along some steps.
+
+    found  half the energy at + less that at - a step, eV, shape (n_steps,)
+    slack  how far that may be off the derivative, eV, shape (n_steps,): rounding, and the third order, which matters near a minimum,
+           where the first is small; it is taken for a twentieth of the second
+    """
+
+    steps: list[Matrix]
+    found: NDArray[np.float64]
+    slack: NDArray[np.float64]
+
+
+def _differentiate(energy: float, found: Sequence[tuple[Variant, Label]]) -> Differences:
+    pairs = [(one[0], one[1].energy, two[1].energy) for one, two in zip(found[::2], found[1::2], strict=False)]
+    plus, minus = np.array([a for _, a, _ in pairs]), np.array([b for _, _, b in pairs])
+    curvature = np.abs(plus + minus - 2 * energy) / 2
+    return Differences(
+        steps=[variant.step for variant, _, _ in pairs if variant.step is not None],
+        found=(plus - minus) / 2,
+        slack=_ENERGY_DIGITS * abs(energy) + _THIRD_ORDER * curvature,
+    )
 
 
 def _judge_slope(
     law: Law,
     structure: Structure,
     predicted: NDArray[np.float64],
-    found: NDArray[np.float64],
-    noise: float,
+    differences: Differences,
     tolerance: PhysicsTolerance,
 ) -> PhysicsCheck:
-    """Labels against differences of the energy, eV: slope 1 and cosine 1 where they belong together.
+    """Labels against differences of the energy: slope 1 and cosine 1 where they belong together.
 
-    predicted, found  energy differences by the labels, and as they were, shape (n_directions,)
-    noise             what rounding of the energies makes of a difference, eV
+    predicted  the differences by the labels, eV, shape (n_steps,)
     """
+    found = differences.found
     scale = float(found @ found)
     slope = float(predicted @ found) / scale if scale > 0 else float("inf")
     norms = float(np.linalg.norm(predicted) * np.linalg.norm(found))
     cosine = float(predicted @ found) / norms if norms > 0 else 0.0
     agrees = abs(slope - 1) <= tolerance.slope and cosine >= tolerance.cosine
-    is_lost_in_noise = float(np.abs(predicted - found).max(initial=0.0)) <= noise
+    is_lost_in_noise = bool((np.abs(predicted - found) <= differences.slack).all())
     return PhysicsCheck(
         law=law,
         structure=structure.id,
