@@ -115,7 +115,8 @@ class Ledger:
         if entry is not None and (entry.measures.requested, entry.seed, entry.start) != (shard.n, shard.seed, shard.start):
             raise Conflict(
                 f"{part_path(self.folder, shard.name)} holds the answer to a request for {entry.measures.requested} structures "
-                f"with seed {entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after {shard.start}: move it away"
+                f"with seed {entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after "
+                f"{shard.start}: move it away"
             )
         return None if entry is None else entry.facts
 
