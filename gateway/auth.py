@@ -1,4 +1,4 @@
-"""The guard: who may ask the gateway anything at all."""
+"""Access to the gateway: the API key, and protection from other sites' pages."""
 
 import secrets
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _READING = {"GET", "HEAD", "OPTIONS"}
 
 
 class ApiKeyGuard:
-    """Lets nobody without the API key through, but to paths that begin with one of `is_open`."""
+    """Refuses requests without the API key, except for paths that begin with one of `is_open`."""
 
     def __init__(self, app: ASGIApp, api_key: str, is_open: Iterable[str]) -> None:
         self._app, self._key, self._open = app, api_key.encode(), tuple(is_open)

@@ -1,4 +1,4 @@
-"""The manager: which datasets this process makes, and where all of them stand."""
+"""The manager: the datasets that this process makes, and the status of all."""
 
 import asyncio
 import logging

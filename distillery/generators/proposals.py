@@ -32,7 +32,7 @@ _LARGEST_CHUNK = 8
 
 
 class Rejected(Exception):
-    """A proposal that came to nothing; `reason` is counted."""
+    """A proposal without a structure; `reason` is counted."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -58,7 +58,7 @@ class Proposal:
 class Proposer(Protocol):
     """The method of a CPU-bound service: pure, picklable by name, built once in every worker.
 
-    A class that inherits from it may leave out options and checks. Perturbing, size and sanity of a structure are not its business.
+    A class that inherits from it may leave out options and checks. It neither perturbs nor checks its structures: that is done for it.
     """
 
     @property

@@ -41,7 +41,7 @@ class Patience:
 
 
 class Client:
-    """Asks one server, whose name stands in what it fails with."""
+    """A client of one server; its errors name the server."""
 
     def __init__(self, name: str, http: httpx.AsyncClient, patience: Patience = Patience(), *, names_answers: bool = True) -> None:
         """`names_answers` puts the name before the server's own problems too."""
@@ -106,7 +106,7 @@ class Client:
 
 
 class Servers(Protocol):
-    """Who can be asked, by name."""
+    """Servers by name."""
 
     def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
         """An HTTP client of a server; a Problem, NotFound above all, if there is none of this name."""

@@ -1,4 +1,4 @@
-"""The forecast: the plan walked to its end as if all went on as in the parts so far, and what that takes in time and on disk."""
+"""The forecast: the plan to its end at the rates of the parts so far, with the time and disk space that it takes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

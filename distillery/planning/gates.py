@@ -117,7 +117,7 @@ def is_go(verdicts: list[Verdict]) -> bool:
 
 
 def sum_up(verdicts: list[Verdict]) -> Judgement:
-    """What the verdicts mean for the plan."""
+    """The verdicts as one judgement: the gates that failed, and whether other shares could help."""
     failed = [verdict for verdict in verdicts if verdict.required and not verdict.passed]
     return Judgement(tuple(f"{v.gate} ({v.scope})" for v in failed), is_for_good=all(v.gate in BY_CLOCK for v in failed))
 
@@ -143,7 +143,7 @@ def _find_thresholds(recipe: Recipe) -> dict[GateName, float]:
 
 
 def find_hopeless(recipe: Recipe) -> list[str]:
-    """What no dataset of this recipe can pass, for people, before anything is made."""
+    """Required gates that no dataset of this recipe can pass, as sentences; known before anything is made."""
     rule, n_elements = find_rules(recipe, recipe.stage_names[-1])["element_entropy"], len(recipe.elements)
     ceiling = entropy_ceiling(n_elements)
     if not rule.required or ceiling >= rule.threshold:

@@ -1,4 +1,4 @@
-"""The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
+"""The ledger of a dataset: its parts on disk. Parts never change, so each is read, verified and measured once."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -166,7 +166,7 @@ def find_proposals(arrays: Arrays) -> tuple[str, ...]:
 
 
 class Ledgers:
-    """Ledgers by folder, kept so that however often a dataset is looked at, its parts are read once."""
+    """Ledgers by folder, kept so that the parts of a dataset are read once."""
 
     def __init__(self) -> None:
         self._known: dict[Path, Ledger] = {}

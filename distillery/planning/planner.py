@@ -1,4 +1,4 @@
-"""The plan: a recipe and the parts so far give the next round of shards, and nothing else has a say.
+"""The planner: recipe and parts so far decide the next round of shards, nothing else does.
 
 A dataset is made in stages, a stage in waves, a wave in rounds. The first round of a wave asks every source for what it
 owes by the wave's end. What was rejected, failed or came twice is asked for again in the next round, when every part of
@@ -30,13 +30,13 @@ _FIRST_PROBES, _LATER_PROBES, _PROBE_EVERY = 2, 1, 25
 
 
 class Judge(Protocol):
-    """Judges the structures that count in the parts drawn so far, where so many are wanted of each source."""
+    """Judges the structures that count in the parts so far, where so many are wanted of each source."""
 
     def __call__(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement: ...
 
 
 def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> Plan:
-    """Walk stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
+    """Plan stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
     planner = _Planner(recipe, look_up, judge, screen)
     planner.plan_until(until)
     return planner.plan
@@ -127,7 +127,7 @@ class _Planner:
             tally.unusable[shard.maker] = part.note
 
     def _leave_out_outliers(self) -> None:
-        """Count no more what the energies of all parts so far show to be far off; each source is asked for as many others."""
+        """Leave out the structures whose energies are outliers by all parts so far; each source is asked for as many others."""
         for part, rows in self._screen(self.plan).items():
             planned = self.plan.planned_parts[part]
             if found := sorted(set(rows) & set(planned.fresh)):
@@ -210,7 +210,7 @@ def _count_probes(index: int) -> int:
 
 
 def find_maker(name: str, source: Source, tally: SourceTally) -> str | None:
-    """Who is asked next: the source while it is usable and within its budget of attempts, then its fallback, then nobody."""
+    """The source that is asked next: itself while it is usable and within its attempts, then its fallback, then none."""
     makers = [name] if source.fallback is None else [name, source.fallback]
     for maker in makers:
         if maker not in tally.unusable and tally.asked[maker] < source.budget(tally.count):

@@ -1,4 +1,4 @@
-"""The recipe: a few lines of YAML that a dataset is a pure function of."""
+"""The recipe: the YAML file that decides a dataset."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -41,14 +41,14 @@ class PilotStage(Message):
 
 
 class TestStage(Message):
-    """The dataset in small, for the decision whether the whole is worth making."""
+    """A small version of the dataset, to decide whether the whole is worth making."""
 
     total: StrictInt = Field(ge=1, le=LARGEST_COUNT, description="structures in the dataset at its end, the pilot's among them")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
 
 
 class FullStage(Message):
-    """All the structures that the sources owe."""
+    """All structures of the recipe."""
 
     wave: StrictInt = Field(CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures in a wave; every wave has all sources' shares")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
@@ -58,8 +58,8 @@ class Stages(Message):
     """The stages of a dataset. Each counts on from the one before and begins when that one's gates are passed."""
 
     pilot: PilotStage | None = Field(None, description="a first look: the same few structures of every source")
-    test: TestStage | None = Field(None, description="the dataset in small")
-    full: FullStage = Field(FullStage(), description="all the structures that the sources owe, in waves")
+    test: TestStage | None = Field(None, description="a small version of the dataset")
+    full: FullStage = Field(FullStage(), description="all structures of the recipe, in waves")
 
 
 class Recipe(Message):
@@ -95,7 +95,7 @@ class Recipe(Message):
         return self.total or sum(source.count or 0 for source in self.sources.values())
 
     def find_sample(self, source: str) -> Sample | None:
-        """What the teacher makes of a source's structures."""
+        """The `sample` of a source: its own, or else the recipe's."""
         return self.sources[source].sample or self.sample
 
     def find_limits(self, source: str) -> LabelLimits:
@@ -168,7 +168,7 @@ class Recipe(Message):
 
 
 def _locate(at: Location, message: str) -> InitErrorDetails:
-    """A fault in what several keys say together, at the one to change."""
+    """A disagreement between several keys, placed at the one to change."""
     return {"type": PydanticCustomError("disagreement", "{message}", {"message": message}), "loc": at, "input": {}}
 
 

@@ -1,4 +1,4 @@
-"""A source: one kind of structures, who makes them, and how many."""
+"""A source: one kind of structures, the service that makes them, and their number."""
 
 from typing import Annotated, Any, Self
 
@@ -52,7 +52,7 @@ def _is_json(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class Source(Message):
-    """One kind of structures and who makes them."""
+    """One kind of structures and the service that makes them."""
 
     service: ServiceName = Field(description="the service that makes them")
     system: System = Field(description="molecule | crystal | cluster | surface")

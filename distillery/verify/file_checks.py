@@ -1,4 +1,4 @@
-"""The shape of a dataset.h5: its bytes, names, dtypes, units and splits, before anything in it is believed."""
+"""The shape of a dataset.h5: its bytes, names, dtypes, units and splits, checked before its content."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

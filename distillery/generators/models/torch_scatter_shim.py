@@ -1,4 +1,4 @@
-"""Pure-torch stand-ins for the functions of torch_scatter, torch_sparse and torch_cluster that the four models call.
+"""Pure-torch replacements of the functions of torch_scatter, torch_sparse and torch_cluster that the four models call.
 
 The compiled packages have no wheels for current torch. `install` puts these in their place, in this process only;
 semantics follow the packages' documentation, deterministic on CPU.
