@@ -53,7 +53,7 @@ class MolecularDynamics(Message):
 
 
 class Sample(Message):
-    """What the labeller makes of a proposal, in this order: relaxed, strained, displaced, moved by dynamics. A recipe's counts are frames."""
+    """What the labeller makes of a proposal, in this order: relaxed, strained, displaced, moved. A recipe's counts are frames."""
 
     relax: Relax | None = Field(None, description="steps downhill, first of all")
     strain: Number = Field(0.0, ge=0, le=0.5, description="largest component of a random strain; periodic only, of slabs in their plane")
