@@ -13,8 +13,8 @@ _BOND = 1.25
 """A pair nearer than this times the sum of its covalent radii is bonded."""
 _STIFF, _SOFT = 35.0, 0.5
 """eV/Å² of a bond (a C-C bond has some 28, C-H 30, O-H 48), and of neighbours at 3 Å that are not bonded; those decay with r^-6."""
-_TETHER = 0.3
-"""eV/Å² that holds each atom where it is: no mode is without a spring."""
+_TETHER = 2.0
+"""eV/Å² that holds each atom where it is, some 0.1 Å at 300 K: where torsions turn, straight displacements soon stretch bonds."""
 
 
 def displace_by_temperature(structure: Structure, temperature: float, rng: np.random.Generator) -> NDArray[np.float64]:
