@@ -17,15 +17,17 @@ from distillery.errors import InvalidRequest
 def export(
     dataset: Annotated[Path, typer.Argument(help="A dataset.h5.")],
     to: Annotated[str, typer.Option("--to", help=f"{', '.join(exporting.FORMATS)}.")],
-    out: Annotated[Path | None, typer.Option("--out", help="What to write, of aselmdb a folder; beside the dataset if absent.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write, for aselmdb a folder; beside the dataset if absent.")
+    ] = None,
     mace: Annotated[
         bool, typer.Option("--mace", help="extxyz: name the labels REF_energy, REF_forces, REF_stress, as MACE reads them.")
     ] = False,
     split: Annotated[
         str, typer.Option("--split", help="train, val or test: that side only, all structures of one parent on one side; or all.")
     ] = "all",
-    split_seed: Annotated[int, typer.Option("--split-seed", help="Another seed, other sides.")] = 0,
-    fractions: Annotated[str, typer.Option("--fractions", help="Of the parents on train,val,test.")] = "0.8,0.1,0.1",
+    split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of the split.")] = 0,
+    fractions: Annotated[str, typer.Option("--fractions", help="Fractions of the parents in train,val,test.")] = "0.8,0.1,0.1",
     with_stress: Annotated[
         bool, typer.Option("--with-stress", help="Only structures that have a stress (crystals, surfaces), as orb's finetune.py needs it.")
     ] = False,

@@ -28,7 +28,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _end_with(_explain_missing(error))
     except OSError as error:
-        _end_with(Unavailable(f"{error}; mend that, then ask again"))
+        _end_with(Unavailable(f"{error}; correct that, then try again"))
     except SettingsError as error:
         _end_with(_explain_settings(str(error)))
     except ValidationError as error:

@@ -7,7 +7,7 @@ from cli.app import app
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of a recipe, with which editors complete keys and explain them (README.md, "A recipe")."""
+    """Print the JSON Schema of a recipe, with which editors complete keys and explain them (docs/recipes.md)."""
     print(json.dumps(describe_recipe(), indent=2, ensure_ascii=False))
 
 

@@ -23,7 +23,7 @@ def status(
     gateway: Gateway = None,
     data: Data = Path("data"),
 ) -> None:
-    """Show where datasets stand."""
+    """Show how far datasets are."""
     found = asyncio.run(_ask_status(name, gateway, data))
     console = Console()
     if not found:

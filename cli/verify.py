@@ -30,7 +30,7 @@ def verify(
     regenerate: Annotated[
         int, typer.Option("--regenerate", min=0, metavar="N", help="Make N random shards again and compare them with the file.")
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, other shards.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed that chooses the shards.")] = 0,
     deployed: Annotated[
         bool,
         typer.Option(
@@ -44,7 +44,7 @@ def verify(
     Exit codes: 0 all is well, 3 something is not (or the gates say NO-GO), 1 it could not be checked.
     """
     if deployed and not regenerate:
-        raise InvalidRequest("--deployed says who makes shards again: give --regenerate N with it")
+        raise InvalidRequest("--deployed needs --regenerate N: it says who makes the shards again")
     settings = GatewaySettings() if deployed else None
     console, errors = Console(), Console(stderr=True)
     with _shown(errors) as progress:

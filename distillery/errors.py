@@ -8,10 +8,10 @@ Problem
 ├── Conflict         409  something else already has this name
 ├── TooLarge         413  send less at once
 ├── Unsupported      422  ask another service, or ask for less
-├── Busy             429  the same again after `retry_after` seconds
+├── Busy             429  ask again after `retry_after` seconds
 ├── Internal         500  report it; the log has the cause
 ├── CorruptPart      500  move the named file away, then resume
-├── Unavailable      503  something is missing (weights, a service, disk); put it there, then again
+├── Unavailable      503  provide what is missing (weights, a service, disk space), then ask again
 └── OutOfMemory      507  ask for less at once
 """
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("distillery")
 
 
 class Problem(Exception):
-    """An error with a kind, an HTTP status and a sentence that says what was wanted, what came and what to do."""
+    """An error with a kind, an HTTP status and a detail that says what was wanted, what came and what to do."""
 
     kind: ClassVar[str] = "problem"
     status: ClassVar[int] = 500
@@ -37,7 +37,7 @@ class Problem(Exception):
         self.extra = extra
 
     def body(self, instance: str | None = None) -> dict[str, Any]:
-        """The RFC 9457 members, `kind` beside them."""
+        """The members of an RFC 9457 problem document, and `kind`."""
         body: dict[str, Any] = {
             "type": f"urn:distillery:problem:{self.kind}",
             "title": self.title,
@@ -52,51 +52,51 @@ class Problem(Exception):
 
 
 class InvalidRequest(Problem):
-    kind, status, title = "invalid_request", 400, "Something in what was given is wrong"
+    kind, status, title = "invalid_request", 400, "Invalid request"
 
 
 class Unauthorized(Problem):
-    kind, status, title = "unauthorized", 401, "An API key is needed"
+    kind, status, title = "unauthorized", 401, "API key required"
 
 
 class Forbidden(Problem):
-    kind, status, title = "forbidden", 403, "This may not be asked from there"
+    kind, status, title = "forbidden", 403, "Forbidden"
 
 
 class NotFound(Problem):
-    kind, status, title = "not_found", 404, "There is no such thing here"
+    kind, status, title = "not_found", 404, "Not found"
 
 
 class Conflict(Problem):
-    kind, status, title = "conflict", 409, "What is there stands against it"
+    kind, status, title = "conflict", 409, "Conflict"
 
 
 class TooLarge(Problem):
-    kind, status, title = "too_large", 413, "The request is too large"
+    kind, status, title = "too_large", 413, "Request too large"
 
 
 class Unsupported(Problem):
-    kind, status, title = "unsupported", 422, "This service cannot do that"
+    kind, status, title = "unsupported", 422, "Unsupported"
 
 
 class Busy(Problem):
-    kind, status, title = "busy", 429, "The queue is full"
+    kind, status, title = "busy", 429, "Busy"
 
 
 class Internal(Problem):
-    kind, status, title = "internal", 500, "Something broke here"
+    kind, status, title = "internal", 500, "Internal error"
 
 
 class CorruptPart(Problem):
-    kind, status, title = "corrupt_part", 500, "A part is corrupt"
+    kind, status, title = "corrupt_part", 500, "Corrupt part"
 
 
 class Unavailable(Problem):
-    kind, status, title = "unavailable", 503, "Something this needs is missing"
+    kind, status, title = "unavailable", 503, "Unavailable"
 
 
 class OutOfMemory(Problem):
-    kind, status, title = "out_of_memory", 507, "That was too much at once"
+    kind, status, title = "out_of_memory", 507, "Out of memory"
 
 
 KINDS: Mapping[str, type[Problem]] = {

@@ -190,7 +190,8 @@ def _add_event_route(app: FastAPI, manager: Manager) -> None:
     async def follow_dataset(request: Request, name: str, last_event_id: LastEvent = 0) -> Response:
         """Server-sent events until the dataset stops.
 
-        They are state, round, shard, checkpoint, verdict, fallback, away, finalising, page (which could not be made), finished and failed.
+        They are state, round, shard, checkpoint, verdict, fallback, missing_service, finalising, page (which could not be made),
+        finished and failed.
         """
         events = manager.follow(name, last_event_id)
         headers, media_type = {"Cache-Control": "no-store"}, "text/event-stream"

@@ -1,4 +1,4 @@
-"""The guard: who may ask the gateway anything at all."""
+"""Access to the gateway: the API key, and protection from other sites' pages."""
 
 import secrets
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _READING = {"GET", "HEAD", "OPTIONS"}
 
 
 class ApiKeyGuard:
-    """Lets nobody without the API key through, but to paths that begin with one of `is_open`."""
+    """Refuses requests without the API key, except for paths that begin with one of `is_open`."""
 
     def __init__(self, app: ASGIApp, api_key: str, is_open: Iterable[str]) -> None:
         self._app, self._key, self._open = app, api_key.encode(), tuple(is_open)
@@ -36,7 +36,7 @@ class ApiKeyGuard:
 class BrowserGuard:
     """Without an API key, keeps out what web pages of others make a user's browser ask.
 
-    They may change nothing here, and can't read under a name of their own that leads to this address (DNS rebinding): the
+    They may not change anything here, and can't read under a name of their own that leads to this address (DNS rebinding): the
     gateway answers to addresses, to localhost and to names without a dot, as containers have.
     """
 
@@ -59,7 +59,7 @@ def _find_intrusion(scope: Scope) -> Problem | None:
     origin = headers.get("origin")
     is_foreign = headers.get("sec-fetch-site") in {"cross-site", "same-site"} or (origin is not None and not _leads_to(origin, host))
     if is_foreign and scope["method"] not in _READING:
-        return Forbidden(f"a page from {origin or 'elsewhere'} may change nothing here; use the distillery command, or set an API key")
+        return Forbidden(f"a page from {origin or 'elsewhere'} may not change anything here; use the distillery command, or set an API key")
     return None
 
 

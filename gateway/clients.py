@@ -1,4 +1,4 @@
-"""Talking to services and labeller: what the gateway asks of them."""
+"""The gateway's requests to services and labeller."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A job: a dataset that this process makes, its run, and what has happened to it."""
+"""A job: a dataset that this process makes, its run and its events."""
 
 import asyncio
 import time

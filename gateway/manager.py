@@ -1,4 +1,4 @@
-"""The manager: which datasets this process makes, and where all of them stand."""
+"""The manager: the datasets that this process makes, and the status of all."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ class Manager:
                 if await asyncio.to_thread(self._is_owed, dataset):
                     self._start(dataset)
             except Problem as problem:
-                _log.error("can't take up %s: %s", dataset.name, problem.detail)
+                _log.error("can't go on with %s: %s", dataset.name, problem.detail)
 
     def _is_owed(self, dataset: StoredDataset) -> bool:
         """True if a dataset is wanted running and is not finished; of one that is, what is told is known from now on."""
@@ -256,7 +256,7 @@ class Manager:
         except Problem as problem:
             job.problem = problem
         except OSError as error:
-            job.problem = Unavailable(f"{type(error).__name__} in {dataset.folder}: {error}; mend that, then resume")
+            job.problem = Unavailable(f"{type(error).__name__} in {dataset.folder}: {error}; correct that, then resume")
         except Exception as error:
             _log.exception("making %s failed", dataset.name)
             job.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")

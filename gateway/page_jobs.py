@@ -1,4 +1,4 @@
-"""PageJobs asked for over HTTP: one at a time is made, and whoever asks for it meanwhile gets the same."""
+"""Pages asked for over HTTP: one is made at a time, and all who ask for it meanwhile get the same."""
 
 import asyncio
 from pathlib import Path

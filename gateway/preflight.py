@@ -8,7 +8,7 @@ from distillery.planning.ledger import Ledger
 from distillery.planning.plan import PartFacts, Plan
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.source import Source
-from distillery.schema.dataset import AwayEvent, EventData, EventKind
+from distillery.schema.dataset import EventData, EventKind, MissingServiceEvent
 from distillery.schema.generate import Metadata
 from gateway.clients import Clients
 from gateway.concurrency import run_all
@@ -88,7 +88,7 @@ class Preflight:
     def _give_up_service(self, source: Source, problem: Problem) -> None:
         if source.service not in self.missing_services:
             self.missing_services[source.service] = problem.detail
-            self._emit("away", AwayEvent(service=source.service, detail=problem.detail))
+            self._emit("missing_service", MissingServiceEvent(service=source.service, detail=problem.detail))
 
     def _find_largest(self, maker: str) -> int:
         """The most structures that one request to a source can be for, in any round and in the place of any other."""

@@ -23,7 +23,7 @@ class GatewaySettings(BaseSettings):
         "http://<service>:8000 if absent. No others are asked",
     )
     concurrency: int = Field(2, ge=1, description="shards of one source in work at once, for every replica of its service")
-    tries: int = Field(6, ge=1, description="tries of a request that failed in a way that can pass")
+    tries: int = Field(6, ge=1, description="tries of a request whose failure may pass")
     patience: float = Field(1.0, gt=0, description="wait before the second try, s; doubles with every try, at most 30 s")
     busy_seconds: float = Field(900.0, gt=0, description="longest wait for a service that is loading or busy and says when to ask again, s")
     connect_seconds: float = Field(5.0, gt=0, description="longest wait for a connection, s")
@@ -37,7 +37,7 @@ class GatewaySettings(BaseSettings):
     )
     label_seconds: float = Field(1800.0, gt=0, description="longest wait for an answer of /label, s")
     page: bool = Field(True, description="make report.html when a dataset is finished")
-    resume: bool = Field(True, description="take up unfinished datasets at the start")
+    resume: bool = Field(True, description="go on with unfinished datasets at the start")
 
     published: str = Field("127.0.0.1", description="address on which users reach the gateway; beyond loopback an API key is needed")
     api_key: SecretStr | None = Field(None, min_length=16, description="users send it as `Authorization: Bearer …`; at least 16 characters")

@@ -1,4 +1,4 @@
-"""What lies in the folders of datasets, read and written whole; everything else is derived from it."""
+"""The files in the folders of datasets, read and written whole; everything else is derived from them."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The labeller's app: `POST /label`, `POST /finalise` beside the common face."""
+"""The labeller's app: `POST /label`, `POST /finalise` beside the routes that all apps have."""
 
 import asyncio
 import logging

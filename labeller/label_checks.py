@@ -1,4 +1,4 @@
-"""Is this label sound? What a teacher answered is checked before it is believed."""
+"""Checks of labels: what a teacher answers is checked before it is used."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _GPA = 160.21766208
 
 
 def find_label_fault(structure: Structure, label: Label) -> Fault | None:
-    """Why what a teacher answered is no label at all, or None: a wrong shape, a number that is not finite, a stress without a period."""
+    """Why a teacher's answer is not a label, or None: a wrong shape, a number that is not finite, a stress without periodicity."""
     return _find_shape_fault(structure, label) or _find_number_fault(label)
 
 

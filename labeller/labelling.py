@@ -199,7 +199,9 @@ def _find_quarantined(request: _Request, made: _Made, rejects: Sequence[Reject])
 
 def _require_all(request: _Request, found: Sequence[Structure]) -> None:
     """Every structure that came is in the part, itself or by what was made of it, and nothing else is."""
-    assert {find_proposal(structure.id) for structure in found} == {s.id for s in request.structures}, "a structure was lost or invented"
+    assert {find_proposal(structure.id) for structure in found} == {s.id for s in request.structures}, (
+        "a structure is missing, or is there that was not sent"
+    )
     assert len({structure.id for structure in found}) == len(found), "a structure is there twice"
 
 

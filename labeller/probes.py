@@ -1,4 +1,4 @@
-"""Trying a teacher's physics: when it is loaded on small structures of our own, in a run on structures of every source."""
+"""Self-test of a teacher's physics: on small structures of our own when it is loaded, on structures of every source in a run."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

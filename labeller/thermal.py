@@ -1,4 +1,4 @@
-"""Displacements as heat makes them: small along stiff bonds, large where nothing holds; from springs, without asking a teacher."""
+"""Thermal displacements: small along stiff bonds, large where nothing holds; from a network of springs, without a teacher."""
 
 import numpy as np
 from ase import units

@@ -90,7 +90,7 @@ def _refuse_repeated_parts(request: FinaliseRequest) -> None:
         raise InvalidRequest(f"dataset {request.dataset} needs at least one part; got none")
     twice = sorted(part for part, n in Counter(selection.part for selection in request.parts).items() if n > 1)
     if twice:
-        raise InvalidRequest(f"a part goes into a dataset once; twice or more: {', '.join(twice)}")
+        raise InvalidRequest(f"every part may be named once; named more often: {', '.join(twice)}")
 
 
 def _find_part(folder: Path, request: FinaliseRequest, selection: PartSelection) -> Path:
@@ -128,7 +128,7 @@ def _merge(file: h5py.File, folder: Path, request: FinaliseRequest, summary: Rec
         path = part_path(folder, selection.part)
         part = read_part(path)
         if part.receipt != receipt:
-            raise corrupt(path, "its receipt is not the one it had a moment ago")
+            raise corrupt(path, "its receipt changed while the parts were being merged")
         merger.add(part, selection)
     merger.finish(attributes)
 

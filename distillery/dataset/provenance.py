@@ -1,4 +1,4 @@
-"""What dataset.h5 keeps of the parts it was merged from, so that it can be checked and made again when they are gone."""
+"""Provenance: what dataset.h5 keeps of its parts, so that it can be checked and made again without them."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class LeftOut(Message):
 
 
 class MergedPart(Message):
-    """A part as dataset.h5 remembers it.
+    """What dataset.h5 keeps of a part.
 
     content_sha256  of every array of what stayed (`distillery.dataset.parts.digest_arrays`); the receipt's where all did
     """
@@ -66,7 +66,7 @@ class Summary:
         if ours.identity != theirs.identity:
             raise Conflict(
                 f"parts of one dataset need one teacher: {self.first.part} was labelled by {ours.describe()}, "
-                f"{receipt.part} by {theirs.describe()}; move away what the wrong one labelled, then resume"
+                f"{receipt.part} by {theirs.describe()}; move the parts of the wrong teacher away, then resume"
             )
         gone = sorted(set(leave_out))
         self.n_structures += receipt.n_structures - len(gone)

@@ -1,4 +1,4 @@
-"""A dataset.h5 read part by part, and the ledger it stands in for when the parts are gone."""
+"""A dataset.h5 read part by part, as if the parts were still there."""
 
 from dataclasses import dataclass
 from typing import Any

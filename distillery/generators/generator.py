@@ -1,4 +1,4 @@
-"""What a generator is, the task it is given and what it gives back."""
+"""Generators: the interface, the task that one is given, and its answer."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class Task:
 
 @dataclass
 class Made:
-    """What a generator made of a task: at most n structures, and the attempts that failed, by reason."""
+    """A generator's answer to a task: at most n structures, and the failed attempts by reason."""
 
     structures: list[Structure] = field(default_factory=list)
     attempts: int = 0
@@ -52,7 +52,7 @@ class Made:
 class Generator(Protocol):
     """A source of structures. `generate` may be called from several threads; all else from one.
 
-    A class that inherits from it may leave out what it has no use for: options, loading, checks and closing.
+    A class that inherits from it may leave out options, loading, checks and closing.
     """
 
     @property
@@ -76,7 +76,7 @@ class Generator(Protocol):
         """Make `task.n` structures, or as many as the budget of attempts allows; Stopped soon after `stop` is set."""
 
     def close(self) -> None:
-        """Let go of workers and memory."""
+        """Release workers and memory."""
         return
 
 
@@ -105,7 +105,7 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
 
 
 def find_limits(card: Metadata, system: System, elements: tuple[str, ...]) -> SystemCard:
-    """What a service says of a system; Unsupported names the system or the elements that it can't make."""
+    """A service's limits for a system; Unsupported names the system or the elements that it can't make."""
     if system not in card.systems:
         raise Unsupported(f"{card.service} cannot make a {system}; it makes {', '.join(card.systems)}")
     limits = card.systems[system]

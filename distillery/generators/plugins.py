@@ -33,7 +33,7 @@ def build_generator(name: str) -> Generator:
         build = entry.load()
     except ImportError as error:
         raise Unavailable(
-            f"{name} needs what is not installed here: {error}; `pip install 'distillery[{name}]'`, or run it as a container"
+            f"{name} needs a package that is not installed here: {error}; `pip install 'distillery[{name}]'`, or run it as a container"
         ) from error
     generator: Generator = build()
     return generator

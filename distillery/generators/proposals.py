@@ -32,14 +32,14 @@ _LARGEST_CHUNK = 8
 
 
 class Rejected(Exception):
-    """A proposal that came to nothing; `reason` is counted."""
+    """A proposal without a structure; `reason` is counted."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-class UsedUp(Exception):
+class PoolExhausted(Exception):
     """Neither this proposal of a task nor any later one can give a structure: its pool_slice of the pool ends here."""
 
 
@@ -58,7 +58,7 @@ class Proposal:
 class Proposer(Protocol):
     """The method of a CPU-bound service: pure, picklable by name, built once in every worker.
 
-    A class that inherits from it may leave out options and checks. Perturbing, size and sanity of a structure are not its business.
+    A class that inherits from it may leave out options and checks. It neither perturbs nor checks its structures: that is done for it.
     """
 
     @property
@@ -75,7 +75,7 @@ class Proposer(Protocol):
         return
 
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
-        """One proposal, all of whose randomness comes from `rng`; Rejected with a reason if it came to nothing, or UsedUp."""
+        """One proposal, all of whose randomness comes from `rng`; Rejected with a reason if it came to nothing, or PoolExhausted."""
 
 
 class ProposalGenerator:
@@ -114,7 +114,7 @@ class ProposalGenerator:
 
     def _generate(self, pool: ProcessPoolExecutor, task: Task, stop: Stop, progress: Progress) -> Made:
         made, keys = Made(), set[str]()
-        ahead = _Ahead(pool, self._workers.n_workers, task)
+        ahead = _ProposalsAhead(pool, self._workers.n_workers, task)
         try:
             while len(made.structures) < task.n and (outcomes := ahead.take(made, stop)):
                 for outcome in outcomes:
@@ -136,7 +136,7 @@ def propose_in_workers(build: Callable[[], Proposer], memory_each: int = 2**28) 
     return ProposalGenerator(build, ServiceSettings().workers or count_workers(memory_each))
 
 
-class _Ahead:
+class _ProposalsAhead:
     """The proposals under way, in order: as many as keep the workers busy, and no more than what is missing will take."""
 
     def __init__(self, pool: ProcessPoolExecutor, n_workers: int, task: Task) -> None:
@@ -201,13 +201,13 @@ def _run_proposals(task: Task, start: int, count: int) -> "list[Proposal | str |
     try:
         for attempt in range(start, start + count):
             outcomes.append(propose_one(_proposer, task, attempt))
-    except UsedUp:
+    except PoolExhausted:
         outcomes.append(None)
     return outcomes
 
 
 def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
-    """Proposal number `attempt`, perturbed and checked, or the reason why there is none; UsedUp comes through."""
+    """Proposal number `attempt`, perturbed and checked, or the reason why there is none; PoolExhausted comes through."""
     rng = np.random.default_rng([task.seed, attempt])
     try:
         proposal = proposer.propose(replace(task, attempt=attempt), rng)

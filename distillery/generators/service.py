@@ -59,7 +59,7 @@ class Queue:
 
 
 def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
-    """A service: `POST /generate` beside the common face."""
+    """A service: `POST /generate` beside the routes that all apps have."""
     card = generator.metadata
     executor = ThreadPoolExecutor(settings.concurrency, thread_name_prefix=card.service)
 

@@ -9,7 +9,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DISTILLERY_SERVICE_", env_ignore_empty=True, frozen=True)
 
-    workers: int | None = Field(None, ge=1, description="worker processes; as many as cores and memory carry if absent")
+    workers: int | None = Field(None, ge=1, description="worker processes; if absent one a core, as far as memory allows")
     concurrency: int = Field(1, ge=1, description="requests worked on at once")
     queue: int = Field(8, ge=0, description="requests that may wait; one more gets 429")
     end_when_lost: bool = Field(False, description="end the process once its device is lost, for a restart policy to start it again")

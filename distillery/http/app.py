@@ -1,4 +1,4 @@
-"""The app that every container is: health, metadata, metrics, problems, and headers that name service and contract."""
+"""The routes that all apps have: health, metadata, metrics, problems, and headers that name service and contract."""
 
 import asyncio
 import logging

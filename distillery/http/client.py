@@ -1,4 +1,4 @@
-"""The HTTP client of the contract: it asks a server once, or again while what is wrong can pass; every failure is a Problem."""
+"""The HTTP client: it asks a server once, or again while the failure may pass; every failure is a Problem."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ class Patience:
 
 
 class Client:
-    """Asks one server, whose name stands in what it fails with."""
+    """A client of one server; its errors name the server."""
 
     def __init__(self, name: str, http: httpx.AsyncClient, patience: Patience = Patience(), *, names_answers: bool = True) -> None:
         """`names_answers` puts the name before the server's own problems too."""
@@ -75,7 +75,7 @@ class Client:
         try:
             return TypeAdapter(kind).validate_json(answer)
         except ValidationError as error:
-            raise Internal(f"{self._name} answered with something that is no {kind.__name__}: {error}") from error
+            raise Internal(f"{self._name} answered with something that is not a {kind.__name__}: {error}") from error
 
     def parse_structures(self, answer: httpx.Response) -> tuple[list[Structure], Generated]:
         """What `POST /generate` answered as Arrow; Internal if it is no structure batch."""
@@ -83,7 +83,7 @@ class Client:
             structures, metadata = from_arrow(answer.content)
             return structures, Generated.model_validate(metadata)
         except (InvalidRequest, ValidationError) as error:
-            raise Internal(f"{self._name} answered with what are no structures: {error}") from error
+            raise Internal(f"{self._name} answered with something that is not a batch of structures: {error}") from error
 
     async def retry(self, ask: Callable[[], Awaitable[T]], most: int | None = None) -> T:
         """Ask until there is an answer, as long as there is patience, at most `most` times; the last problem otherwise."""
@@ -106,7 +106,7 @@ class Client:
 
 
 class Servers(Protocol):
-    """Who can be asked, by name."""
+    """Servers by name."""
 
     def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
         """An HTTP client of a server; a Problem, NotFound above all, if there is none of this name."""

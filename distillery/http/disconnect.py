@@ -1,4 +1,4 @@
-"""Clients that leave: what was being done for them is stopped."""
+"""Clients that disconnect: the work for them is stopped."""
 
 import asyncio
 import threading

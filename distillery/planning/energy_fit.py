@@ -1,4 +1,4 @@
-"""Energies against a fit by elements: which lie so far off that they are no energies of these structures."""
+"""Energy outliers: energies that lie too far off a fit by elements to be those of their structures."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The forecast: the plan walked to its end as if all went on as in the parts so far, and what that takes in time and on disk."""
+"""The forecast: the plan to its end at the rates of the parts so far, with the time and disk space that it takes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from distillery.recipe.recipe import StageName
 from distillery.schema.dataset import Forecast, Rate, RestForecast, StageForecast
 from distillery.schema.report import VerdictWord
 
-ASSUMPTION = "services and labeller at work side by side, each with one request at a time; more replicas or cores make it shorter"
+ASSUMPTION = "if services and labeller work at the same time, each with one request at a time; more replicas or cores make it shorter"
 
 
 def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
@@ -31,7 +31,7 @@ def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
         parts=n_parts,
         parts_done=n_parts - len(rest),
         rest=_add_up(ledger, plan, rest, rates),
-        unknown=dict.fromkeys(unknown, "none of its parts is there yet"),
+        unknown=dict.fromkeys(unknown, "it has no finished part yet"),
         assumption=ASSUMPTION,
     )
 

@@ -117,7 +117,7 @@ def is_go(verdicts: list[Verdict]) -> bool:
 
 
 def sum_up(verdicts: list[Verdict]) -> Judgement:
-    """What the verdicts mean for the plan."""
+    """The verdicts as one judgement: the gates that failed, and whether other shares could help."""
     failed = [verdict for verdict in verdicts if verdict.required and not verdict.passed]
     return Judgement(tuple(f"{v.gate} ({v.scope})" for v in failed), is_for_good=all(v.gate in BY_CLOCK for v in failed))
 
@@ -143,13 +143,13 @@ def _find_thresholds(recipe: Recipe) -> dict[GateName, float]:
 
 
 def find_hopeless(recipe: Recipe) -> list[str]:
-    """What no dataset of this recipe can pass, for people, before anything is made."""
+    """Required gates that no dataset of this recipe can pass, as sentences; known before anything is made."""
     rule, n_elements = find_rules(recipe, recipe.stage_names[-1])["element_entropy"], len(recipe.elements)
     ceiling = entropy_ceiling(n_elements)
     if not rule.required or ceiling >= rule.threshold:
         return []
     return [
-        f"this can't come out GO: the entropy of {n_elements} elements is at most {ceiling:.3f} bits, the gate element_entropy wants "
+        f"this recipe can't be GO: the entropy of {n_elements} elements is at most {ceiling:.3f} bits, the gate element_entropy wants "
         f"{rule.threshold:g}; lower gates.element_entropy.threshold, or make it `required: false` (docs/gates.md)"
     ]
 
@@ -231,7 +231,7 @@ def _physics(measures: Measures, sources: dict[str, SourceMeasures]) -> Iterator
     in_tests = [detail for test in sorted(measures.self_tests, key=lambda test: test.broken) for detail in test.broken]
     in_sources = {name: [*own.broken_laws, *_describe_net_faults(own)] for name, own in sources.items()}
     broken = in_tests + [detail for details in in_sources.values() for detail in details]
-    yield Finding("teacher_physics", "all", len(broken) if tried else None, 0.0, _shorten(broken) if tried else "nothing was tried")
+    yield Finding("teacher_physics", "all", len(broken) if tried else None, 0.0, _shorten(broken) if tried else "nothing was tested")
     for name, details in in_sources.items():
         if details:
             yield Finding("teacher_physics", name, len(details), 0.0, _shorten(details))

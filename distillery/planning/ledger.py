@@ -1,4 +1,4 @@
-"""The ledger: what the parts on disk say. Parts never change, so each is read, verified and measured once."""
+"""The ledger of a dataset: its parts on disk. Parts never change, so each is read, verified and measured once."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -114,9 +114,9 @@ class Ledger:
         entry = self.find(shard.name)
         if entry is not None and (entry.measures.requested, entry.seed, entry.start) != (shard.n, shard.seed, shard.start):
             raise Conflict(
-                f"{part_path(self.folder, shard.name)} holds what came of {entry.measures.requested} structures asked for with seed "
-                f"{entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after {shard.start}: "
-                "move it away"
+                f"{part_path(self.folder, shard.name)} holds the answer to a request for {entry.measures.requested} structures "
+                f"with seed {entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after "
+                f"{shard.start}: move it away"
             )
         return None if entry is None else entry.facts
 
@@ -148,7 +148,7 @@ class Ledger:
         if self.teacher is not None and self.teacher.identity != part.receipt.teacher.identity:
             raise Conflict(
                 f"{path} was labelled by {part.receipt.teacher.describe()}, other parts by {self.teacher.describe()}; "
-                "a dataset has one teacher: move away what the wrong one labelled, then resume"
+                "a dataset has one teacher: move the parts of the wrong teacher away, then resume"
             )
         ids = part.arrays["provenance/id"]
         if len(np.unique(ids)) != len(ids):
@@ -166,7 +166,7 @@ def find_proposals(arrays: Arrays) -> tuple[str, ...]:
 
 
 class Ledgers:
-    """Ledgers by folder, kept so that however often a dataset is looked at, its parts are read once."""
+    """Ledgers by folder, kept so that the parts of a dataset are read once."""
 
     def __init__(self) -> None:
         self._known: dict[Path, Ledger] = {}

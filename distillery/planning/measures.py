@@ -1,4 +1,4 @@
-"""What a dataset is made of: every part is measured once, and its structures that count are put together."""
+"""Measures of a dataset, for its gates: every part is measured once, and the measures of structures that count are added up."""
 
 import hashlib
 from collections import Counter
@@ -47,7 +47,7 @@ class PhysicsTally:
 
 @dataclass(frozen=True, eq=False)
 class PartMeasures:
-    """What of a part its dataset's gates need; it stays in memory, the part does not.
+    """The measures of a part that gates need; they stay in memory, the part does not.
 
     rejected         by `<stage>: <reason>`
     n_bytes          of the file; `n_payload_bytes` of its structures and labels
@@ -180,7 +180,7 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
 
 
 def _is_teachers_fault(reason: str, record: ShardRecord) -> bool:
-    """Not what lies beyond the recipe's limits, nor what sampling made of a structure."""
+    """Whether the teacher is to blame: not for labels beyond the recipe's limits, nor for what sampling did to a structure."""
     return reason in TEACHER_FAULTS or (record.sample is None and reason not in REFUSED_BY_LIMITS)
 
 

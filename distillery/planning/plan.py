@@ -1,4 +1,4 @@
-"""The plan's parts of speech: shards, what came of them, what every source has, and what was judged."""
+"""What a plan consists of: shards, their parts, the tally of every source, and checkpoints."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,8 +15,8 @@ class Shard:
     source  who owes the structures
     maker   the source whose service and options make them: `source` itself or its fallback
     n       how many structures are asked for
-    start   how many were asked of the maker before, by all sources: where in its pool the shard's stretch begins
-    block   which stretch of the round it belongs to; each ends with a checkpoint
+    start   how many were asked of the maker before, by all sources: where in its pool the shard's slice begins
+    block   which block of the round it belongs to; each ends with a checkpoint
     probes  structures of it on which the teacher's physics is tried
     """
 
@@ -125,7 +125,7 @@ class PlannedPart:
 
 @dataclass(frozen=True)
 class PlanPosition:
-    """Where in the plan something is judged: stage, how often its shares were changed, wave and stretch of it."""
+    """Where in the plan something is judged: stage, how often its shares were changed, wave and block of it."""
 
     stage: StageName
     attempt: int

@@ -1,4 +1,4 @@
-"""The plan: a recipe and the parts so far give the next round of shards, and nothing else has a say.
+"""The planner: recipe and parts so far decide the next round of shards, nothing else does.
 
 A dataset is made in stages, a stage in waves, a wave in rounds. The first round of a wave asks every source for what it
 owes by the wave's end. What was rejected, failed or came twice is asked for again in the next round, when every part of
@@ -30,33 +30,33 @@ _FIRST_PROBES, _LATER_PROBES, _PROBE_EVERY = 2, 1, 25
 
 
 class Judge(Protocol):
-    """Judges the structures that count in the parts drawn so far, where so many are wanted of each source."""
+    """Judges the structures that count in the parts so far, where so many are wanted of each source."""
 
     def __call__(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement: ...
 
 
 def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> Plan:
-    """Walk stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
-    walk = _Walk(recipe, look_up, judge, screen)
-    walk.go(until)
-    return walk.plan
+    """Plan stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
+    planner = _Planner(recipe, look_up, judge, screen)
+    planner.plan_until(until)
+    return planner.plan
 
 
-class _Walk:
-    """The state of one walk through the plan."""
+class _Planner:
+    """A plan in the making: stage by stage, wave by wave, round by round."""
 
     def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, screen: Screen) -> None:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
         self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
         self._seen: set[str] = set()
 
-    def go(self, until: StageName) -> None:
+    def plan_until(self, until: StageName) -> None:
         for stage in self._recipe.stages_until(until):
-            if not self._reach(stage):
+            if not self._plan_stage(stage):
                 return
             while self._may_rebalance():
                 self.plan.attempt += 1
-                if not self._reach(stage):
+                if not self._plan_stage(stage):
                     return
             if not self.plan.checkpoints[-1].judgement.is_go:
                 break
@@ -68,19 +68,19 @@ class _Walk:
         is_left = self.plan.attempt + 1 < len(self._recipe.fractions)
         return is_left and self.plan.stage != "pilot" and not judgement.is_go and not judgement.is_for_good
 
-    def _reach(self, stage: StageName) -> bool:
+    def _plan_stage(self, stage: StageName) -> bool:
         """Make a stage's structures, wave after wave, and judge; False at the first part that is not there."""
         target = self._recipe.stage_counts(stage, self.plan.attempt)
         waves = cut_waves(self._made(), target, _largest_wave(self._recipe, stage))
         self.plan.stage, self.plan.n_waves = stage, len(waves)
         for wave, goal in enumerate(waves, start=1):
             self.plan.wave = wave
-            if not self._meet(goal):
+            if not self._plan_rounds(goal):
                 return False
-            self._note(goal, None, ends_stage=wave == len(waves))
+            self._add_checkpoint(goal, None, ends_stage=wave == len(waves))
         return True
 
-    def _meet(self, goal: Mapping[str, int]) -> bool:
+    def _plan_rounds(self, goal: Mapping[str, int]) -> bool:
         """Rounds until every source has what it owes or can do no more; False at the first part that is not there."""
         for name, tally in self.plan.tallies.items():
             tally.count = goal[name]
@@ -101,13 +101,15 @@ class _Walk:
             part = self._look_up(shard)
             if part is None:
                 return False
-            self._draw(shard, part)
+            self._count_part(shard, part)
             if following is not None and following.block != shard.block:
                 made = self._made()
-                self._note({name: min(made[name], count) for name, count in blocks[shard.block].items()}, shard.block, ends_stage=False)
+                self._add_checkpoint(
+                    {name: min(made[name], count) for name, count in blocks[shard.block].items()}, shard.block, ends_stage=False
+                )
         return True
 
-    def _draw(self, shard: Shard, part: PartFacts) -> None:
+    def _count_part(self, shard: Shard, part: PartFacts) -> None:
         """Count a part's structures; first come in plan order, first counted."""
         tally = self.plan.tallies[shard.source]
         fresh = []
@@ -125,13 +127,13 @@ class _Walk:
             tally.unusable[shard.maker] = part.note
 
     def _leave_out_outliers(self) -> None:
-        """Count no more what the energies of all parts so far show to be far off; each source is asked for as many others."""
+        """Leave out the structures whose energies are outliers by all parts so far; each source is asked for as many others."""
         for part, rows in self._screen(self.plan).items():
             planned = self.plan.planned_parts[part]
             if found := sorted(set(rows) & set(planned.fresh)):
-                self._drop(part, planned, found)
+                self._drop_outliers(part, planned, found)
 
-    def _drop(self, part: str, planned: PlannedPart, rows: Sequence[int]) -> None:
+    def _drop_outliers(self, part: str, planned: PlannedPart, rows: Sequence[int]) -> None:
         plan, tally = self.plan, self.plan.tallies[planned.source]
         fresh = tuple(row for row in planned.fresh if row not in rows)
         outliers = {**planned.outliers, **dict.fromkeys(rows, len(plan.rounds))}
@@ -145,7 +147,7 @@ class _Walk:
         tally.usable_by_maker[maker] -= len(rows)
         tally.outliers += len(rows)
 
-    def _note(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
+    def _add_checkpoint(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
         plan, made = self.plan, self._made()
         position = PlanPosition(plan.stage, plan.attempt, plan.wave, block)
         checkpoint = Checkpoint(
@@ -208,7 +210,7 @@ def _count_probes(index: int) -> int:
 
 
 def find_maker(name: str, source: Source, tally: SourceTally) -> str | None:
-    """Who is asked next: the source while it is usable and within its budget of attempts, then its fallback, then nobody."""
+    """The source that is asked next: itself while it is usable and within its attempts, then its fallback, then none."""
     makers = [name] if source.fallback is None else [name, source.fallback]
     for maker in makers:
         if maker not in tally.unusable and tally.asked[maker] < source.budget(tally.count):

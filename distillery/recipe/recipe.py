@@ -1,4 +1,4 @@
-"""The recipe: a few lines of YAML that a dataset is a pure function of."""
+"""The recipe: the YAML file that decides a dataset."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -36,23 +36,21 @@ class GateRule(Message):
 class PilotStage(Message):
     """A first look: the same few structures of every source."""
 
-    per_source: StrictInt = Field(10, ge=1, le=LARGEST_COUNT, description="structures of every source; of one that owes fewer, all it owes")
+    per_source: StrictInt = Field(10, ge=1, le=LARGEST_COUNT, description="structures of every source; all of a source that owes fewer")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
 
 
 class TestStage(Message):
-    """The dataset in small, for the decision whether the whole is worth making."""
+    """A small version of the dataset, to decide whether the whole is worth making."""
 
     total: StrictInt = Field(ge=1, le=LARGEST_COUNT, description="structures in the dataset at its end, the pilot's among them")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
 
 
 class FullStage(Message):
-    """All the structures that the sources owe."""
+    """All structures of the recipe."""
 
-    wave: StrictInt = Field(
-        CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures asked for before the next are; every wave has all sources' shares"
-    )
+    wave: StrictInt = Field(CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures in a wave; every wave has all sources' shares")
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
 
 
@@ -60,8 +58,8 @@ class Stages(Message):
     """The stages of a dataset. Each counts on from the one before and begins when that one's gates are passed."""
 
     pilot: PilotStage | None = Field(None, description="a first look: the same few structures of every source")
-    test: TestStage | None = Field(None, description="the dataset in small")
-    full: FullStage = Field(FullStage(), description="all the structures that the sources owe, in waves")
+    test: TestStage | None = Field(None, description="a small version of the dataset")
+    full: FullStage = Field(FullStage(), description="all structures of the recipe, in waves")
 
 
 class Recipe(Message):
@@ -71,9 +69,9 @@ class Recipe(Message):
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
     total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
     elements: Elements = Field(DEFAULT_ELEMENTS, description="the elements that may occur")
-    teacher: StrictStr = Field(description="who labels: 7net-0, orb-v2, …")
+    teacher: StrictStr = Field(description="the model that labels: 7net-0, orb-v2, …")
     shard_size: StrictInt = Field(
-        200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards at hand"
+        200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards in work"
     )
     perturb: Perturb = Field(Perturb(), description="how far structures are moved off equilibrium")
     sample: Sample | None = Field(None, description="what the teacher makes of each structure before it is labelled; nothing if absent")
@@ -97,7 +95,7 @@ class Recipe(Message):
         return self.total or sum(source.count or 0 for source in self.sources.values())
 
     def find_sample(self, source: str) -> Sample | None:
-        """What the teacher makes of a source's structures."""
+        """The `sample` of a source: its own, or else the recipe's."""
         return self.sources[source].sample or self.sample
 
     def find_limits(self, source: str) -> LabelLimits:
@@ -170,7 +168,7 @@ class Recipe(Message):
 
 
 def _locate(at: Location, message: str) -> InitErrorDetails:
-    """A fault in what several keys say together, at the one to change."""
+    """A disagreement between several keys, placed at the one to change."""
     return {"type": PydanticCustomError("disagreement", "{message}", {"message": message}), "loc": at, "input": {}}
 
 

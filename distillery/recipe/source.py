@@ -1,4 +1,4 @@
-"""A source: one kind of structures, who makes them, and how many."""
+"""A source: one kind of structures, the service that makes them, and their number."""
 
 from typing import Annotated, Any, Self
 
@@ -16,7 +16,7 @@ LARGEST_COUNT = 10_000_000
 
 def _is_a_name(name: str) -> str:
     if name == "all":
-        raise ValueError("gates say all of all sources together: give this one another name")
+        raise ValueError("all means all sources together in gates: give this source another name")
     try:
         float(name)
     except ValueError:
@@ -47,12 +47,12 @@ def _is_json(options: dict[str, Any]) -> dict[str, Any]:
     try:
         canonical_json(options).encode()
     except (ValueError, TypeError) as error:
-        raise ValueError(f"options hold what JSON can't carry: {error}") from error
+        raise ValueError(f"options hold a value that JSON can't hold: {error}") from error
     return options
 
 
 class Source(Message):
-    """One kind of structures and who makes them."""
+    """One kind of structures and the service that makes them."""
 
     service: ServiceName = Field(description="the service that makes them")
     system: System = Field(description="molecule | crystal | cluster | surface")

@@ -1,4 +1,4 @@
-"""The target: what is wanted of a dataset, kept beside its recipe so that a restart knows it."""
+"""The target: the stage to stop after and whether to run or pause, kept beside the recipe so that a restart knows it."""
 
 import json
 from collections.abc import Iterable

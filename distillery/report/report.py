@@ -1,4 +1,4 @@
-"""The report: what a dataset is and whether it may be used, from the parts alone."""
+"""The report: contents and verdict of a dataset, from its parts alone."""
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols

@@ -1,4 +1,4 @@
-"""How far a dataset is and which way it went: stages, checkpoints, scenario and sources, from its parts."""
+"""Summary of a dataset from its parts: stages, checkpoints, scenario, sources."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -40,7 +40,7 @@ def describe_stages(plan: Plan) -> list[CheckpointRecord]:
 
 
 def describe_scenario(plan: Plan) -> Scenario:
-    """Whether every source made its own structures (A), or who stood in for whom and why (B)."""
+    """Whether every source made its own structures (A), or which fallbacks were used and why (B)."""
     stand_ins = [
         StandIn(source=name, by=maker, n_structures=tally.kept_by[maker], reason=_explain_fallback(name, tally))
         for name, tally in plan.tallies.items()
@@ -63,7 +63,7 @@ def _explain_fallback(name: str, tally: SourceTally) -> str:
 
 
 def describe_progress(ledger: Ledger, plan: Plan, in_work: Mapping[tuple[str, str], int]) -> Progress:
-    """What the status says of a dataset by its parts; `wanted` of a source is for the end of the stage at hand."""
+    """Counts, stages and checkpoints for the status, from the parts; `wanted` of a source is for the end of the stage at hand."""
     wanted = ledger.recipe.stage_counts(plan.stage, plan.attempt)
     return Progress(
         round=max(len(plan.rounds) - 1, 0),

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, durably, and never over what is not ours."""
+"""Files that are written whole or not at all, durably, and never over a file of the user's."""
 
 import glob
 import os
@@ -16,7 +16,7 @@ TEMPORARY = ".tmp"
 
 
 def require_target(path: Path, *, inputs: Iterable[Path], overwrite: bool) -> Path:
-    """The file that is to be written for `path`, links followed; InvalidRequest if that would cost something of the user's.
+    """The file that is to be written for `path`, links followed; InvalidRequest if it would overwrite a file of the user's.
 
     inputs     never written over, by whatever name or link they are meant
     overwrite  whether another regular file may be replaced

@@ -1,4 +1,4 @@
-"""JSON of which the same value gives the same text, and values made such that JSON can carry them."""
+"""Canonical JSON, in which the same value gives the same text, and conversion of values to what JSON can hold."""
 
 import json
 import math

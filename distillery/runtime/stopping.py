@@ -8,6 +8,6 @@ class Stopped(Exception):
 
 
 class Stop(Protocol):
-    """`threading.Event` seen by the one who asks it."""
+    """What work asks whether it should stop: a `threading.Event` without the methods that set it."""
 
     def is_set(self) -> bool: ...

@@ -7,5 +7,5 @@ _OF_THE_CONTRACT = ("numpy", "ase", "matscipy")
 
 
 def name_versions(*packages: str) -> dict[str, str]:
-    """The versions of these installed packages, and of those by which the contract itself changes and judges structures."""
+    """The versions of these installed packages, and of those with which this library itself changes and checks structures."""
     return {package: version(package) for package in dict.fromkeys((*packages, *_OF_THE_CONTRACT))}

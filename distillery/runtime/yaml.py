@@ -61,10 +61,10 @@ class _Scanner(Scanner):
     """Refuses at its first character what no text may hold: a long one of those would take long to scan."""
 
     def fetch_tag(self) -> None:
-        raise NotYaml(f"tags ({self._excerpt}) are not taken, line {self.reader.line + 1}; write the value without")
+        raise NotYaml(f"tags ({self._excerpt}) are not allowed, line {self.reader.line + 1}; write the value without")
 
     def fetch_alias(self) -> None:
-        raise NotYaml(f"aliases ({self._excerpt}) are not taken, line {self.reader.line + 1}; write the value out")
+        raise NotYaml(f"aliases ({self._excerpt}) are not allowed, line {self.reader.line + 1}; write the value out")
 
     def fetch_flow_collection_start(self, TokenClass: Any, to_push: str) -> None:  # noqa: N803
         if len(self.flow_context) >= LARGEST_DEPTH:
@@ -92,7 +92,7 @@ class _Reader:
         value = self._read(first, ())
         next(self._events)  # the document's end
         if not isinstance(after := next(self._events), events.StreamEndEvent):
-            raise NotYaml(f"a second document begins, {_line(after)}; one is wanted")
+            raise NotYaml(f"a second document begins, {_line(after)}; only one is allowed")
         return value, self._lines
 
     def _read(self, event: Any, at: Location) -> Any:

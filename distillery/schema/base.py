@@ -21,7 +21,7 @@ def _known_element(symbol: str) -> str:
 def _all_different(elements: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({element for element in elements if elements.count(element) > 1})
     if twice:
-        raise ValueError(f"every element is named once; {' '.join(twice)} came again")
+        raise ValueError(f"name every element once; {' '.join(twice)} is there twice")
     return elements
 
 

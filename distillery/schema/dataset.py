@@ -1,4 +1,4 @@
-"""What is told of a dataset: its status, events, forecast and files."""
+"""What the gateway says of a dataset: its status, events, forecast and files."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class InWork(Answer):
 class SourceProgress(Answer):
     """Counts, times and rejections of a source so far."""
 
-    wanted: Count = Field(description="by the end of the stage at hand")
+    wanted: Count = Field(description="by the end of the current stage")
     kept: Count = 0
     labelled: Count = 0
     generated: Count = 0
@@ -33,7 +33,7 @@ class SourceProgress(Answer):
     label_seconds: float = 0.0
     rejected: dict[str, int] = Field({}, description="by reason")
     duplicates: Count = 0
-    fallback: str | None = Field(None, description="the source that stands in")
+    fallback: str | None = Field(None, description="the source that makes its structures")
 
 
 class Progress(Answer):
@@ -48,16 +48,16 @@ class Progress(Answer):
     sources: dict[str, SourceProgress] = Field({})
 
 
-class Standing(Answer):
+class DatasetState(Answer):
     """Which dataset it is and what is wanted of it, whether it is being made, and what came out."""
 
     name: str
-    state: State = Field(description="stopped: wanted running, and nobody makes it")
+    state: State = Field(description="stopped: it is to run, but no process makes it")
     verdict: VerdictWord | None = None
     has_page: bool = False
     reasons: list[str] = Field([])
     failed_gates: list[GateRecord] = Field([])
-    doing: str = Field("", description="what takes its time besides shards")
+    doing: str = Field("", description="what it is busy with besides shards")
     problem: ProblemDocument | None = None
     stages: list[StageName] = Field([])
     until: StageName | None = None
@@ -66,8 +66,8 @@ class Standing(Answer):
     teacher: str = ""
 
 
-class Status(Progress, Standing):
-    """Where a dataset stands."""
+class Status(Progress, DatasetState):
+    """The status of a dataset: how far it is."""
 
 
 class StageForecast(Answer):
@@ -111,7 +111,7 @@ class Forecast(Answer):
     until: StageName
     sources: dict[str, str] = Field(description="the service of every source")
     stages: list[StageForecast]
-    rates: dict[str, Rate] = Field(description="of the sources of which parts are there")
+    rates: dict[str, Rate] = Field(description="of the sources that have parts")
     parts: Count
     parts_done: Count
     rest: RestForecast
@@ -152,15 +152,15 @@ class ShardEvent(Answer):
 
 
 class FallbackEvent(Answer):
-    """Another source steps in."""
+    """A source's fallback makes its structures from now on."""
 
     source: str
     fallback: str | None
     detail: str
 
 
-class AwayEvent(Answer):
-    """A service that the dataset does without."""
+class MissingServiceEvent(Answer):
+    """A service that is missing; its sources' fallbacks are used."""
 
     service: str
     detail: str
@@ -179,9 +179,19 @@ class FinishedEvent(Answer):
     stage: StageName
 
 
-EventKind = Literal["state", "round", "shard", "checkpoint", "verdict", "fallback", "away", "finalising", "page", "finished", "failed"]
+EventKind = Literal[
+    "state", "round", "shard", "checkpoint", "verdict", "fallback", "missing_service", "finalising", "page", "finished", "failed"
+]
 EventData = (
-    StateEvent | RoundEvent | ShardEvent | CheckpointRecord | FallbackEvent | AwayEvent | FinalisingEvent | FinishedEvent | ProblemDocument
+    StateEvent
+    | RoundEvent
+    | ShardEvent
+    | CheckpointRecord
+    | FallbackEvent
+    | MissingServiceEvent
+    | FinalisingEvent
+    | FinishedEvent
+    | ProblemDocument
 )
 
 

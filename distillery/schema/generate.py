@@ -1,4 +1,4 @@
-"""What a generator service is asked and answers."""
+"""Requests to a generator service, and its answers."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ class Perturb(Message):
 
 
 class PoolSlice(Message):
-    """A pool_slice of a pool that several requests share out among them, so that none takes what another has."""
+    """The slice of a pool that a request may take; requests have different slices, so that none takes the same entry."""
 
-    seed: StrictInt = Field(ge=0, lt=2**63, description="gives the order of the pool; the same in all these requests")
+    seed: StrictInt = Field(ge=0, lt=2**63, description="gives the order of the pool; the same in all requests that share it")
     start: StrictInt = Field(ge=0, lt=2**63, description="structures asked for by the requests before this one")
 
 

@@ -1,4 +1,4 @@
-"""What the labeller is asked and answers, and what a part says of itself."""
+"""Requests to the labeller, its answers, and the receipt of a part."""
 
 from collections.abc import Iterable
 from typing import Literal

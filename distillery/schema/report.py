@@ -65,7 +65,7 @@ class CheckpointRecord(Answer):
 
 
 class StandIn(Answer):
-    """A source whose structures another one made."""
+    """A source whose fallback made structures for it."""
 
     source: str
     by: str
@@ -74,7 +74,7 @@ class StandIn(Answer):
 
 
 class Scenario(Answer):
-    """Whether every source made its own structures (A), or who stood in for whom and why (B)."""
+    """Whether every source made its own structures (A), or which fallbacks were used and why (B)."""
 
     name: Literal["A", "B"]
     text: str
@@ -111,7 +111,7 @@ class EntropyRecord(Answer):
 
 
 class SourceReport(Answer):
-    """What became of a source."""
+    """Counts, times and sizes of a source."""
 
     wanted: Count
     kept: Count

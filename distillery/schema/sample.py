@@ -1,4 +1,4 @@
-"""What a labeller does with each proposal before it is labelled: a recipe's `sample`."""
+"""Sampling: what the teacher makes of each proposal before it is labelled, as a recipe's `sample` says."""
 
 from typing import Annotated, Self
 
@@ -53,12 +53,12 @@ class MolecularDynamics(Message):
 
 
 class Sample(Message):
-    """What the labeller makes of a proposal, in this order: relaxed, strained, displaced, moved. The counts of a recipe are frames."""
+    """What the labeller makes of a proposal, in this order: relaxed, strained, displaced, moved. A recipe's counts are frames."""
 
-    relax: Relax | None = Field(None, description="some steps downhill first; none if absent")
+    relax: Relax | None = Field(None, description="steps downhill, first of all")
     strain: Number = Field(0.0, ge=0, le=0.5, description="largest component of a random strain; periodic only, of slabs in their plane")
-    rattle: Rattle | None = Field(None, description="displacements of all atoms; none if absent")
-    md: MolecularDynamics | None = Field(None, description="a short run of dynamics at the end; none if absent")
+    rattle: Rattle | None = Field(None, description="displacements of all atoms, by heat or of one width")
+    md: MolecularDynamics | None = Field(None, description="a short run of molecular dynamics")
     keep: StrictInt = Field(1, ge=1, le=1000, description="frames of each proposal, the last ones")
 
     @property

@@ -1,4 +1,4 @@
-"""Who a structure is: seeds, structure hashes and digests. Identity is defined on structures, never on labels."""
+"""Identity of structures: seeds, structure hashes and digests. Identity is defined on structures, never on labels."""
 
 import hashlib
 from collections.abc import Iterable

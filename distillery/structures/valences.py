@@ -56,7 +56,7 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
     wanted = count_atoms(smiles) if isinstance(smiles, str) else None
     if wanted is not None:
         found = Counter(chemical_symbols[z] for z in structure.numbers.tolist())
-        return None if found == wanted else f"its SMILES tells other atoms: {_compare(found, wanted)}"
+        return None if found == wanted else f"its SMILES has other atoms: {_compare(found, wanted)}"
     told = [value for key in ("charge", "radical_electrons") if isinstance(value := structure.origin.get(key, 0), int)]
     return _find_open_shell(structure, sum(told)) or (None if any(told) else _find_unsaturated(structure, neighbours))
 
@@ -71,7 +71,7 @@ def _find_open_shell(structure: Structure, n_told: int) -> str | None:
     n_electrons = int(structure.numbers.astype(int).sum()) - n_told
     if n_electrons % 2 == 0:
         return None
-    return f"{n_electrons} electrons, an odd number: a hydrogen is missing, or it is a radical or an ion that its source does not tell"
+    return f"{n_electrons} electrons, an odd number: a hydrogen is missing, or it is a radical or an ion that its source does not mention"
 
 
 def _find_unsaturated(structure: Structure, neighbours: Neighbours) -> str | None:

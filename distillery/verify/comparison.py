@@ -88,7 +88,7 @@ def _compare_sampled(section: Section, planned: PlannedPart, arrays: Arrays, aga
     if not sample.is_reproducible:
         parents = [{name.rpartition("/")[0] for name in names} for names in (found, planned.facts.proposals)]
         n_other = len(parents[0] ^ parents[1])
-        faults += [f"{n_other} proposals are others"] * (n_other > 0)
+        faults += [f"{n_other} proposals differ"] * (n_other > 0)
         return conclude(section.name, f"{len(parents[0])} proposals to the hash; frames of dynamics are not compared", faults)
     if found != planned.facts.proposals:
         faults.append(f"{len(set(found) ^ set(planned.facts.proposals))} frames are of other proposals")
@@ -127,7 +127,7 @@ def _find_other_structures(planned: PlannedPart, again: Part) -> Iterator[str]:
         yield f"other ids: {len(ids)} structures, {len(planned.facts.ids)} in the file"
     elif hashes != planned.facts.hashes:
         others = [id for id, own, was in zip(ids, hashes, planned.facts.hashes, strict=True) if own != was]
-        yield f"{len(others)} of {len(ids)} structures are others, the first {others[0]}"
+        yield f"{len(others)} of {len(ids)} structures differ, the first is {others[0]}"
 
 
 def _is_same(old: NDArray[Any], new: NDArray[Any]) -> bool:
@@ -183,7 +183,7 @@ def compare_versions(pairs: Sequence[tuple[Receipt, Receipt]]) -> Check:
         }
     if not others:
         return Check("versions", True, "services, libraries, teacher and weights are those that made the file")
-    advice = "differences may come of that: install what `distillery recipe` names, then again"
+    advice = "this may cause differences: install the versions that `distillery recipe` names, then try again"
     return Check("versions", None, advice, tuple(others[what] for what in sorted(others)))
 
 

@@ -1,4 +1,4 @@
-"""The shape of a dataset.h5: its bytes, names, dtypes, units and splits, before anything in it is believed."""
+"""The shape of a dataset.h5: its bytes, names, dtypes, units and splits, checked before its content."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ def _find_column_faults(data: h5py.Dataset, column: Column, n_rows: dict[str, in
         yield f"is compressed with {data.compression}: only gzip opens everywhere"
     wanted = {key: value for key, value in (("unit", column.unit), ("meaning", column.meaning)) if value}
     if (attributes := dict(data.attrs)) != wanted:
-        yield f"says {attributes} of itself, not {wanted}"
+        yield f"has the attributes {attributes}, not {wanted}"
 
 
 def check_splits(file: h5py.File) -> Check:

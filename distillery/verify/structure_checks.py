@@ -1,4 +1,4 @@
-"""Is what a dataset.h5 holds of a part what it should be? Pure, so that a process of its own can do it."""
+"""Checks of the structures and labels of a part in a dataset.h5; pure, so that worker processes can do them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def _find_infinite(arrays: Arrays, expected: Expected) -> Iterator[str]:
 
 
 def _find_wrong_stresses(arrays: Arrays, expected: Expected) -> Iterator[str]:
-    """No stress without a period; zeros where there is none; of periodic structures all have one or (the teacher gives none) nobody."""
+    """Only periodic structures have a stress, all or none of them; the others have zeros."""
     mask, periodic = arrays["labels/stress_mask"], arrays["structures/pbc"].any(axis=1)
     if (mask & ~periodic).any():
         yield f"/{int(np.flatnonzero(mask & ~periodic)[0]):04d}: a stress, yet not periodic"

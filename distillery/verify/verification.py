@@ -114,7 +114,9 @@ class Verification:
         assert self.recipe is not None
         ledger = FileLedger(self.path, self.recipe, self._remembered)
         yield attempt(
-            "receipts", lambda: "what each part held is what the file and its list of left-outs hold", lambda: self._take_all(file, ledger)
+            "receipts",
+            lambda: "each part held the structures that the file and its list of left-out ones hold",
+            lambda: self._take_all(file, ledger),
         )
         yield attempt("metadata", lambda: "every attribute follows from the content", lambda: self._find_wrong_metadata(file))
         yield self._check_plan(ledger)
@@ -216,7 +218,7 @@ class Verification:
         verdicts = judge(ledger.measure(plan, wanted), ledger.recipe, plan.stage, wanted)
         faults = [f"{v.gate} ({v.scope}) is {v.value}, not {v.sign} {v.threshold}" for v in verdicts if v.required and not v.passed]
         if [record.model_dump(mode="json") for record in describe_checkpoints(plan)] != self._remembered:
-            faults.append("what the gates say is not what the file remembers that they said")
+            faults.append("the values of the gates differ from those stored in the file")
         said = "GO" if is_go(verdicts) else "NO-GO"
         return conclude("gates", f"{said} at the end of stage {plan.stage}: {len(verdicts)} recomputed", faults)
 
@@ -239,7 +241,7 @@ class Verification:
             yield from find_differences(make_report(ledger, plan, receipt).as_json(), report.as_json(), "")
 
         aside = ", the diversity of its sample left aside" if report.diversity is not None else ""
-        return attempt("report", lambda: f"every figure of report.json comes out again{aside}", find)
+        return attempt("report", lambda: f"every figure of report.json is confirmed{aside}", find)
 
 
 def _find_repeated(file: h5py.File, name: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Weights: what there is (a service's weights.yaml), found in the weights folder or fetched into it, and known by their sha256."""
+"""The catalogue of weights: sets of a service's weights.yaml, found or fetched, known by their sha256."""
 
 import hashlib
 import re

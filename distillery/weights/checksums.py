@@ -19,7 +19,7 @@ def sha256_of(path: Path) -> str:
 
 
 def find_foreign_content(path: Path) -> str | None:
-    """What a file is that stands in for the one wanted (`a git-lfs pointer …`), or None."""
+    """What a file is in place of the wanted one (`a git-lfs pointer …`), or None."""
     with path.open("rb") as file:
         start = file.read(512)
     if not start:

@@ -98,8 +98,8 @@ def _fetch(source: FileSource, path: Path, fetch: Fetch, by_hand: str) -> None:
             _require_right(source, unchecked)
         except (httpx.HTTPError, DriveRefused) as error:
             raise Unavailable(
-                f"{path} is missing and {source} can't be had ({_describe(error)}); what came is kept, the next try goes on from there. "
-                + by_hand
+                f"{path} is missing and {source} can't be fetched ({_describe(error)}); what came is kept, "
+                "the next try goes on from there. " + by_hand
             ) from error
         except _Wrong as wrong:
             came.replace(refused)

@@ -27,7 +27,7 @@ def create_teacher(settings: LabellerSettings) -> Teacher:
         return family.create(name, settings)
     except ImportError as error:
         raise Unavailable(
-            f"{name} needs what is not installed here: {error}; install what the teachers of {entry} need "
+            f"{name} needs a package that is not installed here: {error}; install what the teachers of {entry} need "
             "(Distillery's own: `pip install 'distillery[labeller]'`), or run the labeller as a container"
         ) from error
 

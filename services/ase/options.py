@@ -1,4 +1,4 @@
-"""What a request may choose beyond sizes and elements."""
+"""Options of clusters and surfaces."""
 
 from typing import Annotated, Literal, get_args
 

@@ -123,8 +123,8 @@ def _download(subset: Subset, folder: Path, stop: Stop) -> None:
         download(archive.url, partial, stop)
     except httpx.HTTPError as error:
         raise Unavailable(
-            f"{archive.url} ({archive.size}) can't be had ({type(error).__name__}: {error}); what came is kept and the next try goes on "
-            f"from there. Or get it elsewhere and put it at {target.absolute()}"
+            f"{archive.url} ({archive.size}) can't be fetched ({type(error).__name__}: {error}); what came is kept and "
+            f"the next try goes on from there. Or get it elsewhere and put it at {target.absolute()}"
         ) from error
     try:
         _require_digest(archive, partial, f"It is kept as {refused.name}; remove it to try again.")

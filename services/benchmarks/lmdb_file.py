@@ -119,7 +119,7 @@ class LmdbFile:
             if not nodes:
                 break
             number = [nodes[0], *(node for node in nodes[1:] if node.key <= key)][-1].child
-        raise ValueError("its tree is deeper than any: the file is damaged")
+        raise ValueError("its tree is too deep: the file is damaged")
 
     def _read_page(self, number: int) -> tuple[bool, list[_Node]]:
         """Whether a page is a leaf, and its nodes."""
@@ -128,7 +128,7 @@ class LmdbFile:
         page = self._read(number * self._meta.page_size, self._meta.page_size)
         own, _, flags, lower, _ = _HEADER.unpack_from(page)
         if own != number or flags & ~0x10 not in (_BRANCH, _LEAF) or not _HEADER.size <= lower <= len(page):
-            raise ValueError(f"page {number} is none of a tree: the file is damaged")
+            raise ValueError(f"page {number} is not a page of a tree: the file is damaged")
         places = struct.unpack_from(f"<{(lower - _HEADER.size) // 2}H", page, _HEADER.size)
         return bool(flags & _LEAF), [_parse_node(page, at, number) for at in places]
 

@@ -1,4 +1,4 @@
-"""Cells: how many atoms, or which, each sample shall hold."""
+"""Cells: the number of atoms, or the composition, of each sample."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

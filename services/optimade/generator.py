@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from distillery.errors import Unavailable, Unsupported
 from distillery.generators.generator import Task
-from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, UsedUp
+from distillery.generators.proposals import PoolExhausted, Proposal, ProposalGenerator, Rejected
 from distillery.generators.settings import ServiceSettings
 from distillery.generators.supercell import expand_to
 from distillery.runtime.machine import count_workers
@@ -75,12 +75,12 @@ class OptimadeProposer:
             )
 
     def propose(self, task: Task, rng: np.random.Generator) -> Proposal:
-        """The crystal whose turn it is; UsedUp at the end of the task's slice, Rejected("pool_used_up") at that of the pool."""
+        """The crystal whose turn it is; PoolExhausted at the end of the task's slice, Rejected("pool_used_up") at that of the pool."""
         fitting = self._gather(task)
         seed, place = task.seed, task.attempt
         if task.pool_slice is not None:
             if task.attempt >= task.n:
-                raise UsedUp
+                raise PoolExhausted
             seed, place = task.pool_slice.seed, task.pool_slice.start + task.attempt
         if place >= len(fitting):
             raise Rejected("pool_used_up")

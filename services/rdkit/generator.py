@@ -11,7 +11,7 @@ from rdkit import Chem, rdBase
 
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
-from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, propose_in_workers
+from distillery.generators.proposals import PoolExhausted, Proposal, ProposalGenerator, Rejected, propose_in_workers
 from distillery.runtime.versions import name_versions
 from distillery.schema.base import Message
 from distillery.schema.generate import Metadata, SystemCard
@@ -20,10 +20,10 @@ from distillery.structures.structure import Structure, System
 from services.rdkit.charges import charge_molecule
 from services.rdkit.conformers import Conformer, make_conformers
 from services.rdkit.fragments import count_atoms
-from services.rdkit.given import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
 from services.rdkit.growth import grow_molecule
 from services.rdkit.palette import Palette, make_palette
 from services.rdkit.torsions import turn_torsions
+from services.rdkit.user_smiles import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
 
 ELEMENTS = ("H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I")
 Heavy = Literal["C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I"]
@@ -178,8 +178,8 @@ def _options_of(task: Task) -> MoleculeOptions:
 def _find_place(task: Task, conformers: int, n_given: int) -> tuple[int, int]:
     """Which of the given SMILES a proposal takes, and in which lap.
 
-    All molecules are taken before any is taken again; UsedUp at the end of the task's pool_slice. A molecule stands for as many structures
-    as it may have conformers, but seldom has them all: then the task goes on through all molecules, in an order of its own.
+    All molecules are taken before any is taken again; PoolExhausted at the end of the task's pool_slice. A molecule stands for as
+    many structures as it may have conformers, but seldom has them all: then the task goes on through all molecules, in an order of its own.
     """
     if task.pool_slice is None:
         return _find_in_own_order(task, task.attempt, n_given), 0
@@ -189,7 +189,7 @@ def _find_place(task: Task, conformers: int, n_given: int) -> tuple[int, int]:
         lap, place = divmod(first + task.attempt, n_given)
         return int(_shuffle(task.pool_slice.seed, n_given)[place]), lap
     if conformers == 1:
-        raise UsedUp
+        raise PoolExhausted
     return _find_in_own_order(task, beyond, n_given), -1
 
 

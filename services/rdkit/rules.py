@@ -1,4 +1,4 @@
-"""Rules of taste: which atoms a new bond may join, and arrangements of atoms that no grown molecule may have."""
+"""Rules of growth: which atoms a new bond may join, and arrangements of atoms that no grown molecule may have."""
 
 from functools import cache
 

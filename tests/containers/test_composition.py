@@ -15,7 +15,7 @@ from services.crystalflow.settings import CrystalFlowSettings
 from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
-from services.rdkit.given import InputSettings
+from services.rdkit.user_smiles import InputSettings
 from tests.containers.engine import EVERYTHING, ROOT, SERVICES, read_config
 from tests.upstream import MODELS as MODEL_NAMES
 

@@ -65,21 +65,15 @@ def test_labels_are_those_of_the_teachers_own_calculator(quickstart: Finished) -
             assert "stress" not in labelled
 
 
-def test_the_readmes_python_runs(quickstart: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documents_python_runs(quickstart: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(quickstart.folder)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/dataset.md")]
+    blocks = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    assert len(blocks) == 3
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, "a page", "exec"), {})
     assert re.search(r"full-\w+-00000/0000 \S+ -\d+\.\d+ eV", capsys.readouterr().out)
     assert len(read(quickstart.folder / "data/quickstart/train.extxyz", ":")) == 160
-
-
-def test_the_readmes_recipe_is_valid() -> None:
-    from distillery.recipe.recipe import parse_recipe
-
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert sum(parse_recipe(text).counts().values()) == 200
 
 
 def test_extxyz_is_read_back_by_ase_with_its_labels(quickstart: Finished, tmp_path: Path) -> None:
@@ -148,7 +142,7 @@ def test_mistakes_end_with_one_clear_message(arguments: tuple[str, ...], text: s
         ),
         (("export", "DATASET", "--to", "extxyz", "--out", "."), "--out must be a file, . is a folder"),
         (("export", "DATASET", "--to", "aselmdb", "--out", "file"), "--out must be a folder, file is a file"),
-        (("export", "DATASET", "--to", "aselmdb", "--out", "file/x"), "Not a directory: 'file/x'; mend that"),
+        (("export", "DATASET", "--to", "aselmdb", "--out", "file/x"), "Not a directory: 'file/x'; correct that"),
         (("report", "FOLDER", "--out", "no/p.html"), "--out names a file in no, and there is no such folder"),
     ],
 )

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from distillery.dataset.parts import read_part, write_part
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
 from distillery.http.client import Client
-from distillery.recipe.recipe import parse_recipe
 from gateway.run import Run
 from tests.command import ROOT, distillery
 from tests.fake_service import FakeGenerator
@@ -442,13 +440,3 @@ def test_long_waves_are_judged_on_the_way(tmp_path: Path, monkeypatch: pytest.Mo
     run(make_in(tmp_path, STAGED.replace("wave: 8", "wave: 20")))
     full = [row for row in report(tmp_path)["checkpoints"] if row["stage"] == "full"]
     assert [(row["wave"], row["stretch"], row["n_structures"]) for row in full] == [(1, 1, 22), (1, 2, 27), (1, None, 32)]
-
-
-def test_the_recipes_in_the_documents_are_valid() -> None:
-    (fragment,) = re.findall(r"```\n(stages:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    recipe = parse_recipe(HYBRID.split("stages:")[0].replace("count: 20", "count: 60000") + fragment)
-    assert recipe.stage_names == ("pilot", "test", "full")
-    assert recipe.fractions == (0.7, 0.5, 0.3)
-    limits, gates = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "gates.md").read_text(), re.DOTALL)
-    assert parse_recipe(RECIPE + limits) == parse_recipe(RECIPE), "the page tells the defaults"
-    assert parse_recipe(RECIPE.replace("count: 20", "count: 60000") + gates).stage_names == ("pilot", "test", "full")

@@ -218,7 +218,7 @@ def test_a_broken_converted_file_is_made_anew(checkpoint: Path, tmp_path: Path, 
     kept.write_bytes(whole[:-8])
     assert same(convert_once(checkpoint, sha256, tmp_path / "converted", {}, pick), first)
     assert kept.read_bytes() == whole
-    assert "is broken and made anew" in caplog.text
+    assert "is damaged and is made again" in caplog.text
 
 
 @pytest.mark.parametrize("folder", [None, "in the way/converted"])

@@ -15,7 +15,7 @@ from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
 from services.optimade.settings import OptimadeSettings
-from services.rdkit.given import InputSettings
+from services.rdkit.user_smiles import InputSettings
 
 SERVICES = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text())["services"]
 SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {

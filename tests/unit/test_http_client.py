@@ -49,7 +49,7 @@ def test_an_answer_becomes_the_message_it_should_be() -> None:
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"service": 1}'])
 def test_an_answer_that_is_something_else_is_named(content: bytes) -> None:
     client = answering(lambda request: httpx.Response(200, content=content))
-    with pytest.raises(Internal, match="rdkit answered with something that is no Metadata"):
+    with pytest.raises(Internal, match="rdkit answered with something that is not a Metadata"):
         asyncio.run(client.ask(Metadata, "GET", "/v1/metadata"))
 
 

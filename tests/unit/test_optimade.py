@@ -12,7 +12,7 @@ import pytest
 from distillery.errors import Unavailable, Unsupported
 from distillery.generators.compounds import find_compounds
 from distillery.generators.generator import Made, Task, resolve_task
-from distillery.generators.proposals import Proposal, UsedUp, accept_outcome, propose_one
+from distillery.generators.proposals import PoolExhausted, Proposal, accept_outcome, propose_one
 from distillery.schema.generate import GenerateRequest, PoolSlice
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from services.optimade.client import Provider, write_filter
@@ -68,7 +68,7 @@ def make(proposer: OptimadeProposer, task: Task, attempts: int) -> Made:
     for attempt in range(attempts):
         try:
             accept_outcome(propose_one(proposer, task, attempt), task, made, keys)
-        except UsedUp:
+        except PoolExhausted:
             break
     return made
 

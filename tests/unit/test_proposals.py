@@ -13,7 +13,15 @@ import pytest
 
 from distillery.errors import Internal, Unavailable
 from distillery.generators.generator import Made, Task
-from distillery.generators.proposals import Proposal, ProposalGenerator, Rejected, UsedUp, accept_outcome, finish_proposal, propose_one
+from distillery.generators.proposals import (
+    PoolExhausted,
+    Proposal,
+    ProposalGenerator,
+    Rejected,
+    accept_outcome,
+    finish_proposal,
+    propose_one,
+)
 from distillery.generators.workers import wait_for
 from distillery.runtime.stopping import Stopped
 from distillery.schema.base import Message
@@ -63,7 +71,7 @@ class ScriptedProposer:
                 open(options.once, "w").close()
             os._exit(9)
         if task.attempt >= options.end_at:
-            raise UsedUp
+            raise PoolExhausted
         if task.attempt % 3 == 2:
             raise Rejected("third")
         distance = 4.0 + rng.random()

@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 
 from distillery.errors import InvalidRequest, Problem, Unsupported
 from distillery.generators.generator import Task, resolve_task
-from distillery.generators.proposals import Proposal, ProposalGenerator, UsedUp, propose_one
+from distillery.generators.proposals import PoolExhausted, Proposal, ProposalGenerator, propose_one
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.arrow import to_arrow
 from distillery.structures.checks import find_chemistry_fault, find_input_fault
@@ -24,11 +24,11 @@ from services.rdkit.compare import GROUPS, grow_molecules, read_molecules, share
 from services.rdkit.conformers import make_conformers
 from services.rdkit.fragments import count_atoms, load_fragments
 from services.rdkit.generator import ELEMENTS, MoleculeProposer
-from services.rdkit.given import GivenSmiles, InputSettings, read_smiles_file
 from services.rdkit.growth import grow_molecule, join
 from services.rdkit.palette import make_palette
 from services.rdkit.rules import find_flaw, may_bond
 from services.rdkit.torsions import turn_torsions
+from services.rdkit.user_smiles import GivenSmiles, InputSettings, read_smiles_file
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def take(proposer: MoleculeProposer, start: int, n: int, **options: Any) -> list
     """What a request for a pool_slice brings; its own seed is another each time."""
     request = {"min_atoms": 5, "options": {"smiles": SMILES, **options}, "pool_slice": {"seed": 3, "start": start}}
     task, outcomes = task_of(proposer, n, seed=start, **request), list[Proposal | str]()
-    with suppress(UsedUp):
+    with suppress(PoolExhausted):
         for attempt in range(10 * n):
             outcomes.append(propose_one(proposer, task, attempt))
     return outcomes

@@ -72,9 +72,9 @@ def test_a_mark_of_byte_order_is_no_part_of_the_first_key() -> None:
     ("text", "fault"),
     [
         ("a: 1\nb: 2\na: 3", "key 'a' is given twice, line 3"),
-        ("a: &x 1\nb: *x", r"aliases \(\*x\) are not taken, line 2"),
-        ('a: !!int ""', r"tags \(!!int\) are not taken, line 1"),
-        ("a:\n  !!set {x}", r"tags \(!!set\) are not taken, line 2"),
+        ("a: &x 1\nb: *x", r"aliases \(\*x\) are not allowed, line 2"),
+        ('a: !!int ""', r"tags \(!!int\) are not allowed, line 1"),
+        ("a:\n  !!set {x}", r"tags \(!!set\) are not allowed, line 2"),
         ("!foo a: 1", "tags"),
         ("!!python/object:os.system {}", "tags"),
         ("[a]: 1", "keys must be plain text, line 1"),

@@ -1,1 +1,1 @@
-"""What the services of generative models share: sampling, upstream's code, checkpoints, stand-ins for compiled kernels."""
+"""What the services of generative models share: sampling, upstream's code, checkpoints, replacements of compiled kernels."""

@@ -80,7 +80,7 @@ def _read(place: Path) -> Converted | None:
         with safe_open(place, framework="pt", device="cpu") as file:
             return Converted({name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()[_CONFIG]))  # noqa: SIM118
     except SafetensorError as error:
-        _log.warning("%s is broken and made anew: %s", place, error)
+        _log.warning("%s is damaged and is made again: %s", place, error)
         return None
 
 

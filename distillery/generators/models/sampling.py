@@ -77,7 +77,7 @@ class SampledGenerator:
         self._model.check(task, self.require())
 
     def close(self) -> None:
-        """Give up a load that is under way, wait for a batch that is, and let go of the device's memory."""
+        """Give up a load that is under way, wait for a batch that is, and release the device's memory."""
         self._closing.set()
         with _device_lock:
             self.loaded = None

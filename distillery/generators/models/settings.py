@@ -18,6 +18,6 @@ class ModelSettings(BaseSettings):
     download: bool = Field(True, description="fetch weights that are missing")
     device: Device = Field("auto", description="auto, cpu or cuda; auto is cuda where there is one")
     batch: int = Field(
-        64, ge=1, description="structures sampled at once; halved where memory does not suffice. Another batch, other structures"
+        64, ge=1, description="structures sampled at once; halved where memory is too small. Another batch size gives other structures"
     )
-    threads: int = Field(1, ge=1, description="threads of the CPU. Another number, other last digits")
+    threads: int = Field(1, ge=1, description="CPU threads. Another number changes the last digits")

@@ -1,4 +1,4 @@
-"""Pure-torch stand-ins for the functions of torch_scatter, torch_sparse and torch_cluster that the four models call.
+"""Pure-torch replacements of the functions of torch_scatter, torch_sparse and torch_cluster that the four models call.
 
 The compiled packages have no wheels for current torch. `install` puts these in their place, in this process only;
 semantics follow the packages' documentation, deterministic on CPU.
@@ -70,7 +70,7 @@ def segment_csr(src: Tensor, indptr: Tensor, out: None = None, reduce: Reduce = 
     """Reduce `src[indptr[i]:indptr[i + 1]]` along the last dimension of a one-dimensional `indptr`."""
     _refuse_out(out)
     if indptr.dim() != 1:
-        raise NotImplementedError("segment_csr stands in for one-dimensional pointers only")
+        raise NotImplementedError("this segment_csr takes one-dimensional pointers only")
     counts = indptr.diff()
     return scatter(src[indptr[0] : indptr[-1]], _count_off(counts)[0], 0, None, len(counts), reduce)
 
@@ -185,7 +185,7 @@ _MODULES = {
 
 def _refuse_out(out: None) -> None:
     if out is not None:
-        raise NotImplementedError("these stand-ins do not write to `out`")
+        raise NotImplementedError("these functions do not write to `out`")
 
 
 def _broadcast(index: Tensor, src: Tensor, dim: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Untrusted pickles: read by torch's weights-only unpickler, with stand-ins for the foreign classes that checkpoints hold."""
+"""Untrusted pickles: read by torch's weights-only unpickler, with placeholders for the foreign classes that checkpoints hold."""
 
 import re
 import threading
@@ -64,7 +64,7 @@ class _DType(Inert):
         """The dtype; numbers only, for objects would be pickles again."""
         dtype = np.dtype(str(self.arguments[0]))
         if dtype.kind not in _NUMERIC:
-            raise ValueError(f"numpy arrays of {dtype} are not taken")
+            raise ValueError(f"numpy arrays of {dtype} are not allowed")
         return dtype.newbyteorder(self.state[1]) if self.state else dtype
 
 
@@ -140,7 +140,7 @@ def _allowing(names: Allowed) -> Iterator[None]:
 
 
 def to_plain(value: Any) -> Any:
-    """Stand-ins as plain dicts, lists and values, recursively; tensors and what is unknown as they are."""
+    """Placeholders as plain dicts, lists and values, recursively; tensors and what is unknown as they are."""
     if isinstance(value, Inert):
         return to_plain(value.content())
     if isinstance(value, Mapping):

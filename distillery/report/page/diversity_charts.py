@@ -30,7 +30,7 @@ def _chart_entropy(diversity: Diversity, names: list[str]) -> Chart:
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(range=[0, 1.1 * diversity.ceiling])
     shows = (
-        f"0 if all atoms of a source sit alike, {diversity.ceiling:.2f} if no two of the {diversity.n_environments:,} do. "
+        f"0 if all atoms of a source have the same surroundings, {diversity.ceiling:.2f} if no two of the {diversity.n_environments:,} do. "
         "One nat more is 2.7 times as many different environments. A short bar is a source that repeats itself."
     )
     return Chart("environments", "Different environments in a source", figure, shows)

@@ -1,4 +1,4 @@
-"""Charts and rows of how the dataset was made: what was refused and why, what it cost."""
+"""Charts and rows of how the dataset was made: refusals by reason, time per structure."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The dataset card: who made what, under which licence, with which versions."""
+"""The dataset card: teacher, services, licences, versions."""
 
 from typing import Any
 

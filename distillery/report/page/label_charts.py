@@ -76,7 +76,7 @@ def _chart_largest_forces(survey: Survey, gate: float | None) -> Chart:
     if gate is not None and edges[0] < np.log10(gate) < edges[-1]:
         draw_limit(figure, "gate", x=float(np.log10(gate)), at="top left")
     shows = (
-        "The worst atom of every structure; 99 % of them should lie below the gate. "
+        "The worst atom of every structure; None may lie beyond the gate. "
         "A second hump on the right is a group of structures with atoms that are too close."
     )
     return Chart("largest-forces", "Largest force in a structure", figure, shows + say_outside(sizes, edges))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from distillery.dataset.parts import Part
 from distillery.planning.measures import robust_z
 from distillery.report.page.contact_charts import Contacts
-from distillery.report.page.sampling import SampledStructure, draw
+from distillery.report.page.sampling import SampledStructure, read_sampled
 from distillery.report.page.survey import Survey
 
 N_OUTLIERS = 8
@@ -85,4 +85,4 @@ def fetch_outliers(outliers: Iterable[Outliers], read: Callable[[str], Part]) ->
         rows = {id: i for i, id in enumerate(arrays["provenance/id"].tolist())}
         for part, id in why:
             if part == name:
-                yield "; ".join(why[part, id]), draw(arrays, rows[id])
+                yield "; ".join(why[part, id]), read_sampled(arrays, rows[id])

@@ -42,7 +42,7 @@ _INLINED = {"css": "style.css", "charts_js": "charts.js", "gallery_js": "gallery
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All that the parts were read for; `wanted` are the structures owed by every source at this point of the plan."""
+    """Everything measured from the parts; `wanted` is the number of structures of every source at this point of the plan."""
 
     plan: Plan
     wanted: dict[str, int]

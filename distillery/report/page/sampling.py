@@ -41,7 +41,7 @@ class Sample:
         limit = self.drawn[-1].key if len(self.drawn) == self.size else 1.0
         fresh = np.flatnonzero(keys < limit)
         fresh = fresh[np.argsort(keys[fresh])][: self.size]
-        self.drawn = merge_samples((self.drawn, [draw(arrays, int(i), float(keys[i])) for i in fresh]), self.size)
+        self.drawn = merge_samples((self.drawn, [read_sampled(arrays, int(i), float(keys[i])) for i in fresh]), self.size)
 
 
 def merge_samples(samples: Iterable[list[SampledStructure]], size: int) -> list[SampledStructure]:
@@ -54,7 +54,7 @@ def draw_keys(seed: int, part: str, n: int) -> NDArray[np.float64]:
     return np.random.default_rng(derive_seed(seed, part, 0)).random(n)
 
 
-def draw(arrays: Arrays, i: int, key: float = 0.0) -> SampledStructure:
+def read_sampled(arrays: Arrays, i: int, key: float = 0.0) -> SampledStructure:
     """Structure i of a part and its labels."""
     rows = slice(*arrays["structures/atomic_numbers_splits"][i : i + 2])
     largest_force = float(np.linalg.norm(arrays["labels/forces"][rows].astype(np.float64), axis=1).max())

@@ -44,7 +44,7 @@ class GivenSmiles:
             if mol is None or mol.GetNumAtoms() == 0:
                 raise InvalidRequest(f"line {self.line}: {self.text!r} is not a SMILES RDKit can read: {_explain(self.text)}")
             if any(atom.HasQuery() for atom in mol.GetAtoms()) or any(group.GetProp("TYPE") != "DAT" for group in _groups_of(mol)):
-                raise InvalidRequest(f"line {self.line}: {self.text!r} is no one molecule but a query or a polymer")
+                raise InvalidRequest(f"line {self.line}: {self.text!r} is not one molecule but a query or a polymer")
             mol.RemoveAllConformers()
             return _simplify(mol)
 
