@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 
-from cli import export, recipe, report, run, schema, serve, services, status, verify, weights
+from cli import check, export, recipe, report, run, schema, serve, services, status, verify, weights
 from cli.app import ERROR, app
 from distillery.errors import InvalidRequest, Problem, Unavailable
 
-__all__ = ["app", "export", "main", "recipe", "report", "run", "schema", "serve", "services", "status", "verify", "weights"]
+__all__ = ["app", "check", "export", "main", "recipe", "report", "run", "schema", "serve", "services", "status", "verify", "weights"]
 
 
 def main() -> None:

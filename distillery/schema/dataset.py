@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from distillery.schema.base import Count
-from distillery.schema.problem import Answer, ProblemDocument
+from distillery.schema.problem import Answer, ProblemDocument, RecipeFault
 from distillery.schema.report import CheckpointRecord, GateRecord, StageName, VerdictWord
 
 State = Literal["running", "paused", "cancelled", "stopped", "finished", "failed"]
@@ -117,6 +117,13 @@ class Forecast(Answer):
     rest: RestForecast
     unknown: dict[str, str] = Field(description="sources without a rate, and why")
     assumption: str
+
+
+class RecipeCheck(Answer):
+    """What is known of a recipe before anything is made."""
+
+    faults: list[RecipeFault] = Field(description="what keeps it from being made, by line; empty if nothing does")
+    notes: list[str] = Field(description="what may pass until it is made, or be made by others, and gates that it can't reach")
 
 
 class FileEntry(Answer):
