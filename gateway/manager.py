@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -161,6 +162,10 @@ class Manager:
         names = [name for name in names if name > after]
         told = await asyncio.to_thread(self._tell_resting, names[:limit])
         return [told.get(name) or await self._tell_whatever(name) for name in names[:limit]], len(names) > limit
+
+    async def list_all(self) -> list[Status]:
+        """All datasets by name."""
+        return (await self.list_statuses("", sys.maxsize))[0]
 
     def _tell_resting(self, names: Sequence[str]) -> dict[str, Status]:
         """The status of those that are finished and at rest."""

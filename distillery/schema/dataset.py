@@ -91,15 +91,17 @@ class Rate(Answer):
     generate_seconds: float = Field(description="service's working time for each structure asked for, s")
     label_seconds: float = Field(description="teacher's working time for each labelled structure, s")
     n_bytes: float = Field(description="of one labelled structure in a file")
+    n_calls: float = Field(1.0, description="labels that the teacher gave for each structure asked for, steps of sampling among them")
 
 
 class RestForecast(Answer):
     """What is not there yet takes, as far as it is known."""
 
     n_structures: Count
-    generate_seconds: dict[str, float] = Field(description="by service")
-    label_seconds: float
-    seconds: float
+    n_calls: Count = Field(0, description="labels that the teacher gives, steps of sampling among them; at most so many of unknown sources")
+    generate_seconds: dict[str, float] = Field(description="services' working time")
+    label_seconds: float = Field(description="teacher's working time")
+    seconds: float = Field(description="by the clock; `assumption` says what it is based on")
     parts_bytes: Count
     dataset_bytes: Count
 

@@ -52,7 +52,9 @@ class RequestFault(Message):
 class RequestCheck(Message):
     """What `POST /check` answers."""
 
-    faults: tuple[RequestFault, ...] = Field(description="empty if the request can be done, as far as the service knows before it is loaded")
+    faults: tuple[RequestFault, ...] = Field(
+        description="empty if the request can be done, as far as the service knows before it is loaded"
+    )
 
 
 class NoOptions(Message):
