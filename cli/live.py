@@ -52,7 +52,7 @@ class LiveView:
     """
 
     def __init__(self, console: Console) -> None:
-        self._head = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console)
+        self._head = Progress(SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False), console=console)
         self._doing = self._head.add_task("", total=None)
         self._bars = Progress(
             SpinnerColumn(),

@@ -54,7 +54,8 @@ def run(
     flags = [flag for name, value in target.items() for flag in (f"--{name}", value)]
     again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else []), *flags])
     try:
-        status = run_until_signal(work, lambda: view.stop("stopping: the shards in the making are given up …"))
+        with view:
+            status = run_until_signal(work, lambda: view.stop("stopping: the shards in the making are given up …"))
     except asyncio.CancelledError:
         goes_on = f"The gateway goes on with it. `{again} --gateway {gateway}` shows it again."
         print(
@@ -71,12 +72,11 @@ async def _run(
     from cli.live import follow
     from cli.sessions import open_remote
 
-    with view:
-        view.tell(f"asking {gateway}" if gateway else f"loading teacher {recipe.teacher} and the services")
-        async with open_remote(gateway) if gateway else _embedded(recipe, data, inputs) as client:
-            status = await follow(client, text, view, target)
-            view.tell("ending teacher and services")
-        return status
+    view.tell(f"asking {gateway}" if gateway else f"loading teacher {recipe.teacher} and the services")
+    async with open_remote(gateway) if gateway else _embedded(recipe, data, inputs) as client:
+        status = await follow(client, text, view, target)
+        view.tell("ending teacher and services")
+    return status
 
 
 def _show_plan(gateway: str | None, data: Path, text: str, target: dict[str, str], console: Console) -> None:

@@ -71,9 +71,7 @@ class OutOfReach(Unavailable):
     what  the same without what to do about it, for where several are told of together
     """
 
-    def __init__(self, what: str, by_hand: str) -> None:
-        super().__init__(f"{what}; what came is kept, the next try goes on from there. {by_hand}")
-        self.what = what
+    what = ""
 
 
 class _Wrong(Exception):
@@ -108,7 +106,10 @@ def _fetch(source: FileSource, path: Path, fetch: Fetch, by_hand: str) -> None:
             unchecked = came if source.member is None else _extract(came, source.member, _beside(path, "extracted"))
             _require_right(source, unchecked)
         except (httpx.HTTPError, DriveRefused) as error:
-            raise OutOfReach(f"{path} is missing and {source} can't be had ({_describe(error)})", by_hand) from error
+            what = f"{path} is missing and {source} can't be had ({_describe(error)})"
+            problem = OutOfReach(f"{what}; what came is kept, the next try goes on from there. {by_hand}")
+            problem.what = what
+            raise problem from error
         except _Wrong as wrong:
             came.replace(refused)
             _beside(path, "extracted").unlink(missing_ok=True)

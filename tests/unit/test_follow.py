@@ -57,7 +57,8 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     clock = Clock()
-    monkeypatch.setattr("cli.live.time", SimpleNamespace(monotonic=clock))
+    for module in ("cli.live", "cli.story"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=clock))
     return Log(clock)
 
 
