@@ -69,7 +69,7 @@ def test_a_client_that_leaves_while_waiting_takes_its_place_back() -> None:
 def test_a_request_can_be_checked_without_making_it_and_before_the_model_is_there() -> None:
     generator = FakeGenerator()
     generator.load = lambda: (_ for _ in ()).throw(Unavailable("no weights"))
-    with serve(create_app(generator, ServiceSettings()), ready=False) as url, httpx.Client(base_url=url) as client:
+    with serve(create_app(generator, ServiceSettings()), wait_until_ready=False) as url, httpx.Client(base_url=url) as client:
         assert client.post("/check", json=REQUEST).json() == {"faults": []}
         faults = client.post("/check", json={**REQUEST, "n": 10**6, "elements": ["Po"], "options": {"nothing": 1}}).json()["faults"]
         assert [fault["key"] for fault in faults] == [["elements"], ["n"], ["options", "nothing"]]
