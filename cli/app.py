@@ -1,10 +1,7 @@
 """The `distillery` command's root, its exit codes, and the options that several commands take."""
 
-import asyncio
-import platform
 import signal
-from collections.abc import Coroutine
-from importlib.metadata import version
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,6 +26,9 @@ Exit codes: 0 GO, 3 NO-GO, 1 error, 130 stopped by Ctrl-C.""",
 
 def _show_version(is_asked: bool) -> None:
     if is_asked:
+        import platform
+        from importlib.metadata import version
+
         print(f"distillery {version('distillery')} (Python {platform.python_version()})")
         raise typer.Exit
 
@@ -49,20 +49,32 @@ Gateway = Annotated[
         help="A running gateway (its API key, if it has one, in DISTILLERY_API_KEY). Without it everything runs in this process.",
     ),
 ]
-Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, for runs in this process.")]
+Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: its name, its folder or its dataset.h5.")]
+Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, where they are not on a gateway.")]
 
 
 T = TypeVar("T")
 
 
-def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; at SIGINT or SIGTERM it is cancelled, and asyncio.CancelledError raised once it has cleaned up."""
+def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], None]) -> T:
+    """The result of `work`; at SIGINT or SIGTERM it is cancelled, and asyncio.CancelledError raised once it has cleaned up.
+
+    acknowledge  called at once, also while `work` keeps the event loop from running
+    """
+    import asyncio
 
     async def watch() -> T:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, task.cancel)
-        return await task
+        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+
+        def stop(number: int, frame: object) -> None:
+            acknowledge()
+            loop.call_soon_threadsafe(task.cancel)
+
+        before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return await task
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
 
     return asyncio.run(watch())

@@ -1,10 +1,12 @@
 """What `distillery run --dry-run` prints."""
 
+from collections.abc import Mapping
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from cli.live import describe_seconds
+from cli.story import describe_seconds
 from distillery.schema.dataset import Forecast, Rate, StageForecast
 
 
@@ -50,15 +52,30 @@ def _describe_rest(forecast: Forecast) -> list[str]:
     if forecast.parts_done == forecast.parts:
         return [f"nothing is left to make to the end of stage {forecast.until}"]
     least = "at least " if unknown else ""
-    lines = [f"time and disk of {', '.join(unknown)} are unknown: no part of these is there yet; the pilot shows them"] if unknown else []
+    lines = [_describe_calls(forecast), *_describe_unknown(unknown)]
     if forecast.rates:
-        slowest = max(rest.generate_seconds.items(), key=lambda item: item[1], default=("", 0.0))
+        generating = ", ".join(f"{service} {describe_seconds(seconds)}" for service, seconds in rest.generate_seconds.items())
         lines += [
-            f"time left: {least}about {describe_seconds(rest.seconds)} (labelling {describe_seconds(rest.label_seconds)}, "
-            f"generating at most {describe_seconds(slowest[1])} on {slowest[0] or 'no service'}); {forecast.assumption}",
+            f"time left: {least}about {describe_seconds(rest.seconds)} (work: teacher {describe_seconds(rest.label_seconds)}"
+            f"{generating and ', '}{generating}); {forecast.assumption}",
             f"disk: {least}about {_describe_bytes(rest.parts_bytes)} for parts to come and {_describe_bytes(rest.dataset_bytes)} "
             f"for dataset.h5",
         ]
+    return lines
+
+
+def _describe_calls(forecast: Forecast) -> str:
+    most = "at most " if forecast.unknown else "about "
+    n_shards, rest = forecast.parts - forecast.parts_done, forecast.rest
+    return f"to make: {n_shards} shards, {rest.n_structures:,} proposals, {most}{rest.n_calls:,} teacher calls"
+
+
+def _describe_unknown(unknown: Mapping[str, str]) -> list[str]:
+    """A line for each reason."""
+    lines = []
+    for reason in dict.fromkeys(unknown.values()):
+        names = ", ".join(name for name, own in unknown.items() if own == reason)
+        lines.append(f"time and disk of {names} are unknown: {reason}; the pilot shows them")
     return lines
 
 

@@ -5,21 +5,21 @@ import os
 import sys
 from typing import NoReturn
 
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from rich.console import Console
 
-from cli import export, recipe, report, run, schema, serve, services, status, verify, weights
+from cli import check, export, recipe, report, run, schema, serve, services, status, verify, weights
 from cli.app import ERROR, app
+from cli.terminal import write_in_any_encoding
 from distillery.errors import InvalidRequest, Problem, Unavailable
 
-__all__ = ["app", "export", "main", "recipe", "report", "run", "schema", "serve", "services", "status", "verify", "weights"]
+__all__ = ["app", "check", "export", "main", "recipe", "report", "run", "schema", "serve", "services", "status", "verify", "weights"]
 
 
 def main() -> None:
     """Run the command; a Problem, a package that is not installed, a folder or disk that fails it, and wrong settings become one clear
     message and exit code 1.
     """
+    write_in_any_encoding()
     logging.basicConfig(level=os.environ.get("DISTILLERY_LOG", "ERROR"), format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
@@ -29,13 +29,23 @@ def main() -> None:
         _end_with(_explain_missing(error))
     except OSError as error:
         _end_with(Unavailable(f"{error}; correct that, then try again"))
-    except SettingsError as error:
-        _end_with(_explain_settings(str(error)))
-    except ValidationError as error:
-        if not error.title.endswith("Settings"):
+    except ValueError as error:
+        faults = _find_settings_faults(error)
+        if faults is None:
             raise
-        faults = (": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"]))) for fault in error.errors())
-        _end_with(_explain_settings("; ".join(faults)))  # not what came: it may be the API key
+        _end_with(InvalidRequest(f"settings in the environment (DISTILLERY_…) are wrong: {faults}"))
+
+
+def _find_settings_faults(error: ValueError) -> str | None:
+    """What is wrong with settings, without what came: it may be the API key; None if the error is of something else."""
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    if isinstance(error, SettingsError):
+        return str(error)
+    if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
+        return None
+    return "; ".join(": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"]))) for fault in error.errors())
 
 
 def _explain_missing(error: ModuleNotFoundError) -> Problem:
@@ -47,10 +57,6 @@ def _explain_missing(error: ModuleNotFoundError) -> Problem:
         f"{package} is not installed here; install it, use the container that has it (docs/docker.md), or ask a running "
         f"gateway: --gateway URL"
     )
-
-
-def _explain_settings(faults: str) -> Problem:
-    return InvalidRequest(f"settings in the environment (DISTILLERY_…) are wrong: {faults}")
 
 
 def _end_with(problem: Problem) -> NoReturn:

@@ -2,23 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from cli.app import app
-from distillery.dataset.layout import open_dataset
-from distillery.errors import InvalidRequest
-from distillery.recipe.recipe import parse_recipe
+from cli.app import Data, Dataset, app
+from cli.places import find_file
 
 
 @app.command()
-def recipe(dataset: Annotated[Path, typer.Argument(help="A dataset.h5.")]) -> None:
+def recipe(dataset: Dataset, data: Data = Path("data")) -> None:
     """Print the recipe of a dataset and the versions that made it: the dataset in its compact form.
 
-    `distillery recipe data/x/dataset.h5 > x.yaml; distillery run x.yaml --data elsewhere` makes it again.
+    `distillery recipe x > x.yaml; distillery run x.yaml --data elsewhere` makes it again. It is written in UTF-8.
     """
-    print(write_recipe(dataset), end="")
+    typer.echo(write_recipe(find_file(dataset, data)).encode(), nl=False)
 
 
 _MARK = "#: "
@@ -30,6 +28,10 @@ def write_recipe(dataset: Path) -> str:
 
     InvalidRequest if the file is no dataset, or holds a recipe that does not have the sha256 it was made from.
     """
+    from distillery.dataset.layout import open_dataset
+    from distillery.errors import InvalidRequest
+    from distillery.recipe.recipe import parse_recipe
+
     with open_dataset(dataset) as file:
         metadata: dict[str, Any] = dict(file["metadata"].attrs) if "metadata" in file else {}
     missing = [name for name in ("recipe", "recipe_sha256", "versions", "structures_sha256") if name not in metadata]

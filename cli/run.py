@@ -1,28 +1,25 @@
 """`distillery run`."""
 
 import asyncio
-import os
 import shlex
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app, run_until_signal
-from cli.forecast import show_forecast
-from cli.live import follow, raise_if_failed
-from cli.sessions import open_reader, open_remote, settings_here
-from distillery.http.client import Client
-from distillery.planning.gates import find_hopeless
-from distillery.recipe.recipe import Recipe, read_recipe
-from distillery.recipe.target import Target
-from distillery.report.page.gate_table import describe_failed
-from distillery.schema.dataset import Forecast, Status
-from distillery.schema.explain import validate_message
+from cli.check import require_sound, use_inputs
+from cli.terminal import under_way
+
+if TYPE_CHECKING:
+    from cli.live import LineView, LiveView
+    from distillery.http.client import Client
+    from distillery.recipe.recipe import Recipe
+    from distillery.schema.dataset import Forecast, Status
 
 
 @app.command()
@@ -39,62 +36,97 @@ def run(
     ] = False,
 ) -> None:
     """Make the dataset of a recipe, or go on with it."""
+    from cli.live import choose_view, raise_if_failed
+    from distillery.recipe.recipe import read_recipe
+    from distillery.recipe.target import Target
+    from distillery.schema.explain import validate_message
+
     console = Console()
     parsed, text = read_recipe(recipe)
     target = {name: value for name, value in (("until", until), ("stage", stage)) if value is not None}
     parsed.stages_until(validate_message(Target, target, "").last)
-    for line in find_hopeless(parsed):
-        Console(stderr=True).print(f"{recipe}: {line}", markup=False, highlight=False, soft_wrap=True)
+    require_sound(recipe, parsed, text, gateway)
     if dry_run:
-        show_forecast(asyncio.run(_forecast(gateway, data, text, target)), console)
+        _show_plan(gateway, data, text, target, console)
         return
-    session = open_remote(gateway) if gateway else _embedded(parsed, data, recipe.parent)
+    view = choose_view(console)
+    work = _run(parsed, text, view, target, gateway, data, recipe.parent)
     flags = [flag for name, value in target.items() for flag in (f"--{name}", value)]
     again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else []), *flags])
-    status = _until_interrupted(_run(session, text, console, target), again, gateway)
+    try:
+        with view:
+            status = run_until_signal(work, lambda: view.stop("stopping: the shards in the making are given up …"))
+    except asyncio.CancelledError:
+        goes_on = f"The gateway goes on with it. `{again} --gateway {gateway}` shows it again."
+        print(
+            f"\nStopped. {goes_on if gateway else f'{_describe_stop(data / parsed.name, view.last)} `{again}` goes on.'}", file=sys.stderr
+        )
+        raise typer.Exit(STOPPED) from None
     raise_if_failed(status)
     raise typer.Exit(_conclude(status, console, _place(parsed.name, data, gateway)))
 
 
-async def _run(session: Any, text: str, console: Console, target: dict[str, str]) -> Status:
-    async with session as client:
-        return await follow(client, text, console, target)
+async def _run(
+    recipe: "Recipe", text: str, view: "LiveView | LineView", target: dict[str, str], gateway: str | None, data: Path, inputs: Path
+) -> "Status":
+    from cli.live import follow
+    from cli.sessions import open_remote
+
+    view.tell(f"asking {gateway}" if gateway else f"loading teacher {recipe.teacher} and the services")
+    async with open_remote(gateway) if gateway else _embedded(recipe, data, inputs) as client:
+        status = await follow(client, text, view, target)
+        view.tell("ending teacher and services")
+    return status
 
 
-async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str]) -> Forecast:
-    async with open_remote(gateway) if gateway else open_reader(data) as client:
+def _show_plan(gateway: str | None, data: Path, text: str, target: dict[str, str], console: Console) -> None:
+    from cli.forecast import show_forecast
+
+    with under_way("reading the parts"):
+        forecast = asyncio.run(_forecast(gateway, data, text, target))
+    show_forecast(forecast, console)
+
+
+async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str]) -> "Forecast":
+    from cli.sessions import open_manager, open_remote
+    from distillery.recipe.target import Target
+    from distillery.schema.dataset import Forecast
+
+    if not gateway:
+        return await open_manager(data).forecast(text, Target.model_validate(target))
+    async with open_remote(gateway) as client:
         return await client.ask(Forecast, "POST", "/v1/datasets/plan", content=text.encode(), params=target)
 
 
 @asynccontextmanager
-async def _embedded(recipe: Recipe, data: Path, inputs: Path) -> AsyncIterator[Client]:
+async def _embedded(recipe: "Recipe", data: Path, inputs: Path) -> "AsyncIterator[Client]":
     from cli.local import run_embedded
+    from cli.sessions import settings_here
 
-    os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
+    use_inputs(inputs)
     wanted = {source.service for source in recipe.sources.values()}
     async with run_embedded(settings_here(data), recipe.teacher, wanted) as client:
         yield client
 
 
-def _until_interrupted(work: Coroutine[Any, Any, Status], again: str, gateway: str | None) -> Status:
-    """Run `work`; at Ctrl-C (or SIGTERM) stop it cleanly and say how to go on."""
-    try:
-        return run_until_signal(work)
-    except asyncio.CancelledError:
-        where = (
-            f"The gateway goes on with it. `{again} --gateway {gateway}` shows it again."
-            if gateway
-            else f"Nothing is lost. `{again}` goes on."
-        )
-        print(f"\nStopped. {where}", file=sys.stderr)
-        raise typer.Exit(STOPPED) from None
+def _describe_stop(folder: Path, last: "Status | None") -> str:
+    """What is kept of a dataset that was stopped, and what has to be made again."""
+    from distillery.dataset.folder import list_parts
+
+    kept, rows = len(list_parts(folder)), list(last.sources.values()) if last else []
+    n_since = kept - sum(row.shards_done for row in rows)
+    in_work = max(sum(row.in_work.generate + row.in_work.label for row in rows) - n_since, 0)
+    shards = f"{kept} finished shard{'s are' if kept != 1 else ' is'} kept" if kept else "No shard was finished, so nothing is kept"
+    return shards + (f"; {in_work} in the making {'are' if in_work != 1 else 'is'} made again." if in_work else ".")
 
 
 def _place(name: str, data: Path, gateway: str | None) -> str:
     return f"{gateway}/v1/datasets/{name}/files/" if gateway else f"{data / name}/"
 
 
-def _conclude(status: Status, console: Console, place: str) -> int:
+def _conclude(status: "Status", console: Console, place: str) -> int:
+    from distillery.report.page.gate_table import describe_failed
+
     if status.state != "finished":
         console.print(f"{status.name} is {status.state}", highlight=False)
         return ERROR

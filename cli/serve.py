@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.app import app
-from distillery.errors import NotFound
-from distillery.schema.explain import suggest
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -47,7 +45,9 @@ def build_app(name: str) -> "FastAPI":
         from labeller.app import build as build_labeller
 
         return build_labeller()
+    from distillery.errors import NotFound
     from distillery.generators.plugins import build_service, list_services
+    from distillery.schema.explain import suggest
 
     known = ["gateway", "labeller", *list_services()]
     if name not in known:

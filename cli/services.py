@@ -1,19 +1,19 @@
 """`distillery services`."""
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cli.app import Gateway, app
-from cli.sessions import open_remote
+from cli.terminal import under_way
 from distillery.errors import Problem
-from distillery.http.client import Client, open_client
-from distillery.schema.generate import Metadata
+
+if TYPE_CHECKING:
+    from distillery.schema.generate import Metadata
 
 
 @app.command()
@@ -21,11 +21,12 @@ def services(gateway: Gateway = None, name: Annotated[str | None, typer.Argument
     """Show which services there are, what they make, and their options."""
     from distillery.generators.plugins import list_services
 
-    cards = asyncio.run(_ask_services([name] if name else list_services(), gateway))
+    with under_way("asking the services"):
+        cards = asyncio.run(_ask_services([name] if name else list_services(), gateway))
     console = Console()
     if name:
         (card,) = cards.values()
-        assert isinstance(card, Metadata)  # a problem with the only one is raised
+        assert not isinstance(card, Problem)  # a problem with the only one is raised
         _show_service(card, console)
         return
     table = Table("service", "makes", "atoms", "version", "method")
@@ -38,7 +39,7 @@ def services(gateway: Gateway = None, name: Annotated[str | None, typer.Argument
     console.print(table)
 
 
-async def _ask_services(names: list[str], gateway: str | None) -> dict[str, Metadata | Problem]:
+async def _ask_services(names: list[str], gateway: str | None) -> "dict[str, Metadata | Problem]":
     cards: dict[str, Metadata | Problem] = {}
     for name in names:
         try:
@@ -50,17 +51,19 @@ async def _ask_services(names: list[str], gateway: str | None) -> dict[str, Meta
     return cards
 
 
-async def _ask_service(name: str, gateway: str | None) -> Metadata:
-    from distillery.generators.plugins import build_service
-
+async def _ask_service(name: str, gateway: str | None) -> "Metadata":
     if gateway:
+        from cli.sessions import open_remote
+        from distillery.schema.generate import Metadata
+
         async with open_remote(gateway) as client:
             return await client.ask(Metadata, "GET", f"/v1/services/{name}")
-    async with open_client(build_service(name), name, httpx.Timeout(60)) as http:
-        return await Client(name, http, names_answers=False).ask(Metadata, "GET", "/v1/metadata")
+    from distillery.generators.plugins import build_generator
+
+    return build_generator(name).metadata
 
 
-def _show_service(card: Metadata, console: Console) -> None:
+def _show_service(card: "Metadata", console: Console) -> None:
     console.print(f"[bold]{card.service} {card.version}[/bold]  {card.method}\nlicence: {card.licence}", highlight=False)
     for system, limits in card.systems.items():
         console.print(

@@ -1,4 +1,4 @@
-"""Where a command finds its gateway: over HTTP, or in this process to read with."""
+"""Where a command finds datasets: on a gateway over HTTP, or in a folder."""
 
 import os
 from collections.abc import AsyncIterator
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import httpx
 
-from distillery.http.client import Client, open_client
+from distillery.http.client import Client
+from gateway.clients import Clients
+from gateway.manager import Manager
 from gateway.settings import GatewaySettings
 
 
@@ -20,13 +22,10 @@ async def open_remote(gateway: str) -> AsyncIterator[Client]:
         yield Client(f"the gateway at {gateway}", http, names_answers=False)
 
 
-@asynccontextmanager
-async def open_reader(data: Path) -> AsyncIterator[Client]:
-    """A client of a gateway in this process that has neither services nor labeller: for what the parts alone can tell."""
-    from gateway.app import create_gateway
-
-    async with open_client(create_gateway(settings_here(data)), "gateway", httpx.Timeout(600)) as http:
-        yield Client("the gateway", http, names_answers=False)
+def open_manager(data: Path) -> Manager:
+    """The datasets in a folder, for what the parts alone can tell: it asks neither services nor labeller, and takes up nothing."""
+    settings = settings_here(data)
+    return Manager(settings, Clients(settings))
 
 
 def settings_here(data: Path) -> GatewaySettings:

@@ -2,29 +2,35 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from cli.app import Data, Gateway, app
-from cli.live import describe_place, describe_row, tell_checkpoint
-from cli.sessions import open_reader, open_remote
-from distillery.http.client import Client
-from distillery.report.page.gate_table import describe_failed
-from distillery.schema.dataset import Status
+from cli.places import find_folder
+from cli.terminal import under_way
+
+if TYPE_CHECKING:
+    from distillery.http.client import Client
+    from distillery.schema.dataset import Status
 
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(help="One dataset; all if absent.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="DATASET", help="One dataset: its name, its folder or its dataset.h5; all if absent.")
+    ] = None,
     gateway: Gateway = None,
     data: Data = Path("data"),
 ) -> None:
     """Show how far datasets are."""
-    found = asyncio.run(_ask_status(name, gateway, data))
+    if name and not gateway:
+        folder = find_folder(Path(name), data).resolve()
+        name, data = folder.name, folder.parent
+    with under_way("reading the parts"):
+        found = asyncio.run(_ask_status(name, gateway) if gateway else _read_status(name, data))
     console = Console()
     if not found:
         console.print("there are no datasets yet; `distillery run recipes/quickstart.yaml` makes one")
@@ -32,15 +38,28 @@ def status(
         _show_status(one, console)
 
 
-async def _ask_status(name: str | None, gateway: str | None, data: Path) -> list[Status]:
-    async with open_remote(gateway) if gateway else open_reader(data) as client:
+async def _ask_status(name: str | None, gateway: str) -> "list[Status]":
+    from cli.sessions import open_remote
+    from distillery.schema.dataset import Status
+
+    async with open_remote(gateway) as client:
         if name:
             return [await client.ask(Status, "GET", f"/v1/datasets/{quote(name, safe='')}")]
         return await list_statuses(client)
 
 
-async def list_statuses(client: Client, limit: int = 100) -> list[Status]:
+async def _read_status(name: str | None, data: Path) -> "list[Status]":
+    """What a gateway would say, without its app: that takes longer to import than all this does to read."""
+    from cli.sessions import open_manager
+
+    manager = open_manager(data)
+    return [await manager.tell(name)] if name else await manager.list_all()
+
+
+async def list_statuses(client: "Client", limit: int = 100) -> "list[Status]":
     """All datasets, asked for so many at a time."""
+    from distillery.schema.dataset import Status
+
     found: list[Status] = []
     path: str | None = f"/v1/datasets?limit={limit}"
     while path is not None:
@@ -50,7 +69,11 @@ async def list_statuses(client: Client, limit: int = 100) -> list[Status]:
     return found
 
 
-def _show_status(one: Status, console: Console) -> None:
+def _show_status(one: "Status", console: Console) -> None:
+    from rich.table import Table
+
+    from cli.story import describe_place, describe_row
+
     verdict = f"  {one.verdict}" if one.verdict else ""
     stage = f"  stage {describe_place(one)}" if len(one.stages) > 1 else ""
     console.print(f"[bold]{one.name}[/bold]  {one.state}{verdict}{stage}  round {one.round}  teacher {one.teacher}", highlight=False)
@@ -63,7 +86,10 @@ def _show_status(one: Status, console: Console) -> None:
     console.print(table)
 
 
-def _list_news(one: Status) -> list[str]:
+def _list_news(one: "Status") -> list[str]:
+    from cli.story import tell_checkpoint
+    from distillery.report.page.gate_table import describe_failed
+
     lines = [tell_checkpoint(checkpoint) for checkpoint in one.checkpoints if len(one.stages) > 1]
     lines += [f"failed: {line}" for line in describe_failed(one.failed_gates)]
     lines += [one.doing] if one.doing else []

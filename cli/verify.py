@@ -5,28 +5,34 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from cli.app import GO, NO_GO, STOPPED, app, run_until_signal
+from cli.app import GO, NO_GO, STOPPED, Data, Dataset, app, run_until_signal
+from cli.places import find_file
+from cli.terminal import choose_console, under_way
 from distillery.errors import InvalidRequest, Unavailable
-from distillery.http.client import Servers
-from distillery.verify.file_checks import Check
-from distillery.verify.verification import Progress, Verification
-from gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from distillery.http.client import Servers
+    from distillery.verify.file_checks import Check
+    from distillery.verify.verification import Verification
+    from gateway.settings import GatewaySettings
 
 _MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]![/yellow]"}
 
 
 @app.command()
 def verify(
-    dataset: Annotated[Path, typer.Argument(help="A dataset.h5; its parts need not be there any more.")],
+    dataset: Dataset,
+    data: Data = Path("data"),
     regenerate: Annotated[
         int, typer.Option("--regenerate", min=0, metavar="N", help="Make N random shards again and compare them with the file.")
     ] = 0,
@@ -39,47 +45,58 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line in place of text.")] = False,
 ) -> None:
-    """Check a dataset from its file alone: bytes, layout, structures, labels, counts and gates.
+    """Check a dataset from its dataset.h5 alone: bytes, layout, structures, labels, counts and gates.
 
     Exit codes: 0 all is well, 3 something is not (or the gates say NO-GO), 1 it could not be checked.
     """
     if deployed and not regenerate:
         raise InvalidRequest("--deployed needs --regenerate N: it says who makes the shards again")
-    settings = GatewaySettings() if deployed else None
-    console, errors = Console(), Console(stderr=True)
-    with _shown(errors) as progress:
-        verified = Verification(dataset, progress)
+    from distillery.verify.verification import Verification
+
+    settings = _read_settings() if deployed else None
+    path, console = find_file(dataset, data), Console()
+    with under_way(f"checking {path}", choose_console(console, is_data=as_json)) as tell:
+        verified = Verification(path, lambda what, done, n: tell(f"{what} {done} of {n} parts"))
         n_findings = sum(_say(check, console, as_json) for check in verified.run())
-    if regenerate:
-        n_findings += _until_interrupted(_say_all(_make_again(verified, regenerate, seed, settings), console, as_json))
+        if regenerate:
+            tell("loading teacher and services")
+            work = _say_all(_make_again(verified, regenerate, seed, settings, tell), console, as_json)
+            n_findings += _until_interrupted(work, lambda: tell("stopping …"))
     raise typer.Exit(NO_GO if n_findings else GO)
 
 
-def _say(check: Check, console: Console, as_json: bool) -> bool:
+def _read_settings() -> "GatewaySettings":
+    from gateway.settings import GatewaySettings
+
+    return GatewaySettings()
+
+
+def _say(check: "Check", console: Console, as_json: bool) -> bool:
     """Print a check; whether it is a finding."""
     if as_json:
-        print(json.dumps(asdict(check), ensure_ascii=False), flush=True)
+        print(json.dumps(asdict(check)), flush=True)
     else:
-        console.print(f"{_MARKS[check.passed]} {check.name:<11}", end=" ")
-        console.print(check.figure, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{_MARKS[check.passed]} {check.name:<11} {escape(check.figure)}", highlight=False, soft_wrap=True)
         for fault in check.faults:
             console.print(f"    {fault}", markup=False, highlight=False, soft_wrap=True)
     return check.passed is False
 
 
-def _until_interrupted(work: Coroutine[Any, Any, int]) -> int:
+def _until_interrupted(work: Coroutine[Any, Any, int], acknowledge: Callable[[], None]) -> int:
     try:
-        return run_until_signal(work)
+        return run_until_signal(work, acknowledge)
     except asyncio.CancelledError:
         print("\nStopped; what was made again is removed.", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
 
 
-async def _say_all(checks: AsyncIterator[Check], console: Console, as_json: bool) -> int:
+async def _say_all(checks: "AsyncIterator[Check]", console: Console, as_json: bool) -> int:
     return sum([_say(check, console, as_json) async for check in checks])
 
 
-async def _make_again(verified: Verification, n: int, seed: int, deployed: GatewaySettings | None) -> AsyncIterator[Check]:
+async def _make_again(
+    verified: "Verification", n: int, seed: int, deployed: "GatewaySettings | None", tell: Callable[[str], None]
+) -> "AsyncIterator[Check]":
     from cli.regenerate import choose_shards, needed_services, regenerate
 
     if verified.recipe is None or verified.plan is None:
@@ -91,13 +108,16 @@ async def _make_again(verified: Verification, n: int, seed: int, deployed: Gatew
         else _open_embedded(verified.path.parent, verified.recipe.teacher, needed_services(verified.recipe, shards))
     )
     async with factory as (settings, servers):
+        tell(f"making {', '.join(shard.name for shard in shards)} again")
         async for check in regenerate(verified, shards, settings, servers):
             yield check
 
 
 @asynccontextmanager
-async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> AsyncIterator[tuple[GatewaySettings, Servers]]:
+async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> "AsyncIterator[tuple[GatewaySettings, Servers]]":
     """A labeller and the `wanted` services in this process, and settings with a data folder of their own."""
+    from gateway.settings import GatewaySettings
+
     try:
         from cli.local import run_apps
     except ImportError as error:
@@ -109,10 +129,3 @@ async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> AsyncI
         settings = GatewaySettings(data=Path(folder), resume=False, api_key=None, published="127.0.0.1")
         async with run_apps(settings.data, teacher, wanted) as servers:
             yield settings, servers
-
-
-@contextmanager
-def _shown(console: Console) -> Iterator[Progress]:
-    """Show how far it is, on a terminal only."""
-    with console.status("") as status:
-        yield lambda what, done, n: status.update(f"{what} {done} of {n} parts")

@@ -21,7 +21,7 @@ from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.source import ServiceName
 from distillery.recipe.target import Target
 from distillery.schema.base import CONTRACT_VERSION, Message
-from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, Status
+from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, RecipeCheck, Status
 from distillery.schema.explain import validate_message
 from distillery.schema.generate import Metadata
 from gateway.auth import ApiKeyGuard, BrowserGuard
@@ -122,6 +122,11 @@ def _add_recipe_routes(app: FastAPI, manager: Manager) -> None:
         name = await manager.create(await _read_recipe(request), _make_target(until, stage))
         response.headers["Location"] = f"/v1/datasets/{name}"
         return await manager.tell(name)
+
+    @app.post("/v1/datasets/check", tags=["datasets"], openapi_extra=recipe_body, responses=responses)
+    async def check_recipe(request: Request) -> RecipeCheck:
+        """What keeps a recipe from being made: services, teacher, systems, sizes and options are asked for; starts nothing."""
+        return await manager.check(await _read_recipe(request))
 
     @app.post("/v1/datasets/plan", tags=["datasets"], openapi_extra=recipe_body, responses=responses)
     async def plan_recipe(request: Request, until: Until = None, stage: Only = None) -> Forecast:

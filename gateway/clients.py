@@ -7,7 +7,7 @@ import httpx
 
 from distillery.errors import Unavailable
 from distillery.http.client import Client, NetworkServers, Patience, Servers
-from distillery.schema.generate import Generated, GenerateRequest, Metadata
+from distillery.schema.generate import Generated, GenerateRequest, Metadata, RequestCheck
 from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabellerCard, Receipt, ShardRecord, TeacherCard
 from distillery.structures.arrow import ARROW_TYPE, to_arrow
 from distillery.structures.structure import Structure
@@ -50,6 +50,10 @@ class Clients:
         client = self._find(service)
         await client.send("GET", "/v1/health/ready")
         return await client.ask(Metadata, "GET", "/v1/metadata")
+
+    async def check(self, service: str, request: GenerateRequest) -> RequestCheck:
+        """What keeps a service from a request, loaded or not; one try."""
+        return await self._find(service).ask(RequestCheck, "POST", "/check", json=request.model_dump(mode="json"))
 
     async def describe_teacher(self, tries: int | None = None) -> TeacherCard:
         """The ready labeller's teacher; retried while it is loading, and while it is away as often as the settings say, or `tries`."""

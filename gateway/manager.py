@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -9,14 +10,16 @@ from distillery.errors import Conflict, Internal, Problem, Unavailable
 from distillery.planning.forecast import describe_forecast
 from distillery.planning.ledger import Ledger, Ledgers
 from distillery.planning.plan import Plan
+from distillery.planning.recipe_checks import check_recipe
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.recipe.target import Target
 from distillery.report.summary import describe_progress
-from distillery.schema.dataset import Event, FileEntry, Forecast, State, StateEvent, Status
+from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, State, StateEvent, Status
 from distillery.schema.problem import ProblemDocument
 from gateway.clients import Clients
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
+from gateway.preflight import DeployedMakers
 from gateway.run import Run
 from gateway.settings import GatewaySettings
 from gateway.store import Store, StoredDataset
@@ -133,6 +136,12 @@ class Manager:
             raise Conflict(f"{name!r} is finished: there is nothing to pause or cancel")
         return dataset
 
+    async def check(self, text: str) -> RecipeCheck:
+        """What keeps a recipe from being made by these services and this labeller, which are asked once; starts nothing."""
+        recipe = await asyncio.to_thread(parse_recipe, text)
+        self._refuse_another(self._store.at(recipe.name), recipe)
+        return await check_recipe(recipe, text, DeployedMakers(self._clients))
+
     async def forecast(self, text: str, target: Target) -> Forecast:
         """What making this recipe would take, by what its parts show so far; starts nothing."""
         recipe = await asyncio.to_thread(parse_recipe, text)
@@ -153,6 +162,10 @@ class Manager:
         names = [name for name in names if name > after]
         told = await asyncio.to_thread(self._tell_resting, names[:limit])
         return [told.get(name) or await self._tell_whatever(name) for name in names[:limit]], len(names) > limit
+
+    async def list_all(self) -> list[Status]:
+        """All datasets by name."""
+        return (await self.list_statuses("", sys.maxsize))[0]
 
     def _tell_resting(self, names: Sequence[str]) -> dict[str, Status]:
         """The status of those that are finished and at rest."""

@@ -1,21 +1,49 @@
 """Preflight: teacher and services are asked what they can do before anything is made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsupported
 from distillery.generators.generator import find_limits
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import PartFacts, Plan
 from distillery.recipe.recipe import Recipe
+from distillery.recipe.requests import find_largest, has_stand_ins, list_makers
 from distillery.recipe.source import Source
 from distillery.schema.dataset import EventData, EventKind, MissingServiceEvent
-from distillery.schema.generate import Metadata
+from distillery.schema.generate import GenerateRequest, Metadata, RequestFault
+from distillery.schema.label import TeacherCard
 from gateway.clients import Clients
 from gateway.concurrency import run_all
 
 Emit = Callable[[EventKind, EventData], None]
 TRIES_AT_THE_START = 4
 """Some seven seconds: enough for a container that is being started again."""
+
+
+class DeployedMakers:
+    """The running services and labeller as `distillery.planning.recipe_checks.Makers`; each is asked once."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    async def check_request(self, service: str, request: GenerateRequest) -> Sequence[RequestFault]:
+        """See `Makers`."""
+        return (await self._clients.check(service, request)).faults
+
+    async def find_elements(self, teacher: str) -> tuple[str, ...]:
+        """See `Makers`."""
+        there = await self._clients.describe_teacher(1)
+        require_teacher(there, teacher)
+        return there.elements
+
+
+def require_teacher(there: TeacherCard, wanted: str) -> None:
+    """Unsupported if the labeller has another teacher."""
+    if there.name != wanted:
+        raise Unsupported(
+            f"the recipe wants the teacher {wanted}, the labeller has {there.name}; start the labeller with "
+            f"DISTILLERY_LABELLER_TEACHER={wanted}"
+        )
 
 
 class Preflight:
@@ -34,11 +62,7 @@ class Preflight:
         Conflict if the parts that are there have labels of other weights.
         """
         teacher = await self._clients.describe_teacher(tries)
-        if teacher.name != self._recipe.teacher:
-            raise Unsupported(
-                f"the recipe wants the teacher {self._recipe.teacher}, the labeller has {teacher.name}; "
-                f"start the labeller with DISTILLERY_LABELLER_TEACHER={self._recipe.teacher}"
-            )
+        require_teacher(teacher, self._recipe.teacher)
         foreign = [e for e in self._recipe.elements if e not in teacher.elements]
         if foreign:
             raise Unsupported(f"teacher {teacher.name} does not know {' '.join(foreign)}; it knows {' '.join(teacher.elements)}")
@@ -54,10 +78,7 @@ class Preflight:
 
         Unavailable or NotFound if one is not there that nobody stands in for, or that has begun; Unsupported if it can't do it.
         """
-        owed = self._recipe.most_owed
-        wanted = {fallback for name, source in self._recipe.sources.items() if owed[name] and (fallback := source.fallback)}
-        needed = [name for name in self._recipe.sources if owed[name] or name in wanted]
-        await run_all(self._check_source(name, self._recipe.sources[name], plan) for name in needed)
+        await run_all(self._check_source(name, self._recipe.sources[name], plan) for name in list_makers(self._recipe))
 
     async def _check_source(self, name: str, source: Source, plan: Plan) -> None:
         facts = list(self._find_facts(source.service, plan))
@@ -65,17 +86,17 @@ class Preflight:
             self._give_up_service(source, Unavailable(outage))
             return
         has_begun = any(not fact.note for fact in facts)
-        has_stand_ins = all(s.fallback for s in self._recipe.sources.values() if s.service == source.service)
+        is_needed = has_begun or not has_stand_ins(self._recipe, source.service)
         try:
             # One that others stand in for is not waited for as long as one that the run can't do without.
-            card = await self._clients.describe_service(source.service, TRIES_AT_THE_START if has_stand_ins and not has_begun else None)
+            card = await self._clients.describe_service(source.service, None if is_needed else TRIES_AT_THE_START)
         except (Unavailable, NotFound) as problem:
-            if has_begun or not has_stand_ins:
+            if is_needed:
                 raise
             self._give_up_service(source, problem)
             return
         try:
-            self._check_card(source, self._find_largest(name), card)
+            self._check_card(source, find_largest(self._recipe, name), card)
         except Unsupported as refusal:
             raise Unsupported(f"source {name}: {refusal.detail}") from refusal
 
@@ -89,12 +110,6 @@ class Preflight:
         if source.service not in self.missing_services:
             self.missing_services[source.service] = problem.detail
             self._emit("missing_service", MissingServiceEvent(service=source.service, detail=problem.detail))
-
-    def _find_largest(self, maker: str) -> int:
-        """The most structures that one request to a source can be for, in any round and in the place of any other."""
-        recipe, owed = self._recipe, self._recipe.most_owed
-        budgets = [source.budget(owed[name]) for name, source in recipe.sources.items() if maker in {name, source.fallback}]
-        return min(recipe.shard_size, max(budgets))
 
     def _check_card(self, source: Source, largest: int, card: Metadata) -> None:
         """Unsupported if what the recipe will ask for is beyond what the service says of itself."""

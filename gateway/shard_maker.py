@@ -9,6 +9,7 @@ from distillery.dataset.folder import part_path
 from distillery.errors import Conflict, Problem, Unavailable, Unsupported
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Shard
+from distillery.recipe.requests import make_request
 from distillery.recipe.source import Source
 from distillery.schema.dataset import FallbackEvent
 from distillery.schema.generate import GenerateRequest, PoolSlice
@@ -77,7 +78,7 @@ class ShardMaker:
             problem = Unavailable(self.missing_services[maker.service])
         else:
             try:
-                return await self._clients.generate(maker.service, self._request(shard, maker))
+                return await self._clients.generate(maker.service, self._request(shard))
             except Unsupported as refusal:
                 problem = refusal
         if not can_fall_back:
@@ -85,20 +86,9 @@ class ShardMaker:
         self._emit("fallback", FallbackEvent(source=shard.source, fallback=maker.fallback, detail=problem.detail))
         return problem
 
-    def _request(self, shard: Shard, maker: Source) -> GenerateRequest:
-        low, high = maker.atoms or (None, None)
-        return GenerateRequest(
-            n=shard.n,
-            seed=shard.seed,
-            shard=shard.name,
-            system=maker.system,
-            elements=maker.elements or self._recipe.elements,
-            min_atoms=low,
-            max_atoms=high,
-            perturb=maker.perturb or self._recipe.perturb,
-            pool_slice=PoolSlice(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start),
-            options=maker.options,
-        )
+    def _request(self, shard: Shard) -> GenerateRequest:
+        pool_slice = PoolSlice(seed=derive_seed(self._recipe.seed, shard.maker, 0), start=shard.start)
+        return make_request(self._recipe, shard.maker, shard.n, shard.seed, shard.name, pool_slice)
 
     def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "", is_outage: bool = False) -> ShardRecord:
         generated = batch.generated if batch else None

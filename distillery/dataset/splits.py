@@ -63,13 +63,17 @@ def choose_side(parent: str, *, seed: int = 0, fractions: Fractions = FRACTIONS)
     """The side of a parent: where a keyed hash of its name falls among the fractions of train, val, test."""
     if not 0 <= seed < 2**63:
         raise InvalidRequest(f"a split's seed must lie in 0..2**63-1, got {seed}")
-    if min(fractions) < 0 or not math.isclose(sum(fractions), 1.0):
-        raise InvalidRequest(f"the fractions of train, val and test must be at least 0 and add up to 1, got {fractions}")
+    _require_shares(fractions)
     digest = hashlib.blake2b(parent.encode(), key=seed.to_bytes(8, "little"), digest_size=8).digest()
     place = (int.from_bytes(digest, "little") >> 11) / 2**53
     if place < fractions[0]:
         return "train"
     return "val" if place < 1.0 - fractions[2] else "test"
+
+
+def _require_shares(fractions: Fractions) -> None:
+    if min(fractions) < 0 or not math.isclose(sum(fractions), 1.0):
+        raise InvalidRequest(f"the fractions of train, val and test must be at least 0 and add up to 1, got {fractions}")
 
 
 def read_parents(path: Path | str) -> list[str]:
@@ -136,9 +140,10 @@ _REFINEMENTS: Mapping[tuple[str, System], _Refine] = {
 
 
 def parse_fractions(text: str) -> Fractions:
-    """Fractions from "0.8,0.1,0.1"; InvalidRequest if that is not three numbers."""
+    """Fractions from "0.8,0.1,0.1"; InvalidRequest if those are not three shares of 1."""
     try:
         train, val, test = (float(word) for word in text.split(","))
     except ValueError as error:
         raise InvalidRequest(f"fractions are three numbers like 0.8,0.1,0.1 (train, val, test), got {text!r}") from error
+    _require_shares((train, val, test))
     return train, val, test

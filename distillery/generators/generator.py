@@ -1,15 +1,18 @@
 """Generators: the interface, the task that one is given, and its answer."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from distillery.errors import InvalidRequest, Unsupported
+from pydantic import ValidationError
+
+from distillery.errors import InvalidRequest, NotFound, Unavailable, Unsupported
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
-from distillery.schema.explain import validate_message
-from distillery.schema.generate import GenerateRequest, Metadata, NoOptions, Perturb, PoolSlice, SystemCard
+from distillery.schema.explain import explain, validate_message
+from distillery.schema.generate import GenerateRequest, Metadata, NoOptions, Perturb, PoolSlice, RequestFault, SystemCard
 from distillery.structures.structure import Structure, System
 
 
@@ -85,8 +88,7 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
     card = generator.metadata
     system: System = next(iter(card.systems)) if request.system is None else request.system
     limits = find_limits(card, system, request.elements)
-    if request.n > card.n_max:
-        raise Unsupported(f"n must be at most {card.n_max} in one request, got {request.n}; ask several times with other seeds")
+    _refuse_too_many(card, request.n)
     low, high = _size_range(request, limits, f"{card.service}'s {system}")
     task = Task(
         n=request.n,
@@ -109,10 +111,64 @@ def find_limits(card: Metadata, system: System, elements: tuple[str, ...]) -> Sy
     if system not in card.systems:
         raise Unsupported(f"{card.service} cannot make a {system}; it makes {', '.join(card.systems)}")
     limits = card.systems[system]
+    _refuse_foreign(card, limits, elements)
+    return limits
+
+
+def find_faults(request: GenerateRequest, generator: Generator) -> list[RequestFault]:
+    """All that keeps a generator from a request, as far as it is known; what only a loaded one knows is left out until it is."""
+    card = generator.metadata
+    system: System = next(iter(card.systems)) if request.system is None else request.system
+    if system not in card.systems:
+        return [_fault("system", f"{card.service} cannot make a {system}; it makes {', '.join(card.systems)}")]
+    limits, faults = card.systems[system], list[RequestFault]()
+    for key, check in (
+        ("elements", lambda: _refuse_foreign(card, limits, request.elements)),
+        ("n", lambda: _refuse_too_many(card, request.n)),
+        ("atoms", lambda: _size_range(request, limits, f"{card.service}'s {system}")),
+    ):
+        try:
+            check()
+        except (InvalidRequest, Unsupported) as problem:
+            faults.append(_fault(key, problem.detail))
+    faults += _find_option_faults(request, generator.options[system])
+    if not faults:
+        try:
+            resolve_task(request, generator)
+        except (InvalidRequest, NotFound, Unsupported) as problem:
+            faults.append(_place_option_fault(problem.detail))
+        except Unavailable:  # it is not loaded, or files are missing: its readiness tells that
+            pass
+    return faults
+
+
+def _find_option_faults(request: GenerateRequest, model: type[Message]) -> list[RequestFault]:
+    try:
+        model.model_validate(request.options)
+    except ValidationError as error:
+        return [RequestFault(key=("options", *at), message=message) for at, message in explain(error, model)]
+    return []
+
+
+def _place_option_fault(detail: str) -> RequestFault:
+    """A refusal by the generator itself, which may begin `options.<name>: `."""
+    named = re.match(r"options\.(\w+): ", detail)
+    return _fault("options", detail) if named is None else RequestFault(key=("options", named[1]), message=detail[named.end() :])
+
+
+def _fault(key: str, message: str) -> RequestFault:
+    return RequestFault(key=(key,), message=message)
+
+
+def _refuse_foreign(card: Metadata, limits: SystemCard, elements: tuple[str, ...]) -> None:
     foreign = [e for e in elements if e not in limits.elements]
     if foreign:
         raise Unsupported(f"{card.service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
-    return limits
+
+
+def _refuse_too_many(card: Metadata, n: int) -> None:
+    if n > card.n_max:
+        raise Unsupported(f"n must be at most {card.n_max} in one request, got {n}; ask several times with other seeds")
 
 
 def _size_range(request: GenerateRequest, limits: SystemCard, whose: str) -> tuple[int, int]:

@@ -6,14 +6,15 @@ An entry point names a function without arguments that returns a `distillery.gen
 import importlib.util
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-
-from fastapi import FastAPI
+from typing import TYPE_CHECKING
 
 from distillery.errors import NotFound, Unavailable
-from distillery.generators.generator import Generator
-from distillery.generators.service import create_app
-from distillery.generators.settings import ServiceSettings
 from distillery.schema.explain import suggest
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from distillery.generators.generator import Generator
 
 GROUP = "distillery.services"
 
@@ -23,7 +24,7 @@ def list_services() -> list[str]:
     return sorted(_find_entries())
 
 
-def build_generator(name: str) -> Generator:
+def build_generator(name: str) -> "Generator":
     """A service's generator, set up from the environment.
 
     NotFound names the nearest service if there is none of this name, Unavailable says which package is missing.
@@ -39,8 +40,11 @@ def build_generator(name: str) -> Generator:
     return generator
 
 
-def build_service(name: str) -> FastAPI:
+def build_service(name: str) -> "FastAPI":
     """A service's app, set up from the environment; errors as of `build_generator`."""
+    from distillery.generators.service import create_app
+    from distillery.generators.settings import ServiceSettings
+
     return create_app(build_generator(name), ServiceSettings())
 
 

@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from distillery.errors import Busy, OutOfMemory, Unavailable, Unsupported
-from distillery.generators.generator import Generator, Made, Task, resolve_task
+from distillery.generators.generator import Generator, Made, Task, find_faults, resolve_task
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import create_base_app
 from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
 from distillery.http.openapi import Responses, explain_problems
 from distillery.runtime.device import DeviceLost
 from distillery.runtime.stopping import Stop, Stopped
-from distillery.schema.generate import Generated, GeneratedBatch, GenerateRequest, Metadata
+from distillery.schema.generate import Generated, GeneratedBatch, GenerateRequest, Metadata, RequestCheck
 from distillery.structures.arrow import ARROW_TYPE, to_arrow, to_json
 
 _RESPONSES: Responses = {
@@ -79,6 +79,11 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     app.state.generator = generator
     queue = Queue(settings.concurrency, settings.queue, app.state.registry)
     meter = _Meter(app.state.registry)
+
+    @app.post("/check", tags=["generate"])
+    async def check(body: GenerateRequest) -> RequestCheck:
+        """What keeps the service from a request for `/generate`; makes nothing, and needs no loaded model."""
+        return RequestCheck(faults=tuple(await asyncio.to_thread(find_faults, body, generator)))
 
     @app.post("/generate", tags=["generate"], response_class=Response, responses=_RESPONSES)
     async def generate(body: GenerateRequest, request: Request) -> Response:

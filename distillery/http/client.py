@@ -5,10 +5,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import httpx
-from fastapi import FastAPI
 from pydantic import TypeAdapter, ValidationError
 
 from distillery.errors import Busy, Internal, InvalidRequest, NotFound, OutOfMemory, Problem, Unavailable, from_response
@@ -17,6 +16,9 @@ from distillery.schema.explain import suggest
 from distillery.schema.generate import Generated
 from distillery.structures.arrow import from_arrow
 from distillery.structures.structure import Structure
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 T = TypeVar("T")
 _log = logging.getLogger("distillery")
@@ -141,7 +143,7 @@ class NetworkServers:
 class EmbeddedServers:
     """Apps in this process, joined without a network; `problems` says why others are not there."""
 
-    def __init__(self, apps: Mapping[str, FastAPI], problems: Mapping[str, Problem] | None = None) -> None:
+    def __init__(self, apps: "Mapping[str, FastAPI]", problems: Mapping[str, Problem] | None = None) -> None:
         self._apps, self._problems = apps, problems or {}
 
     def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
@@ -161,7 +163,7 @@ def _explain_unknown(name: str, known: Mapping[str, object]) -> NotFound:
     return NotFound(f"there is no service {name!r}{suggest(name, set(known) - {'labeller'})}")
 
 
-def open_client(app: FastAPI, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+def open_client(app: "FastAPI", name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
     """A client that calls `app` without a network."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url=f"http://{name}", timeout=timeout)

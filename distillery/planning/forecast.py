@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from distillery.planning.ledger import Ledger
 from distillery.planning.measures import PartMeasures
+from distillery.planning.pace import Pace, measure_pace
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import make_plan
 from distillery.recipe.recipe import StageName
 from distillery.schema.dataset import Forecast, Rate, RestForecast, StageForecast
 from distillery.schema.report import VerdictWord
 
-ASSUMPTION = "if services and labeller work at the same time, each with one request at a time; more replicas or cores make it shorter"
+_AT_THE_END = "then the merge and report.html: under a minute for a few thousand structures"
 
 
 def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
@@ -20,7 +21,8 @@ def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
     rates = _find_rates(ledger, now)
     plan = _imagine(ledger, until, rates)
     rest = [shard for shard in plan.shards() if ledger.peek(shard.name) is None]
-    unknown = sorted({shard.maker for shard in rest} - set(rates))
+    there = [shard for shard in plan.shards() if ledger.peek(shard.name) is not None]
+    pace = measure_pace(ledger, [shard.name for shard in there])
     n_parts = sum(1 for _ in plan.shards())
     return Forecast(
         dataset=ledger.recipe.name,
@@ -30,10 +32,23 @@ def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
         rates=rates,
         parts=n_parts,
         parts_done=n_parts - len(rest),
-        rest=_add_up(ledger, plan, rest, rates),
-        unknown=dict.fromkeys(unknown, "it has no finished part yet"),
-        assumption=ASSUMPTION,
+        rest=_add_up(ledger, plan, rest, rates, pace),
+        unknown={maker: _explain_unknown(ledger, there, maker) for maker in sorted({shard.maker for shard in rest} - set(rates))},
+        assumption=_explain_time(pace),
     )
+
+
+def _explain_unknown(ledger: Ledger, there: Sequence[Shard], maker: str) -> str:
+    notes = {shard.name: entry.facts.note for shard in there if shard.maker == maker and (entry := ledger.peek(shard.name)) is not None}
+    return next((f"its parts are empty: {note}" for note in notes.values()), "none of its parts is there yet")
+
+
+def _explain_time(pace: Pace) -> str:
+    """What the time left is based on."""
+    if not pace.is_known:
+        return f"services and labeller at work one after another, which is the longest it takes; {_AT_THE_END}"
+    start = f", and {pace.start:.0f} s to start" if pace.start else ""
+    return f"by the clock of {pace.n_parts} parts so far: {pace.clock:.0f} s for {pace.work:.0f} s of work{start}; {_AT_THE_END}"
 
 
 def _find_rates(ledger: Ledger, plan: Plan) -> dict[str, Rate]:
@@ -43,18 +58,23 @@ def _find_rates(ledger: Ledger, plan: Plan) -> dict[str, Rate]:
             parts.setdefault(shard.maker, []).append(entry.measures)
     made = sum((tally.usable_by_maker for tally in plan.tallies.values()), Counter[str]())
     answered = sum((tally.answered for tally in plan.tallies.values()), Counter[str]())
-    return {maker: _find_rate(own, made[maker] / answered[maker]) for maker, own in parts.items() if answered[maker]}
+    return {maker: _find_rate(own, _find_acceptance(own, made[maker], answered[maker])) for maker, own in parts.items()}
+
+
+def _find_acceptance(parts: Sequence[PartMeasures], made: int, answered: int) -> float:
+    """Of the parts up to the first that is missing, as twins are told there; else of those behind it."""
+    return made / answered if answered else sum(part.labelled for part in parts) / sum(part.requested for part in parts)
 
 
 def _find_rate(parts: Iterable[PartMeasures], acceptance: float) -> Rate:
-    requested, labelled, generating, labelling, payload = map(
-        sum, zip(*((p.requested, p.labelled, p.generate_seconds, p.label_seconds, p.n_payload_bytes) for p in parts), strict=True)
-    )
+    rows = ((p.requested, p.labelled, p.generate_seconds, p.label_seconds, p.n_payload_bytes, p.n_calls) for p in parts)
+    requested, labelled, generating, labelling, payload, calls = map(sum, zip(*rows, strict=True))
     return Rate(
         acceptance=acceptance,
         generate_seconds=generating / requested,
         label_seconds=labelling / max(labelled, 1),
         n_bytes=payload / max(labelled, 1),
+        n_calls=calls / requested,
     )
 
 
@@ -66,7 +86,7 @@ def _imagine(ledger: Ledger, until: StageName, rates: Mapping[str, Rate]) -> Pla
         facts = ledger.look_up(shard)
         if facts is None:
             imagined.append(shard.name)
-            acceptance = rates[shard.maker].acceptance if shard.maker in rates else 1.0
+            acceptance = rates[shard.maker].acceptance if shard.maker in rates else _count_frames(ledger, shard.maker)
             ids = tuple(f"{shard.name}/{k:04d}" for k in range(round(shard.n * acceptance)))
             facts = PartFacts(ids, ids)
         return facts
@@ -75,6 +95,17 @@ def _imagine(ledger: Ledger, until: StageName, rates: Mapping[str, Rate]) -> Pla
         return Judgement() if imagined else ledger.judge(plan, wanted, position)
 
     return make_plan(ledger.recipe, look_up, judge, until)
+
+
+def _count_frames(ledger: Ledger, maker: str) -> int:
+    sample = ledger.recipe.find_sample(maker)
+    return 1 if sample is None else sample.keep
+
+
+def _count_calls(ledger: Ledger, maker: str) -> int:
+    """Of the teacher for a structure that is asked for, at most."""
+    sample = ledger.recipe.find_sample(maker)
+    return 1 if sample is None else sample.n_calls
 
 
 def _passed_stages(plan: Plan) -> list[StageName]:
@@ -99,12 +130,13 @@ def _describe_stage(ledger: Ledger, plan: Plan, stage: StageName) -> StageForeca
     )
 
 
-def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate]) -> RestForecast:
+def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate], pace: Pace) -> RestForecast:
     """What the shards that are not there yet take, as far as their makers' rates are known."""
     generating: dict[str, float] = {}
-    labelling = n_bytes = 0.0
+    labelling = n_bytes = n_calls = 0.0
     overhead = _find_overhead(ledger, plan)
     for shard in rest:
+        n_calls += shard.n * (rates[shard.maker].n_calls if shard.maker in rates else _count_calls(ledger, shard.maker))
         if (rate := rates.get(shard.maker)) is not None:
             n_labelled = len(plan.planned_parts[shard.name].facts.ids)
             service = ledger.recipe.sources[shard.maker].service
@@ -115,11 +147,17 @@ def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[st
     return RestForecast(
         n_structures=sum(shard.n for shard in rest),
         generate_seconds=generating,
+        n_calls=round(n_calls),
         label_seconds=labelling,
-        seconds=max([labelling, *generating.values()]),
+        seconds=_find_seconds(labelling + sum(generating.values()), pace),
         parts_bytes=round(n_bytes),
         dataset_bytes=round(sum(rate.n_bytes * kept[maker] for maker, rate in rates.items())),
     )
+
+
+def _find_seconds(work: float, pace: Pace) -> float:
+    """How long so much work takes by the clock, as the parts so far did; one after another where that is not known."""
+    return pace.start + work * pace.clock / pace.work if work and pace.is_known else work
 
 
 def _find_overhead(ledger: Ledger, plan: Plan) -> float:

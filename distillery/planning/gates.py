@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
+from numpy.typing import NDArray
 
 from distillery.planning.energy_fit import flag_by_source
 from distillery.planning.measures import BEYOND_LIMITS, Measures, SourceMeasures, energy_residuals, entropy_bits, entropy_ceiling, robust_z
@@ -178,14 +179,15 @@ def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -
     """The values of all gates where so many structures are wanted of each source."""
     sources = {name: own for name, own in measures.sources.items() if wanted[name]}
     kept = sum(own.kept for own in sources.values())
-    yield Finding("completeness", "all", kept / sum(wanted.values()), 1.0)
+    short = [f"{name} has {own.kept} of {wanted[name]}" for name, own in sources.items() if own.kept < wanted[name]]
+    yield Finding("completeness", "all", kept / sum(wanted.values()), 1.0, "; ".join(short))
     yield from _success(sources)
     yield from _elements(sources, recipe)
     for name, own in sources.items():
         if wanted[name] > 1:
             yield Finding("distinct_sizes", name, len(set(own.sizes)))
             yield Finding("distinct_compositions", name, own.n_compositions)
-    yield Finding("duplicates", "all", _duplicate_share(sources))
+    yield Finding("duplicates", "all", _duplicate_share(sources), detail=_describe_duplicates(sources))
     for name, own in sources.items():
         yield Finding("generation_seconds", name, own.generate_seconds / own.generated if own.generated else None)
     yield from _sizes(sources)
@@ -206,7 +208,9 @@ def _elements(sources: dict[str, SourceMeasures], recipe: Recipe) -> Iterator[Fi
     n_present = max(int((atoms_of > 0).sum()), len(recipe.elements))
     yield Finding("element_entropy", "all", entropy_bits(atoms_of), entropy_ceiling(n_present))
     covered = [e for e in recipe.elements if atoms_of[atomic_numbers[e]] > 0]
-    yield Finding("element_coverage", "all", len(covered) / len(recipe.elements), 1.0)
+    missing = [e for e in recipe.elements if e not in covered]
+    detail = f"no structure has {' '.join(missing)}" if missing else ""
+    yield Finding("element_coverage", "all", len(covered) / len(recipe.elements), 1.0, detail)
 
 
 def _duplicate_share(sources: dict[str, SourceMeasures]) -> float | None:
@@ -215,6 +219,12 @@ def _duplicate_share(sources: dict[str, SourceMeasures]) -> float | None:
     across = sum(own.rejected["dataset: duplicate"] for own in sources.values())
     checked = within + sum(own.labelled for own in sources.values())
     return (within + across) / checked if checked else None
+
+
+def _describe_duplicates(sources: dict[str, SourceMeasures]) -> str:
+    """How many came of each source, the most first."""
+    counts = {name: own.rejected["curation: duplicate"] + own.rejected["dataset: duplicate"] for name, own in sources.items()}
+    return _list_counts(counts)
 
 
 def _sizes(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
@@ -256,15 +266,32 @@ def _labels(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
         for gate in ("energy_outliers", "largest_force", "largest_pressure", "energy_fit", "sound_labels"):
             yield Finding(gate, "all", None)
         return
+    ids = [id for part in measures.ids for id in part]
     energies, counts = np.concatenate(measures.energies), np.concatenate(measures.counts)
     names = np.repeat(np.array(measures.names, dtype=object), [len(part) for part in measures.energies])
     limits = {name: recipe.find_limits(name).energy for name in recipe.sources}
     _, residuals = flag_by_source(names, energies, counts, limits)
     yield Finding("energy_outliers", "all", float((robust_z(energy_residuals(energies, counts)) > _OUTLIER_Z).mean()))
-    yield Finding("largest_force", "all", float(np.concatenate(measures.largest_forces).max()))
-    yield Finding("largest_pressure", "all", float(np.abs(np.concatenate(measures.pressures)).max()))
-    yield Finding("energy_fit", "all", float(np.abs(residuals).max()))
-    yield Finding("sound_labels", "all", _sound_share(measures))
+    yield _find_largest("largest_force", np.concatenate(measures.largest_forces), ids)
+    yield _find_largest("largest_pressure", np.abs(np.concatenate(measures.pressures)), ids)
+    yield _find_largest("energy_fit", np.abs(residuals), ids)
+    yield Finding("sound_labels", "all", _sound_share(measures), detail=_describe_unsound(measures))
+
+
+def _find_largest(gate: GateName, values: NDArray[np.float64], ids: list[str]) -> Finding:
+    """The largest value, and the structure that has it."""
+    row = int(values.argmax())
+    return Finding(gate, "all", float(values[row]), detail=ids[row])
+
+
+def _describe_unsound(measures: Measures) -> str:
+    """How many labels of each source are beyond the limits, the most first."""
+    counts = {name: sum(own.rejected[reason] for reason in BEYOND_LIMITS) for name, own in measures.sources.items()}
+    return _list_counts(counts)
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: -item[1]) if n)
 
 
 def _sound_share(measures: Measures) -> float:

@@ -77,6 +77,7 @@ class PartMeasures:
     n_payload_bytes: int
     numbers: NDArray[np.int64]
     counts: NDArray[np.uint16]
+    ids: tuple[str, ...]
     energies: NDArray[np.float64]
     largest_forces: NDArray[np.float64]
     pressures: NDArray[np.float64]
@@ -129,6 +130,7 @@ class Measures:
     energies        eV, shape (n,)
     counts          atoms of each of them, shape (n, k)
     names           of the source that each array is of
+    ids             of the structures, of each array
     largest_forces  eV/Å, shape (n,)
     pressures       GPa, shape (n,)
     self_tests      what the self-tests of all labellers said
@@ -140,6 +142,7 @@ class Measures:
     energies: list[NDArray[np.float64]] = field(default_factory=list)
     counts: list[NDArray[np.uint16]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    ids: list[tuple[str, ...]] = field(default_factory=list)
     largest_forces: list[NDArray[np.float64]] = field(default_factory=list)
     pressures: list[NDArray[np.float64]] = field(default_factory=list)
     contacts: list[float] = field(default_factory=list)
@@ -169,6 +172,7 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         n_payload_bytes=sum(_count_bytes(array) for array in arrays.values()),
         numbers=numbers,
         counts=counts,
+        ids=tuple(arrays["provenance/id"]),
         energies=arrays["labels/energy"],
         largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
         pressures=-GPA * arrays["labels/stress"][:, :3].mean(axis=1),
@@ -258,6 +262,7 @@ def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures,
     measures.energies.append(part.energies[kept])
     measures.counts.append(counts)
     measures.names.append(part.source)
+    measures.ids.append(tuple(part.ids[row] for row in kept.tolist()))
     measures.largest_forces.append(part.largest_forces[kept])
     measures.pressures.append(part.pressures[kept])
     measures.contacts += [part.contacts[i] for i in kept.tolist() if i in part.contacts]

@@ -1,7 +1,7 @@
 """The recipe: the YAML file that decides a dataset."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,7 @@ from distillery.schema.base import Elements, Message, Name, Number
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
 from distillery.schema.label import LabelLimits
+from distillery.schema.problem import RecipeFault
 from distillery.schema.report import GateName as GateName
 from distillery.schema.report import StageName as StageName
 from distillery.schema.sample import Sample
@@ -262,9 +263,22 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
-        faults = [(_line(lines, at), ".".join(map(str, at)), message) for at, message in explain(error, Recipe)]
-        detail = "\n".join(f"{where}:{line}: {key + ': ' if key else ''}{message}" for line, key, message in faults)
-        raise InvalidRequest(detail, faults=[{"line": line, "key": key, "message": message} for line, key, message in faults]) from error
+        raise make_refusal(where, _place(lines, explain(error, Recipe))) from error
+
+
+def place_faults(text: str, faults: Iterable[tuple[Location, str]]) -> list[RecipeFault]:
+    """Faults of a recipe that could be read, in the order of their lines; each of them is a key's path and a sentence."""
+    return sorted(_place(read_lines(text)[1], faults), key=lambda fault: fault.line)
+
+
+def make_refusal(where: str, faults: Sequence[RecipeFault]) -> InvalidRequest:
+    """What says so: one line a fault, which begins `where:line: key`."""
+    detail = "\n".join(f"{where}:{fault.line}: {fault.key + ': ' if fault.key else ''}{fault.message}" for fault in faults)
+    return InvalidRequest(detail, faults=[fault.model_dump() for fault in faults])
+
+
+def _place(lines: Mapping[Location, int], faults: Iterable[tuple[Location, str]]) -> list[RecipeFault]:
+    return [RecipeFault(line=_line(lines, at), key=".".join(map(str, at)), message=message) for at, message in faults]
 
 
 def _line(lines: Mapping[Location, int], at: Location) -> int:

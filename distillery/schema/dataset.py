@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from distillery.schema.base import Count
-from distillery.schema.problem import Answer, ProblemDocument
+from distillery.schema.problem import Answer, ProblemDocument, RecipeFault
 from distillery.schema.report import CheckpointRecord, GateRecord, StageName, VerdictWord
 
 State = Literal["running", "paused", "cancelled", "stopped", "finished", "failed"]
@@ -91,15 +91,17 @@ class Rate(Answer):
     generate_seconds: float = Field(description="service's working time for each structure asked for, s")
     label_seconds: float = Field(description="teacher's working time for each labelled structure, s")
     n_bytes: float = Field(description="of one labelled structure in a file")
+    n_calls: float = Field(1.0, description="labels that the teacher gave for each structure asked for, steps of sampling among them")
 
 
 class RestForecast(Answer):
     """What is not there yet takes, as far as it is known."""
 
     n_structures: Count
-    generate_seconds: dict[str, float] = Field(description="by service")
-    label_seconds: float
-    seconds: float
+    n_calls: Count = Field(0, description="labels that the teacher gives, steps of sampling among them; at most so many of unknown sources")
+    generate_seconds: dict[str, float] = Field(description="services' working time")
+    label_seconds: float = Field(description="teacher's working time")
+    seconds: float = Field(description="by the clock; `assumption` says what it is based on")
     parts_bytes: Count
     dataset_bytes: Count
 
@@ -117,6 +119,13 @@ class Forecast(Answer):
     rest: RestForecast
     unknown: dict[str, str] = Field(description="sources without a rate, and why")
     assumption: str
+
+
+class RecipeCheck(Answer):
+    """What is known of a recipe before anything is made."""
+
+    faults: list[RecipeFault] = Field(description="what keeps it from being made, by line; empty if nothing does")
+    notes: list[str] = Field(description="what may pass until it is made, or be made by others, and gates that it can't reach")
 
 
 class FileEntry(Answer):

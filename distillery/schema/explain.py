@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from distillery.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
+_MOST_NAMED = 40
 
 
 def find_nearest(name: str, known: Collection[str]) -> str | None:
@@ -18,9 +19,10 @@ def find_nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """`; did you mean 'x'?` or, if nothing is near, what is known."""
+    """`; did you mean 'x'?` or, if nothing is near, what is known, of very many the first."""
     nearest = find_nearest(name, known)
-    return f"; did you mean {nearest!r}?" if nearest else f"; known: {', '.join(sorted(known)) or 'none'}"
+    more = f" and {len(known) - _MOST_NAMED} others" if len(known) > _MOST_NAMED else ""
+    return f"; did you mean {nearest!r}?" if nearest else f"; known: {', '.join(sorted(known)[:_MOST_NAMED]) or 'none'}{more}"
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:

@@ -42,6 +42,21 @@ class GenerateRequest(Message):
     options: dict[str, Any] = Field({}, description="the service's own; GET /v1/metadata has their JSON Schema")
 
 
+class RequestFault(Message):
+    """One reason why a service can't do a request."""
+
+    key: tuple[str | int, ...] = Field(description="the key in the request; `atoms` for its smallest and largest number together")
+    message: str = Field(description="what was wanted, what came, and what to do")
+
+
+class RequestCheck(Message):
+    """What `POST /check` answers."""
+
+    faults: tuple[RequestFault, ...] = Field(
+        description="empty if the request can be done, as far as the service knows before it is loaded"
+    )
+
+
 class NoOptions(Message):
     """Of a system that takes no options."""
 

@@ -65,6 +65,15 @@ class Fetch:
     show: Callable[[str], ReportBytes] = log_progress
 
 
+class OutOfReach(Unavailable):
+    """A file that can't be downloaded now.
+
+    what  the same without what to do about it, for where several are told of together
+    """
+
+    what = ""
+
+
 class _Wrong(Exception):
     """What came is not what was wanted: a noun phrase says what it is."""
 
@@ -97,10 +106,10 @@ def _fetch(source: FileSource, path: Path, fetch: Fetch, by_hand: str) -> None:
             unchecked = came if source.member is None else _extract(came, source.member, _beside(path, "extracted"))
             _require_right(source, unchecked)
         except (httpx.HTTPError, DriveRefused) as error:
-            raise Unavailable(
-                f"{path} is missing and {source} can't be fetched ({_describe(error)}); what came is kept, "
-                "the next try goes on from there. " + by_hand
-            ) from error
+            what = f"{path} is missing and {source} can't be fetched ({_describe(error)})"
+            problem = OutOfReach(f"{what}; what came is kept, the next try goes on from there. {by_hand}")
+            problem.what = what
+            raise problem from error
         except _Wrong as wrong:
             came.replace(refused)
             _beside(path, "extracted").unlink(missing_ok=True)

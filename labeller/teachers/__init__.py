@@ -6,6 +6,7 @@ An entry point names a `labeller.teachers.teacher.TeacherFamily`.
 import logging
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 
 from distillery.errors import Unavailable
 from distillery.schema.explain import suggest
@@ -26,10 +27,26 @@ def create_teacher(settings: LabellerSettings) -> Teacher:
     try:
         return family.create(name, settings)
     except ImportError as error:
-        raise Unavailable(
-            f"{name} needs a package that is not installed here: {error}; install what the teachers of {entry} need "
-            "(Distillery's own: `pip install 'distillery[labeller]'`), or run the labeller as a container"
-        ) from error
+        raise Unavailable(f"{name} needs what is not installed here: {error}; {_explain_installing(entry)}") from error
+
+
+def find_elements(name: str) -> tuple[str, ...]:
+    """The elements a teacher knows, none where that shows only once it is loaded; nothing heavy is imported.
+
+    Unavailable as of `create_teacher`.
+    """
+    entry, family = _choose_family(name)
+    missing = [package for package in family.needs if find_spec(package) is None]
+    if missing:
+        raise Unavailable(f"{name} needs what is not installed here: {', '.join(missing)}; {_explain_installing(entry)}")
+    return family.find_elements(name)
+
+
+def _explain_installing(entry: str) -> str:
+    return (
+        f"install what the teachers of {entry} need (Distillery's own: `pip install 'distillery[labeller]'`), "
+        "or run the labeller as a container"
+    )
 
 
 def _choose_family(name: str) -> tuple[str, TeacherFamily]:

@@ -4,6 +4,7 @@ import warnings
 
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import Teacher, TeacherFamily
+from labeller.teachers.training_elements import MATERIALS, OMOL
 
 
 def _create_sevennet(name: str, settings: LabellerSettings) -> Teacher:
@@ -20,7 +21,7 @@ def _create_orb(name: str, settings: LabellerSettings) -> Teacher:
     return OrbTeacher(name, settings)
 
 
-SEVENNET = TeacherFamily(("7net-0",), _create_sevennet)
+SEVENNET = TeacherFamily(("7net-0",), _create_sevennet, needs=("sevenn", "torch"), find_elements=lambda name: MATERIALS)
 
 ORB = TeacherFamily(
     (
@@ -36,4 +37,6 @@ ORB = TeacherFamily(
         "orb-v3-direct-omol",
     ),
     _create_orb,
+    needs=("orb_models", "torch"),
+    find_elements=lambda name: OMOL if name.endswith("omol") else MATERIALS,
 )

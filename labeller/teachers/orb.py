@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from distillery.dataset.layout import Label
 from distillery.errors import Unavailable
@@ -23,6 +22,7 @@ from distillery.structures.structure import Structure
 from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import CONSERVATIVE, DIRECT, BudgetRange, PhysicsTolerance
+from labeller.teachers.training_elements import MATERIALS, OMOL
 
 _LABELLER = Path(__file__).parents[1]
 _PRECISION = "float32-high"
@@ -32,10 +32,6 @@ _HOW = "`pip install 'distillery[labeller]'`" + (
 )
 _BUDGETS = {"cpu": BudgetRange(256, 256), "cuda": BudgetRange(8_000, 64_000)}
 _NEUTRAL = 0
-_MATERIALS_ELEMENTS = (94, ("Po", "At", "Rn", "Fr", "Ra"))
-"""Last atomic number and gaps of MPtrj, Alexandria and OMat24: 89 elements (the zeros of orb-models' mpa-d3-zero reference agree)."""
-_OMOL_ELEMENTS = (83, ())
-"""OMol25 (Levine et al., arXiv:2505.08762) has the first 83 elements."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ class OrbTeacher:
         self.weights_sha256 = weights.sha256
         self.licence = read_weights_file(_LABELLER).licence if weights.name == self.name else "that of the weights file given"
         self.version = f"orb-models=={version('orb-models')}"
-        self.elements = _known_elements(self.name)
+        self.elements = OMOL if self._needs_charge else MATERIALS  # the model itself answers for any atomic number up to 117
 
     def use_threads(self, n_threads: int) -> None:
         """Sets torch's number of threads for the whole process."""
@@ -186,9 +182,3 @@ def _find_loader(name: str) -> Callable[..., tuple[Any, Any]]:
         raise Unavailable(f"{name} needs orb-models, which can't be imported ({error}): {_HOW}, or take 7net-0") from error
     loader: Callable[..., tuple[Any, Any]] = pretrained.ORB_PRETRAINED_MODELS[name]
     return loader
-
-
-def _known_elements(name: str) -> tuple[str, ...]:
-    """Those of the training data; the model itself answers for any atomic number up to 117."""
-    last, without = _OMOL_ELEMENTS if name.endswith("omol") else _MATERIALS_ELEMENTS
-    return tuple(symbol for symbol in chemical_symbols[1 : last + 1] if symbol not in without)

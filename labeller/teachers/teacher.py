@@ -108,8 +108,12 @@ class TeacherFamily:
     names   those it knows
     create  makes the teacher of a name, not yet loaded; ImportError if what it needs is not installed
     prefix  of an open family: every name that begins so is its own; empty if it knows its names alone
+    needs   packages that it can't do without; asked for before anything is loaded
+    find_elements  of a name the chemical symbols that it knows, none where that shows only once it is loaded
     """
 
     names: tuple[str, ...]
     create: Callable[[str, LabellerSettings], Teacher]
     prefix: str = ""
+    needs: tuple[str, ...] = ()
+    find_elements: Callable[[str], tuple[str, ...]] = lambda name: ()

@@ -1,6 +1,8 @@
 """What the commands print: lines for a log, the plan of a dry run."""
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +12,14 @@ from rich.console import Console
 
 from cli.forecast import show_forecast
 from cli.live import LineView
+from cli.story import describe_work
 from distillery.planning.forecast import describe_forecast
 from distillery.planning.ledger import Ledger
-from distillery.recipe.recipe import read_recipe
+from distillery.planning.pace import measure_pace
+from distillery.planning.plan import Shard
+from distillery.recipe.recipe import parse_recipe, read_recipe
 from distillery.schema.dataset import Rate, Status
+from tests.dataset_folder import RECIPE, write_parts
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,7 +63,8 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     clock = Clock()
-    monkeypatch.setattr("cli.live.time", SimpleNamespace(monotonic=clock))
+    for module in ("cli.live", "cli.story"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=clock))
     return Log(clock)
 
 
@@ -134,6 +141,69 @@ def test_what_takes_its_time_is_named_once(log: Log) -> None:
     assert log.show(60, one=100) == []
     log.doing = ""
     assert log.show(60, one=100) == []
+
+
+def test_more_is_never_labelled_than_is_wanted(log: Log) -> None:
+    assert log.show(0, wanted=12, one=13) == ["one: 12/12 labelled"]
+
+
+def test_what_is_under_way_is_told_by_step_and_source() -> None:
+    sources = {
+        "one": {"wanted": 9, "in_work": {"generate": 1, "label": 2}},
+        "two": {"wanted": 9, "in_work": {"label": 1}},
+        "three": {"wanted": 9},
+    }
+    status = Status.model_validate({"name": "small", "state": "running", "sources": sources})
+    assert describe_work(status) == "generating one; labelling one, two"
+    assert describe_work(status.model_copy(update={"sources": {}})) == "planning"
+
+
+def make_parts(folder: Path, seconds_apart: float, only: Callable[[Shard], bool] = lambda shard: True, text: str = RECIPE) -> Ledger:
+    """Parts of `write_parts`, each of which took 2 s to generate and 0 s to label, written one after another; and their ledger."""
+    write_parts(folder, text, only=only, generate_seconds=2.0)
+    (folder / "recipe.yaml").touch()
+    began = (folder / "recipe.yaml").stat().st_mtime
+    for k, path in enumerate(sorted((folder / "parts").glob("*.h5"))):
+        os.utime(path, (began + 30 + seconds_apart * k,) * 2)
+    return Ledger(folder, parse_recipe(text))
+
+
+def test_the_time_left_goes_by_the_clock_of_the_parts_so_far(tmp_path: Path) -> None:
+    ledger = make_parts(tmp_path / "pictured", 10.0, only=lambda shard: shard.name[-1] in "01")
+    forecast = describe_forecast(ledger, "full")
+    assert (forecast.parts, forecast.parts_done) == (6, 4)
+    work = sum(forecast.rest.generate_seconds.values()) + forecast.rest.label_seconds
+    pace = measure_pace(ledger, [f"full-{source}-0000{k}" for source in ("molecules", "crystals") for k in (0, 1)])
+    assert (pace.n_parts, pace.clock) == (3, pytest.approx(30))
+    assert forecast.rest.seconds == pytest.approx(pace.start + work * pace.clock / pace.work)
+    assert f"by the clock of 3 parts so far: 30 s for {pace.work:.0f} s of work, and {pace.start:.0f} s to start" in forecast.assumption
+
+
+def test_pauses_do_not_count_and_copied_parts_have_no_clock(tmp_path: Path) -> None:
+    ledger = make_parts(tmp_path / "pictured", 3600.0)
+    describe_forecast(ledger, "full")
+    pace = measure_pace(ledger, ["full-molecules-00000", "full-molecules-00001", "full-molecules-00002"])
+    assert pace.clock == pytest.approx(pace.work)
+    copied = make_parts(tmp_path / "copied" / "pictured", 0.0)
+    forecast = describe_forecast(copied, "full")
+    assert "one after another, which is the longest" in forecast.assumption
+
+
+def test_parts_behind_one_that_is_missing_have_rates_too(tmp_path: Path) -> None:
+    ledger = make_parts(tmp_path / "pictured", 1.0, only=lambda shard: shard.name != "full-molecules-00000")
+    forecast = describe_forecast(ledger, "full")
+    assert set(forecast.rates) == {"molecules", "crystals"}
+    assert not forecast.unknown
+
+
+def test_the_calls_of_the_teacher_follow_the_sample(tmp_path: Path) -> None:
+    text = RECIPE + "sample: {relax: {steps: 5}, md: {steps: 40, every: 10}, keep: 3}\n"
+    forecast = describe_forecast(Ledger(tmp_path, parse_recipe(text)), "full")
+    assert forecast.rest.n_structures == 20 + 10, "three frames are kept of each proposal"
+    assert forecast.rest.n_calls == 30 * (5 + 40 + 1)
+    file = io.StringIO()
+    show_forecast(forecast, Console(file=file, width=80))
+    assert "30 proposals, at most 1,380 teacher calls" in file.getvalue()
 
 
 @pytest.mark.parametrize("is_known", [True, False])

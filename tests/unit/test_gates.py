@@ -203,6 +203,20 @@ def test_one_label_far_out_is_no_go_however_many_are_sound() -> None:
     assert failed(verdicts(made, "limits: {pressure: 120}\n")) == set()
 
 
+def test_what_a_gate_says_names_the_structure_the_elements_or_the_source() -> None:
+    made = part(diverse())
+    made.arrays["labels/forces"][40] += 60.0
+    (row,) = np.flatnonzero(np.diff(made.arrays["labels/forces_splits"].clip(max=41)) > 0)[-1:]
+    found = verdicts(made)
+    assert found["largest_force", "all"].detail == made.arrays["provenance/id"][row]
+    few = structures(["C", "N", "O", "F", "Si", "P", "S"], [40, 150], np.random.default_rng(0))
+    assert verdicts(part(few))["element_coverage", "all"].detail == "no structure has H Cl"
+    twice = verdicts(part(diverse(), twins=7))["duplicates", "all"]
+    assert (twice.passed, twice.detail) == (False, "atoms 7")
+    short = judge(measure(made, range(5)), recipe())[0]
+    assert (short.gate, short.detail) == ("completeness", f"atoms has 5 of {N}")
+
+
 def test_random_energies_do_not_hide_behind_their_own_spread() -> None:
     made = part(diverse())
     made.arrays["labels/energy"][:] = np.random.default_rng(0).normal(scale=3000.0, size=N)

@@ -66,6 +66,18 @@ def test_a_client_that_leaves_while_waiting_takes_its_place_back() -> None:
         assert first.result().status_code == 200
 
 
+def test_a_request_can_be_checked_without_making_it_and_before_the_model_is_there() -> None:
+    generator = FakeGenerator()
+    generator.load = lambda: (_ for _ in ()).throw(Unavailable("no weights"))
+    with serve(create_app(generator, ServiceSettings()), wait_until_ready=False) as url, httpx.Client(base_url=url) as client:
+        assert client.post("/check", json=REQUEST).json() == {"faults": []}
+        faults = client.post("/check", json={**REQUEST, "n": 10**6, "elements": ["Po"], "options": {"nothing": 1}}).json()["faults"]
+        assert [fault["key"] for fault in faults] == [["elements"], ["n"], ["options", "nothing"]]
+        assert client.post("/check", json={**REQUEST, "n": 0}).status_code == 400
+        assert client.get("/v1/health/ready").status_code == 503
+    assert not generator.calls
+
+
 def test_methods_that_clients_invent_are_counted_as_one() -> None:
     with serve(create_app(FakeGenerator(), ServiceSettings())) as url, httpx.Client(base_url=url) as client:
         for method in ("FOO", "BAR"):

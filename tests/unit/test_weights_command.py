@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import distillery.http.app
-from cli import weights as command
-from cli.app import ERROR, GO, NO_GO, app
+from cli.app import ERROR, GO, NO_GO
+from cli.main import app
 from distillery.errors import InvalidRequest, NotFound
 from distillery.http.app import create_base_app
 from distillery.schema.base import Message
@@ -66,7 +66,7 @@ def service(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def find_catalogues() -> Mapping[Path, Catalogue]:
         return {folder: read_weights_file(folder)}
 
-    monkeypatch.setattr(command, "find_catalogues", find_catalogues)
+    monkeypatch.setattr("cli.weights_folder.find_catalogues", find_catalogues)
     return folder
 
 

@@ -1,0 +1,36 @@
+"""Where a dataset is that a command was given: by its name, its folder or its dataset.h5."""
+
+from pathlib import Path
+
+from distillery.errors import NotFound
+
+_HOW = "`distillery status` lists datasets"
+
+
+def find_folder(given: Path, data: Path) -> Path:
+    """The folder of a dataset, finished or not; NotFound says where it was looked for."""
+    from distillery.dataset.folder import DATASET, RECIPE
+
+    places = (given.parent,) if given.name == DATASET and given.is_file() else (given, data / given)
+    for folder in places:
+        if (folder / RECIPE).is_file():
+            return folder
+    raise NotFound(f"there is no dataset {str(given)!r}: {' and '.join(map(str, places))} {_say_have(places)} no {RECIPE}; {_HOW}")
+
+
+def find_file(given: Path, data: Path) -> Path:
+    """A dataset's file, which need not be called dataset.h5; NotFound says where it was looked for, or that it is not made yet."""
+    from distillery.dataset.folder import DATASET, RECIPE
+
+    if given.is_file():
+        return given
+    for folder in (given, data / given):
+        if (folder / DATASET).is_file():
+            return folder / DATASET
+        if (folder / RECIPE).is_file():
+            raise NotFound(f"{folder} has no {DATASET} yet: the dataset is not finished; `distillery run {folder / RECIPE}` goes on")
+    raise NotFound(f"there is no file or dataset {str(given)!r}, neither here nor in {data}; {_HOW}")
+
+
+def _say_have(places: tuple[Path, ...]) -> str:
+    return "have" if len(places) > 1 else "has"

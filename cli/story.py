@@ -1,0 +1,130 @@
+"""What is told of a dataset in the making: its stages, what is under way, and what each source has."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from distillery.schema.dataset import SourceProgress, Status
+from distillery.schema.report import CheckpointRecord
+
+_SAMPLE_SECONDS = 10.0
+_WINDOW_SECONDS = 900.0
+_ALL = "all sources"
+
+
+def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, SourceProgress, str]]:
+    """Name, counts and rate of every source; then, where there are several, of all together, which alone tells the time left."""
+    sources = status.sources
+    if not any(row.shards for row in sources.values()):  # what there is already is still being read
+        return
+    for name, row in sources.items():
+        rates.note(name, row.labelled)
+        yield name, row, rates.describe(name, _count_missing([row]) if len(sources) == 1 else None)
+    if len(sources) > 1:
+        wanted, missing = sum(row.wanted for row in sources.values()), _count_missing(sources.values())
+        rates.note(_ALL, wanted - missing)
+        yield _ALL, SourceProgress(labelled=wanted - missing, wanted=wanted), rates.describe(_ALL, missing)
+
+
+def _count_missing(rows: Iterable[SourceProgress]) -> int:
+    return sum(max(row.wanted - row.labelled, 0) for row in rows)
+
+
+class Story:
+    """What has happened to a dataset, each thing told once: its stages where there are several, and what else takes its time."""
+
+    def __init__(self) -> None:
+        self._n_told = 0
+        self._at: tuple[str | None, int, int] | None = None
+        self._doing = ""
+
+    def tell(self, status: Status) -> list[str]:
+        """The lines since the last time."""
+        lines = self.tell_stages(status)
+        if (doing := status.doing) != self._doing:
+            self._doing = doing
+            lines += [f"{doing} …"] if doing else []
+        return lines
+
+    def tell_stages(self, status: Status) -> list[str]:
+        """Those of stages alone, where there are several."""
+        if len(status.stages) == 1:
+            return []
+        lines = [tell_checkpoint(checkpoint) for checkpoint in status.checkpoints[self._n_told :]]
+        self._n_told = max(self._n_told, len(status.checkpoints))
+        at = (status.stage, status.wave, status.waves)
+        if at != self._at and status.state == "running":
+            lines.append(f"stage {describe_place(status)}: {sum(row.wanted for row in status.sources.values())} structures by its end")
+            self._at = at
+        return lines
+
+
+def describe_place(at: Status | CheckpointRecord) -> str:
+    """For example `full, wave 2 of 12`."""
+    return str(at.stage) + (f", wave {at.wave} of {at.waves}" if at.waves > 1 else "")
+
+
+def tell_checkpoint(checkpoint: CheckpointRecord) -> str:
+    """For example `stage test, generative fraction 0.7: NO-GO  5000 structures  failed: element_entropy (all)`."""
+    where = checkpoint.stage if checkpoint.ends_stage else describe_place(checkpoint)
+    if checkpoint.stretch is not None:
+        where += f", stretch {checkpoint.stretch}"
+    if checkpoint.generative_fraction is not None:
+        where += f", generative fraction {checkpoint.generative_fraction:g}"
+    failed = f"  failed: {', '.join(checkpoint.reasons)}" if checkpoint.reasons else ""
+    kind = "stage" if checkpoint.ends_stage else "checkpoint"
+    return f"{kind} {where}: {checkpoint.verdict}  {checkpoint.n_structures} structures{failed}"
+
+
+class Rates:
+    """Structures per second of every row in the last quarter of an hour, as far as this process has seen it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
+
+    def note(self, name: str, labelled: int) -> None:
+        """Take in a count."""
+        now = time.monotonic()
+        seen = self._seen.setdefault(name, deque())
+        if len(seen) > 1 and now - seen[-2][0] < _SAMPLE_SECONDS:
+            seen.pop()
+        seen.append((now, labelled))
+        while now - seen[0][0] > _WINDOW_SECONDS:
+            seen.popleft()
+
+    def describe(self, name: str, missing: int | None) -> str:
+        """For example `1.30/s`, and ` about 2 min left` where what is missing is given; empty while nothing is known."""
+        (began, before), (now, labelled) = self._seen[name][0], self._seen[name][-1]
+        if labelled == before or now == began:
+            return ""
+        rate = (labelled - before) / (now - began)
+        return f"{rate:.2f}/s" + (f", about {describe_seconds(missing / rate)} left" if missing else "")
+
+
+def describe_seconds(seconds: float) -> str:
+    """For example `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def describe_row(row: SourceProgress) -> str:
+    """What else there is to say of a source: its fallback, what was rejected and why."""
+    notes = [f"made by {row.fallback} (fallback)"] if row.fallback else []
+    rejected = sorted(row.rejected.items(), key=lambda item: (-item[1], item[0]))
+    notes += [f"{count} {reason}" for reason, count in rejected[:3]]
+    return ("rejected " if rejected and not row.fallback else "") + ", ".join(notes)
+
+
+def count_labelled(row: SourceProgress) -> int:
+    """Labelled structures as far as they are wanted: twins and structures to spare are labelled too."""
+    return min(row.labelled, row.wanted)
+
+
+def describe_work(status: Status) -> str:
+    """For example `generating crystals, clusters; labelling molecules`, of a dataset that is being made."""
+    steps = {
+        "generating": [name for name, row in status.sources.items() if row.in_work.generate],
+        "labelling": [name for name, row in status.sources.items() if row.in_work.label],
+    }
+    return "; ".join(f"{step} {', '.join(names)}" for step, names in steps.items() if names) or "planning"

@@ -1,0 +1,59 @@
+"""The pace of a dataset: how long its parts took by the clock, beside what services and teacher say that they worked."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from distillery.dataset.folder import RECIPE, part_path
+from distillery.planning.ledger import Ledger
+
+_LONGEST_WAIT = 60.0
+"""s; where more than this and a part's own work lies between it and the one before, nothing was at work."""
+_LEAST_RATIO = 0.01
+"""Of clock to work: parts that came faster than this were copied here."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the clock says.
+
+    n_parts  parts whose times were compared
+    work     what services and labeller worked on them, one after another, s
+    clock    what that took by the clock, s
+    start    from the recipe to the first part, without its own work: loading, above all; s
+    """
+
+    n_parts: int
+    work: float
+    clock: float
+    start: float
+
+    @property
+    def is_known(self) -> bool:
+        """False while there are fewer than two parts, or where they were copied."""
+        return self.work > 0 and self.clock > _LEAST_RATIO * self.work
+
+
+def measure_pace(ledger: Ledger, parts: Iterable[str]) -> Pace:
+    """By the times of the parts' files; pauses are left out. Parts are those that the ledger found."""
+    written = sorted((part_path(ledger.folder, part).stat().st_mtime, part) for part in parts)
+    if not written:
+        return Pace(0, 0.0, 0.0, 0.0)
+    works = [_find_work(ledger, part) for _, part in written]
+    gaps = [after - before for (before, _), (after, _) in pairwise(written)]
+    clock = sum(gap if gap <= work + _LONGEST_WAIT else work for gap, work in zip(gaps, works[1:], strict=True))
+    return Pace(len(gaps), sum(works[1:]), clock, _find_start(ledger, written[0][0] - works[0]))
+
+
+def _find_work(ledger: Ledger, part: str) -> float:
+    entry = ledger.peek(part)
+    return 0.0 if entry is None else entry.measures.generate_seconds + entry.measures.label_seconds
+
+
+def _find_start(ledger: Ledger, first: float) -> float:
+    """How long before `first`, Unix time, the recipe was written; 0 where that says nothing: it was long before, or after."""
+    try:
+        waited = first - (ledger.folder / RECIPE).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+    return waited if 0 < waited < 10 * _LONGEST_WAIT else 0.0

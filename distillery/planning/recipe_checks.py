@@ -1,0 +1,79 @@
+"""What keeps a recipe from being made, as far as it can be known before anything is: asked of those who are to make it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from distillery.errors import NotFound, Problem, Unavailable, Unsupported
+from distillery.planning.gates import find_hopeless
+from distillery.recipe.recipe import Recipe, place_faults
+from distillery.recipe.requests import find_largest, has_stand_ins, list_makers, make_request
+from distillery.runtime.yaml import Location
+from distillery.schema.dataset import RecipeCheck
+from distillery.schema.generate import GenerateRequest, RequestFault
+
+_KEYS = {"n": ("shard_size",)}
+"""Keys of a request that are the whole recipe's."""
+
+
+class Makers(Protocol):
+    """Those who are to make a dataset, here or elsewhere."""
+
+    async def check_request(self, service: str, request: GenerateRequest) -> Sequence[RequestFault]:
+        """What keeps a service from a request; NotFound if there is no such service, Unavailable if it is not there now."""
+
+    async def find_elements(self, teacher: str) -> tuple[str, ...]:
+        """The elements a teacher knows, none if that shows only once it is loaded; Unsupported if there is no such teacher,
+        Unavailable if it is not there now.
+        """
+
+
+@dataclass
+class _Findings:
+    faults: list[tuple[Location, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+async def check_recipe(recipe: Recipe, text: str, makers: Makers) -> RecipeCheck:
+    """Every fault, at its line in the recipe's `text`; what can pass until it is made is a note."""
+    found = _Findings(notes=find_hopeless(recipe))
+    await _check_teacher(recipe, makers, found)
+    for maker in list_makers(recipe):
+        await _check_source(recipe, maker, makers, found)
+    return RecipeCheck(faults=place_faults(text, found.faults), notes=found.notes)
+
+
+async def _check_teacher(recipe: Recipe, makers: Makers, found: _Findings) -> None:
+    try:
+        elements = await makers.find_elements(recipe.teacher)
+    except Unsupported as problem:
+        found.faults.append((("teacher",), problem.detail))
+        return
+    except Unavailable as problem:
+        found.notes.append(f"teacher {recipe.teacher}: {problem.detail}")
+        return
+    foreign = [element for element in recipe.elements if elements and element not in elements]
+    if foreign:
+        detail = f"teacher {recipe.teacher} does not know {' '.join(foreign)}; it knows {' '.join(elements)}"
+        found.faults.append((("elements",) if "elements" in recipe.model_fields_set else ("teacher",), detail))
+
+
+async def _check_source(recipe: Recipe, maker: str, makers: Makers, found: _Findings) -> None:
+    source, at = recipe.sources[maker], ("sources", maker)
+    request = make_request(recipe, maker, find_largest(recipe, maker), recipe.seed)
+    try:
+        faults = await makers.check_request(source.service, request)
+    except (NotFound, Unavailable) as problem:
+        if isinstance(problem, NotFound) or not has_stand_ins(recipe, source.service):
+            found.faults.append(((*at, "service"), problem.detail))
+        else:
+            found.notes.append(f"source {maker}: {problem.detail}; {source.fallback} will stand in")
+        return
+    except Problem as problem:
+        found.faults.append(((*at, "service"), problem.detail))
+        return
+    found.faults += [(_KEYS.get(str(fault.key[0])) or (*at, *fault.key), _name_size(fault)) for fault in faults]
+
+
+def _name_size(fault: RequestFault) -> str:
+    return f"{fault.message}; set shard_size, or the source's count, to that at most" if fault.key == ("n",) else fault.message

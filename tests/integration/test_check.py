@@ -1,0 +1,51 @@
+"""A gateway checks a recipe: it asks its services and its labeller, and tells every fault at its line."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from tests.fake_service import FakeGenerator
+from tests.integration.factory import RECIPE, factory, two_fakes
+
+
+def check(data: Path, recipe: str, generators: dict[str, FakeGenerator] | None = None) -> dict[str, Any]:
+    async def main() -> dict[str, Any]:
+        async with factory(data, generators or two_fakes()) as client:
+            answer: dict[str, Any] = (await client.post("/v1/datasets/check", content=recipe)).json()
+            return answer
+
+    return asyncio.run(main())
+
+
+def test_a_sound_recipe_has_no_faults_and_nothing_is_begun(tmp_path: Path) -> None:
+    assert check(tmp_path, RECIPE) == {"faults": [], "notes": []}
+    assert not (tmp_path / "small").exists()
+
+
+def test_every_fault_is_told_at_its_line(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("teacher: fake", "teacher: 7net-0").replace("shard_size: 5", "shard_size: 20")
+    recipe = recipe.replace("service: other, system: cluster", "service: other, system: surface").replace(
+        "[4, 20]}\n  two", "[4, 900]}\n  two"
+    )
+    generators = two_fakes()
+    generators["fake"].n_max = 10
+    faults = check(tmp_path, recipe + "  three: {service: faake, system: cluster, count: 3}\n", generators)["faults"]
+    assert [(fault["line"], fault["key"]) for fault in faults] == [
+        (3, "teacher"),
+        (4, "shard_size"),
+        (6, "sources.one.atoms"),
+        (7, "sources.two.system"),
+        (8, "sources.three.service"),
+    ]
+    assert "did you mean 'fake'?" in faults[-1]["message"]
+
+
+def test_a_service_that_does_not_answer_is_a_fault_unless_others_stand_in(tmp_path: Path) -> None:
+    alone = {"fake": FakeGenerator("fake")}
+    (fault,) = check(tmp_path, RECIPE, alone)["faults"]
+    assert fault["key"] == "sources.two.service"
+
+
+def test_a_recipe_that_can_not_be_read_is_an_invalid_request(tmp_path: Path) -> None:
+    answer = check(tmp_path, RECIPE + "nonsense: 1\n")
+    assert (answer["kind"], answer["faults"][0]["line"]) == ("invalid_request", 8)
