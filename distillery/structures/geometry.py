@@ -16,7 +16,7 @@ CONTACT = 3.0
 BOND = 1.25
 """Atoms within this many sums of their covalent radii are bonded."""
 FARTHEST_NEIGHBOUR = 1.5
-"""A carbon without a bond must have a neighbour within this many sums of covalent radii, as in carbides."""
+"""Every atom has a neighbour within this many sums of covalent radii; carbons of carbides have no nearer one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Neighbours:
     """
 
     def __init__(self, structure: Structure, reach: float | None = None) -> None:
-        """Without `reach` the list goes as far as bonds and contacts need."""
+        """Without `reach` the list goes as far as contacts and the farthest neighbours need."""
         self._structure, self._wanted = structure, reach
 
     @cached_property
@@ -61,8 +61,7 @@ class Neighbours:
             return self._wanted
         numbers = self._structure.numbers
         largest = float(np.max(np.asarray(covalent_radii)[numbers], initial=0.5))
-        carbide = FARTHEST_NEIGHBOUR * (float(covalent_radii[6]) + largest) if 6 in numbers else 0.0
-        return max(CONTACT, BOND * 2 * largest, carbide)
+        return max(CONTACT, FARTHEST_NEIGHBOUR * 2 * largest)
 
     @cached_property
     def _pairs(self) -> Pairs:
