@@ -1,7 +1,6 @@
 """Verifying files that hold the wrong parts, or the right ones in another order, each whole and sealed."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 
 from distillery.dataset.merge import finalise
 from distillery.planning.ledger import Ledger
-from distillery.planning.plan import Shard
 from distillery.report.summary import describe_checkpoints
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.verify.file_checks import Check
