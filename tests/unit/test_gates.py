@@ -433,7 +433,7 @@ def test_contacts_are_short_below_07_of_the_covalent_radii(factor: float, passed
     made = part(structures(["Si"], [4], np.random.default_rng(0)))
     made.arrays["structures/positions"] *= factor
     distance = factor * 6 * np.sqrt(3)
-    assert (distance / 2.22 > 0.7) is passed
+    assert bool(distance / 2.22 > 0.7) is passed
     assert verdicts(made)["bond_lengths", "all"].passed is passed
 
 
