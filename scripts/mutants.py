@@ -232,4 +232,5 @@ def main() -> None:
     sys.exit(n_survivors > 0.05 * len(tried))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -279,5 +279,7 @@ def test_shards_are_of_even_sizes(n: int, largest: int, sizes: list[int]) -> Non
         ({"a": 2, "b": 0}, {"a": 6, "b": 0}, 2, [{"a": 4, "b": 0}, {"a": 6, "b": 0}]),
     ],
 )
-def test_waves_add_to_what_is_there(start: dict[str, int], target: dict[str, int], largest: int | None, waves: list[dict[str, int]]) -> None:
+def test_waves_add_to_what_is_there(
+    start: dict[str, int], target: dict[str, int], largest: int | None, waves: list[dict[str, int]]
+) -> None:
     assert cut_waves(start, target, largest) == waves
