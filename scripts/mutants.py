@@ -1,7 +1,7 @@
 """Does a test fail when a line is wrong? `make mutants MODULE=distillery/planning/gates.py`
 
-The module is changed in one place at a time, and a test that runs the changed line must fail. Survivors are printed with file, line and change.
-Which tests belong to which module is said in mutants.toml. A mutant is tried in a fork of a process that has imported all but the project.
+The module is changed in one place at a time (mutations.py), and one of its tests (mutants.toml) must fail. Survivors are printed with file,
+line and change. A mutant is tried in a fork of a process that has imported all but the project, on the tests that run the changed line.
 """
 
 import argparse
@@ -23,73 +23,14 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from mutations import find_changes
 
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # one core is enough for a mutant
 ROOT = Path(__file__).parents[1]
 QUIET = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "--hypothesis-seed=0")
-SWAPS = [line.split() for line in ("Lt LtE GtE", "LtE Lt Gt", "Gt GtE LtE", "GtE Gt Lt", "Eq NotEq", "NotEq Eq", "Is IsNot", "IsNot Is",
-    "In NotIn", "NotIn In", "And Or", "Or And", "BitAnd BitOr", "BitOr BitAnd", "Add Sub", "Sub Add", "Mult Div", "Div Mult", "FloorDiv Mult",
-    "Mod Mult", "Pow Mult", "MatMult Add", "USub UAdd")]  # fmt: skip
-
-
-class Change(NamedTuple):
-    """One place of the module: `field` of `node` gets `value`; `lines` are those of its statement, none where it runs on import."""
-
-    node: ast.AST
-    field: str
-    value: Any
-    line: int
-    lines: range
-    words: str
-
-
-def find_changes(node: ast.AST, line: int = 1, lines: range = range(0), is_called: bool = False) -> Iterator[Change]:
-    """All that are tried; annotations, docstrings, sentences and assertions stay as they are."""
-    line = getattr(node, "lineno", line)
-    if is_called and isinstance(node, ast.stmt):
-        body = getattr(node, "body", None) or getattr(node, "cases", None)
-        lines = range(line, (getattr(body[0], "lineno", line + 1) if body else node.end_lineno + 1))
-    is_called |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "decorator_list") or isinstance(node, ast.Assert):
-            continue
-        for k, child in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(child, ast.AST):
-                for new, words in find_alternatives(child, is_condition=field in ("test", "ifs")):
-                    whole = [*value[:k], new, *value[k + 1 :]] if isinstance(value, list) else new
-                    at = getattr(child, "lineno", line)
-                    own = range(at, child.end_lineno + 1) if is_called and isinstance(child, ast.stmt) else lines
-                    yield Change(node, field, whole, at, own, words)
-                yield from find_changes(child, line, lines, is_called)
-
-
-def find_alternatives(node: ast.AST, is_condition: bool) -> Iterator[tuple[ast.AST, str]]:
-    """What may stand in place of a node, and the change in words."""
-    for own, *others in SWAPS:
-        if own == type(node).__name__:
-            yield from ((getattr(ast, other)(), f"{own} becomes {other}") for other in others)
-    if is_condition and isinstance(node, ast.expr):
-        yield ast.UnaryOp(ast.Not(), node), f"`{ast.unparse(node)}` is negated"
-    if isinstance(node, ast.Constant):
-        yield from ((ast.Constant(value), f"{node.value!r} becomes {value!r}") for value in other_values(node.value))
-    is_call = isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
-    if is_call or isinstance(node, ast.AugAssign | ast.Raise | ast.Delete | ast.Continue | ast.Break):
-        yield ast.Pass(), f"`{ast.unparse(node)}` is removed"
-    if isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
-        yield ast.Return(ast.Constant(None)), f"`{ast.unparse(node)}` returns None"
-
-
-def other_values(value: object) -> Iterator[object]:
-    """Another value for a constant; sentences are for people, they stay."""
-    if isinstance(value, bool):
-        yield not value
-    elif isinstance(value, int | float):
-        yield value + 1 if isinstance(value, int) else value * 1.5 + (value == 0)
-    elif isinstance(value, str) and value and " " not in value:
-        yield f"{value}X"
 
 
 class Mutant(SourceFileLoader):
@@ -107,7 +48,7 @@ class Mutant(SourceFileLoader):
 
 
 class Tracer:
-    """A pytest plugin: the lines of the module that each test runs, and its seconds; what a wider fixture runs counts for its whole file."""
+    """A pytest plugin: the lines of the module that each test runs, and its seconds; a wider fixture's count for its whole file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.key = str(path), ""

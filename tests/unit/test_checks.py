@@ -197,7 +197,7 @@ def test_a_slab_has_15_angstrom_of_vacuum(gap: float, is_thin: bool) -> None:
     for shift in (0.0, 0.5 * (depth + gap)):  # also where the slab lies across the cell's end
         cell = slab.cell.copy()
         cell[2] = [0, 0, depth + gap]
-        positions = slab.positions + [0, 0, shift]
+        positions = slab.positions + np.array([0, 0, shift])
         fault = find_chemistry_fault(replace(slab, cell=cell, positions=positions))
         assert (fault.reason if fault else None) == ("thin_vacuum" if is_thin else None)
     assert not is_thin or fault.detail == "15.0 Å of vacuum along c, at least 15.0"

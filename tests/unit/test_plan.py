@@ -204,7 +204,7 @@ def plan_with_outliers(recipe: Recipe, outliers: Callable[[Plan], dict[str, list
         plan = make_plan(recipe, lambda shard: parts.get(shard.name), let_pass, screen=outliers)
         if plan.is_complete:
             return plan
-        parts |= {shard.name: facts(shard, shard.n) for shard in plan.rounds[-1]}
+        parts.update({shard.name: facts(shard, shard.n) for shard in plan.rounds[-1]})
     raise AssertionError("the plan does not end")
 
 
