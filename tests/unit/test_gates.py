@@ -11,7 +11,7 @@ import pytest
 from distillery.dataset.layout import Label, to_arrays
 from distillery.dataset.parts import Part
 from distillery.planning.gates import RULES, Finding, Rule, Verdict, find_hopeless, find_rules, is_go, judge, judge_finding, sum_up
-from distillery.planning.measures import Measures, entropy_bits, entropy_ceiling, gather_measures, measure_part
+from distillery.planning.measures import Measures, PartMeasures, entropy_bits, entropy_ceiling, gather_measures, measure_part
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.page.gate_table import describe_failed
 from distillery.schema.label import Law, PhysicsCheck, Receipt, Reject, ShardRecord, TeacherCard
@@ -98,6 +98,11 @@ def verdicts(made: Part, extra: str = "") -> dict[tuple[str, str], Verdict]:
 def measure(made: Part, kept: Sequence[int] | None = None, sources: Iterable[str] = ("atoms",)) -> Measures:
     measures = measure_part(made, 0)
     return gather_measures([(measures, range(measures.labelled) if kept is None else kept)], sources)
+
+
+def measure_of(n: int, seed: int, elements: Sequence[str] = ("H", "O")) -> PartMeasures:
+    """A part of n structures of these elements with energies of -3 eV an atom, about."""
+    return measure_part(part(structures(list(elements), [10, 20, 15], np.random.default_rng(seed))[:n]), 0)
 
 
 def diverse() -> list[Structure]:
