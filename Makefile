@@ -3,6 +3,7 @@
 # make test-containers   tests of the images and of the running factory; needs a container engine and built images (docs/docker.md)
 # make test-pythons      what can be tested cheaply on the other Pythons of this machine; with QUICKSTART=1 the quickstart on each, whatever torch weighs
 # make check  lint and types
+# make mutants MODULE=distillery/planning/gates.py   does a test fail when a line of it is wrong? A module has minutes (docs/testing.md)
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 # make openapi  docs/openapi/*.json anew, from the apps
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
@@ -21,7 +22,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check bench scale openapi clean
+.PHONY: run test test-containers test-pythons check mutants bench scale openapi clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -39,6 +40,9 @@ check: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+mutants: $(INSTALLED)
+	nice $(VENV)/bin/python scripts/mutants.py $(MODULE) $(MUTANTS)
 
 bench: $(INSTALLED)
 	$(VENV)/bin/python -m tests.bench

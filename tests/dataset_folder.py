@@ -65,9 +65,21 @@ def write_parts(
     (folder / "recipe.yaml").write_text(text)
     for shard in Ledger(folder, recipe).make_plan().shards():
         if only(shard):
-            structures = [change(structure) for structure in make_structures(shard)]
-            _write_part(folder, recipe, shard, structures, [relabel(s, make_label(s)) for s in structures], record)
+            write_part_of(folder, recipe, shard, change, relabel, **record)
     return Ledger(folder, recipe)
+
+
+def write_part_of(
+    folder: Path,
+    recipe: Recipe,
+    shard: Shard,
+    change: Callable[[Structure], Structure] = lambda structure: structure,
+    relabel: Callable[[Structure, Label], Label] = lambda structure, label: label,
+    **record: Any,
+) -> None:
+    """The part of a shard, as `write_parts` does it."""
+    structures = [change(structure) for structure in make_structures(shard)]
+    _write_part(folder, recipe, shard, structures, [relabel(s, make_label(s)) for s in structures], record)
 
 
 def _write_part(

@@ -13,6 +13,7 @@ def require_upstream(name: str) -> Path:
     folder = Path(os.environ.get("UPSTREAM_DIR", "/opt/upstream")) / name
     if not folder.is_dir():
         pytest.skip(
-            f"needs upstream's code: set UPSTREAM_DIR to a folder with a checkout {name}/ at the pinned commit (services/{name}/README.md)"
+            f"needs the code of {name}, which is in no package index: set UPSTREAM_DIR to a folder with its checkout at the pinned commit "
+            "(services/<name>/README.md)"
         )
     return folder

@@ -109,7 +109,7 @@ def judge(measures: Measures, recipe: Recipe, stage: StageName = "full", wanted:
     """
     rules = find_rules(recipe, stage)
     wanted = recipe.stage_counts(stage) if wanted is None else wanted
-    return [_judge(finding, rules[finding.gate]) for finding in find_values(measures, recipe, wanted)]
+    return [judge_finding(finding, rules[finding.gate]) for finding in find_values(measures, recipe, wanted)]
 
 
 def is_go(verdicts: list[Verdict]) -> bool:
@@ -159,7 +159,8 @@ def _is_lenient(gate: GateName, stage: StageName) -> bool:
     return stage == "pilot" and gate in ADVISORY_IN_PILOT
 
 
-def _judge(finding: Finding, rule: Rule) -> Verdict:
+def judge_finding(finding: Finding, rule: Rule) -> Verdict:
+    """A finding by its rule; where there is no value, nothing is passed."""
     passed = finding.value is not None and _COMPARE[rule.sign](finding.value, rule.threshold)
     return Verdict(
         gate=finding.gate,

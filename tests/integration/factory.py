@@ -1,7 +1,7 @@
 """A gateway with a labeller and fake services in one process, and a recipe for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,13 @@ async def factory(
 
 def two_fakes() -> dict[str, FakeGenerator]:
     return {"fake": FakeGenerator("fake"), "other": FakeGenerator("other")}
+
+
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until `condition()` holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def wait_for(client: httpx.AsyncClient, *states: str, name: str = "small", seconds: float = 60) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from distillery.structures.structure import Structure
 from distillery.verify.verification import Verification
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
-from tests.integration.factory import RECIPE, factory, identity, leftovers, make, two_fakes, wait_for
+from tests.integration.factory import RECIPE, factory, identity, leftovers, make, two_fakes, until, wait_for
 
 
 def run(coroutine: Any) -> Any:
@@ -269,8 +270,7 @@ def test_a_resume_during_a_cancel_is_not_lost(tmp_path: Path) -> None:
     async def main() -> None:
         async with factory(tmp_path, generators) as client:
             await client.post("/v1/datasets", content=RECIPE)
-            while not generators["fake"].calls:
-                await asyncio.sleep(0.01)
+            await until(lambda: generators["fake"].calls)
             await asyncio.gather(client.post("/v1/datasets/small/cancel"), client.post("/v1/datasets/small/resume"))
             await wait_for(client, "finished")
 
@@ -349,20 +349,28 @@ def test_services_that_make_nothing_are_no_go(tmp_path: Path) -> None:
 
 
 def test_pause_and_resume(tmp_path: Path) -> None:
-    generators = two_fakes()
+    """What is in work when it is paused is finished; nothing else is begun."""
+    go_on, generators = threading.Event(), two_fakes()
     for generator in generators.values():
-        generator.seconds = 0.1
+        generator.script = lambda task, call: go_on.wait(60)
+
+    def count_calls() -> int:
+        return sum(generator.calls.total() for generator in generators.values())
 
     async def main() -> None:
         async with factory(tmp_path, generators) as client:
             await client.post("/v1/datasets", content=RECIPE)
+            await until(lambda: all(generator.calls for generator in generators.values()))
             assert (await client.post("/v1/datasets/small/pause")).json()["state"] == "paused"
-            await asyncio.sleep(0.6)
-            status = (await client.get("/v1/datasets/small")).json()
-            begun = sum(sum(row["in_work"].values()) for row in status["sources"].values())
-            done = sum(row["shards_done"] for row in status["sources"].values())
-            assert begun == 0
-            assert done < 7
+            go_on.set()
+            async with asyncio.timeout(60):
+                in_work, done = 1, 0
+                while in_work or done < count_calls():
+                    await asyncio.sleep(0.01)
+                    sources = (await client.get("/v1/datasets/small")).json()["sources"].values()
+                    in_work = sum(sum(row["in_work"].values()) for row in sources)
+                    done = sum(row["shards_done"] for row in sources)
+            assert done == count_calls() < 7
             assert (await client.post("/v1/datasets/small/resume")).json()["state"] == "running"
             await wait_for(client, "finished")
 
@@ -376,8 +384,7 @@ def test_cancel_abandons_the_work_and_resume_takes_it_up(tmp_path: Path) -> None
     async def main() -> None:
         async with factory(tmp_path, generators) as client:
             await client.post("/v1/datasets", content=RECIPE)
-            while not generators["fake"].calls:
-                await asyncio.sleep(0.01)
+            await until(lambda: generators["fake"].calls)
             assert (await client.post("/v1/datasets/small/cancel")).json()["state"] == "cancelled"
             assert generators["fake"].stopped > 0
             generators["fake"].seconds = 0.0
@@ -394,7 +401,7 @@ def test_a_restarted_gateway_takes_up_what_was_running(tmp_path: Path) -> None:
         generators["fake"].seconds = 0.3
         async with factory(tmp_path, generators) as client:
             await client.post("/v1/datasets", content=RECIPE)
-            await asyncio.sleep(0.2)
+            await until(lambda: generators["fake"].calls)
         async with factory(tmp_path, two_fakes(), resume=True) as client:
             await wait_for(client, "finished")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from distillery.dataset.folder import PAGE
-from tests.integration.factory import factory, make, two_fakes
+from gateway.page_jobs import PageJobs
+from tests.integration.factory import factory, make, two_fakes, until
 
 
 def test_a_finished_run_leaves_its_page_and_serves_it(tmp_path: Path) -> None:
@@ -43,24 +44,31 @@ def test_a_page_asked_for_before_the_end_shows_the_parts_so_far(tmp_path: Path) 
 
 
 def test_one_page_is_made_for_all_that_ask_meanwhile_also_if_they_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Path] = []
+    made, asked, all_have_asked, read = [], [], asyncio.Event(), PageJobs.read
 
     async def make_page(folder: Path) -> bytes:
         made.append(folder)
-        await asyncio.sleep(0.5)
+        await all_have_asked.wait()
         return f"page {len(made)}".encode()
 
+    async def note(self: PageJobs, folder: Path) -> bytes:
+        asked.append(folder)
+        return await read(self, folder)
+
     monkeypatch.setattr("gateway.page_jobs.make_page_aside", make_page)
+    monkeypatch.setattr(PageJobs, "read", note)
 
     async def main() -> None:
         async with factory(tmp_path, two_fakes()) as client:
             await make(client)
             impatient = [asyncio.create_task(client.get("/v1/datasets/small/report.html")) for _ in range(3)]
-            await asyncio.sleep(0.1)
+            await until(lambda: len(asked) == 3)
             for one in impatient:
                 one.cancel()
-            answers = await asyncio.gather(*(client.get("/v1/datasets/small/report.html") for _ in range(3)))
-            assert [answer.text for answer in answers] == ["page 1"] * 3
+            patient = [asyncio.create_task(client.get("/v1/datasets/small/report.html")) for _ in range(3)]
+            await until(lambda: len(asked) == 6)
+            all_have_asked.set()
+            assert [answer.text for answer in await asyncio.gather(*patient)] == ["page 1"] * 3
             assert (await client.get("/v1/datasets/small/report.html")).text == "page 2"
 
     asyncio.run(main())

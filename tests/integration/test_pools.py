@@ -16,7 +16,7 @@ from services.benchmarks.generator import BenchmarkGenerator
 from services.benchmarks.settings import BenchmarkSettings
 from tests.benchmark_files import slabs, write_oc20
 from tests.fake_service import FakeGenerator
-from tests.integration.factory import factory, identity, make, settings_for, wait_for
+from tests.integration.factory import factory, identity, make, settings_for, until, wait_for
 
 N_IN_POOL = 45
 STAGES = "stages: {pilot: {per_source: 4}, test: {total: 20}, full: {wave: 15}}\n"
@@ -77,9 +77,10 @@ def test_no_structure_of_the_pool_comes_twice_over_all_shards(finished: Path) ->
 
 def test_cancelled_in_the_middle_it_takes_the_same_structures(finished: Path, tmp_path: Path, pool: Path) -> None:
     async def disturb() -> None:
-        async with factory(tmp_path, generators(pool, seconds=0.2)) as client:
+        both = generators(pool, seconds=0.2)
+        async with factory(tmp_path, both) as client:
             await client.post("/v1/datasets", content=RECIPE)
-            await asyncio.sleep(0.3)
+            await until(lambda: both["fake"].calls)
             await client.post("/v1/datasets/small/cancel")
             await wait_for(client, "cancelled")
         assert (await make_in(tmp_path, pool))["state"] == "finished"

@@ -17,7 +17,7 @@ from distillery.planning.ledger import Entry
 from distillery.planning.plan import PlannedPart
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
-from tests.integration.factory import RECIPE, factory, identity, make, two_fakes, wait_for
+from tests.integration.factory import RECIPE, factory, identity, make, two_fakes, until, wait_for
 
 STAND_IN = RECIPE.replace("count: 12", "count: 12, fallback: one")
 """Source two (service other) owes three shards after the four of source one."""
@@ -213,7 +213,7 @@ def test_two_processes_do_not_make_one_dataset(tmp_path: Path) -> None:
         generators["fake"].seconds = 0.5
         async with factory(tmp_path, generators) as first, factory(tmp_path, two_fakes()) as second:
             await first.post("/v1/datasets", content=RECIPE)
-            await asyncio.sleep(0.1)
+            await until(lambda: generators["fake"].calls)
             files = {name: (tmp_path / "small" / name).read_bytes() for name in ("recipe.yaml", "state.json")}
             other_gates = RECIPE + "gates: {element_entropy: {required: false}}\n"
             for refused in (

@@ -20,7 +20,7 @@ from distillery.http.client import Client
 from gateway.run import Run
 from tests.command import ROOT, distillery
 from tests.fake_service import FakeGenerator
-from tests.integration.factory import RECIPE, factory, identity, two_fakes, wait_for
+from tests.integration.factory import RECIPE, factory, identity, two_fakes, until, wait_for
 
 STAGED = RECIPE + "stages: {pilot: {per_source: 3}, test: {total: 16}, full: {wave: 8}}\n"
 HYBRID = (
@@ -186,7 +186,7 @@ def test_until_holds_over_a_restart(tmp_path: Path) -> None:
         generators["fake"].seconds = 0.3
         async with factory(tmp_path, generators) as client:
             await client.post("/v1/datasets", content=STAGED, params={"until": "test"})
-            await asyncio.sleep(0.2)
+            await until(lambda: generators["fake"].calls)
             refused = await client.post("/v1/datasets", content=STAGED)
             assert refused.status_code == 409
             assert "end of stage test" in refused.json()["detail"]
@@ -306,8 +306,7 @@ def test_cancelled_in_the_middle_of_a_stage_it_ends_the_same(tmp_path: Path, sta
         async with factory(tmp_path, generators) as client:
             generators["other"].seconds = 0.15
             await client.post("/v1/datasets", content=HYBRID)
-            while not any(shard.startswith(stage) for shard in generators["other"].calls):
-                await asyncio.sleep(0.01)
+            await until(lambda: any(shard.startswith(stage) for shard in generators["other"].calls))
             assert (await client.post("/v1/datasets/small/cancel")).json()["state"] == "cancelled"
         generators["other"].seconds = 0.0
         async with factory(tmp_path, generators) as client:

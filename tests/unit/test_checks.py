@@ -10,9 +10,9 @@ from ase.data import covalent_radii
 
 from distillery.generators.perturb import perturb_structure
 from distillery.schema.generate import Perturb
-from distillery.structures.checks import find_chemistry_fault, find_input_fault, find_size_fault
+from distillery.structures.checks import Fault, find_chemistry_fault, find_fault, find_input_fault, find_size_fault
 from distillery.structures.geometry import find_bonds, minimum_distance
-from distillery.structures.structure import DEFAULT_ELEMENTS, Structure, from_ase
+from distillery.structures.structure import DEFAULT_ELEMENTS, Structure, System, from_ase
 from tests.structures import copper_slab, methane, one_atom, silicon, water
 
 
@@ -142,3 +142,79 @@ def test_share_of_the_perturbed_is_met() -> None:
     perturb = Perturb(rattle=0.05, share=0.25, strain=0)
     moved = sum("perturb" in perturb_structure(water(), perturb, rng).origin for _ in range(400))
     assert 70 <= moved <= 130
+
+
+def grid(spacing: float) -> Structure:
+    """Argon on a simple cubic lattice: one atom per spacing³."""
+    return Structure("grid", np.array([18], np.uint8), np.zeros((1, 3)), spacing * np.eye(3), (True, True, True), "crystal")
+
+
+@pytest.mark.parametrize(("density", "reason"), [(0.249, None), (0.251, "too_dense")])
+def test_a_cell_is_too_dense_over_a_quarter_atom_per_cubic_angstrom(density: float, reason: str | None) -> None:
+    """Hydrogen, whose atoms may be that close."""
+    hydrogen = replace(grid(density ** (-1 / 3)), numbers=np.array([1], np.uint8))
+    assert input_reason(hydrogen) == reason
+
+
+@pytest.mark.parametrize(("number", "reason"), [(0, "unknown_element"), (1, None), (118, None), (119, "unknown_element")])
+def test_elements_go_from_hydrogen_to_oganesson(number: int, reason: str | None) -> None:
+    structure = Structure("one", np.array([number], np.uint8), np.zeros((1, 3)), system="cluster")
+    assert input_reason(structure) == reason
+
+
+def test_foreign_elements_are_named_with_those_that_are_known() -> None:
+    assert find_input_fault(water(), ("C", "O")).detail == "H not among C O"
+    beyond = find_input_fault(replace(one_atom(), numbers=np.array([200], np.uint8)))
+    assert beyond.detail == "atomic numbers must lie in 1..118, got [200]"
+
+
+@pytest.mark.parametrize(
+    ("pbc", "system", "detail"),
+    [
+        ((True, False, True), "crystal", "pbc must be all or none, got (True, False, True)"),
+        ((True, True, True), "cluster", "a cluster with pbc (True, True, True)"),
+        ((False, False, False), "crystal", "a crystal with pbc (False, False, False)"),
+    ],
+)
+def test_periodicity_is_that_of_the_system(pbc: tuple[bool, bool, bool], system: System, detail: str) -> None:
+    fault = find_input_fault(replace(silicon(), pbc=pbc, system=system))
+    assert (fault.reason, fault.detail) == ("partial_periodicity", detail)
+
+
+@pytest.mark.parametrize(("distance", "is_close"), [(0.59, True), (0.61, False)])
+def test_no_two_atoms_are_closer_than_06_angstrom(distance: float, is_close: bool) -> None:
+    """Hydrogen's covalent radius is so small that the ratio alone would allow less."""
+    pair = Structure("pair", np.array([1, 1], np.uint8), np.array([[0, 0, 0], [0, 0, distance]]), system="cluster")
+    fault = find_input_fault(pair)
+    assert (fault is not None) is is_close
+    assert fault is None or fault.detail == f"H-H {distance:.3f} Å, {distance / 0.62:.2f} of their covalent radii"
+
+
+@pytest.mark.parametrize(("gap", "is_thin"), [(15.0, False), (14.99, True)])
+def test_a_slab_has_15_angstrom_of_vacuum(gap: float, is_thin: bool) -> None:
+    slab = copper_slab()
+    depth = np.ptp(slab.positions[:, 2])
+    for shift in (0.0, 0.5 * (depth + gap)):  # also where the slab lies across the cell's end
+        cell = slab.cell.copy()
+        cell[2] = [0, 0, depth + gap]
+        positions = slab.positions + np.array([0, 0, shift])
+        fault = find_chemistry_fault(replace(slab, cell=cell, positions=positions))
+        assert (fault.reason if fault else None) == ("thin_vacuum" if is_thin else None)
+    assert not is_thin or fault.detail == "15.0 Å of vacuum along c, at least 15.0"
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(3, None), (5, None), (2, "3 atoms, wanted 1-2"), (4, "3 atoms, wanted 4-9")])
+def test_the_number_of_atoms_lies_within_what_was_asked_for(n: int, wanted: str | None) -> None:
+    fault = find_size_fault(water(), *{3: (3, 3), 5: (1, 5), 2: (1, 2), 4: (4, 9)}[n])
+    assert fault == (None if wanted is None else Fault("size", wanted))
+    assert find_fault(water(), None, {3: (3, 3), 5: (1, 5), 2: (1, 2), 4: (4, 9)}[n]) == fault
+
+
+@pytest.mark.parametrize(("n", "reason"), [(3, None), (4, "bare_carbon")])
+def test_only_up_to_three_atoms_of_a_loose_cluster_may_lack_hydrogens(n: int, reason: str | None) -> None:
+    carbons = Structure("c", np.full(n, 6, np.uint8), np.arange(n)[:, None] * [1.5, 0.0, 0.0], system="cluster", origin={"kind": "trimer"})
+    fault = find_chemistry_fault(carbons)
+    assert (fault.reason if fault else None) == reason
+    assert find_chemistry_fault(replace(carbons, origin={})).reason == "bare_carbon"
+    as_molecule = find_chemistry_fault(replace(carbons, system="molecule"))
+    assert as_molecule.reason == "bare_carbon"

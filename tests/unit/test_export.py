@@ -3,11 +3,14 @@
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from ase.db import connect
@@ -18,7 +21,7 @@ from cli.main import app
 from distillery.dataset.export import export_ase_db, export_aselmdb, export_extxyz, find_stressed, read_dataset
 from distillery.dataset.layout import Arrays
 from distillery.dataset.splits import split_dataset
-from distillery.errors import InvalidRequest
+from distillery.errors import InvalidRequest, Unavailable
 from distillery.runtime.atomic_files import write_text_whole
 from tests.datasets import write_dataset
 from tests.labelling import mixed, water
@@ -299,3 +302,100 @@ def test_mistakes_are_named(path: Path, arguments: tuple[str, ...], text: str) -
     with pytest.raises(InvalidRequest, match=text):
         run(str(path), "--to", "extxyz", *arguments)
     assert [file.name for file in path.parent.iterdir()] == ["dataset.h5"]
+
+
+@pytest.mark.parametrize("mace_keys", [False, True])
+def test_extxyz_holds_structures_and_labels_as_they_are(path: Path, mace_keys: bool) -> None:
+    """MACE's keys are no calculator's results; its stress is a matrix in rows."""
+    target = path.with_suffix(".extxyz")
+    assert export_extxyz(path, target, mace_keys=mace_keys) == N
+    for i, (found, wanted) in enumerate(zip(read(target, ":"), read_dataset(path), strict=True)):
+        assert np.allclose(found.positions, wanted.positions)
+        assert (found.pbc == wanted.pbc).all()
+        assert {key: found.info[key] for key in ("id", "source", "system")} == {key: wanted.info[key] for key in ("id", "source", "system")}
+        own = found.calc.results if found.calc else {}
+        assert set(own) == (set() if mace_keys else {"energy", "forces", *(["stress"] if i in PERIODIC else [])})
+        energy, forces = (found.info["REF_energy"], found.arrays["REF_forces"]) if mace_keys else (own["energy"], own["forces"])
+        assert energy == pytest.approx(wanted.get_potential_energy())
+        assert np.allclose(forces, wanted.get_forces(), atol=1e-7)
+        assert ("REF_stress" in found.info) == (mace_keys and i in PERIODIC)
+
+
+def test_the_stress_for_mace_is_the_matrix_of_the_voigt_components(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file["labels/stress"][PERIODIC[0]] = [1, 2, 3, 4, 5, 6]
+    target = path.with_suffix(".extxyz")
+    export_extxyz(path, target, mace_keys=True, indices=PERIODIC[:1])
+    assert read(target).info["REF_stress"].tolist() == [[1, 6, 5], [6, 2, 4], [5, 4, 3]]
+
+
+def open_rows(target: Path, to: str) -> Any:
+    """The database that was exported, to be read."""
+    if to == "ase-db":
+        return connect(target, type="db", use_lock_file=False)
+    return connect(target / "data.aselmdb", readonly=True, use_lock_file=False)
+
+
+@pytest.mark.parametrize("to", ["ase-db", "aselmdb"])
+def test_rows_of_databases_say_where_a_structure_is_from(path: Path, to: str) -> None:
+    write_dataset(path, [replace(water("t/0000"), origin={"smiles": "O"})])
+    target = path.with_name("out.db" if to == "ase-db" else "out")
+    {"ase-db": export_ase_db, "aselmdb": export_aselmdb}[to](path, target)
+    with open_rows(target, to) as database:
+        (row,) = database.select()
+        assert {key: row[key] for key in ("structure_id", "source", "system")} == {
+            "structure_id": "t/0000",
+            "source": "tests",
+            "system": "molecule",
+        }
+        assert row.data["origin"] == {"smiles": "O"}
+
+
+@pytest.mark.parametrize("to", ["ase-db", "aselmdb"])
+def test_an_export_in_place_of_another_holds_its_own_rows_alone_and_leaves_nothing_beside(path: Path, to: str) -> None:
+    export = {"ase-db": export_ase_db, "aselmdb": export_aselmdb}[to]
+    target = path.with_name("out")
+    export(path, target)
+    export(path, target, indices=[0])
+    with open_rows(target, to) as database:
+        assert len(list(database.select())) == 1
+    names = {str(file.relative_to(path.parent)) for file in path.parent.rglob("*") if file.is_file() and not file.name.endswith("lock")}
+    assert names == {"dataset.h5", *(["out"] if to == "ase-db" else ["out/data.aselmdb", "out/metadata.npz"])}
+
+
+def test_an_export_that_is_killed_after_its_structures_leaves_no_other_metadata(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = path.with_name("out")
+    export_aselmdb(path, target)
+
+    def stop(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export_aselmdb(path, target, indices=[0])
+    assert [file.name for file in target.iterdir()] == ["data.aselmdb"]
+
+
+def test_a_file_in_the_place_of_an_lmdb_folder_is_refused(path: Path) -> None:
+    (path.parent / "out").write_text("mine")
+    with pytest.raises(InvalidRequest, match=r"--out must be a folder, .*out is a file"):
+        export_aselmdb(path, path.parent / "out")
+    assert (path.parent / "out").read_text() == "mine"
+
+
+def test_an_lmdb_folder_is_made_with_those_above_it(path: Path) -> None:
+    assert export_aselmdb(path, path.parent / "a" / "b") == N
+
+
+def test_what_is_missing_for_lmdbs_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ase_db_backends.aselmdb", None)
+    with pytest.raises(Unavailable, match=r"pip install 'distillery\[training\]'"):
+        export_aselmdb(path, path.parent / "out")
+
+
+@pytest.mark.parametrize("export", [partial(export_extxyz, mace_keys=True), export_ase_db, export_aselmdb])
+def test_the_library_replaces_unless_told_not_to(path: Path, export: Callable[..., int]) -> None:
+    target = path.with_name("out")
+    assert [export(path, target), export(path, target)] == [N, N]
+    with pytest.raises(InvalidRequest, match="there already"):
+        export(path, target, overwrite=False)

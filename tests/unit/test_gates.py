@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distillery.dataset.layout import Label, to_arrays
 from distillery.dataset.parts import Part
-from distillery.planning.gates import RULES, Verdict, find_hopeless, find_rules, is_go, judge, sum_up
-from distillery.planning.measures import Measures, entropy_bits, entropy_ceiling, gather_measures, measure_part
+from distillery.planning.gates import RULES, Finding, Rule, Verdict, find_hopeless, find_rules, is_go, judge, judge_finding, sum_up
+from distillery.planning.measures import Measures, PartMeasures, entropy_bits, entropy_ceiling, gather_measures, measure_part
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.page.gate_table import describe_failed
 from distillery.schema.label import Law, PhysicsCheck, Receipt, Reject, ShardRecord, TeacherCard
@@ -48,6 +50,7 @@ def part(
     rejected: int = 0,
     energy: float = -3.0,
     seconds: float = 1.0,
+    generated: int | None = None,
     twins: int = 0,
     broken: Sequence[str] = (),
     laws: Sequence[Law] = LAWS,
@@ -64,7 +67,7 @@ def part(
         start=0,
         round=0,
         requested=N,
-        generated=N,
+        generated=N if generated is None else generated,
         generate_seconds=seconds,
         service_version="1",
         rejected=tuple(Reject(id=f"t{i}", reason="duplicate", detail="", stage="curation") for i in range(twins)),
@@ -95,6 +98,11 @@ def verdicts(made: Part, extra: str = "") -> dict[tuple[str, str], Verdict]:
 def measure(made: Part, kept: Sequence[int] | None = None, sources: Iterable[str] = ("atoms",)) -> Measures:
     measures = measure_part(made, 0)
     return gather_measures([(measures, range(measures.labelled) if kept is None else kept)], sources)
+
+
+def measure_of(n: int, seed: int, elements: Sequence[str] = ("H", "O")) -> PartMeasures:
+    """A part of n structures of these elements with energies of -3 eV an atom, about."""
+    return measure_part(part(structures(list(elements), [10, 20, 15], np.random.default_rng(seed))[:n]), 0)
 
 
 def diverse() -> list[Structure]:
@@ -311,3 +319,152 @@ def test_failed_gates_are_told_with_their_numbers() -> None:
     failed = [GateRecord.model_validate(verdict.as_json()) for verdict in verdicts if verdict.gate == "element_entropy"]
     (line,) = describe_failed(failed)
     assert re.fullmatch(r"element entropy \(all\): (0\.\d+|1), wanted ≥ 2\.853, can reach 3\.17", line), line
+
+
+def documented_rules() -> dict[str, tuple[str, float, bool]]:
+    """Sign, number and whether it is required of every gate in the table of docs/gates.md."""
+    text = (Path(__file__).parents[2] / "docs" / "gates.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([<>]=?) ([\d.]+)[^|]* \| (yes|no) \|", text, re.MULTILINE)
+    return {gate: (sign, float(number), required == "yes") for gate, sign, number, required in rows}
+
+
+def test_the_rules_are_those_of_the_docs_and_of_a_recipe_of_all_elements() -> None:
+    rules = find_rules(recipe(), "full")
+    found = {gate: (rule.sign, rule.threshold, rule.required) for gate, rule in rules.items()}
+    assert found.pop("element_entropy") == (">=", pytest.approx(0.9 * np.log2(9)), False)
+    wanted = documented_rules()
+    assert wanted.pop("element_entropy") == (">=", 0.9, False)
+    assert found == wanted
+    assert RULES["element_entropy"].threshold == 3.07
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "passed"),
+    [
+        *((">", 4.0, False), (">", 4.1, True), (">=", 4.0, True), (">=", 3.9, False)),
+        *(("<", 4.0, False), ("<", 3.9, True), ("<=", 4.0, True), ("<=", 4.1, False)),
+        (">", None, False),
+        ("<", None, False),
+    ],
+)
+def test_a_value_is_compared_with_its_threshold(sign: str, value: float | None, passed: bool) -> None:
+    verdict = judge_finding(Finding("mean_atoms", "all", value, 9.0, "why"), Rule(sign, 4.0, True, "mean"))
+    assert verdict == Verdict("mean_atoms", "all", value, sign, 4.0, 9.0, True, passed, "mean", "why")
+
+
+def values(made: Part, extra: str = "") -> dict[tuple[str, str], tuple[float | None, float | None]]:
+    """Every gate's value and the largest one that it can reach."""
+    return {key: (verdict.value, verdict.ceiling) for key, verdict in verdicts(made, extra).items()}
+
+
+def test_of_every_gate_there_is_a_value_and_its_ceiling() -> None:
+    made = structures(["H", "O"], [10, 20], np.random.default_rng(0))
+    found = values(part(made, seconds=30.0, twins=2, rejected=3))
+    assert set(found) == {
+        *((gate, "all") for gate in RULES if gate not in ("distinct_sizes", "distinct_compositions", "generation_seconds")),
+        *((gate, "atoms") for gate in ("distinct_sizes", "distinct_compositions", "generation_seconds", "teacher_success")),
+    }
+    for key, wanted in {
+        ("completeness", "all"): (1.0, 1.0),
+        ("teacher_success", "all"): (60 / 63, 1.0),
+        ("teacher_success", "atoms"): (60 / 63, 1.0),
+        ("element_coverage", "all"): (2 / 9, 1.0),
+        ("distinct_sizes", "atoms"): (2, None),
+        ("duplicates", "all"): (2 / 62, None),
+        ("generation_seconds", "atoms"): (0.5, None),
+        ("mean_atoms", "all"): (15.0, None),
+        ("size_variation", "all"): (1 / 3, None),
+        ("system_balance", "all"): (np.sqrt(3), None),  # one of four systems
+        ("bond_lengths", "all"): (0.0, None),
+        ("teacher_physics", "all"): (0, 0.0),
+        ("sound_labels", "all"): (1.0, None),
+    }.items():
+        assert found[key] == tuple(None if x is None else pytest.approx(x) for x in wanted), key
+    assert found["element_entropy", "all"] == (pytest.approx(1.0, abs=0.01), pytest.approx(np.log2(9)))
+
+
+def test_of_nothing_there_is_no_value_and_no_gate_that_needs_one_is_passed() -> None:
+    found = verdicts(part([], rejected=0))
+    assert {gate for (gate, _), verdict in found.items() if verdict.value is None} == {
+        *("teacher_success", "duplicates", "mean_atoms", "size_variation", "system_balance", "bond_lengths"),
+        *("energy_outliers", "largest_force", "largest_pressure", "energy_fit", "sound_labels"),
+    }
+    assert not any(verdict.passed for verdict in found.values() if verdict.value is None)
+    assert found["completeness", "all"].value == 0
+    assert verdicts(part([], generated=0))["generation_seconds", "atoms"].value is None
+
+
+def test_elements_beyond_the_recipes_own_raise_the_ceiling_of_the_entropy() -> None:
+    made = structures(["H", "O", "C"], [10, 20], np.random.default_rng(0))
+    two = values(part(made), "elements: [H, O]\n")
+    assert two["element_entropy", "all"][1] == pytest.approx(np.log2(3))
+    assert two["element_coverage", "all"] == (1.0, 1.0)
+
+
+def test_a_source_of_one_structure_is_not_asked_for_variety() -> None:
+    rules = parse_recipe("name: judged\nseed: 1\nteacher: fake\nsources:\n  atoms: {service: fake, system: cluster, count: 1}\n")
+    found = {v.gate for v in judge(measure(part(diverse()[:1])), rules)}
+    assert not {"distinct_sizes", "distinct_compositions"} & found
+    two = parse_recipe("name: judged\nseed: 1\nteacher: fake\nsources:\n  atoms: {service: fake, system: cluster, count: 2}\n")
+    assert {"distinct_sizes", "distinct_compositions"} <= {v.gate for v in judge(measure(part(diverse()[:2])), two)}
+
+
+def refused(reason: str, n: int) -> Part:
+    """A part of which the labeller refused so many labels."""
+    made = part(diverse())
+    rejected = tuple(Reject(id=f"r{i}", reason=reason, detail="", stage="label") for i in range(n))
+    return replace(made, receipt=made.receipt.model_copy(update={"rejected": rejected}))
+
+
+def test_labels_beyond_the_limits_are_unsound() -> None:
+    found = verdicts(refused("large_force", 15))
+    assert found["sound_labels", "all"].value == pytest.approx(1 - 15 / 75)
+    assert not found["sound_labels", "all"].passed
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("net_force", "7 labels with forces that move the whole structure: of another structure?"),
+        ("torque", "7 labels with forces that turn the whole structure: of another structure?"),
+    ],
+)
+def test_labels_of_other_structures_break_a_law(reason: str, text: str) -> None:
+    found = verdicts(refused(reason, 7))
+    assert found["teacher_physics", "all"].detail == found["teacher_physics", "atoms"].detail == text
+    assert found["teacher_physics", "atoms"].value == 1
+    assert not found["teacher_physics", "all"].passed
+
+
+def test_a_finding_names_three_different_faults_and_counts_the_others() -> None:
+    made = part(diverse())
+    checks = [PhysicsCheck(law="forces", structure="t", value=1.0, wanted="", passed=False, detail=detail) for detail in "abacde"]
+    broken = replace(made, receipt=made.receipt.model_copy(update={"physics": tuple(checks)}))
+    assert verdicts(broken)["teacher_physics", "all"].detail == "a; b; c (and 2 others)"
+    assert verdicts(broken)["teacher_physics", "all"].value == 6
+    three = replace(made, receipt=made.receipt.model_copy(update={"physics": tuple(checks[:4])}))
+    assert verdicts(three)["teacher_physics", "all"].detail == "a; b; c"
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(0.155, True), (0.145, False)])
+def test_contacts_are_short_below_07_of_the_covalent_radii(factor: float, passed: bool) -> None:
+    """Silicon atoms 6√3 Å apart, times the factor; twice their radius is 2.22 Å."""
+    made = part(structures(["Si"], [4], np.random.default_rng(0)))
+    made.arrays["structures/positions"] *= factor
+    distance = factor * 6 * np.sqrt(3)
+    assert bool(distance / 2.22 > 0.7) is passed
+    assert verdicts(made)["bond_lengths", "all"].passed is passed
+
+
+@pytest.mark.parametrize("limit", ["force: 70", "pressure: 120", "energy: 7"])
+def test_a_recipes_limits_are_the_thresholds(limit: str) -> None:
+    gate = {"force": "largest_force", "pressure": "largest_pressure", "energy": "energy_fit"}[limit.split(":")[0]]
+    changed = find_rules(recipe(f"limits: {{{limit}}}\n"), "full")
+    assert changed[gate].threshold == float(limit.split(": ")[1])
+    assert {g for g, rule in changed.items() if rule != find_rules(recipe(), "full")[g]} == {gate}
+
+
+def test_what_can_not_come_out_go_is_told_with_its_numbers() -> None:
+    (line,) = find_hopeless(recipe("elements: [H, C]\ngates: {element_entropy: {threshold: 1.5, required: true}}\n"))
+    assert line.startswith("this can't come out GO: the entropy of 2 elements is at most 1.000 bits, the gate element_entropy wants 1.5;")
+    assert find_hopeless(recipe("elements: [H, C]\ngates: {element_entropy: {threshold: 1.0, required: true}}\n")) == []

@@ -126,3 +126,61 @@ def test_a_cancelled_ticket_leaves_the_pool_at_once() -> None:
 def test_failures_are_told_apart(error: Exception, out_of_memory: bool, fatal: bool) -> None:
     assert is_out_of_memory(error) == out_of_memory
     assert is_fatal(error) == fatal
+
+
+def limits_of(budget: AtomBudget, *notes: int) -> list[int]:
+    """The limit after each batch: of so many atoms that fitted, or (negative) did not."""
+    limits = []
+    for n_atoms in notes:
+        budget.note_success(n_atoms) if n_atoms > 0 else budget.note_out_of_memory(-n_atoms)
+        limits.append(budget.limit)
+    return limits
+
+
+@pytest.mark.parametrize(
+    ("notes", "limits"),
+    [
+        ([89], [100]),  # not full: 90 % of the limit is
+        ([90], [150]),
+        ([100, 150, 225], [150, 225, 338]),
+        ([-120], [60]),  # half of what did not fit
+        ([-120, 60, 90, 96], [60, 90, 96, 96]),  # and no further than 80 % of it
+        ([-1], [1]),
+        ([-3], [1]),
+        ([-100, -400], [50, 50]),  # what is larger than the limit says nothing new
+        ([-400, 101], [100, 150]),
+        ([-100, 300], [50, 300]),  # a structure alone, larger than the limit, that fitted
+    ],
+)
+def test_the_budget_follows_what_fitted(notes: list[int], limits: list[int]) -> None:
+    assert limits_of(AtomBudget(BudgetRange(100, 1000)), *notes) == limits
+
+
+def test_a_size_that_did_not_fit_is_tried_after_16_full_batches_then_32_and_so_on() -> None:
+    budget, waits = AtomBudget(BudgetRange(100, 1000)), []
+    budget.note_out_of_memory(100)
+    for _ in range(3):
+        fill(budget, 2)  # back to 80 atoms
+        n_full = 2
+        while budget.limit <= 80:
+            budget.note_success(budget.limit)
+            n_full += 1
+        waits.append(n_full)
+        assert budget.limit == 120
+        budget.note_out_of_memory(100)
+    assert waits == [16, 32, 64]
+
+
+def test_a_failure_that_was_no_trial_does_not_lengthen_the_wait() -> None:
+    budget = AtomBudget(BudgetRange(100, 1000))
+    for _ in range(5):
+        budget.note_out_of_memory(100)
+    fill(budget, 17)
+    assert budget.limit == 120
+
+
+def test_what_did_not_fit_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    AtomBudget(BudgetRange(100, 1000)).note_out_of_memory(100)
+    assert [(r.name, r.getMessage()) for r in caplog.records] == [
+        ("distillery", "a batch of 100 atoms did not fit into memory; the budget is 50 atoms now, at most 80")
+    ]

@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.collections import g2
+from ase.data import atomic_numbers, chemical_symbols
 from ase.spacegroup import crystal
 
 from distillery.structures.checks import find_fault
@@ -118,3 +119,43 @@ def test_what_is_made_for_the_short_range_may_be_close_or_apart(kind: str) -> No
     assert reason(pair(5.0)) is None
     assert reason(replace(pair(5.0), origin={})) == "isolated_atom"
     assert reason(replace(pair(0.65 * 2.22), origin={})) == "atoms_too_close"
+
+
+@pytest.mark.parametrize("symbol", ["He", "Ne", "Ar", "Kr", "Xe", "Rn"])
+def test_noble_gases_may_have_nothing_near_them(symbol: str) -> None:
+    assert reason(of(Atoms([symbol, symbol], [(0, 0, 0), (0, 0, 8)]), "cluster")) is None
+    neighbour = chemical_symbols[atomic_numbers[symbol] + 1]
+    assert reason(of(Atoms([neighbour, neighbour], [(0, 0, 0), (0, 0, 12)]), "cluster")) == "isolated_atom"
+
+
+def test_atoms_with_nothing_near_them_are_counted_and_the_first_is_named() -> None:
+    atoms = of(Atoms("Cu2He2Cu", [(0, 0, 0), (0, 0, 2.5), (20, 0, 0), (30, 0, 0), (40, 0, 0)]), "cluster")
+    assert find_fault(atoms, None, None).detail == "1 of 5 atoms have nothing near them, the first is Cu 4: lengths in another unit?"
+
+
+def test_one_atom_may_be_alone_but_not_in_a_crystal() -> None:
+    assert reason(of(Atoms("Cu"), "cluster")) is None
+    assert reason(of(Atoms("Cu", cell=[9, 9, 9], pbc=True), "crystal")) == "isolated_atom"
+
+
+def test_free_atoms_that_are_meant_so_pass() -> None:
+    pair = of(Atoms("Si2", [(0, 0, 0), (0, 0, 5.0)]), "cluster")
+    assert reason(replace(pair, origin={"kind": "atom"})) is None
+
+
+@pytest.mark.parametrize(("share", "is_compressed"), [(0.795, False), (0.782, True)])
+def test_bonds_are_too_short_below_079_of_the_covalent_radii(share: float, is_compressed: bool) -> None:
+    """Sodium on a simple cubic lattice, whose bonds are as long as the cell."""
+    sodium = of(bulk("Na", "sc", a=share * 2 * 1.66, cubic=True), "crystal")
+    fault = find_fault(sodium, None, None)
+    assert (fault.reason if fault else None) == ("compressed" if is_compressed else None)
+    assert fault is None or fault.detail.startswith("bonds have 0.78 of")
+
+
+@pytest.mark.parametrize(("n_short", "is_compressed"), [(1, False), (2, True)])
+def test_a_structure_is_compressed_where_most_of_its_atoms_with_three_bonds_are(n_short: int, is_compressed: bool) -> None:
+    """Tetrahedra of sodium far from one another: all four atoms of one have three bonds each."""
+    tetrahedron = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]) / np.sqrt(8) * 2 * 1.66
+    scales = [0.75] * n_short + [1.0] * (3 - n_short)
+    positions = np.concatenate([scale * tetrahedron + [20.0 * k, 0, 0] for k, scale in enumerate(scales)])
+    assert reason(of(Atoms("Na12", positions), "cluster")) == ("compressed" if is_compressed else None)

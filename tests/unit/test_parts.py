@@ -1,10 +1,13 @@
 """Parts: whole or not at all, first writer wins, damage found."""
 
+import os
 import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +21,7 @@ from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure
 from tests.fake_teacher import pair_label
-from tests.labelling import mixed, record, water
+from tests.labelling import methane, mixed, record, water
 
 TEACHER = TeacherCard(name="fake", version="fake==1", weights_sha256="f" * 64, device="cpu", elements=("H", "C"))
 
@@ -136,6 +139,83 @@ def test_content_that_differs_from_its_digest_is_found(tmp_path: Path) -> None:
     arrays["labels/energy"] = arrays["labels/energy"] + 1e-12
     write_part(path, receipt, arrays)
     with pytest.raises(CorruptPart, match="differs from its digest"):
+        read_part(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("labels/forces", lambda forces: forces.reshape(-1)),
+        ("structures/positions", lambda positions: positions.T.copy().reshape(positions.shape)),
+        ("provenance/source", lambda texts: np.array(["ab", "c", *texts[2:]], object)),
+        ("labels/energy", lambda energies: energies[::-1]),
+        ("labels/stress_mask", lambda mask: ~mask),
+    ],
+)
+def test_the_digest_is_over_shapes_and_order_of_every_column(name: str, change: Callable[[Any], Any]) -> None:
+    arrays = arrays_of(mixed("p", 3))
+    arrays["provenance/source"] = np.array(["a", "bc", "d"], object)
+    assert digest_arrays(arrays) != digest_arrays({**arrays, name: change(arrays[name])})
+
+
+def test_columns_of_the_same_bytes_by_other_names_have_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = arrays_of(mixed("p", 3))
+    before = digest_arrays(arrays)
+    renamed = {f"{name}s": column for name, column in COLUMNS.items()}
+    monkeypatch.setattr("distillery.dataset.parts.COLUMNS", renamed)
+    assert digest_arrays({f"{name}s": array for name, array in arrays.items()}) != before
+
+
+def test_the_digest_is_that_of_parts_made_before() -> None:
+    """Another one would make every part on disk a corrupt one."""
+    arrays = arrays_of([water("p/0000")], [Label(-1.5, np.ones((3, 3), np.float32), None)])
+    arrays["provenance/structure_hash"] = np.array(["0" * 32], object)
+    arrays["structures/positions"] = np.arange(9.0).reshape(3, 3)
+    assert digest_arrays(arrays) == "d778ce729651235b6c3c1f7a6fba7a06713e7bb44b30c130e6b44135a8ca6cd7"
+
+
+def test_every_column_says_its_unit(path: Path) -> None:
+    with h5py.File(path) as file:
+        found = {name: file[name].attrs.get("unit", "") for name in COLUMNS}
+    assert found == {name: column.unit for name, column in COLUMNS.items()}
+    assert found["labels/forces"] == "eV/Å"
+
+
+def test_refused_labels_are_kept_with_their_structures(tmp_path: Path) -> None:
+    arrays, path = arrays_of(mixed("p", 2)), part_path(tmp_path, "p")
+    strained = Label(-2.5, np.full((3, 3), 0.5, np.float32), np.arange(6.0))
+    plain = Label(-1.5, np.zeros((5, 3), np.float32), None)
+    write_part(path, receipt_of(arrays), arrays, [water("p/2"), methane("p/3")], {"p/2": strained, "p/3": plain})
+    part = read_part(path)
+    assert [s.id for s in part.quarantined] == ["p/2", "p/3"]
+    assert part.refused_labels == {
+        "p/2": {"energy": -2.5, "forces": [[0.5] * 3] * 3, "stress": [0, 1, 2, 3, 4, 5]},
+        "p/3": {"energy": -1.5, "forces": [[0] * 3] * 5, "stress": None},
+    }
+
+
+def test_a_part_and_its_name_are_on_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced before it has its name, the folder after it."""
+    synced: list[tuple[str, bool]] = []
+    path, arrays, fsync = part_path(tmp_path, "p"), arrays_of(mixed("p", 1)), os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")).name, path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert write_part(path, receipt_of(arrays), arrays)
+    (file, was_there), folder = synced
+    assert (file.endswith(".tmp"), was_there) == (True, False)
+    assert folder == ("parts", True)
+
+
+def test_a_part_that_may_not_be_read_is_unavailable_not_corrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(Unavailable, match="Permission denied"):
         read_part(path)
 
 

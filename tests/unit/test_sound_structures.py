@@ -12,8 +12,10 @@ from ase.spacegroup import crystal
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
+from distillery.structures.carbons import find_bare_carbon
 from distillery.structures.cells import restate
 from distillery.structures.checks import find_chemistry_fault, find_fault, find_input_fault
+from distillery.structures.geometry import Neighbours
 from distillery.structures.identity import structure_hash
 from distillery.structures.smiles import count_atoms
 from distillery.structures.structure import Structure, System, from_ase
@@ -32,12 +34,14 @@ def without_hydrogens(atoms: Atoms) -> Atoms:
 
 
 RADICALS = {"CH3CO", "HCO", "CN", "C2H3", "CH", "C", "CH2_s1A1d", "CH2_s3B1d", "CCH"}
+FEW_NEIGHBOURS = {"SiH2_s1A1d", "SiH2_s3B1d", "Si", "Si2", "SiO", "S", "O", "NH"}
+"""An even number of electrons, and too few neighbours."""
 
 
 @pytest.mark.parametrize("name", g2.names)
-def test_of_the_g2_set_bare_carbons_are_radicals_and_carbenes(name: str) -> None:
-    """Other radicals are refused for their electrons: test_packing_and_valences.py."""
-    assert (reason(molecule(name)) == "bare_carbon") == (name in RADICALS)
+def test_of_the_g2_set_only_radicals_and_carbenes_are_refused(name: str) -> None:
+    is_open = sum(molecule(name).numbers) % 2 or name in FEW_NEIGHBOURS
+    assert reason(molecule(name)) == ("bare_carbon" if name in RADICALS else "missing_hydrogen" if is_open else None)
 
 
 SEEN = [name for name in g2.names if {"C", "H"} <= set(molecule(name).symbols) and name not in {"HCO", "H2CO", "HCCl3", "HCF3"}]
@@ -245,3 +249,56 @@ def test_chemistry_is_judged_by_one_list_of_neighbours(monkeypatch: pytest.Monke
     assert len(calls) == 1
     assert find_chemistry_fault(silicon()) is None
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("symbols", "length", "system", "is_sound"),
+    [
+        ("CO", 1.29, "molecule", True),
+        ("CO", 1.31, "molecule", False),
+        ("CS", 1.61, "molecule", True),
+        ("CS", 1.63, "molecule", False),
+        ("CN", 1.17, "molecule", False),  # radicals on their own
+        ("CN", 1.26, "cluster", True),
+        ("CN", 1.28, "cluster", False),
+        ("C2", 1.31, "cluster", True),
+        ("C2", 1.33, "cluster", False),
+        ("CP", 1.61, "cluster", True),
+        ("CP", 1.63, "cluster", False),
+        ("CF", 1.0, "cluster", False),
+    ],
+)
+def test_a_carbon_at_an_end_is_sound_where_its_bond_is_short(symbols: str, length: float, system: System, is_sound: bool) -> None:
+    assert (reason(Atoms(symbols, [(0, 0, 0), (0, 0, length)]), system) != "bare_carbon") is is_sound
+
+
+def bent(angle: float, length: float = 1.2) -> Atoms:
+    """Two alkyne carbons, one of them with its neighbour at an angle, degrees."""
+    a, b = np.radians(180 - angle), 1.45
+    turn = np.array([np.cos(a), np.sin(a), 0.0])
+    methyl = np.array([[0.36, 1.03, 0], [0.36, -0.51, 0.89], [0.36, -0.51, -0.89]])
+    ends = [length * np.array([1.0, 0, 0]) + b * turn, np.array([-b, 0, 0])]
+    hydrogens = [ends[1] - np.abs(row) * [1, 0, 0] + row * [0, 1, 1] for row in methyl]
+    frame = np.stack([turn, np.cross([0, 0, 1], turn), [0, 0, 1]])
+    hydrogens += [ends[0] + row @ frame for row in methyl]
+    return Atoms("C4H6", [(0, 0, 0), (length, 0, 0), *ends, *hydrogens])
+
+
+@pytest.mark.parametrize(
+    ("angle", "length", "wanted"), [(151, 1.4, None), (149, 1.4, "bare_carbon"), (111, 1.26, None), (109, 1.26, "bare_carbon")]
+)
+def test_two_neighbours_are_in_line_or_of_a_strained_alkyne(angle: float, length: float, wanted: str | None) -> None:
+    fault = find_bare_carbon(structure := from_ase(bent(angle, length), id="x", system="molecule"), Neighbours(structure))
+    assert (fault is None) is (wanted is None), fault
+    assert fault is None or f"two neighbours at {angle}°" in fault
+
+
+@pytest.mark.parametrize(("n_metals", "host", "is_sound"), [(3, "Fe", True), (2, "Fe", False), (3, "Si", False)])
+def test_a_carbide_has_three_metals_near_its_carbon(n_metals: int, host: str, is_sound: bool) -> None:
+    around = 1.9 * np.array([(1, 0, 0), (0.5, 0.87, 0), (0.5, 0.43, 0.87)])
+    around[1:] *= 1.26  # two of them within a bond's reach at most
+    atoms = Atoms("C" + host * n_metals, [(0, 0, 0), *around[:n_metals]])
+    structure = from_ase(atoms, id="x", system="cluster")
+    assert (find_bare_carbon(structure, Neighbours(structure)) is None) is is_sound
+    as_molecule = replace(structure, system="molecule")
+    assert find_bare_carbon(as_molecule, Neighbours(as_molecule)) is not None

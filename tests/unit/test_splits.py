@@ -161,3 +161,38 @@ def test_fractions_are_three_numbers(text: str) -> None:
 def test_a_seed_has_63_bits() -> None:
     with pytest.raises(InvalidRequest, match="got -1"):
         choose_side("parent", seed=-1)
+
+
+def test_sides_are_those_of_files_split_before() -> None:
+    """Another hash would move structures that a model was trained on into its test set."""
+    sides = [choose_side(f"finite H{k}") for k in range(40)]
+    assert "".join(side[1] for side in sides) == "aarrrrerrrrrrrrerrarrrerrrerrrerrrrrerrr"
+    assert sides == [choose_side(f"finite H{k}", seed=0, fractions=(0.8, 0.1, 0.1)) for k in range(40)]
+
+
+@pytest.mark.parametrize("block", [1, 2, 4, 5])
+def test_parents_are_the_same_however_many_structures_are_read_at_once(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, structures = tmp_path / "dataset.h5", [water("t/0"), silicon("t/1"), methane("t/2"), water("t/3"), copper_slab("t/4")]
+    write_dataset(path, structures)
+    monkeypatch.setattr("distillery.dataset.splits._BLOCK", block)
+    assert read_parents(path) == [parent("fake", structure) for structure in structures]
+
+
+def test_an_empty_dataset_has_empty_sides(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.h5"
+    write_dataset(path, [])
+    assert split_dataset(path).describe().startswith("train 0.000 (0 structures of 0 parents), val 0.000")
+
+
+def test_the_default_split_is_that_of_seed_0(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.h5"
+    rows = [Structure(f"t/{k}", numbers_of(["H"] * (k + 1)), np.arange(3.0 * k + 3).reshape(-1, 3), system="cluster") for k in range(30)]
+    write_dataset(path, rows)
+    default, explicit = split_dataset(path), split_dataset(path, seed=0, fractions=(0.8, 0.1, 0.1))
+    assert {side: own.tolist() for side, own in default.indices.items()} == {side: own.tolist() for side, own in explicit.indices.items()}
+
+
+def test_the_largest_seed_is_taken_and_one_more_is_not() -> None:
+    assert choose_side("parent", seed=2**63 - 1) in SIDES
+    with pytest.raises(InvalidRequest, match=f"got {2**63}"):
+        choose_side("parent", seed=2**63)
