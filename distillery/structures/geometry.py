@@ -16,11 +16,7 @@ CONTACT = 3.0
 BOND = 1.25
 """Atoms within this many sums of their covalent radii are bonded."""
 FARTHEST_NEIGHBOUR = 1.5
-<<<<<<< HEAD
 """An atom must have a neighbour within this many sums of covalent radii; a carbon without a bond too, as in carbides."""
-=======
-"""Every atom has a neighbour within this many sums of covalent radii; carbons of carbides have no nearer one."""
->>>>>>> mutants
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +52,7 @@ class Neighbours:
     """
 
     def __init__(self, structure: Structure, reach: float | None = None) -> None:
-<<<<<<< HEAD
         """Without `reach` the list goes as far as the checks need."""
-=======
-        """Without `reach` the list goes as far as contacts and the farthest neighbours need."""
->>>>>>> mutants
         self._structure, self._wanted = structure, reach
 
     @cached_property
