@@ -18,6 +18,7 @@ from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_
 from distillery.http.openapi import Responses, explain_problems
 from distillery.runtime.device import DeviceLost
 from distillery.runtime.stopping import Stop, Stopped
+from distillery.runtime.versions import name_machine
 from distillery.schema.generate import Generated, GeneratedBatch, GenerateRequest, Metadata
 from distillery.structures.arrow import ARROW_TYPE, to_arrow, to_json
 
@@ -70,7 +71,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     app = create_base_app(
         card.service,
         card.version,
-        lambda: generator.metadata,
+        lambda: _describe(generator),
         generator.load,
         close,
         end_when_lost=settings.end_when_lost,
@@ -112,8 +113,14 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     return app
 
 
-def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:
+def _describe(generator: Generator) -> Metadata:
+    """The generator's card, with the machine that it runs on among the versions."""
     card = generator.metadata
+    return card.model_copy(update={"versions": {**card.versions, **name_machine()}})
+
+
+def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:
+    card = _describe(generator)
     generated = Generated(
         service=card.service,
         version=card.version,
