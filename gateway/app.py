@@ -13,13 +13,15 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware import Middleware
 
 from distillery.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable
-from distillery.http.app import DOCS_ASSETS, create_base_app, read_body
+from distillery.http.app import DOCS_ASSETS, create_base_app
+from distillery.http.body import read_body
 from distillery.http.client import Servers
 from distillery.http.files import serve_file, serve_page
 from distillery.http.openapi import Responses, describe_problem, explain_problems, publish
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.source import ServiceName
 from distillery.recipe.target import Target
+from distillery.runtime.limits import LARGEST_RECIPE
 from distillery.schema.base import CONTRACT_VERSION, Message
 from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, Status
 from distillery.schema.explain import validate_message
@@ -30,7 +32,6 @@ from gateway.manager import Manager
 from gateway.settings import GatewaySettings
 
 VERSION = "1.1"
-_LARGEST_RECIPE = 1 << 20
 _HEARTBEAT = 15.0
 _LARGEST_PAGE = 1000
 _FILE_TYPES = {".h5": "application/x-hdf5", ".json": "application/json", ".yaml": "application/yaml", ".html": "text/html"}
@@ -87,7 +88,17 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
             await manager.close()
             await clients.close()
 
-    app = create_base_app("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work, card=GatewayCard)
+    app = create_base_app(
+        "gateway",
+        VERSION,
+        GatewayCard,
+        lambda: None,
+        lambda: None,
+        work,
+        card=GatewayCard,
+        largest_body=LARGEST_RECIPE,
+        too_large=f"a recipe has at most {LARGEST_RECIPE} bytes, this one has more",
+    )
     key = settings.api_key
     guard = Middleware(BrowserGuard) if key is None else Middleware(ApiKeyGuard, api_key=key.get_secret_value(), is_open=OPEN_PATHS)
     app.user_middleware.append(guard)  # inside the one that names the service
@@ -241,9 +252,8 @@ def _describe_header(name: str, description: str) -> dict[str, Any]:
 
 
 async def _read_recipe(request: Request) -> str:
-    body = await read_body(request, _LARGEST_RECIPE, f"a recipe has at most {_LARGEST_RECIPE} bytes, this one has more")
     try:
-        return body.decode()
+        return (await read_body(request)).decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"a recipe is UTF-8 text: {error}") from error
 

@@ -10,12 +10,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from distillery.errors import Busy, OutOfMemory, Unavailable, Unsupported
+from distillery.errors import Busy, InvalidRequest, OutOfMemory, TooLarge, Unavailable, Unsupported
 from distillery.generators.generator import Generator, Made, Task, resolve_task
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import create_base_app
+from distillery.http.body import describe_message, read_message
 from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
-from distillery.http.openapi import Responses, explain_problems
+from distillery.http.openapi import Responses, explain_problems, publish
 from distillery.runtime.device import DeviceLost
 from distillery.runtime.stopping import Stop, Stopped
 from distillery.runtime.versions import name_machine
@@ -23,7 +24,7 @@ from distillery.schema.generate import Generated, GeneratedBatch, GenerateReques
 from distillery.structures.arrow import ARROW_TYPE, to_arrow, to_json
 
 _RESPONSES: Responses = {
-    **explain_problems(Unsupported, Busy, Unavailable, OutOfMemory),
+    **explain_problems(InvalidRequest, TooLarge, Unsupported, Busy, Unavailable, OutOfMemory),
     200: {
         "description": "Structures: an Arrow IPC stream whose schema metadata holds a `Generated`, or the same as JSON",
         "model": GeneratedBatch,
@@ -81,13 +82,16 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     queue = Queue(settings.concurrency, settings.queue, app.state.registry)
     meter = _Meter(app.state.registry)
 
-    @app.post("/generate", tags=["generate"], response_class=Response, responses=_RESPONSES)
-    async def generate(body: GenerateRequest, request: Request) -> Response:
+    @app.post(
+        "/generate", tags=["generate"], response_class=Response, responses=_RESPONSES, openapi_extra=describe_message(GenerateRequest)
+    )
+    async def generate(request: Request) -> Response:
         """Structures as an Arrow IPC stream, or as JSON where `Accept` asks for it.
 
         Fewer than n come back, perhaps none, where the budget of attempts ran out: the metadata's `rejected` says why.
         """
         app.state.readiness.require()
+        body = await read_message(request, GenerateRequest)
         task = await asyncio.to_thread(resolve_task, body, generator)
 
         def make(stop: Stop) -> Made:
@@ -108,8 +112,10 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         except Stopped:
             return Response(status_code=CLIENT_LEFT)
         meter.count(task, made, seconds)
-        return _answer(generator, task, made, seconds, as_json="application/json" in request.headers.get("accept", ""))
+        as_json = "application/json" in request.headers.get("accept", "")
+        return await asyncio.to_thread(_answer, generator, task, made, seconds, as_json)
 
+    publish(app, models=[GenerateRequest])
     return app
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from distillery.errors import InvalidRequest
+from distillery.runtime.limits import MOST_FAULTS
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,8 +25,11 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
-    """Every fault of a pydantic validation as (where, sentence)."""
-    return [(_place(tuple(e["loc"])), _sentence(dict(e), model)) for e in error.errors(include_url=False)]
+    """The faults of a pydantic validation as (where, sentence); if there are very many, the first and how many more."""
+    faults = error.errors(include_url=False)
+    told = [(_place(tuple(e["loc"])), _sentence(dict(e), model)) for e in faults[:MOST_FAULTS]]
+    more = len(faults) - len(told)
+    return told + [((), f"and {more} faults more")] * (more > 0)
 
 
 def _place(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
