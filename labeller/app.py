@@ -15,6 +15,7 @@ from distillery.http.app import create_base_app
 from distillery.http.body import describe_message, read_body, read_message
 from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
 from distillery.http.openapi import explain_problems, publish
+from distillery.runtime.limits import LARGEST_FINALISE
 from distillery.runtime.machine import count_cores, count_workers
 from distillery.runtime.stopping import Stopped
 from distillery.schema.base import Name
@@ -34,8 +35,6 @@ from labeller.teachers.teacher import BudgetRange, Teacher
 _log = logging.getLogger("distillery")
 _MEMORY_PER_WORKER = 4 * 2**30
 """Bytes for each worker on a CPU: a prediction of 7net-0 for 500 atoms takes 2-5 GB there, by their density."""
-_MOST_LEFT_OUT = 10_000_000
-"""Values of a /finalise request, which names every structure that is left out."""
 _ARROW_BODY = {"required": True, "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -178,7 +177,7 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
     )
     async def finalise_dataset(request: Request) -> FinaliseReceipt:
         """Merge parts, in the order given, into dataset.h5."""
-        body = await read_message(request, FinaliseRequest, _MOST_LEFT_OUT)
+        body = await read_message(request, FinaliseRequest, LARGEST_FINALISE, LARGEST_FINALISE, LARGEST_FINALISE)
         async with finalising.setdefault(body.dataset, asyncio.Lock()):
             return await asyncio.to_thread(finalise, settings.data, body)
 

@@ -7,10 +7,14 @@ LARGEST_RECIPE = 1 << 20
 """Bytes of a recipe sent to the gateway."""
 LARGEST_MESSAGE = 2 << 20
 """Bytes of a JSON message to a service: what a recipe may hold, and the rest."""
+LARGEST_FINALISE = 16 << 20
+"""Bytes of the message that has parts merged: it names every structure that is left out."""
 LARGEST_DEPTH = 50
 """Lists and mappings within one another, in YAML and JSON."""
 LARGEST_NODES = 100_000
 """Values and keys in all, in YAML and JSON."""
+MOST_KEYS = 2_000
+"""Keys of one mapping: each that is wrong is a fault of its own."""
 LARGEST_TEXT = 4_000_000
 """Characters of a YAML text read from a file."""
 MOST_FAULTS = 20

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML, events
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scanner import Scanner
 
-from distillery.runtime.limits import LARGEST_DEPTH, LARGEST_NODES, LARGEST_TEXT
+from distillery.runtime.limits import LARGEST_DEPTH, LARGEST_NODES, LARGEST_TEXT, MOST_KEYS
 
 Location = tuple[str | int, ...]
 Lines = dict[Location, int]
@@ -113,6 +113,8 @@ class _Reader:
             self._refuse_excess(event, at)
             if not isinstance(event, events.ScalarEvent):
                 raise NotYaml(f"keys must be plain text, {_line(event)}")
+            if len(mapping) == MOST_KEYS:
+                raise NotYaml(f"a mapping has more than {MOST_KEYS} keys, {_line(event)}")
             key = _resolve(event)
             if key in mapping:
                 raise NotYaml(f"key {key!r} is given twice, {_line(event)}")

@@ -10,6 +10,8 @@ from distillery.errors import InvalidRequest
 from distillery.runtime.limits import MOST_FAULTS
 
 M = TypeVar("M", bound=BaseModel)
+_LONGEST_SHOWN = 200
+"""Characters of what came, in a sentence about it."""
 
 
 def find_nearest(name: str, known: Collection[str]) -> str | None:
@@ -43,13 +45,18 @@ def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
         return f"unknown key {str(loc[-1])!r}{suggest(str(loc[-1]), _keys_at(model, loc[:-1]))}"
     if fault["type"] == "literal_error":
         expected = [w.strip("' ") for w in str(fault["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
-        return f"must be one of {', '.join(expected)}; got {fault['input']!r}" + (
+        return f"must be one of {', '.join(expected)}; got {_show(fault['input'])}" + (
             f"; did you mean {near!r}?" if (near := find_nearest(str(fault["input"]), expected)) else ""
         )
     if fault["type"] == "missing":
         return f"{str(loc[-1])!r} is missing"
     message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{message}; got {fault['input']!r}" if not isinstance(fault["input"], Mapping) else message
+    return f"{message}; got {_show(fault['input'])}" if not isinstance(fault["input"], Mapping) else message
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
