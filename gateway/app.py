@@ -29,6 +29,7 @@ from distillery.schema.generate import Metadata
 from gateway.auth import ApiKeyGuard, BrowserGuard
 from gateway.clients import Clients
 from gateway.manager import Manager
+from gateway.neighbours import find_own_network
 from gateway.settings import GatewaySettings
 
 VERSION = "1.1"
@@ -50,7 +51,7 @@ _EVENT = {
         },
     },
 }
-OPEN_PATHS = ("/v1/health/", "/metrics", "/docs", DOCS_ASSETS, "/openapi.json")
+OPEN_PATHS = ("/v1/health/", "/docs", DOCS_ASSETS, "/openapi.json")
 """What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 
 Until = Annotated[StageName | None, Query(description="stop after this stage")]
@@ -100,7 +101,13 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
         too_large=f"a recipe has at most {LARGEST_RECIPE} bytes, this one has more",
     )
     key = settings.api_key
-    guard = Middleware(BrowserGuard) if key is None else Middleware(ApiKeyGuard, api_key=key.get_secret_value(), is_open=OPEN_PATHS)
+    is_open = (*OPEN_PATHS, "/metrics") if settings.open_metrics else OPEN_PATHS
+    networks = find_own_network() if "published" in settings.model_fields_set else ()
+    guard = (
+        Middleware(BrowserGuard, networks=networks)
+        if key is None
+        else Middleware(ApiKeyGuard, api_key=key.get_secret_value(), is_open=is_open)
+    )
     app.user_middleware.append(guard)  # inside the one that names the service
     _add_recipe_routes(app, manager)
     _add_dataset_routes(app, manager)
@@ -113,7 +120,7 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
         """What a service can do, or why it can't be asked; only those that the gateway is set up for are."""
         return await clients.peek(service)
 
-    publish(app, models=[Recipe, Event], everywhere=[] if key else [Forbidden], has_key=key is not None, is_open=OPEN_PATHS)
+    publish(app, models=[Recipe, Event], everywhere=[] if key else [Forbidden], has_key=key is not None, is_open=is_open)
     return app
 
 
