@@ -10,7 +10,6 @@ from cli.app import app
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_KEEP_ALIVE_SECONDS = 30
 _STOP_SECONDS = 25  # containers are given 30
 
 
@@ -23,14 +22,15 @@ def serve(
     """Run the gateway, the labeller or one service over HTTP, as its container does; settings are taken from the environment."""
     import uvicorn
 
+    from distillery.http.server import configure_server
+
     served = build_app(name)
     logging.basicConfig(level=logging.WARNING, handlers=[], force=True)  # the app shows its own log (DISTILLERY_LOG, else INFO)
     uvicorn.run(
         served,
         host=host,
         port=port,
-        access_log=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        **configure_server(),
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
 

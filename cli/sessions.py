@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from distillery.errors import InvalidRequest
 from distillery.http.client import Client
 from gateway.clients import Clients
 from gateway.manager import Manager
@@ -17,6 +18,8 @@ from gateway.settings import GatewaySettings
 async def open_remote(gateway: str) -> AsyncIterator[Client]:
     """A client of the gateway at this address, with the API key from DISTILLERY_API_KEY."""
     key = os.environ.get("DISTILLERY_API_KEY")
+    if key and not (key.isascii() and key.isprintable()):
+        raise InvalidRequest("DISTILLERY_API_KEY holds characters that are not printable ASCII (a line's end?), which no header can carry")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(base_url=gateway, headers=headers, timeout=httpx.Timeout(60, connect=5)) as http:
         yield Client(f"the gateway at {gateway}", http, names_answers=False)

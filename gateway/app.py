@@ -13,13 +13,15 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware import Middleware
 
 from distillery.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable
-from distillery.http.app import DOCS_ASSETS, create_base_app, read_body
+from distillery.http.app import DOCS_ASSETS, create_base_app
+from distillery.http.body import read_body
 from distillery.http.client import Servers
 from distillery.http.files import serve_file, serve_page
 from distillery.http.openapi import Responses, describe_problem, explain_problems, publish
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.source import ServiceName
 from distillery.recipe.target import Target
+from distillery.runtime.limits import LARGEST_RECIPE
 from distillery.schema.base import CONTRACT_VERSION, Message
 from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, RecipeCheck, Status
 from distillery.schema.explain import validate_message
@@ -27,10 +29,10 @@ from distillery.schema.generate import Metadata
 from gateway.auth import ApiKeyGuard, BrowserGuard
 from gateway.clients import Clients
 from gateway.manager import Manager
+from gateway.neighbours import find_own_network
 from gateway.settings import GatewaySettings
 
 VERSION = "1.1"
-_LARGEST_RECIPE = 1 << 20
 _HEARTBEAT = 15.0
 _LARGEST_PAGE = 1000
 _FILE_TYPES = {".h5": "application/x-hdf5", ".json": "application/json", ".yaml": "application/yaml", ".html": "text/html"}
@@ -49,7 +51,7 @@ _EVENT = {
         },
     },
 }
-OPEN_PATHS = ("/v1/health/", "/metrics", "/docs", DOCS_ASSETS, "/openapi.json")
+OPEN_PATHS = ("/v1/health/", "/docs", DOCS_ASSETS, "/openapi.json")
 """What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 
 Until = Annotated[StageName | None, Query(description="stop after this stage")]
@@ -87,9 +89,25 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
             await manager.close()
             await clients.close()
 
-    app = create_base_app("gateway", VERSION, GatewayCard, lambda: None, lambda: None, work, card=GatewayCard)
+    app = create_base_app(
+        "gateway",
+        VERSION,
+        GatewayCard,
+        lambda: None,
+        lambda: None,
+        work,
+        card=GatewayCard,
+        largest_body=LARGEST_RECIPE,
+        too_large=f"a recipe has at most {LARGEST_RECIPE} bytes, this one has more",
+    )
     key = settings.api_key
-    guard = Middleware(BrowserGuard) if key is None else Middleware(ApiKeyGuard, api_key=key.get_secret_value(), is_open=OPEN_PATHS)
+    is_open = (*OPEN_PATHS, "/metrics") if settings.open_metrics else OPEN_PATHS
+    networks = find_own_network() if "published" in settings.model_fields_set else ()
+    guard = (
+        Middleware(BrowserGuard, networks=networks)
+        if key is None
+        else Middleware(ApiKeyGuard, api_key=key.get_secret_value(), is_open=is_open)
+    )
     app.user_middleware.append(guard)  # inside the one that names the service
     _add_recipe_routes(app, manager)
     _add_dataset_routes(app, manager)
@@ -102,7 +120,7 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
         """What a service can do, or why it can't be asked; only those that the gateway is set up for are."""
         return await clients.peek(service)
 
-    publish(app, models=[Recipe, Event], everywhere=[] if key else [Forbidden], has_key=key is not None, is_open=OPEN_PATHS)
+    publish(app, models=[Recipe, Event], everywhere=[] if key else [Forbidden], has_key=key is not None, is_open=is_open)
     return app
 
 
@@ -247,9 +265,8 @@ def _describe_header(name: str, description: str) -> dict[str, Any]:
 
 
 async def _read_recipe(request: Request) -> str:
-    body = await read_body(request, _LARGEST_RECIPE, f"a recipe has at most {_LARGEST_RECIPE} bytes, this one has more")
     try:
-        return body.decode()
+        return (await read_body(request)).decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"a recipe is UTF-8 text: {error}") from error
 

@@ -1,14 +1,15 @@
 """Access to the gateway: the API key, and protection from other sites' pages."""
 
 import secrets
-from collections.abc import Iterable
-from ipaddress import ip_address
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, ip_address
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from distillery.errors import Forbidden, Problem, Unauthorized
 from distillery.http.error_responses import as_response
+from gateway.neighbours import is_near
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 
@@ -34,21 +35,31 @@ class ApiKeyGuard:
 
 
 class BrowserGuard:
-    """Without an API key, keeps out what web pages of others make a user's browser ask.
+    """Without an API key, keeps out other machines, and what web pages of others make a user's browser ask.
 
-    They may not change anything here, and can't read under a name of their own that leads to this address (DNS rebinding): the
+    A peer must be this machine, or in one of `networks`: settings may say "loopback" of a port that is published everywhere.
+    Pages may change nothing here, and can't read under a name of their own that leads to this address (DNS rebinding): the
     gateway answers to addresses, to localhost and to names without a dot, as containers have.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, networks: Sequence[IPv4Network] = ()) -> None:
+        self._app, self._networks = app, networks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = _find_intrusion(scope) if scope["type"] == "http" else None
+        problem = (self._find_stranger(scope) or _find_intrusion(scope)) if scope["type"] == "http" else None
         if problem is None:
             await self._app(scope, receive, send)
         else:
             await as_response(problem, scope["path"])(scope, receive, send)
+
+    def _find_stranger(self, scope: Scope) -> Problem | None:
+        peer = scope.get("client")
+        if peer is None or is_near(peer[0], self._networks):  # there is none on a Unix socket
+            return None
+        return Forbidden(
+            f"without an API key the gateway answers to its own machine only, not to {peer[0]}; set DISTILLERY_GATEWAY_API_KEY "
+            "(DISTILLERY_API_KEY in compose's .env), or in a container with a port on loopback DISTILLERY_GATEWAY_PUBLISHED=127.0.0.1"
+        )
 
 
 def _find_intrusion(scope: Scope) -> Problem | None:

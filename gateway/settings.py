@@ -9,11 +9,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from distillery.generators.plugins import list_services
 
+_SHORTEST_KEY = 16
+
 
 class GatewaySettings(BaseSettings):
     """One object, built in main and passed in."""
 
-    model_config = SettingsConfigDict(env_prefix="DISTILLERY_GATEWAY_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_GATEWAY_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
 
     data: Path = Field(Path("data"), description="folder of the datasets; the labeller writes to the same one")
     labeller: str = Field("http://labeller:8000", description="base URL of the labeller")
@@ -39,13 +41,28 @@ class GatewaySettings(BaseSettings):
     page: bool = Field(True, description="make report.html when a dataset is finished")
     resume: bool = Field(True, description="go on with unfinished datasets at the start")
 
-    published: str = Field("127.0.0.1", description="address on which users reach the gateway; beyond loopback an API key is needed")
-    api_key: SecretStr | None = Field(None, min_length=16, description="users send it as `Authorization: Bearer …`; at least 16 characters")
+    published: str = Field(
+        "127.0.0.1",
+        description="address that a container's port is published on; beyond loopback an API key is needed. Where it is set and there is "
+        "no key, the container's own network is answered besides loopback",
+    )
+    api_key: SecretStr | None = Field(None, description="users send it as `Authorization: Bearer …`; at least 16 characters of ASCII")
+    open_metrics: bool = Field(False, description="answer GET /metrics without the API key, for a Prometheus that has none")
 
     @field_validator("api_key", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        """What is wrong with a key is told without the key."""
+        if key is not None and len(key) < _SHORTEST_KEY:
+            raise ValueError(f"it has {len(key)} characters, at least {_SHORTEST_KEY} are wanted")
+        if key is not None and not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
+            raise ValueError("it holds characters that are not printable ASCII, which no header can carry; choose another")
+        return key
 
     @model_validator(mode="after")
     def _is_guarded(self) -> Self:

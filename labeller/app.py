@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 
 from distillery.dataset.merge import finalise
 from distillery.errors import Busy, Conflict, InvalidRequest, NotFound, OutOfMemory, TooLarge, Unavailable
-from distillery.http.app import create_base_app, read_body
+from distillery.http.app import create_base_app
+from distillery.http.body import describe_message, read_body, read_message
 from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
-from distillery.http.openapi import explain_problems
+from distillery.http.openapi import explain_problems, publish
+from distillery.runtime.limits import LARGEST_FINALISE
 from distillery.runtime.machine import count_cores, count_workers
 from distillery.runtime.stopping import Stopped
 from distillery.schema.base import Name
@@ -143,6 +144,8 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         labeller.close,
         end_when_lost=settings.end_when_lost,
         card=LabellerCard,
+        largest_body=settings.body_limit_mib << 20,
+        too_large=f"a body may have {settings.body_limit_mib} MiB, this one has more; send fewer structures at once",
     )
     app.state.labeller = labeller
     finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -160,26 +163,33 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         running = labeller.running
         running.engine.pool.require_room()
         try:
-            body = await _read_body(request, settings.body_limit_mib)
+            body = await _read_body(request)
             receipt = await until_client_leaves(request, running.labelling.label(dataset, part, body))
-        except (Stopped, ClientDisconnect):
+        except Stopped:
             return Response(status_code=CLIENT_LEFT)
         return JSONResponse(receipt.model_dump(mode="json"))
 
-    @app.post("/finalise", tags=["finalise"], responses=explain_problems(NotFound, Conflict, Unavailable))
-    async def finalise_dataset(body: FinaliseRequest) -> FinaliseReceipt:
+    @app.post(
+        "/finalise",
+        tags=["finalise"],
+        openapi_extra=describe_message(FinaliseRequest),
+        responses=explain_problems(InvalidRequest, NotFound, Conflict, TooLarge, Unavailable),
+    )
+    async def finalise_dataset(request: Request) -> FinaliseReceipt:
         """Merge parts, in the order given, into dataset.h5."""
+        body = await read_message(request, FinaliseRequest, LARGEST_FINALISE, LARGEST_FINALISE, LARGEST_FINALISE)
         async with finalising.setdefault(body.dataset, asyncio.Lock()):
             return await asyncio.to_thread(finalise, settings.data, body)
 
+    publish(app, models=[FinaliseRequest])
     return app
 
 
-async def _read_body(request: Request, limit_mib: int) -> bytes:
+async def _read_body(request: Request) -> bytearray:
     content_type = request.headers.get("content-type", "nothing").split(";")[0].strip()
     if content_type != ARROW_TYPE:
         raise InvalidRequest(f"unsupported media type: the body of /label is {ARROW_TYPE}, got {content_type}")
-    return await read_body(request, limit_mib << 20, f"a body may have {limit_mib} MiB, this one has more; send fewer structures at once")
+    return await read_body(request)
 
 
 def build() -> FastAPI:

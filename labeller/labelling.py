@@ -46,7 +46,7 @@ class Labelling:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._turns: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def label(self, dataset: str, part: str, body: bytes) -> Receipt:
+    async def label(self, dataset: str, part: str, body: bytes | bytearray) -> Receipt:
         """The receipt of a part: of the stored one if there is one already, else of the one this makes."""
         request = await self._on_host(_read_request, dataset, part, body)
         path = part_path(self._root / dataset, part)
@@ -205,7 +205,7 @@ def _require_all(request: _Request, found: Sequence[Structure]) -> None:
     assert len({structure.id for structure in found}) == len(found), "a structure is there twice"
 
 
-def _read_request(dataset: str, part: str, body: bytes) -> _Request:
+def _read_request(dataset: str, part: str, body: bytes | bytearray) -> _Request:
     structures, metadata = from_arrow(body)
     record = validate_message(ShardRecord, metadata, "metadata")
     ids = [s.id for s in structures]

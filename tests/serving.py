@@ -10,12 +10,14 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from distillery.http.server import configure_server
+
 
 @contextmanager
 def serve(app: FastAPI, *, wait_until_ready: bool = True) -> Iterator[str]:
     """The base URL of `app`, served until the block ends."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, http="h11", loop="asyncio"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, **configure_server()))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

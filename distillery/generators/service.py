@@ -10,19 +10,21 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from distillery.errors import Busy, OutOfMemory, Unavailable, Unsupported
+from distillery.errors import Busy, InvalidRequest, OutOfMemory, TooLarge, Unavailable, Unsupported
 from distillery.generators.generator import Generator, Made, Task, find_faults, resolve_task
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import create_base_app
+from distillery.http.body import describe_message, read_message
 from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
-from distillery.http.openapi import Responses, explain_problems
+from distillery.http.openapi import Responses, explain_problems, publish
 from distillery.runtime.device import DeviceLost
 from distillery.runtime.stopping import Stop, Stopped
+from distillery.runtime.versions import name_machine
 from distillery.schema.generate import Generated, GeneratedBatch, GenerateRequest, Metadata, RequestCheck
 from distillery.structures.arrow import ARROW_TYPE, to_arrow, to_json
 
 _RESPONSES: Responses = {
-    **explain_problems(Unsupported, Busy, Unavailable, OutOfMemory),
+    **explain_problems(InvalidRequest, TooLarge, Unsupported, Busy, Unavailable, OutOfMemory),
     200: {
         "description": "Structures: an Arrow IPC stream whose schema metadata holds a `Generated`, or the same as JSON",
         "model": GeneratedBatch,
@@ -70,7 +72,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     app = create_base_app(
         card.service,
         card.version,
-        lambda: generator.metadata,
+        lambda: _describe(generator),
         generator.load,
         close,
         end_when_lost=settings.end_when_lost,
@@ -80,18 +82,24 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     queue = Queue(settings.concurrency, settings.queue, app.state.registry)
     meter = _Meter(app.state.registry)
 
-    @app.post("/check", tags=["generate"])
-    async def check(body: GenerateRequest) -> RequestCheck:
+    @app.post(
+        "/check", tags=["generate"], responses=explain_problems(InvalidRequest, TooLarge), openapi_extra=describe_message(GenerateRequest)
+    )
+    async def check(request: Request) -> RequestCheck:
         """What keeps the service from a request for `/generate`; makes nothing, and needs no loaded model."""
+        body = await read_message(request, GenerateRequest)
         return RequestCheck(faults=tuple(await asyncio.to_thread(find_faults, body, generator)))
 
-    @app.post("/generate", tags=["generate"], response_class=Response, responses=_RESPONSES)
-    async def generate(body: GenerateRequest, request: Request) -> Response:
+    @app.post(
+        "/generate", tags=["generate"], response_class=Response, responses=_RESPONSES, openapi_extra=describe_message(GenerateRequest)
+    )
+    async def generate(request: Request) -> Response:
         """Structures as an Arrow IPC stream, or as JSON where `Accept` asks for it.
 
         Fewer than n come back, perhaps none, where the budget of attempts ran out: the metadata's `rejected` says why.
         """
         app.state.readiness.require()
+        body = await read_message(request, GenerateRequest)
         task = await asyncio.to_thread(resolve_task, body, generator)
 
         def make(stop: Stop) -> Made:
@@ -112,13 +120,21 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         except Stopped:
             return Response(status_code=CLIENT_LEFT)
         meter.count(task, made, seconds)
-        return _answer(generator, task, made, seconds, as_json="application/json" in request.headers.get("accept", ""))
+        as_json = "application/json" in request.headers.get("accept", "")
+        return await asyncio.to_thread(_answer, generator, task, made, seconds, as_json)
 
+    publish(app, models=[GenerateRequest])
     return app
 
 
-def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:
+def _describe(generator: Generator) -> Metadata:
+    """The generator's card, with the machine that it runs on among the versions."""
     card = generator.metadata
+    return card.model_copy(update={"versions": {**card.versions, **name_machine()}})
+
+
+def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:
+    card = _describe(generator)
     generated = Generated(
         service=card.service,
         version=card.version,

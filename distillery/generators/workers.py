@@ -1,7 +1,8 @@
 """Worker processes: forked from one that has imported what they need, and computing with the same kernels on every processor.
 
-numpy and OpenBLAS choose their kernels by the processor, and that decides the last bit of a result. A last bit is not harmless:
-where two supercells fit equally well, it chooses between them. So workers use what every x86-64 processor has.
+numpy, OpenBLAS and the C library (sin, exp, pow, ...) choose their kernels by the processor, and that decides the last bit of a
+result. A last bit is not harmless: where two supercells fit equally well, it chooses between them, and a minimisation of thousands
+of steps ends elsewhere. So workers use what every x86-64 processor has.
 """
 
 import multiprocessing
@@ -9,21 +10,32 @@ import os
 import platform
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import forkserver
 from typing import TypeVar
 
 import numpy as np
 
 from distillery.errors import Internal, Unavailable
+from distillery.runtime.environment import change_environment, read_environment
 from distillery.runtime.stopping import Stop, Stopped
 
 T = TypeVar("T")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Workers are forked, which only a process of one thread may do safely: these two libraries start threads when they are imported."""
-_OLDEST_CORE = {"x86_64": "Nehalem"}
-"""OpenBLAS' name for the least processor that numpy runs on, by machine; others are not pinned."""
+_PINNED_MACHINE = "x86_64"
+"""Others are not pinned."""
+_OLDEST_CORE = "Nehalem"
+"""OpenBLAS' name for the least processor that numpy runs on."""
+_PLAIN_LIBM = "glibc.cpu.hwcaps=-FMA,-FMA4,-FMA_Usable,-FMA4_Usable"
+"""Fused multiplications are what the C library's variants differ by; names with _Usable are those before glibc 2.33, unknown ones no error.
+
+https://sourceware.org/glibc/manual/latest/html_node/Hardware-Capability-Tunables.html
+"""
 _preloaded: set[str] = set()
 """Modules that workers are forked with; of effect until the first worker of this process starts."""
 
@@ -45,7 +57,7 @@ class Workers:
 
     def load(self) -> None:
         """Start the first and wait for it."""
-        submit(self._open(), os.getpid).result()
+        self.run(lambda pool: submit(pool, os.getpid).result(), "starting")
 
     def run(self, work: Callable[[ProcessPoolExecutor], T], name: str) -> T:
         """What `work` makes of the pool. Where a worker dies on the way it is called once more, then it is Internal, which says `name`."""
@@ -70,9 +82,10 @@ class Workers:
             if self._is_closed:
                 raise Unavailable(f"{self._service} is shutting down")
             if self._pool is None:
-                _prepare_environment()
+                environment = {**_ONE_THREAD, **_find_pins()}
+                _start_fork_server(environment)
                 context = multiprocessing.get_context("forkserver")
-                self._pool = ProcessPoolExecutor(self.n_workers, context, _start_worker, (self._prepare,))
+                self._pool = ProcessPoolExecutor(self.n_workers, context, _start_worker, (environment, self._prepare))
             return self._pool
 
     def _end(self) -> None:
@@ -83,12 +96,12 @@ class Workers:
 
 
 def submit(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> Future[T]:
-    """Submit work; a process that this starts is born deaf to Ctrl-C, which is its parent's to handle."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Submit work, which may start a worker; BrokenProcessPool if the process that it would be forked from has died."""
     try:
-        return pool.submit(work, *arguments)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _deaf_to_interrupts():
+            return pool.submit(work, *arguments)
+    except (EOFError, ConnectionError) as error:
+        raise BrokenProcessPool(f"a worker can't be forked: {error}") from error
 
 
 def wait_for(future: Future[T], stop: Stop) -> T:
@@ -103,13 +116,34 @@ def wait_for(future: Future[T], stop: Stop) -> T:
                 return future.result()
 
 
-def _prepare_environment() -> None:
-    """Set what workers inherit of this process' environment; what has been imported here reads it no more."""
-    os.environ.update(_ONE_THREAD)
-    if platform.machine() in _OLDEST_CORE:
-        os.environ["OPENBLAS_CORETYPE"] = _OLDEST_CORE[platform.machine()]
-        os.environ["NPY_DISABLE_CPU_FEATURES"] = " ".join(_list_optional_features())
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process that is started meanwhile is born deaf to Ctrl-C, which is its parent's to handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_fork_server(environment: Mapping[str, str]) -> None:
+    """Start the process that workers are forked from, if it does not run, with what they are to have in their environment."""
     multiprocessing.set_forkserver_preload(sorted(_preloaded))
+    with change_environment(environment), _deaf_to_interrupts():
+        forkserver.ensure_running()
+
+
+@cache
+def _find_pins() -> dict[str, str]:
+    """Variables by which numpy, OpenBLAS and the C library, once loaded, do here what they do on every x86-64 processor."""
+    if platform.machine() != _PINNED_MACHINE:
+        return {}
+    tunables = [read_environment().get("GLIBC_TUNABLES", ""), _PLAIN_LIBM]  # the last of a name holds
+    return {
+        "OPENBLAS_CORETYPE": _OLDEST_CORE,
+        "NPY_DISABLE_CPU_FEATURES": " ".join(_list_optional_features()),
+        "GLIBC_TUNABLES": ":".join(filter(None, tunables)),
+    }
 
 
 def _list_optional_features() -> list[str]:
@@ -118,11 +152,22 @@ def _list_optional_features() -> list[str]:
     return [*extensions.get("found", []), *extensions.get("not found", [])]
 
 
-def _start_worker(prepare: Callable[[], None] | None) -> None:
+def _start_worker(environment: Mapping[str, str], prepare: Callable[[], None] | None) -> None:
+    _require_environment(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if prepare is not None:
         prepare()
+
+
+def _require_environment(environment: Mapping[str, str]) -> None:
+    """End this worker and the process that it was forked from if that was started without: by somebody else, or by the pool after a death.
+
+    The pool breaks of it, and `Workers.run` starts both anew.
+    """
+    if any(os.environ.get(name) != value for name, value in environment.items()):
+        os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(1)
 
 
 def _die_with_parent() -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -16,10 +16,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, g
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from distillery.errors import Internal, Problem, TooLarge, Unavailable
+from distillery.errors import Internal, Problem, Unavailable
 from distillery.http.error_responses import add_error_handlers, as_bug
 from distillery.http.openapi import ReadRoute, explain_problems, publish
+from distillery.http.request_limits import RequestLimits
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
+from distillery.runtime.limits import LARGEST_MESSAGE
 from distillery.schema.base import CONTRACT_VERSION
 from distillery.schema.problem import Health
 
@@ -69,13 +71,16 @@ def create_base_app(
     alongside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     end_when_lost: bool = False,
     card: type[BaseModel] | None = None,
+    largest_body: int = LARGEST_MESSAGE,
+    too_large: str = f"a body has at most {LARGEST_MESSAGE} bytes here, this one has more; ask for less at once",
 ) -> FastAPI:
     """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
 
     `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
     Unavailable (weights are missing) or finds no memory, it is tried again after 10 s, then 20, up to every 10 min. `alongside`
     is entered while the app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its
-    process has ended. `card` is what `describe` gives, for the OpenAPI document.
+    process has ended. `card` is what `describe` gives, for the OpenAPI document. Requests with more than `largest_body` bytes are
+    refused (413) with `too_large`.
     """
     readiness = Readiness(service, end_when_lost)
 
@@ -104,6 +109,7 @@ def create_base_app(
     app.state.registry = registry = CollectorRegistry()
     requests = Counter("distillery_http_requests", "Requests by path and status", ["method", "path", "status"], registry=registry)
     add_error_handlers(app)
+    app.add_middleware(RequestLimits, largest_body=largest_body, too_large=too_large)
     app.add_middleware(_Named, service=f"{service}/{version}", requests=requests)
 
     _add_common_routes(app, service, describe, card)
@@ -153,16 +159,6 @@ def _add_docs(app: FastAPI) -> None:
             swagger_css_url=f"{DOCS_ASSETS}/swagger-ui.css",
             swagger_favicon_url=f"{DOCS_ASSETS}/favicon.png",
         )
-
-
-async def read_body(request: Request, largest: int, too_large: str) -> bytes:
-    """The body of a request, at most `largest` bytes in memory; TooLarge says `too_large` if there are more."""
-    body = bytearray()
-    async for block in request.stream():
-        body += block
-        if len(body) > largest:
-            raise TooLarge(too_large)
-    return bytes(body)
 
 
 def _show_log() -> None:

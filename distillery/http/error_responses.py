@@ -1,15 +1,18 @@
 """Errors as HTTP answers: every exception of an app becomes an RFC 9457 problem document, in this one place."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from distillery.errors import Internal, InvalidRequest, NotFound, Problem
+from distillery.http.disconnect import CLIENT_LEFT
+from distillery.runtime.limits import MOST_FAULTS
 
 _log = logging.getLogger("distillery")
 PROBLEM_TYPE = "application/problem+json"
@@ -36,6 +39,13 @@ def _describe(fault: Mapping[str, Any]) -> str:
     return str(fault["msg"]) + (f"; got {came!r}" if short else "")
 
 
+def describe_faults(faults: Sequence[Mapping[str, Any]]) -> str:
+    """The first faults that pydantic found, and how many there are besides."""
+    shown = [f"{'.'.join(str(p) for p in fault['loc'])}: {_describe(fault)}" for fault in faults[:MOST_FAULTS]]
+    more = len(faults) - len(shown)
+    return "; ".join(shown + [f"and {more} faults more"] * (more > 0))
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Translate the exceptions of `app` to problems, in this one place; what nobody expected is for `as_bug`."""
 
@@ -47,8 +57,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        parts = (f"{'.'.join(str(p) for p in e['loc'])}: {_describe(e)}" for e in error.errors())
-        return as_response(InvalidRequest("; ".join(parts)), request.url.path)
+        return as_response(InvalidRequest(describe_faults(error.errors())), request.url.path)
+
+    async def on_leaving(request: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_LEFT)
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -58,5 +70,6 @@ def add_error_handlers(app: FastAPI) -> None:
         return response
 
     app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(ClientDisconnect, on_leaving)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)

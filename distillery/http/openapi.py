@@ -36,6 +36,11 @@ class ReadRoute(APIRoute):
         return scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in (self.methods or ())
 
 
+def refer_to(model: type[BaseModel]) -> dict[str, str]:
+    """The schema of a body that FastAPI does not read; `publish` must be told of the model."""
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
 def explain_problems(*kinds: type[Problem]) -> Responses:
     """The `responses` of a route that may fail in these ways."""
     return {kind.status: _describe_kind(kind) for kind in kinds}

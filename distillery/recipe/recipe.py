@@ -80,7 +80,9 @@ class Recipe(Message):
     sources: dict[SourceName, Source] = Field(min_length=1, description="what the dataset is made of, each under a name of your choice")
     generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
     stages: Stages | None = Field(None, description="pilot, test, full; without them all is made at once")
-    rebalance: tuple[Number, ...] = Field((), description="generative fractions to try in turn where a stage's gates are not passed")
+    rebalance: tuple[Number, ...] = Field(
+        (), max_length=100, description="generative fractions to try in turn where a stage's gates are not passed"
+    )
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates, in all stages")
 
     @model_validator(mode="after")

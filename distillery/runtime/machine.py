@@ -1,10 +1,14 @@
-"""The machine: the cores and the memory that this process may use, and how many workers they carry."""
+"""The machine: the cores and the memory that this process may use, how many workers they carry, and what its processor can do."""
 
 import os
+import platform
 from math import ceil
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_CPU_INFO = Path("/proc/cpuinfo")
+_DECISIVE = ("avx", "avx2", "fma", "fma4", "avx512f", "avx512_fp16", "asimd", "sve", "sve2")
+"""Features by which numpy, OpenBLAS and the C library choose among kernels whose last bits differ, by the kernel's names."""
 
 
 def count_cores(cgroup: Path = _CGROUP) -> int:
@@ -45,3 +49,13 @@ def count_workers(memory_each: int, n_cores: int | None = None, memory: int | No
     n_cores = count_cores() if n_cores is None else n_cores
     memory = find_memory() if memory is None else memory
     return max(1, min(n_cores, memory // memory_each))
+
+
+def describe_processor(cpu_info: Path = _CPU_INFO) -> str:
+    """The kind of this processor and its features by which libraries choose their kernels: `x86_64 avx avx2 fma`."""
+    try:
+        lines = cpu_info.read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    words = next((line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), [])
+    return " ".join((platform.machine(), *(feature for feature in _DECISIVE if feature in words)))

@@ -12,14 +12,10 @@ from ruamel.yaml import YAML, events
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scanner import Scanner
 
+from distillery.runtime.limits import LARGEST_DEPTH, LARGEST_NODES, LARGEST_TEXT, MOST_KEYS
+
 Location = tuple[str | int, ...]
 Lines = dict[Location, int]
-LARGEST_DEPTH = 50
-"""Lists and mappings within one another."""
-LARGEST_NODES = 100_000
-"""Values and keys in all."""
-LARGEST_TEXT = 4_000_000
-"""Characters."""
 
 _ODD_BREAKS = re.compile("[\x85\u2028\u2029]")
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -117,6 +113,8 @@ class _Reader:
             self._refuse_excess(event, at)
             if not isinstance(event, events.ScalarEvent):
                 raise NotYaml(f"keys must be plain text, {_line(event)}")
+            if len(mapping) == MOST_KEYS:
+                raise NotYaml(f"a mapping has more than {MOST_KEYS} keys, {_line(event)}")
             key = _resolve(event)
             if key in mapping:
                 raise NotYaml(f"key {key!r} is given twice, {_line(event)}")

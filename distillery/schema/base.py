@@ -1,5 +1,6 @@
 """The base of all JSON messages, and the types of their fields: frozen, no extra keys, strict integers, finite floats."""
 
+from collections import Counter
 from typing import Annotated
 
 from ase.data import atomic_numbers
@@ -19,7 +20,7 @@ def _known_element(symbol: str) -> str:
 
 
 def _all_different(elements: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({element for element in elements if elements.count(element) > 1})
+    twice = sorted(element for element, n in Counter(elements).items() if n > 1)
     if twice:
         raise ValueError(f"name every element once; {' '.join(twice)} is there twice")
     return elements
@@ -37,7 +38,7 @@ CONTRACT_VERSION = "1.0"
 Element = Annotated[StrictStr, AfterValidator(_known_element)]
 
 
-Elements = Annotated[tuple[Element, ...], Field(min_length=1), AfterValidator(_all_different)]
+Elements = Annotated[tuple[Element, ...], Field(min_length=1, max_length=len(atomic_numbers)), AfterValidator(_all_different)]
 
 
 Number = Annotated[float, BeforeValidator(_no_truth_value)]

@@ -7,9 +7,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from distillery.errors import InvalidRequest
+from distillery.runtime.limits import MOST_FAULTS
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_NAMED = 40
+_LONGEST_SHOWN = 200
+"""Characters of what came, in a sentence about it."""
 
 
 def find_nearest(name: str, known: Collection[str]) -> str | None:
@@ -26,8 +29,11 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
-    """Every fault of a pydantic validation as (where, sentence)."""
-    return [(_place(tuple(e["loc"])), _sentence(dict(e), model)) for e in error.errors(include_url=False)]
+    """The faults of a pydantic validation as (where, sentence); if there are very many, the first and how many more."""
+    faults = error.errors(include_url=False)
+    told = [(_place(tuple(e["loc"])), _sentence(dict(e), model)) for e in faults[:MOST_FAULTS]]
+    more = len(faults) - len(told)
+    return told + [((), f"and {more} faults more")] * (more > 0)
 
 
 def _place(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -41,13 +47,18 @@ def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
         return f"unknown key {str(loc[-1])!r}{suggest(str(loc[-1]), _keys_at(model, loc[:-1]))}"
     if fault["type"] == "literal_error":
         expected = [w.strip("' ") for w in str(fault["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
-        return f"must be one of {', '.join(expected)}; got {fault['input']!r}" + (
+        return f"must be one of {', '.join(expected)}; got {_show(fault['input'])}" + (
             f"; did you mean {near!r}?" if (near := find_nearest(str(fault["input"]), expected)) else ""
         )
     if fault["type"] == "missing":
         return f"{str(loc[-1])!r} is missing"
     message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{message}; got {fault['input']!r}" if not isinstance(fault["input"], Mapping) else message
+    return f"{message}; got {_show(fault['input'])}" if not isinstance(fault["input"], Mapping) else message
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

@@ -3,15 +3,16 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
-from distillery.errors import InvalidRequest
+from distillery.errors import InvalidRequest, TooLarge
 from distillery.runtime.canonical_json import canonical_json
+from distillery.runtime.limits import LARGEST_METADATA, LARGEST_ORIGINS, MOST_STRUCTURES
 from distillery.structures.arrow_messages import refuse_packed
-from distillery.structures.structure import SYSTEMS, Structure
+from distillery.structures.structure import SYSTEMS, Structure, System
 
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 
@@ -32,6 +33,7 @@ SCHEMA = pa.schema(
 )
 _METADATA_KEY = b"distillery"
 _HASHES_KEY = b"distillery.structure_hashes"
+_PIECE = 5_000
 _HASH = re.compile("[0-9a-f]{32}")
 
 
@@ -65,7 +67,7 @@ def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None
     return bytes(sink.getvalue())
 
 
-def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
+def from_arrow(body: bytes | bytearray) -> tuple[list[Structure], dict[str, Any]]:
     """The structures and the metadata of an Arrow IPC stream; InvalidRequest if it is not a structure batch."""
     try:
         refuse_packed(body)
@@ -73,13 +75,17 @@ def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
             _require_schema(reader.schema)
             table = reader.read_all()
         table.validate(full=True)
-        metadata = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+        metadata = _read_metadata(table.schema)
     except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
         raise InvalidRequest(f"the body is not an Arrow IPC stream of structures: {error}") from error
     if not isinstance(metadata, dict):
         raise InvalidRequest("the schema's metadata must be a JSON object")
     if table.num_rows == 0:
         return [], metadata
+    if table.num_rows > MOST_STRUCTURES:
+        raise TooLarge(f"a structure batch has at most {MOST_STRUCTURES} structures, this one has {table.num_rows}; send fewer at once")
+    if (n_bytes := table.column("origin").nbytes) > LARGEST_ORIGINS:
+        raise TooLarge(f"the origins of a structure batch have at most {LARGEST_ORIGINS} bytes, these have {n_bytes}; send fewer at once")
     (batch,) = table.combine_chunks().to_batches()
     empty = [name for name in SCHEMA.names if _has_nulls(batch.column(name))]
     if empty:
@@ -87,7 +93,7 @@ def from_arrow(body: bytes) -> tuple[list[Structure], dict[str, Any]]:
     return _rows(batch), metadata
 
 
-def read_hashes(body: bytes, n_structures: int) -> list[str] | None:
+def read_hashes(body: bytes | bytearray, n_structures: int) -> list[str] | None:
     """The structure hashes that a stream from `to_arrow` carries, None if it carries none; InvalidRequest if they are not one each."""
     with pa.ipc.open_stream(body) as reader:
         text = (reader.schema.metadata or {}).get(_HASHES_KEY)
@@ -97,6 +103,13 @@ def read_hashes(body: bytes, n_structures: int) -> list[str] | None:
     if len(hashes) != n_structures or not all(_HASH.fullmatch(one) for one in hashes):
         raise InvalidRequest(f"{n_structures} structure hashes of 32 hex digits were wanted beside the structures, {len(hashes)} came")
     return hashes
+
+
+def _read_metadata(schema: pa.Schema) -> Any:
+    text = (schema.metadata or {}).get(_METADATA_KEY, b"{}")
+    if len(text) > LARGEST_METADATA:
+        raise TooLarge(f"the schema's metadata has at most {LARGEST_METADATA} bytes, this has {len(text)}; send fewer structures at once")
+    return json.loads(text)
 
 
 def _require_schema(schema: pa.Schema) -> None:
@@ -122,9 +135,7 @@ def _rows(batch: pa.RecordBatch) -> list[Structure]:
     positions = batch.column("positions").values.values.to_numpy().reshape(-1, 3)
     cells = batch.column("cell").flatten().to_numpy().reshape(-1, 3, 3)
     pbc = batch.column("pbc").flatten().to_numpy(zero_copy_only=False).reshape(-1, 3)
-    ids = batch.column("id").to_pylist()
-    systems = batch.column("system").to_pylist()
-    origins = batch.column("origin").to_pylist()
+    ids, systems, origins = (_list_texts(batch.column(name)) for name in ("id", "system", "origin"))
     unknown = sorted(set(systems) - set(SYSTEMS))
     if unknown:
         raise InvalidRequest(f"system must be one of {', '.join(SYSTEMS)}; got {unknown[0]!r}")
@@ -135,11 +146,16 @@ def _rows(batch: pa.RecordBatch) -> list[Structure]:
             positions=positions[offsets[i] : offsets[i + 1]],
             cell=cells[i],
             pbc=(bool(pbc[i, 0]), bool(pbc[i, 1]), bool(pbc[i, 2])),
-            system=systems[i],
+            system=cast(System, systems[i]),
             origin=_origin(origins[i], ids[i]),
         )
         for i in range(batch.num_rows)
     ]
+
+
+def _list_texts(column: pa.StringArray) -> list[str]:
+    """The texts of a column, by pieces: a conversion lets no other thread run."""
+    return [text for start in range(0, len(column), _PIECE) for text in column.slice(start, _PIECE).to_pylist()]
 
 
 def _origin(text: str, id: str) -> dict[str, Any]:

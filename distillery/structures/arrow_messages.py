@@ -15,7 +15,7 @@ _HEADER, _COMPRESSION = 2, 3
 _TAKEN = frozenset({"schema", "record batch"})
 
 
-def refuse_packed(body: bytes) -> None:
+def refuse_packed(body: bytes | bytearray) -> None:
     """InvalidRequest for a stream with compressed batches or dictionaries; pa.ArrowException or OSError if it is no stream."""
     for message in pa.ipc.MessageReader.open_stream(body):
         if message.type not in _TAKEN:

@@ -15,7 +15,7 @@ from distillery.dataset.sections import Section
 from distillery.planning.ledger import find_proposals
 from distillery.planning.plan import PlannedPart
 from distillery.schema.label import Receipt, Reject
-from distillery.verify.file_checks import Check, conclude
+from distillery.verify.file_checks import FAULTS_SHOWN, Check, conclude
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ FRAME_TOLERANCE = Tolerance(energy=1e-4, forces=1e-2, stress=1e-4)
 """Of what a teacher made of a proposal in a short relaxation: every step adds the last digits of the one before."""
 FRAME_DISTANCE = 1e-3
 """Å that an atom of such a frame, or a cell vector, may be off."""
+_MACHINE = frozenset({"processor", "libc"})
+"""Versions of a service (`runtime.versions.name_machine`) that decide last bits and that nobody can install."""
 _EXACT = (
     "structures/atomic_numbers",
     "structures/atomic_numbers_splits",
@@ -66,13 +68,13 @@ def compare_part(section: Section, planned: PlannedPart, arrays: Arrays, again: 
         return _compare_sampled(section, planned, arrays, again)
     faults = [*_find_other_record(old, new), *_find_other_structures(planned, again)]
     if faults:
-        return conclude(section.name, "", faults)
+        return _conclude_others(section.name, faults, old, new)
     keep = np.ones(new.n_structures, bool)
     keep[[one.row for one in section.part.left_out]] = False
     kept = select_structures(again.arrays, keep)
     faults = [f"{name} differs" + _where(arrays[name], kept[name]) for name in _EXACT if not _is_same(arrays[name], kept[name])]
     if faults:
-        return conclude(section.name, "", faults)
+        return _conclude_others(section.name, faults, old, new)
     text, faults = _compare_labels(arrays, kept, old.teacher.name)
     return conclude(section.name, f"{int(keep.sum())} structures bit by bit{_account(section, planned)}; labels {text}", faults)
 
@@ -88,12 +90,14 @@ def _compare_sampled(section: Section, planned: PlannedPart, arrays: Arrays, aga
     if not sample.is_reproducible:
         parents = [{name.rpartition("/")[0] for name in names} for names in (found, planned.facts.proposals)]
         n_other = len(parents[0] ^ parents[1])
-        faults += [f"{n_other} proposals differ"] * (n_other > 0)
-        return conclude(section.name, f"{len(parents[0])} proposals to the hash; frames of dynamics are not compared", faults)
+        faults += [f"{n_other} proposals are others"] * (n_other > 0)
+        if faults:
+            return _conclude_others(section.name, faults, old, new)
+        return conclude(section.name, f"{len(parents[0])} proposals to the hash; frames of dynamics are not compared", [])
     if found != planned.facts.proposals:
         faults.append(f"{len(set(found) ^ set(planned.facts.proposals))} frames are of other proposals")
     if faults:
-        return conclude(section.name, "", faults)
+        return _conclude_others(section.name, faults, old, new)
     keep = np.ones(new.n_structures, bool)
     keep[[one.row for one in section.part.left_out]] = False
     kept = select_structures(again.arrays, keep)
@@ -104,6 +108,20 @@ def _compare_sampled(section: Section, planned: PlannedPart, arrays: Arrays, aga
         return conclude(section.name, "", [f"frames are up to {farthest:.1e} Å off, at most {FRAME_DISTANCE:g}"])
     text, faults = _compare_labels(arrays, kept, old.teacher.name, FRAME_TOLERANCE)
     return conclude(section.name, f"{int(keep.sum())} frames of the same proposals, at most {farthest:.0e} Å apart; labels {text}", faults)
+
+
+def _conclude_others(name: str, faults: list[str], old: Receipt, new: Receipt) -> Check:
+    """Other structures than those in the file: a finding, unless another kind of processor or C library made them, which is a note."""
+    was, now = old.record.service_versions, new.record.service_versions
+    others = [
+        f"{was[what]} made the file, {now[what]} is here"
+        for what in _MACHINE
+        if {what} <= was.keys() & now.keys() and was[what] != now[what]
+    ]
+    if not others:
+        return conclude(name, "", faults)
+    figure = f"other structures, made on another kind of processor ({'; '.join(others)})"
+    return Check(name, None, figure, tuple(faults[:FAULTS_SHOWN]))
 
 
 def _find_other_record(old: Receipt, new: Receipt) -> Iterator[str]:

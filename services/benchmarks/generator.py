@@ -81,7 +81,7 @@ class BenchmarkGenerator:
     def metadata(self) -> Metadata:
         return Metadata(
             service="benchmarks",
-            version="1.1",
+            version="1.2",
             method="Seeded samples without replacement of OC20, OC22 and MatBench; `versions` names the subsets at hand.",
             licence="; ".join(f"{subset.name}: {subset.licence}" for subset in self._subsets),
             systems={

@@ -106,7 +106,8 @@ def _open(url: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
 
 
 def _name_versions(made_by: Metadata | Generated) -> str:
-    libraries = (f"{name} {version}" for name, version in sorted(made_by.versions.items()))
+    """Service and libraries, but not the processor: replicas may run on several kinds, which make the same molecules."""
+    libraries = (f"{name} {version}" for name, version in sorted(made_by.versions.items()) if name != "processor")
     return " / ".join((f"{made_by.service} {made_by.version}", *libraries))
 
 

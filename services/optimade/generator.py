@@ -53,7 +53,7 @@ class OptimadeProposer:
         is_read = "pool" in self.__dict__
         return Metadata(
             service="optimade",
-            version="1.0",
+            version="1.1",
             method=f"Seeded samples without replacement of the crystals of an OPTIMADE provider: {self._settings.url or 'none is set'}",
             licence=self.pool.licence if is_read else self._settings.licence or "the provider's",
             systems={"crystal": card},

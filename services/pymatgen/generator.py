@@ -35,7 +35,7 @@ class CrystalProposer:
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="pymatgen",
-            version="2.0",
+            version="2.1",
             method="real compounds, charge-balanced AFLOW prototypes and symmetric random crystals (PyXtal), as near-cubic supercells",
             licence="MIT (pymatgen, PyXtal); AFLOW library: cite Mehl et al., Comput. Mater. Sci. 136, S1 (2017)",
             systems={

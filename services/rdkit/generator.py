@@ -97,7 +97,7 @@ class MoleculeProposer:
         )
         return Metadata(
             service="rdkit",
-            version="2.0",
+            version="2.1",
             method="Molecules grown from drug-like fragments (or a user's SMILES), embedded by ETKDGv3, relaxed by MMFF94 or else UFF.",
             licence="RDKit: BSD-3-Clause",
             systems={"molecule": card},

@@ -1,32 +1,35 @@
-"""numpy and OpenBLAS choose kernels by the processor; the structures of a request must not show which."""
+"""numpy, OpenBLAS and the C library choose kernels by the processor; the structures of a request must not show which."""
 
-import httpx
-import numpy as np
+import json
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 
-from distillery.generators.plugins import build_service
+from distillery.runtime.machine import describe_processor
 from tests.contract.test_services import SERVICES
-from tests.serving import serve
+from tests.processors import MODERN, OLD
 from tests.upstream import MODELS
 
-FEATURES = np.show_config(mode="dicts")["SIMD Extensions"]
-PROCESSORS = [
-    {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": ""},
-    {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": " ".join(FEATURES.get("found", []))},
-]
-"""What makes this processor look like a modern one and like one of 2004."""
+
+def make(name: str, processor: dict[str, str], *flags: str) -> dict[str, str]:
+    """Digests of a service's structures on a processor that looks so, by system."""
+    environment = {**os.environ, **processor, "DISTILLERY_SERVICE_WORKERS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.processors", name, *flags], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in MODELS])
-def test_another_processor_gives_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISTILLERY_SERVICE_WORKERS", "1")
-    made = []
-    for processor in PROCESSORS:
-        for variable, value in processor.items():
-            monkeypatch.setenv(variable, value)
-        with serve(build_service(name)) as url, httpx.Client(base_url=url, timeout=300) as client:
-            systems = client.get("/v1/metadata").json()["systems"]
-            request = {"n": 12, "seed": 5, "perturb": {"rattle": 0.05, "strain": 0.03}}
-            answers = [client.post("/generate", json={**request, "system": system, "max_atoms": 100}) for system in systems]
-            made.append([answer.raise_for_status().content for answer in answers])
-    assert made[0] == made[1]
+def test_another_processor_gives_the_same_structures(name: str) -> None:
+    assert make(name, MODERN) == make(name, OLD)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or "fma" not in describe_processor().split(), reason="there is nothing to hide")
+def test_without_pins_another_processor_gives_other_structures() -> None:
+    """Else the test above could not fail."""
+    assert make("rdkit", MODERN, "--without-pins") != make("rdkit", OLD, "--without-pins")

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
+import traceback
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -10,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import httpx
 import numpy as np
 import pytest
 
@@ -19,11 +24,15 @@ from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
 from distillery.errors import Busy, Internal, Unavailable, Unsupported
 from distillery.generators.generator import Task
+from distillery.http.client import EmbeddedServers
 from distillery.structures.structure import Structure
 from distillery.verify.verification import Verification
+from gateway.app import create_gateway
+from gateway.neighbours import find_own_network
+from gateway.settings import GatewaySettings
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
-from tests.integration.factory import RECIPE, factory, identity, leftovers, make, two_fakes, until, wait_for
+from tests.integration.factory import RECIPE, factory, identity, leftovers, make, settings_for, two_fakes, until, wait_for
 
 
 def run(coroutine: Any) -> Any:
@@ -557,8 +566,73 @@ def test_the_api_key_guards_all_but_health(tmp_path: Path) -> None:
             assert (await client.get("/v1/datasets", headers={"Authorization": "bearer  sixteen letters!"})).status_code == 200
             assert (await client.get("/v1/datasets", headers={"Authorization": "Basic sixteen letters!"})).status_code == 401
             assert (await client.get("/v1/health/live")).status_code == 200
+            assert (await client.get("/metrics")).status_code == 401
+        async with factory(tmp_path, two_fakes(), api_key="sixteen letters!", open_metrics=True) as client:
+            assert (await client.get("/metrics")).status_code == 200
+            assert (await client.get("/v1/datasets")).status_code == 401
 
     run(main())
+
+
+@pytest.mark.parametrize("key", ["geheim", "geheim-geheim-gehé", "geheim-geheim-geheim\n"])
+def test_a_key_that_is_refused_is_not_printed(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("DISTILLERY_GATEWAY_API_KEY", key)
+    with pytest.raises(ValueError, match="api_key") as refused:
+        GatewaySettings()
+    assert "geheim" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_an_address_beyond_loopback_without_a_usable_key_prints_none_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "serve", "gateway"],
+        env={**os.environ, "DISTILLERY_GATEWAY_API_KEY": "geheim", "DISTILLERY_GATEWAY_PUBLISHED": "0.0.0.0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "at least 16" in done.stderr
+    assert "geheim" not in done.stdout + done.stderr
+
+
+BRIDGE = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n" + "".join(
+    f"{interface}\t{destination}\t{gateway}\t0003\t0\t0\t0\t{mask}\t0\t0\t0\n"
+    for interface, destination, gateway, mask in (
+        ("eth1", "00000000", "010012AC", "00000000"),
+        ("eth1", "000012AC", "00000000", "0000FFFF"),
+        ("eth0", "0000000A", "00000000", "00FFFFFF"),
+    )
+)
+"""A container in a Swarm: 172.18.0.0/16 with the default route, and the ingress network 10.0.0.0/24."""
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_published", "status"),
+    [
+        ("127.0.0.1", False, 200),
+        ("::1", False, 200),
+        ("172.18.0.1", False, 403),
+        ("172.18.0.1", True, 200),
+        ("::ffff:172.18.0.7", True, 200),
+        ("10.0.0.2", True, 403),
+        ("203.0.113.9", True, 403),
+        ("2001:db8::1", True, 403),
+    ],
+)
+def test_without_a_key_only_this_machine_and_its_containers_network_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peer: str, is_published: bool, status: int
+) -> None:
+    routes = tmp_path / "route"
+    routes.write_text(BRIDGE)
+    monkeypatch.setattr("gateway.app.find_own_network", lambda: find_own_network(routes))
+    app = create_gateway(settings_for(tmp_path, **({"published": "127.0.0.1"} if is_published else {})), EmbeddedServers({}))
+
+    async def main() -> int:
+        transport = httpx.ASGITransport(app, client=(peer, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return (await client.get("/v1/datasets")).status_code
+
+    assert run(main()) == status
 
 
 OWN = {"Host": "127.0.0.1:8000"}

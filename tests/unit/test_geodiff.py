@@ -20,6 +20,7 @@ from distillery.generators.plugins import build_service
 from distillery.generators.proposals import Proposal
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.runtime.stopping import Stopped
+from distillery.runtime.versions import name_machine
 from distillery.schema.generate import Perturb
 from distillery.structures.structure import DEFAULT_ELEMENTS
 from distillery.weights.checksums import sha256_of
@@ -192,7 +193,8 @@ def test_the_card_says_which_pool_the_molecules_come_from(rdkit_pool: RdkitPool)
     model = GeoDiff(GeoDiffSettings(checkpoint="small"))
     assert model.describe(load(BuiltInPool())).versions["pool"] == f"built-in {sha256_of(BUILT_IN)[:12]}"
     card = MoleculeProposer().metadata
-    named = [f"{library} {version}" for library, version in sorted(card.versions.items())]
+    versions = {**card.versions, "libc": name_machine()["libc"]}
+    named = [f"{library} {version}" for library, version in sorted(versions.items())]
     assert model.describe(load(rdkit_pool)).versions["pool"] == " / ".join([f"rdkit {card.version}", *named])
 
 

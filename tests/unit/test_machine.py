@@ -1,11 +1,12 @@
-"""How many workers a machine carries."""
+"""How many workers a machine carries, and what its processor can do."""
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
-from distillery.runtime.machine import count_cores, count_workers, find_memory
+from distillery.runtime.machine import count_cores, count_workers, describe_processor, find_memory
 
 GIB = 2**30
 
@@ -55,3 +56,16 @@ def test_a_quota_of_cpu_time_counts_as_so_many_cores(
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        ("processor : 0\nflags\t\t: fpu sse2 fma avx avx2 erms\n\nflags : fpu\n", " avx avx2 fma"),
+        ("processor : 0\nFeatures : fp asimd sve\n", " asimd sve"),
+        ("processor : 0\n", ""),
+    ],
+)
+def test_a_processor_is_told_by_the_features_that_libraries_choose_by(tmp_path: Path, text: str, features: str) -> None:
+    write(tmp_path / "cpuinfo", text)
+    assert describe_processor(tmp_path / "cpuinfo") == platform.machine() + features

@@ -25,6 +25,7 @@ from distillery.errors import Conflict, InvalidRequest, Unavailable, Unsupported
 from distillery.generators.generator import Task
 from distillery.http.client import EmbeddedServers
 from distillery.recipe.recipe import parse_recipe
+from distillery.runtime.machine import describe_processor
 from distillery.structures.structure import Structure
 from distillery.verify.comparison import LABEL_TOLERANCE
 from distillery.verify.file_checks import Check
@@ -141,7 +142,7 @@ def test_what_is_kept_of_the_parts_opens_with_plain_h5py_and_is_small(sound: Pat
     with h5py.File(sound) as file:
         row = json.loads(file[MERGED_PARTS].asstr()[0])
         assert row["receipt"]["part"] == "full-one-00000"
-        assert file[MERGED_PARTS].id.get_storage_size() < 300 * len(file[MERGED_PARTS])
+        assert file[MERGED_PARTS].id.get_storage_size() < 300 * file[MERGED_PARTS].size
 
 
 def put(name: str, at: Any, value: Any) -> Callable[[h5py.File], None]:
@@ -419,6 +420,19 @@ def test_another_version_is_named_with_what_to_do(sound: Path, tmp_path: Path) -
     assert checks["versions"].passed is None
     assert "service fake is 1.1 here, 1.0 made the file" in checks["versions"].faults
     assert "distillery recipe" in checks["versions"].figure
+
+
+def test_other_structures_of_another_kind_of_processor_are_a_note(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distillery.runtime.versions.describe_processor", lambda: "x86_64 of tomorrow")
+    check = make_again(sound, tmp_path, Again(shift=1e-9))["full-one-00000"]
+    assert (check.passed, check.faults) == (None, ("structures/positions differs by at most 1.0e-09 Å",))
+    assert f"made on another kind of processor ({describe_processor()} made the file, x86_64 of tomorrow is here)" in check.figure
+
+
+def test_labels_that_differ_are_a_finding_on_any_processor(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distillery.runtime.versions.describe_processor", lambda: "x86_64 of tomorrow")
+    again = Again(spoil=lambda s, label: replace(label, forces=label.forces + np.float32(1.1 * LABEL_TOLERANCE.forces)))
+    assert make_again(sound, tmp_path, again)["full-one-00000"].passed is False
 
 
 def test_another_teacher_than_the_recipes_is_refused_before_anything_is_made(sound: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from distillery.dataset.folder import PAGE
 from distillery.errors import Internal
+from distillery.runtime.environment import read_environment
 
 
 async def make_page_aside(folder: Path) -> bytes:
@@ -29,7 +30,7 @@ async def write_page_aside(folder: Path, target: Path) -> dict[str, Any] | None:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**read_environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         start_new_session=True,
     )
     try:

@@ -1,0 +1,71 @@
+"""The HTTP server: uvicorn on h11, with a time limit for the headers of a request and for a client that takes none of its answer.
+
+uvicorn has one for idle connections only, once they have been answered.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from distillery.runtime.limits import HEADER_SECONDS
+
+_KEEP_ALIVE_SECONDS = 30
+
+
+class TimedProtocol(H11Protocol):
+    """A connection with a deadline where uvicorn has none."""
+
+    header_seconds = HEADER_SECONDS
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """The client takes nothing: so long as that lasts there is a deadline, whatever the request."""
+        super().pause_writing()
+        self._forget()
+        self._begin()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._forget()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """A request at work has limits of its own (`request_limits`); before and after one there is a deadline that no byte moves."""
+        if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
+            self._forget()
+        elif self._deadline is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._deadline = self.loop.call_later(self.header_seconds, self._end)
+
+    def _forget(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _end(self) -> None:
+        """Without waiting for what was written to be taken."""
+        self.transport.abort()
+
+
+def configure_server() -> dict[str, Any]:
+    """The arguments of `uvicorn.Config` that every server of ours has."""
+    return {"http": TimedProtocol, "ws": "none", "access_log": False, "timeout_keep_alive": _KEEP_ALIVE_SECONDS}
