@@ -117,7 +117,7 @@ def test_ase_db_is_read_back(quickstart: Finished, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("export", "nothing.h5", "--to", "extxyz"), "nothing.h5 can't be read as HDF5"),
+        (("export", "nothing.h5", "--to", "extxyz"), "there is no file or dataset 'nothing.h5'"),
         (("export", "nothing.h5", "--to", "xyz"), "--to must be one of extxyz, ase-db, aselmdb; got 'xyz'"),
         (("run", "nothing.yaml"), "can't read the recipe nothing.yaml"),
         (("services", "rdkitt"), "did you mean 'rdkit'?"),

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cli.live import follow
+from cli.live import choose_view, follow
 from distillery.dataset.folder import list_parts, part_path
 from distillery.dataset.parts import read_part, write_part
 from distillery.errors import Unsupported
@@ -101,7 +101,7 @@ def test_the_terminal_tells_stages_waves_and_verdicts(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with factory(tmp_path, two_elements()) as client:
-            await follow(Client("the gateway", client), HYBRID, Console(file=told, width=200), {"until": "full"})
+            await follow(Client("the gateway", client), HYBRID, choose_view(Console(file=told, width=200)), {"until": "full"})
 
     run(main())
     lines = told.getvalue().splitlines()
