@@ -27,6 +27,17 @@ def test_the_energy_of_each_element_comes_out_and_residuals_are_per_atom() -> No
     assert residuals[3] == pytest.approx(2.0, abs=0.02)
 
 
+def test_at_the_fit_the_weighted_residuals_balance_for_every_element() -> None:
+    """Huber's condition: beyond 1.345 deviations a residual pulls no harder, however far off it is."""
+    energies, counts = make_rows(60, spread=0.05)
+    energies[:12] += 0.4 * counts[:12].sum(axis=1)
+    _, residuals = fit_elements(energies, counts)
+    most = 1.345 * find_scale(residuals)
+    assert (np.abs(residuals) > most).sum() > 12
+    shares = counts / counts.sum(axis=1)[:, None]
+    assert np.abs(np.clip(residuals, -most, most) @ shares).max() < 1e-4
+
+
 def test_an_element_that_nothing_has_is_worth_nothing() -> None:
     energies, counts = make_rows(40, spread=0.0)
     fit, _ = fit_elements(energies, np.column_stack([counts, np.zeros(40, int)]))

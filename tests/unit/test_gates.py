@@ -442,6 +442,7 @@ def test_a_finding_names_three_different_faults_and_counts_the_others() -> None:
     broken = replace(made, receipt=made.receipt.model_copy(update={"physics": tuple(checks)}))
     assert verdicts(broken)["teacher_physics", "all"].detail == "a; b; c (and 2 others)"
     assert verdicts(broken)["teacher_physics", "all"].value == 6
+    assert verdicts(broken)["teacher_physics", "atoms"].ceiling == 0.0
     three = replace(made, receipt=made.receipt.model_copy(update={"physics": tuple(checks[:4])}))
     assert verdicts(three)["teacher_physics", "all"].detail == "a; b; c"
 

@@ -108,3 +108,14 @@ def test_a_torque_is_told_with_its_size() -> None:
     assert fault is not None
     distance = np.linalg.norm(water().positions[1] - water().positions[2])
     assert fault.detail.startswith(f"the forces have a torque of {distance:.3g} eV, of ")
+
+
+@pytest.mark.parametrize(("turn", "reason"), [(0.05, None), (0.2, "torque")])
+def test_a_torque_is_judged_by_the_forces_there_are_wherever_the_structure_lies(turn: float, reason: str | None) -> None:
+    """The hydrogens are pulled apart with 10 eV/Å and a little turned."""
+    far = replace(water(), positions=water().positions + 100.0)
+    apart = 10 * (water().positions[1] - water().positions[2]) / np.linalg.norm(water().positions[1] - water().positions[2])
+    forces = pushed((1, *apart), (2, *-apart), (1, turn, 0, 0), (2, -turn, 0, 0))
+    for structure in (water(), far):
+        fault = find_net_fault(structure, label_of(structure, forces=forces), TOLERANCE)
+        assert (fault.reason if fault else None) == reason

@@ -168,10 +168,11 @@ def test_columns_of_the_same_bytes_by_other_names_have_another_digest(monkeypatc
 
 def test_the_digest_is_that_of_parts_made_before() -> None:
     """Another one would make every part on disk a corrupt one."""
-    arrays = arrays_of([water("p/0000")], [Label(-1.5, np.ones((3, 3), np.float32), None)])
-    arrays["provenance/structure_hash"] = np.array(["0" * 32], object)
-    arrays["structures/positions"] = np.arange(9.0).reshape(3, 3)
-    assert digest_arrays(arrays) == "d778ce729651235b6c3c1f7a6fba7a06713e7bb44b30c130e6b44135a8ca6cd7"
+    label = Label(-1.5, np.ones((3, 3), np.float32), None)
+    arrays = arrays_of([water("p/0000"), water("p/0001")], [label, label])
+    arrays["provenance/structure_hash"] = np.array(["0" * 32, "1" * 32], object)
+    arrays["structures/positions"] = np.arange(18.0).reshape(6, 3)
+    assert digest_arrays(arrays) == "044c288e2695a2e69e4593f01e6f28f38ee8af54150f77d9c3443035c1d61195"
 
 
 def test_every_column_says_its_unit(path: Path) -> None:
