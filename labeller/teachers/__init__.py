@@ -27,7 +27,7 @@ def create_teacher(settings: LabellerSettings) -> Teacher:
     try:
         return family.create(name, settings)
     except ImportError as error:
-        raise Unavailable(f"{name} needs what is not installed here: {error}; {_explain_installing(entry)}") from error
+        raise Unavailable(f"{name} needs a package that is not installed here: {error}; {_explain_installing(entry)}") from error
 
 
 def find_elements(name: str) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ def find_elements(name: str) -> tuple[str, ...]:
     entry, family = _choose_family(name)
     missing = [package for package in family.needs if find_spec(package) is None]
     if missing:
-        raise Unavailable(f"{name} needs what is not installed here: {', '.join(missing)}; {_explain_installing(entry)}")
+        raise Unavailable(f"{name} needs a package that is not installed here: {', '.join(missing)}; {_explain_installing(entry)}")
     return family.find_elements(name)
 
 

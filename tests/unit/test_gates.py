@@ -467,5 +467,5 @@ def test_a_recipes_limits_are_the_thresholds(limit: str) -> None:
 
 def test_what_can_not_come_out_go_is_told_with_its_numbers() -> None:
     (line,) = find_hopeless(recipe("elements: [H, C]\ngates: {element_entropy: {threshold: 1.5, required: true}}\n"))
-    assert line.startswith("this can't come out GO: the entropy of 2 elements is at most 1.000 bits, the gate element_entropy wants 1.5;")
+    assert line.startswith("this recipe can't be GO: the entropy of 2 elements is at most 1.000 bits, the gate element_entropy wants 1.5;")
     assert find_hopeless(recipe("elements: [H, C]\ngates: {element_entropy: {threshold: 1.0, required: true}}\n")) == []
