@@ -60,6 +60,6 @@ def _explain_missing(error: ModuleNotFoundError) -> Problem:
 
 
 def _end_with(problem: Problem) -> NoReturn:
-    Console(stderr=True).print(f"[red]{problem.title}.[/red]", end=" ")
+    Console(stderr=True).print(f"[red]{problem.title}.[/red]", end="\n" if "\n" in problem.detail else " ")
     print(problem.detail, file=sys.stderr)
     sys.exit(ERROR)

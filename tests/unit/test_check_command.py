@@ -62,7 +62,7 @@ def test_every_fault_is_told_at_its_line_before_anything_is_made(tmp_path: Path,
     (tmp_path / "bad.yaml").write_text(BAD)
     done = distillery(*command, "bad.yaml", cwd=tmp_path)
     assert done.returncode == 1, done.output
-    lines = done.output.removeprefix("Invalid request. ").splitlines()
+    lines = done.output.removeprefix("Invalid request.\n").splitlines()
     assert len(lines) == len(FAULTS), done.output
     for line, key, message in FAULTS:
         (found,) = (text for text in lines if text.startswith(f"bad.yaml:{line}: {key}: "))
