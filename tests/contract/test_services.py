@@ -192,6 +192,8 @@ def test_a_client_that_leaves_stops_the_work(service: httpx.Client, requests: li
     big = {**requests[0], "n": card["n_max"], "min_atoms": None, "max_atoms": None}
     with pytest.raises(httpx.ReadTimeout):
         service.post("/generate", json=big, timeout=0.5)
+    latest = time.monotonic() + 60
     while 'path="/generate",status="499"' not in service.get("/metrics").text:
+        assert time.monotonic() < latest, "the work was not stopped within a minute"
         time.sleep(0.05)
     assert len(structures_of(service, {**requests[0], "n": 1})) == 1
