@@ -199,7 +199,7 @@ def _judge_symmetry(structure: Structure, label: Label, variant: Variant, other:
     """Energy, forces and stress of the same structure written otherwise; `repeat` is of the structure as it was."""
     turn = np.eye(3) if variant.rotation is None else variant.rotation
     order = np.arange(len(structure)) if variant.order is None else variant.order
-    energy = abs(other.energy - label.energy) / len(structure)
+    energy = float(abs(other.energy - label.energy)) / len(structure)
     wanted = label.forces[order].astype(np.float64) @ turn
     forces = float(np.abs(other.forces - wanted).max()) / (1.0 + float(np.abs(wanted).max()))
     worst = max(energy / tolerance.energy, forces / tolerance.forces)
@@ -215,7 +215,7 @@ def _judge_symmetry(structure: Structure, label: Label, variant: Variant, other:
 
 
 def _judge_extensivity(structure: Structure, label: Label, double: Label, tolerance: PhysicsTolerance) -> PhysicsCheck:
-    off = abs(double.energy - 2 * label.energy) / (2 * len(structure))
+    off = float(abs(double.energy - 2 * label.energy)) / (2 * len(structure))
     what = "a doubled cell" if structure.is_periodic else f"two copies {_FAR_APART:g} Å apart"
     ratio = double.energy / label.energy if label.energy else float("inf")
     return PhysicsCheck(

@@ -323,7 +323,7 @@ def test_cancelled_in_the_middle_of_a_stage_it_ends_the_same(tmp_path: Path, sta
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [({"requested": 2}, "what came of 2 structures asked for"), ({"start": 1}, "after 1 others; the plan asks for")]
+    ("change", "said"), [({"requested": 2}, "a request for 2 structures"), ({"start": 1}, "after 1 others; the plan asks for")]
 )
 def test_a_part_that_came_of_another_request_is_refused(tmp_path: Path, change: dict[str, int], said: str) -> None:
     run(make_in(tmp_path))

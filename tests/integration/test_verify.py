@@ -43,7 +43,7 @@ def test_the_quickstart_passes_and_a_shard_comes_out_the_same_again(alone: Path)
     assert done.returncode == 0, done.output
     assert "✗" not in done.output
     assert "✓ gates       GO" in done.output
-    assert "structures bit by bit" in done.output
+    assert "frames of the same proposals" in done.output
     assert "✓ versions" in done.output
 
 
@@ -172,7 +172,7 @@ def test_an_interrupted_verification_is_in_nobodys_way(deployed: Factory, name: 
 def test_deployed_without_a_number_of_shards_is_refused(deployed: Factory) -> None:
     done = distillery("verify", deployed.dataset, "--deployed", cwd=deployed.data)
     assert done.returncode == 1
-    assert "give --regenerate N with it" in done.output
+    assert "--deployed needs --regenerate N" in done.output
 
 
 def test_a_mistake_in_the_gateways_settings_is_named_before_anything_is_read(deployed: Factory, monkeypatch: pytest.MonkeyPatch) -> None:

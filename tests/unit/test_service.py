@@ -143,7 +143,9 @@ def test_loads_that_fail_are_tried_again_at_growing_intervals(monkeypatch: pytes
     generator.load = load  # type: ignore[method-assign]
     with serve(create_app(generator, ServiceSettings())):
         waits = [later - earlier for earlier, later in pairwise(tries)]
-    assert all(wait >= least for wait, least in zip(waits, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True))
+    assert all(wait > 0.95 * least for wait, least in zip(waits, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True)), (
+        waits
+    )  # timers end early by a tick
     assert sum(waits[3:]) < 0.4 + 0.8  # without the limit
 
 
