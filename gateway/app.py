@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
 
-import yaml
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware import Middleware
@@ -22,6 +21,7 @@ from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.source import ServiceName
 from distillery.recipe.target import Target
 from distillery.runtime.limits import LARGEST_RECIPE
+from distillery.runtime.yaml import read_lines
 from distillery.schema.base import CONTRACT_VERSION, Message
 from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, RecipeCheck, Status
 from distillery.schema.explain import validate_message
@@ -289,7 +289,7 @@ def _describe_recipe_body() -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Recipe"}
     content = {
         "application/yaml": {"schema": schema, "example": _EXAMPLE},
-        "application/json": {"schema": schema, "example": yaml.safe_load(_EXAMPLE)},
+        "application/json": {"schema": schema, "example": read_lines(_EXAMPLE)[0]},
     }
     return {"required": True, "description": "A recipe; recipes/quickstart.yaml explains every key", "content": content}
 

@@ -15,6 +15,7 @@ from services.crystalflow.settings import CrystalFlowSettings
 from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
+from services.optimade.settings import OptimadeSettings
 from services.rdkit.user_smiles import InputSettings
 from tests.containers.engine import EVERYTHING, ROOT, SERVICES, read_config
 from tests.upstream import MODELS as MODEL_NAMES
@@ -30,7 +31,8 @@ COMBINATIONS = [
     ((*GPU, "compose.upstream.yaml"), EVERYTHING),
 ]
 MODELS: list[type[BaseSettings]] = [CrystalFlowSettings, GeoDiffSettings, MatterGenSettings, MolDiffSettings]
-SETTINGS: list[type[BaseSettings]] = [GatewaySettings, LabellerSettings, ServiceSettings, InputSettings, BenchmarkSettings, *MODELS]
+SERVICES_OWN: list[type[BaseSettings]] = [InputSettings, BenchmarkSettings, OptimadeSettings, *MODELS]
+SETTINGS = [GatewaySettings, LabellerSettings, ServiceSettings, *SERVICES_OWN]
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -1,10 +1,11 @@
 """What the project says of itself to others: version, licence, and the packages that it needs, pinned."""
 
+import ast
 import platform
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, distributions, packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ import labeller
 from tests.command import ROOT, distillery
 
 METADATA = distribution("distillery").metadata
+ELSEWHERE = {
+    "distillery": {"jinja2", "markupsafe", "plotly", "quests", "rdkit"},  # of the gateway's page, and of the services of molecules
+    "services/mattergen": {"mattergen"},  # upstream's code, in no package index
+}
+"""What a part imports that those who use it name, or that can't be named."""
 EXTRAS = METADATA.get_all("Provides-Extra")
 
 
@@ -34,6 +40,32 @@ def find_needed(name: str, extras: set[str], found: dict[tuple[str, str], Requir
             found[key] = requirement
             yield key[0]
             yield from find_needed(requirement.name, set(requirement.extras), found)
+
+
+def find_imported(folder: Path) -> set[str]:
+    """The installed distributions that a folder's modules import, at their top or inside functions, by their canonical names."""
+    owners = packages_distributions()
+    nodes = [node for path in sorted(folder.rglob("*.py")) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    modules = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    modules |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    names = {owner for module in modules for owner in owners.get(module.partition(".")[0], ())}
+    names -= {"ruamel.yaml.clib", "distillery"}  # the first shares its package with ruamel.yaml
+    return set(map(canonicalize_name, names))
+
+
+PARTS = ["distillery", "gateway", "labeller", *(f"services/{path.parent.name}" for path in sorted(ROOT.glob("services/*/__init__.py")))]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_a_part_imports_it_names_among_what_it_needs(part: str) -> None:
+    """An image holds what the requirements of its part and of `distillery` name: what only another part names is missing there."""
+    folders = (ROOT / "distillery", ROOT / part)
+    named = {one.name for folder in folders for path in folder.rglob("requirements.txt") for one in read_requirements(path)}
+    installed = {canonicalize_name(one.name): one for one in distributions()}
+    there = [installed[name] for name in set(map(canonicalize_name, named)) & installed.keys()]
+    needed = [Requirement(text) for one in there for text in one.requires or ()]
+    named |= {one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})}
+    assert find_imported(ROOT / part) - set(map(canonicalize_name, named)) <= ELSEWHERE.get(part, set())
 
 
 def test_the_command_says_its_version(tmp_path: Path) -> None:
