@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import httpx
+import numpy as np
 
 from tests.containers.engine import docker
 from tests.serving import free_port
@@ -190,3 +191,15 @@ def read_identity(path: Path) -> Identity:
     with h5py.File(path) as file:
         ids, hashes = (file[f"provenance/{key}"].asstr()[:] for key in ("id", "structure_hash"))
         return list(zip(ids.tolist(), hashes.tolist(), strict=True))
+
+
+def read_frames(path: Path) -> tuple[list[tuple[str, str, int]], np.ndarray[Any, Any]]:
+    """(id, hash of the proposal, place among its frames) of every structure of a dataset that a teacher sampled, and all positions, Å.
+
+    A teacher's arithmetic is not the same in every process, so frames are the same to `FRAME_DISTANCE`, and their hashes may differ.
+    """
+    with h5py.File(path) as file:
+        ids, origins = (file[f"provenance/{key}"].asstr()[:] for key in ("id", "origin"))
+        samples = [json.loads(origin)["sample"] for origin in origins]
+        named = [(str(one), sample["parent_hash"], sample["frame"]) for one, sample in zip(ids, samples, strict=True)]
+        return named, file["structures/positions"][:]
