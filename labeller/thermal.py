@@ -24,8 +24,9 @@ def displace_by_temperature(structure: Structure, temperature: float, rng: np.ra
     """
     hessian = _make_hessian(structure)
     stiffness, modes = np.linalg.eigh(hessian)
-    amplitudes = np.sqrt(units.kB * temperature / stiffness) * rng.normal(size=len(stiffness))
-    displacements: NDArray[np.float64] = (modes @ amplitudes).reshape(-1, 3)
+    widths = np.sqrt(units.kB * temperature / stiffness)
+    noise = modes.T @ rng.normal(size=len(stiffness))  # drawn for atoms, not modes, whose signs another LAPACK turns round
+    displacements: NDArray[np.float64] = (modes @ (widths * noise)).reshape(-1, 3)
     return displacements
 
 
