@@ -10,7 +10,7 @@ _changing = threading.Lock()
 
 @contextmanager
 def change_environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """The environment with changes, for a process that is started meanwhile and that can be handed none of its own."""
+    """The environment with changes, for a process started or code imported meanwhile, that can be handed none of its own."""
     with _changing:
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)

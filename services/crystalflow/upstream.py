@@ -2,11 +2,10 @@
 
 import ast
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from io import StringIO
@@ -21,6 +20,7 @@ from omegaconf import OmegaConf
 from distillery.errors import Unavailable
 from distillery.generators.models import torch_scatter_shim as stand_ins
 from distillery.generators.models.upstream import digest_upstream, find_upstream
+from distillery.runtime.environment import change_environment
 
 NAME = "crystalflow"
 REPOSITORY = "ixsluo/CrystalFlow"
@@ -119,19 +119,9 @@ def _walk(node: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
             yield from _walk(child)
 
 
-@contextmanager
-def environment() -> Iterator[None]:
+def environment() -> AbstractContextManager[None]:
     """Inside, the variables that upstream insists on while it is imported are set."""
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    os.environ.update(_VARIABLES)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return change_environment(_VARIABLES)
 
 
 class _Absent(ModuleType):
