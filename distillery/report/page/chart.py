@@ -59,6 +59,31 @@ def style(figure: go.Figure, x: str, y: str, height: int = 340, **layout: Any) -
     return figure
 
 
+def draw_map(
+    columns: Sequence[str], rows: Sequence[str], percent: Values, *, hover: str, height: int, x: str, y: str = "", **scale: Any
+) -> go.Figure:
+    """A map of percentages with a number in each field, the first row on top; `percent` has the shape (n_rows, n_columns)."""
+    figure = go.Figure(
+        go.Heatmap(
+            x=list(columns),
+            y=list(rows),
+            z=percent,
+            colorscale="Blues",
+            zmin=0,
+            texttemplate="%{z:.0f}",
+            hovertemplate=f"{hover}<extra></extra>",
+            colorbar={"title": {"text": "%"}, "thickness": 12, "outlinewidth": 0},
+            xgap=2,
+            ygap=2,
+            **scale,
+        )
+    )
+    style(figure, x, y, height=height)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    return figure
+
+
 def find_edges(values: Values, n_bins: int = 70) -> Values:
     """Bin edges over all but the outermost values, shape (n_bins + 1,)."""
     finite = values[np.isfinite(values)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from distillery.planning.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from distillery.recipe.recipe import Recipe
-from distillery.report.page.chart import Chart, colour, draw_limit, find_size_edges, stack_histogram, style
+from distillery.report.page.chart import Chart, colour, draw_limit, draw_map, find_size_edges, stack_histogram, style
 from distillery.report.page.survey import Survey
 
 
@@ -107,23 +107,14 @@ def _chart_elements_by_source(measures: Measures, recipe: Recipe) -> Chart:
     elements, names = _list_elements(measures, recipe), list(measures.sources)
     rows = np.array([measures.sources[name].atoms_of[elements] for name in names], dtype=float)
     share = np.round(100 * rows / np.maximum(rows.sum(axis=1, keepdims=True), 1), 2)
-    figure = go.Figure(
-        go.Heatmap(
-            x=[chemical_symbols[z] for z in elements],
-            y=names,
-            z=share,
-            colorscale="Blues",
-            zmin=0,
-            texttemplate="%{z:.0f}",
-            hovertemplate="%{y}: %{z:.2f} % of the atoms are %{x}<extra></extra>",
-            colorbar={"title": {"text": "%"}, "thickness": 12, "outlinewidth": 0},
-            xgap=2,
-            ygap=2,
-        )
+    figure = draw_map(
+        [chemical_symbols[z] for z in elements],
+        names,
+        share,
+        hover="%{y}: %{z:.2f} % of the atoms are %{x}",
+        x="element",
+        height=130 + 42 * len(names),
     )
-    style(figure, "element", "", height=130 + 42 * len(names))
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
     shows = "Percent of a source's atoms. Where one source alone fills a column, this element is learnt in one kind of structure only."
     return Chart("elements-by-source", "Elements by source", figure, shows, is_wide=True)
 

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from distillery.report.diversity import Diversity
-from distillery.report.page.chart import Chart, colour, draw_limit, style
+from distillery.report.page.chart import Chart, colour, draw_limit, draw_map, style
 
 _OTHERS = "all others"
 
@@ -40,24 +40,16 @@ def _chart_coverage(diversity: Diversity) -> Chart:
     names = list(diversity.coverage)
     others = [_OTHERS] if diversity.covered_by_others else []
     z = [[*(row[b] for b in names), *([diversity.covered_by_others[a]] if others else [])] for a, row in diversity.coverage.items()]
-    figure = go.Figure(
-        go.Heatmap(
-            x=[*names, *others],
-            y=names,
-            z=np.round(100 * np.array(z), 1),
-            zmin=0,
-            zmax=100,
-            colorscale="Blues",
-            texttemplate="%{z:.0f}",
-            hovertemplate="%{z:.1f} % of the environments of %{y} occur in %{x} too<extra></extra>",
-            colorbar={"title": {"text": "%"}, "thickness": 12, "outlinewidth": 0},
-            xgap=2,
-            ygap=2,
-        )
+    figure = draw_map(
+        [*names, *others],
+        names,
+        np.round(100 * np.array(z), 1),
+        hover="%{z:.1f} % of the environments of %{y} occur in %{x} too",
+        x="… occur in the sample of",
+        y="environments of …",
+        height=170 + 34 * len(names),
+        zmax=100,
     )
-    style(figure, "… occur in the sample of", "environments of …", height=170 + 34 * len(names))
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
     shows = (
         "Read along a row: how much of this source the others have too. A high last column means that it adds little that is new; "
         "the diagonal (one half of a source's sample against the other) says how well the sample itself covers the source."
