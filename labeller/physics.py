@@ -1,4 +1,4 @@
-"""Does a teacher keep the laws of physics? A structure is labelled again moved, strained, turned and doubled, and the labels compared.
+"""Does a teacher keep the laws of physics? The labels of a structure are compared with those of its variants (labeller/variants.py).
 
 The laws: the same structure has the same label in whatever batch; turning, shifting or renumbering it changes nothing else;
 forces are minus the derivative of the energy by positions, stress is its derivative by strain over the volume (Nielsen & Martin,
@@ -6,7 +6,7 @@ Phys. Rev. B 32, 3780 (1985)); two copies far apart, and a doubled cell, have tw
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -14,20 +14,14 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label
 from distillery.schema.label import Law, PhysicsCheck, Reject
-from distillery.structures.structure import Structure, Vectors
+from distillery.structures.structure import Structure
 from labeller.teachers.teacher import PhysicsTolerance
+from labeller.variants import FAR_APART, VOIGT, Matrix, Variant
 
-_STEP = 0.01
-"""Root mean square displacement of an atom, Å: the energy changes clearly, its third derivative hardly matters."""
-_STRAIN = 0.005
-_FAR_APART = 60.0
-"""Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
 _THIRD_ORDER = 0.05
 """Of the second order's energy at a step of 0.01 Å: bonds stiffen or soften by some 3 per Å (Morse potentials: 2-4)."""
 _ENERGY_DIGITS = 4e-7
 """Relative rounding of an energy summed in float32; a few units in the last place."""
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-"""ASE's order xx yy zz yz xz xy."""
 _VOIGT_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
 _UNITS = {
     -1.0: "the sign",
@@ -50,114 +44,7 @@ _UNITS = {
 }
 """What may have been confused where labels are so many times what the energy says."""
 _ALIKE = 0.03
-Matrix = NDArray[np.float64]
 Outcome = Label | Reject
-
-
-@dataclass(frozen=True, eq=False)
-class Variant:
-    """A structure made of another one.
-
-    law       what it is for
-    rotation  its vectors are those of the original times this matrix, shape (3, 3)
-    order     its atom k is the original's atom order[k], shape (n_atoms,)
-    step      displacements of the atoms, Å, shape (n_atoms, 3), or strain, shape (3, 3), of which it and the next variant have + and -
-    """
-
-    law: Law
-    structure: Structure
-    rotation: Matrix | None = None
-    order: NDArray[np.int64] | None = None
-    step: Matrix | None = None
-
-
-def make_variants(structure: Structure, forces: Matrix, *, is_thorough: bool) -> list[Variant]:
-    """The structures whose labels tell whether the laws are kept; the same for the same structure.
-
-    forces       eV/Å, shape (n_atoms, 3): the energy is followed along them too
-    is_thorough  each symmetry and each component of the stress by itself; else a few directions at random
-    """
-    rng = np.random.default_rng(len(structure))
-    variants = [Variant("repeat", structure), *_make_symmetric(structure, rng, is_thorough)]
-    for direction in _choose_directions(forces, rng, 3 if is_thorough else 1):
-        variants += [Variant("forces", _displace(structure, sign * direction), step=direction) for sign in (1, -1)]
-    if structure.is_periodic:
-        for strain in _choose_strains(rng, is_thorough):
-            variants += [Variant("stress", _strain(structure, sign * strain), step=strain) for sign in (1, -1)]
-    variants.append(Variant("extensivity", _double(structure)))
-    return [replace(v, structure=v.structure.renamed(f"{structure.id}#{k}")) for k, v in enumerate(variants)]
-
-
-def _make_symmetric(structure: Structure, rng: np.random.Generator, is_thorough: bool) -> list[Variant]:
-    same = np.arange(len(structure))
-    turn, order, shift = _random_rotation(rng), rng.permutation(len(structure)), rng.uniform(1, 3, 3)
-    if not is_thorough:
-        return [_rewrite("symmetry", structure, turn, shift, order)]
-    return [
-        _rewrite("rotation", structure, turn, np.zeros(3), same),
-        _rewrite("translation", structure, np.eye(3), shift, same),
-        _rewrite("permutation", structure, np.eye(3), np.zeros(3), order),
-    ]
-
-
-def _rewrite(law: Law, structure: Structure, turn: Matrix, shift: Matrix, order: NDArray[np.int64]) -> Variant:
-    written = replace(
-        structure, numbers=structure.numbers[order], positions=structure.positions[order] @ turn + shift, cell=structure.cell @ turn
-    )
-    return Variant(law, written, rotation=turn, order=order)
-
-
-def _random_rotation(rng: np.random.Generator) -> Matrix:
-    """A proper rotation, uniform over all (QR decomposition of a Gaussian matrix: Mezzadri, arXiv:math-ph/0609050)."""
-    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
-    turn: Matrix = q * np.sign(np.diag(r))
-    return turn if np.linalg.det(turn) > 0 else -turn
-
-
-def _choose_directions(forces: Matrix, rng: np.random.Generator, n_random: int) -> list[Matrix]:
-    """Displacements of all atoms: along the forces where there are any, and at random."""
-    raw = [forces.astype(np.float64)] if np.abs(forces).max(initial=0.0) > 1e-6 else []
-    raw += [rng.normal(size=forces.shape) for _ in range(n_random)]
-    return [_STEP * d / np.sqrt((d**2).sum(axis=1).mean()) for d in raw]
-
-
-def _choose_strains(rng: np.random.Generator, is_thorough: bool) -> list[Matrix]:
-    if is_thorough:
-        return [_STRAIN * _unit_strain(k) for k in range(6)]
-    raw = [sum(rng.uniform(-1, 1) * _unit_strain(k) for k in range(6)) for _ in range(3)]
-    return [_STRAIN * np.asarray(strain) for strain in raw]
-
-
-def _unit_strain(component: int) -> Matrix:
-    i, j = _VOIGT[component]
-    strain = np.zeros((3, 3))
-    strain[i, j] = strain[j, i] = 1.0
-    return strain
-
-
-def _displace(structure: Structure, step: Matrix) -> Structure:
-    return replace(structure, positions=structure.positions + step)
-
-
-def _strain(structure: Structure, strain: Matrix) -> Structure:
-    deformation = np.eye(3) + strain
-    return replace(structure, positions=structure.positions @ deformation, cell=structure.cell @ deformation)
-
-
-def _double(structure: Structure) -> Structure:
-    """Twice the cell along a, or a second copy so far away that it must not be felt."""
-    cell: Vectors = structure.cell.copy()
-    if structure.is_periodic:
-        shift = cell[0].copy()
-        cell[0] *= 2
-    else:
-        shift = np.array([float(np.ptp(structure.positions[:, 0])) + _FAR_APART, 0.0, 0.0])
-    return replace(
-        structure,
-        numbers=np.tile(structure.numbers, 2),
-        positions=np.concatenate([structure.positions, structure.positions + shift]),
-        cell=cell,
-    )
 
 
 def judge_laws(
@@ -216,7 +103,7 @@ def _judge_symmetry(structure: Structure, label: Label, variant: Variant, other:
 
 def _judge_extensivity(structure: Structure, label: Label, double: Label, tolerance: PhysicsTolerance) -> PhysicsCheck:
     off = float(abs(double.energy - 2 * label.energy)) / (2 * len(structure))
-    what = "a doubled cell" if structure.is_periodic else f"two copies {_FAR_APART:g} Å apart"
+    what = "a doubled cell" if structure.is_periodic else f"two copies {FAR_APART:g} Å apart"
     ratio = double.energy / label.energy if label.energy else float("inf")
     return PhysicsCheck(
         law="extensivity",
@@ -239,7 +126,7 @@ def _judge_stress(
     structure: Structure, label: Label, stress: NDArray[np.float64], found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance
 ) -> PhysicsCheck:
     differences = _differentiate(label.energy, found)
-    components = np.array([[step[i, j] * (1 if i == j else 2) for i, j in _VOIGT] for step in differences.steps])
+    components = np.array([[step[i, j] * (1 if i == j else 2) for i, j in VOIGT] for step in differences.steps])
     predicted = structure.volume * components @ stress
     check = _judge_slope("stress", structure, predicted, differences, tolerance)
     is_complete = check.passed is False and len(components) == 6

@@ -10,9 +10,10 @@ from ase.build import bulk, molecule
 from distillery.dataset.layout import Label
 from distillery.schema.label import PhysicsCheck, Reject
 from distillery.structures.structure import Structure, System, from_ase
-from labeller.physics import judge_laws, make_variants
+from labeller.physics import judge_laws
 from labeller.pool import Labelled
 from labeller.teachers.teacher import PhysicsTolerance
+from labeller.variants import make_variants
 
 LabelAll = Callable[[Sequence[Structure]], Labelled]
 _RATTLE, _SHEAR = 0.08, 0.04

@@ -1,0 +1,124 @@
+"""Variants of a structure, whose labels tell whether a teacher keeps the laws of physics: moved, strained, turned, doubled."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.schema.label import Law
+from distillery.structures.structure import Structure, Vectors
+
+_STEP = 0.01
+"""Root mean square displacement of an atom, Å: the energy changes clearly, its third derivative hardly matters."""
+_STRAIN = 0.005
+FAR_APART = 60.0
+"""Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""ASE's order xx yy zz yz xz xy."""
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """A structure made of another one.
+
+    law       what it is for
+    rotation  its vectors are those of the original times this matrix, shape (3, 3)
+    order     its atom k is the original's atom order[k], shape (n_atoms,)
+    step      displacements of the atoms, Å, shape (n_atoms, 3), or strain, shape (3, 3), of which it and the next variant have + and -
+    """
+
+    law: Law
+    structure: Structure
+    rotation: Matrix | None = None
+    order: NDArray[np.int64] | None = None
+    step: Matrix | None = None
+
+
+def make_variants(structure: Structure, forces: Matrix, *, is_thorough: bool) -> list[Variant]:
+    """The structures whose labels tell whether the laws are kept; the same for the same structure.
+
+    forces       eV/Å, shape (n_atoms, 3): the energy is followed along them too
+    is_thorough  each symmetry and each component of the stress by itself; else a few directions at random
+    """
+    rng = np.random.default_rng(len(structure))
+    variants = [Variant("repeat", structure), *_make_symmetric(structure, rng, is_thorough)]
+    for direction in _choose_directions(forces, rng, 3 if is_thorough else 1):
+        variants += [Variant("forces", _displace(structure, sign * direction), step=direction) for sign in (1, -1)]
+    if structure.is_periodic:
+        for strain in _choose_strains(rng, is_thorough):
+            variants += [Variant("stress", _strain(structure, sign * strain), step=strain) for sign in (1, -1)]
+    variants.append(Variant("extensivity", _double(structure)))
+    return [replace(v, structure=v.structure.renamed(f"{structure.id}#{k}")) for k, v in enumerate(variants)]
+
+
+def _make_symmetric(structure: Structure, rng: np.random.Generator, is_thorough: bool) -> list[Variant]:
+    same = np.arange(len(structure))
+    turn, order, shift = _random_rotation(rng), rng.permutation(len(structure)), rng.uniform(1, 3, 3)
+    if not is_thorough:
+        return [_rewrite("symmetry", structure, turn, shift, order)]
+    return [
+        _rewrite("rotation", structure, turn, np.zeros(3), same),
+        _rewrite("translation", structure, np.eye(3), shift, same),
+        _rewrite("permutation", structure, np.eye(3), np.zeros(3), order),
+    ]
+
+
+def _rewrite(law: Law, structure: Structure, turn: Matrix, shift: Matrix, order: NDArray[np.int64]) -> Variant:
+    written = replace(
+        structure, numbers=structure.numbers[order], positions=structure.positions[order] @ turn + shift, cell=structure.cell @ turn
+    )
+    return Variant(law, written, rotation=turn, order=order)
+
+
+def _random_rotation(rng: np.random.Generator) -> Matrix:
+    """A proper rotation, uniform over all (QR decomposition of a Gaussian matrix: Mezzadri, arXiv:math-ph/0609050)."""
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn: Matrix = q * np.sign(np.diag(r))
+    return turn if np.linalg.det(turn) > 0 else -turn
+
+
+def _choose_directions(forces: Matrix, rng: np.random.Generator, n_random: int) -> list[Matrix]:
+    """Displacements of all atoms: along the forces where there are any, and at random."""
+    raw = [forces.astype(np.float64)] if np.abs(forces).max(initial=0.0) > 1e-6 else []
+    raw += [rng.normal(size=forces.shape) for _ in range(n_random)]
+    return [_STEP * d / np.sqrt((d**2).sum(axis=1).mean()) for d in raw]
+
+
+def _choose_strains(rng: np.random.Generator, is_thorough: bool) -> list[Matrix]:
+    if is_thorough:
+        return [_STRAIN * _unit_strain(k) for k in range(6)]
+    raw = [sum(rng.uniform(-1, 1) * _unit_strain(k) for k in range(6)) for _ in range(3)]
+    return [_STRAIN * np.asarray(strain) for strain in raw]
+
+
+def _unit_strain(component: int) -> Matrix:
+    i, j = VOIGT[component]
+    strain = np.zeros((3, 3))
+    strain[i, j] = strain[j, i] = 1.0
+    return strain
+
+
+def _displace(structure: Structure, step: Matrix) -> Structure:
+    return replace(structure, positions=structure.positions + step)
+
+
+def _strain(structure: Structure, strain: Matrix) -> Structure:
+    deformation = np.eye(3) + strain
+    return replace(structure, positions=structure.positions @ deformation, cell=structure.cell @ deformation)
+
+
+def _double(structure: Structure) -> Structure:
+    """Twice the cell along a, or a second copy so far away that it must not be felt."""
+    cell: Vectors = structure.cell.copy()
+    if structure.is_periodic:
+        shift = cell[0].copy()
+        cell[0] *= 2
+    else:
+        shift = np.array([float(np.ptp(structure.positions[:, 0])) + FAR_APART, 0.0, 0.0])
+    return replace(
+        structure,
+        numbers=np.tile(structure.numbers, 2),
+        positions=np.concatenate([structure.positions, structure.positions + shift]),
+        cell=cell,
+    )
