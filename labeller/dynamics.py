@@ -1,16 +1,16 @@
 """Steps of single structures: FIRE, a cell that follows its stress, and Langevin dynamics. Forces come from outside."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label
+from distillery.structures.strain import VOIGT, apply_strain, keep_in_plane
 from distillery.structures.structure import Structure
 
 Vectors = NDArray[np.float64]
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _STIFFNESS = 0.6
 """eV/Å³, about 100 GPa: the strain that a stress is answered with is the stress over this."""
 _LARGEST_STRAIN = 0.02
@@ -53,14 +53,9 @@ def relax_cell(structure: Structure, label: Label) -> Structure:
     if label.stress is None:
         return structure
     strain = np.zeros((3, 3))
-    for component, (i, j) in zip(label.stress, _VOIGT, strict=True):
+    for component, (i, j) in zip(label.stress, VOIGT, strict=True):
         strain[i, j] = strain[j, i] = -component / _STIFFNESS
-    if structure.system == "surface":
-        normal = np.cross(structure.cell[0], structure.cell[1])
-        in_plane = np.eye(3) - np.outer(normal, normal) / float(normal @ normal)
-        strain = in_plane @ strain @ in_plane
-    deformation = np.eye(3) + np.clip(strain, -_LARGEST_STRAIN, _LARGEST_STRAIN)
-    return replace(structure, cell=structure.cell @ deformation, positions=structure.positions @ deformation)
+    return apply_strain(structure, np.clip(keep_in_plane(structure, strain), -_LARGEST_STRAIN, _LARGEST_STRAIN))
 
 
 class Langevin:

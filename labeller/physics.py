@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label
 from distillery.schema.label import Law, PhysicsCheck, Reject
+from distillery.structures.strain import VOIGT
 from distillery.structures.structure import Structure
 from labeller.teachers.teacher import PhysicsTolerance
-from labeller.variants import FAR_APART, VOIGT, Matrix, Variant
+from labeller.variants import FAR_APART, Matrix, Variant
 
 _THIRD_ORDER = 0.05
 """Of the second order's energy at a step of 0.01 Å: bonds stiffen or soften by some 3 per Å (Morse potentials: 2-4)."""

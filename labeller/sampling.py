@@ -17,6 +17,7 @@ from distillery.schema.label import Reject
 from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
 from distillery.structures.checks import find_chemistry_fault, find_input_fault
 from distillery.structures.identity import derive_seed, structure_hash
+from distillery.structures.strain import apply_strain, draw_strain, list_components
 from distillery.structures.structure import Structure, Vectors
 from labeller.dynamics import Fire, Langevin, relax_cell
 from labeller.pool import Labelled
@@ -186,15 +187,9 @@ def _active(walkers: Sequence[Walker]) -> Iterator[Walker]:
 def _strain(walker: Walker, largest: float) -> Structure:
     """A random symmetric strain, of a slab in its plane only; the atoms follow."""
     structure = walker.structure
-    raw = walker.rng.uniform(-largest, largest, (3, 3))
-    strain = np.triu(raw) + np.triu(raw, 1).T
-    if structure.system == "surface":
-        normal = np.cross(structure.cell[0], structure.cell[1])
-        in_plane = np.eye(3) - np.outer(normal, normal) / float(normal @ normal)
-        strain = in_plane @ strain @ in_plane
-    walker.done["strain"] = [round(float(strain[i, j]), 6) for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))]
-    deformation = np.eye(3) + strain
-    return replace(structure, cell=structure.cell @ deformation, positions=structure.positions @ deformation)
+    strain = draw_strain(structure, largest, walker.rng)
+    walker.done["strain"] = [round(component, 6) for component in list_components(strain)]
+    return apply_strain(structure, strain)
 
 
 def _rattle(walker: Walker, rattle: Rattle) -> Structure:

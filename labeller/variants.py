@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.schema.label import Law
+from distillery.structures.strain import VOIGT, apply_strain
 from distillery.structures.structure import Structure, Vectors
 
 _STEP = 0.01
@@ -13,8 +14,6 @@ _STEP = 0.01
 _STRAIN = 0.005
 FAR_APART = 60.0
 """Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-"""ASE's order xx yy zz yz xz xy."""
 Matrix = NDArray[np.float64]
 
 
@@ -47,7 +46,7 @@ def make_variants(structure: Structure, forces: Matrix, *, is_thorough: bool) ->
         variants += [Variant("forces", _displace(structure, sign * direction), step=direction) for sign in (1, -1)]
     if structure.is_periodic:
         for strain in _choose_strains(rng, is_thorough):
-            variants += [Variant("stress", _strain(structure, sign * strain), step=strain) for sign in (1, -1)]
+            variants += [Variant("stress", apply_strain(structure, sign * strain), step=strain) for sign in (1, -1)]
     variants.append(Variant("extensivity", _double(structure)))
     return [replace(v, structure=v.structure.renamed(f"{structure.id}#{k}")) for k, v in enumerate(variants)]
 
@@ -101,11 +100,6 @@ def _unit_strain(component: int) -> Matrix:
 
 def _displace(structure: Structure, step: Matrix) -> Structure:
     return replace(structure, positions=structure.positions + step)
-
-
-def _strain(structure: Structure, strain: Matrix) -> Structure:
-    deformation = np.eye(3) + strain
-    return replace(structure, positions=structure.positions @ deformation, cell=structure.cell @ deformation)
 
 
 def _double(structure: Structure) -> Structure:
