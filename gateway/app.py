@@ -1,10 +1,8 @@
 """The gateway's app: recipes in, datasets out."""
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Header, Query, Request, Response
@@ -23,34 +21,21 @@ from distillery.recipe.target import Target
 from distillery.runtime.limits import LARGEST_RECIPE
 from distillery.runtime.yaml import read_lines
 from distillery.schema.base import CONTRACT_VERSION, Message
-from distillery.schema.dataset import Event, EventKind, FileEntry, Forecast, RecipeCheck, Status
+from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, Status
 from distillery.schema.explain import validate_message
 from distillery.schema.generate import Metadata
 from gateway.auth import ApiKeyGuard, BrowserGuard
 from gateway.clients import Clients
 from gateway.manager import Manager
 from gateway.neighbours import find_own_network
+from gateway.server_sent_events import ITEM_SCHEMA, write_events
 from gateway.settings import GatewaySettings
 
 VERSION = "1.1"
-_HEARTBEAT = 15.0
 _LARGEST_PAGE = 1000
 _FILE_TYPES = {".h5": "application/x-hdf5", ".json": "application/json", ".yaml": "application/yaml", ".html": "text/html"}
 _BINARY = {"type": "string", "format": "binary"}
 _FILES = {media_type: {"schema": _BINARY if suffix == ".h5" else {}} for suffix, media_type in _FILE_TYPES.items()}
-_EVENT = {
-    "type": "object",
-    "required": ["id", "event", "data"],
-    "properties": {
-        "id": {"type": "string", "description": "for the header Last-Event-ID"},
-        "event": {"type": "string", "enum": list(get_args(EventKind))},
-        "data": {
-            "type": "string",
-            "description": "`time` (Unix time, s), and the keys of `Event.data`",
-            "contentMediaType": "application/json",
-        },
-    },
-}
 OPEN_PATHS = ("/v1/health/", "/docs", DOCS_ASSETS, "/openapi.json")
 """What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 
@@ -100,15 +85,9 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
         largest_body=LARGEST_RECIPE,
         too_large=f"a recipe has at most {LARGEST_RECIPE} bytes, this one has more",
     )
-    key = settings.api_key
+    has_key = settings.api_key is not None
     is_open = (*OPEN_PATHS, "/metrics") if settings.open_metrics else OPEN_PATHS
-    networks = find_own_network() if "published" in settings.model_fields_set else ()
-    guard = (
-        Middleware(BrowserGuard, networks=networks)
-        if key is None
-        else Middleware(ApiKeyGuard, api_key=key.get_secret_value(), is_open=is_open)
-    )
-    app.user_middleware.append(guard)  # inside the one that names the service
+    app.user_middleware.append(_create_guard(settings, is_open))  # inside the one that names the service
     _add_recipe_routes(app, manager)
     _add_dataset_routes(app, manager)
     _add_verb_routes(app, manager)
@@ -120,8 +99,15 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
         """What a service can do, or why it can't be asked; only those that the gateway is set up for are."""
         return await clients.peek(service)
 
-    publish(app, models=[Recipe, Event], everywhere=[] if key else [Forbidden], has_key=key is not None, is_open=is_open)
+    publish(app, models=[Recipe, Event], everywhere=[] if has_key else [Forbidden], has_key=has_key, is_open=is_open)
     return app
+
+
+def _create_guard(settings: GatewaySettings, is_open: tuple[str, ...]) -> Middleware:
+    """Who may ask: whoever has the API key; without one whoever is on this machine, and no other site's page."""
+    if settings.api_key is not None:
+        return Middleware(ApiKeyGuard, api_key=settings.api_key.get_secret_value(), is_open=is_open)
+    return Middleware(BrowserGuard, networks=find_own_network() if "published" in settings.model_fields_set else ())
 
 
 def _add_recipe_routes(app: FastAPI, manager: Manager) -> None:
@@ -208,7 +194,10 @@ def _add_event_route(app: FastAPI, manager: Manager) -> None:
         "/v1/datasets/{name}/events",
         tags=["datasets"],
         response_class=StreamingResponse,
-        responses={**explain_problems(NotFound), 200: {"description": "Events", "content": {"text/event-stream": {"itemSchema": _EVENT}}}},
+        responses={
+            **explain_problems(NotFound),
+            200: {"description": "Events", "content": {"text/event-stream": {"itemSchema": ITEM_SCHEMA}}},
+        },
     )
     async def follow_dataset(request: Request, name: str, last_event_id: LastEvent = 0) -> Response:
         """Server-sent events until the dataset stops.
@@ -220,7 +209,7 @@ def _add_event_route(app: FastAPI, manager: Manager) -> None:
         headers, media_type = {"Cache-Control": "no-store"}, "text/event-stream"
         if request.method == "HEAD":
             return Response(headers=headers, media_type=media_type)
-        return StreamingResponse(_as_server_sent(events), headers=headers, media_type=media_type)
+        return StreamingResponse(write_events(events), headers=headers, media_type=media_type)
 
 
 def _add_file_routes(app: FastAPI, manager: Manager) -> None:
@@ -292,26 +281,3 @@ def _describe_recipe_body() -> dict[str, Any]:
         "application/json": {"schema": schema, "example": read_lines(_EXAMPLE)[0]},
     }
     return {"required": True, "description": "A recipe; recipes/quickstart.yaml explains every key", "content": content}
-
-
-async def _as_server_sent(events: AsyncIterator[Event]) -> AsyncIterator[str]:
-    """The SSE text of events, with a comment line every 15 s so that proxies keep the line open."""
-    upcoming = asyncio.ensure_future(anext(events, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=_HEARTBEAT)
-            if not done:
-                yield ": still here\n\n"
-                continue
-            event = upcoming.result()
-            if event is None:
-                return
-            yield _as_text(event)
-            upcoming = asyncio.ensure_future(anext(events, None))
-    finally:
-        upcoming.cancel()
-
-
-def _as_text(event: Event) -> str:
-    data = json.dumps({"time": event.time, **event.data.model_dump(mode="json")})
-    return f"id: {event.id}\nevent: {event.event}\ndata: {data}\n\n"
