@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.app import GO, NO_GO, STOPPED, Data, Dataset, app, run_until_signal
+from cli.check import use_inputs
 from cli.places import find_file
 from cli.terminal import choose_console, under_way
 from distillery.errors import InvalidRequest, Unavailable
@@ -116,7 +116,7 @@ async def _make_again(
 @asynccontextmanager
 async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> "AsyncIterator[tuple[GatewaySettings, Servers]]":
     """A labeller and the `wanted` services in this process, and settings with a data folder of their own."""
-    from gateway.settings import GatewaySettings
+    from cli.sessions import settings_here
 
     try:
         from cli.local import run_apps
@@ -124,8 +124,8 @@ async def _open_embedded(inputs: Path, teacher: str, wanted: set[str]) -> "Async
         raise Unavailable(
             f"making shards again needs services and labeller installed here: {error}; --deployed takes those of a running factory"
         ) from error
-    os.environ.setdefault("DISTILLERY_SERVICE_INPUTS", str(inputs.resolve()))
+    use_inputs(inputs)
     with tempfile.TemporaryDirectory(prefix="distillery-verify-") as folder:
-        settings = GatewaySettings(data=Path(folder), resume=False, api_key=None, published="127.0.0.1")
+        settings = settings_here(Path(folder))
         async with run_apps(settings.data, teacher, wanted) as servers:
             yield settings, servers

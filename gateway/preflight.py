@@ -6,6 +6,7 @@ from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsuppor
 from distillery.generators.generator import find_limits
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import PartFacts, Plan
+from distillery.planning.recipe_checks import find_unknown_elements
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.requests import find_largest, has_stand_ins, list_makers
 from distillery.recipe.source import Source
@@ -63,9 +64,8 @@ class Preflight:
         """
         teacher = await self._clients.describe_teacher(tries)
         require_teacher(teacher, self._recipe.teacher)
-        foreign = [e for e in self._recipe.elements if e not in teacher.elements]
-        if foreign:
-            raise Unsupported(f"teacher {teacher.name} does not know {' '.join(foreign)}; it knows {' '.join(teacher.elements)}")
+        if foreign := find_unknown_elements(self._recipe, teacher.elements):
+            raise Unsupported(foreign)
         known = self._ledger.teacher
         if known is not None and known.identity != teacher.identity:
             raise Conflict(

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import units
-from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label
 from distillery.structures.strain import VOIGT, apply_strain, keep_in_plane
-from distillery.structures.structure import Structure
+from distillery.structures.structure import Structure, Vectors
 
-Vectors = NDArray[np.float64]
 _STIFFNESS = 0.6
 """eV/Å³, about 100 GPa: the strain that a stress is answered with is the stress over this."""
 _LARGEST_STRAIN = 0.02

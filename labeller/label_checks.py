@@ -1,6 +1,7 @@
 """Checks of labels: what a teacher answers is checked before it is used."""
 
 import numpy as np
+from ase.units import GPa
 
 from distillery.dataset.layout import Label
 from distillery.schema.label import LabelLimits
@@ -10,8 +11,6 @@ from labeller.teachers.teacher import PhysicsTolerance
 
 _FORCE_SLACK = 1e-3
 """eV/Å that the forces may add up to however small they are, and eV that their torque may be."""
-_GPA = 160.21766208
-"""GPa in an eV/Å³."""
 
 
 def find_label_fault(structure: Structure, label: Label) -> Fault | None:
@@ -24,7 +23,7 @@ def find_limit_fault(label: Label, limits: LabelLimits) -> Fault | None:
     force = float(np.linalg.norm(label.forces.astype(np.float64), axis=1).max(initial=0.0))
     if force > limits.force:
         return Fault("large_force", f"the largest force is {force:.1f} eV/Å, at most {limits.force:g}")
-    pressure = 0.0 if label.stress is None else -_GPA * float(label.stress[:3].mean())
+    pressure = 0.0 if label.stress is None else -float(label.stress[:3].mean()) / GPa
     if abs(pressure) > limits.pressure:
         return Fault("large_pressure", f"the pressure is {pressure:.1f} GPa, at most {limits.pressure:g} either way")
     return None

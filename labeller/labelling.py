@@ -27,8 +27,8 @@ from distillery.structures.identity import digest_structures, find_proposal, str
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
 from labeller.label_checks import find_limit_fault, find_net_fault
-from labeller.pool import Labelled, Outcome
-from labeller.probes import LabelAll, Trial, choose_probes, try_physics
+from labeller.pool import LabelAll, Labelled, Outcome
+from labeller.probes import Trial, choose_probes, try_physics
 from labeller.sampling import Sampler
 from labeller.teachers.teacher import PhysicsTolerance
 

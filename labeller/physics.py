@@ -16,6 +16,7 @@ from distillery.dataset.layout import Label
 from distillery.schema.label import Law, PhysicsCheck, Reject
 from distillery.structures.strain import VOIGT
 from distillery.structures.structure import Structure
+from labeller.pool import Outcome
 from labeller.teachers.teacher import PhysicsTolerance
 from labeller.variants import FAR_APART, Matrix, Variant
 
@@ -45,7 +46,6 @@ _UNITS = {
 }
 """What may have been confused where labels are so many times what the energy says."""
 _ALIKE = 0.03
-Outcome = Label | Reject
 
 
 def judge_laws(

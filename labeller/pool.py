@@ -1,7 +1,7 @@
 """The structures of all requests that wait for the teacher."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -21,6 +21,10 @@ class Labelled:
 
     outcomes: list[Outcome]
     seconds: float
+
+
+LabelAll = Callable[[Sequence[Structure]], Labelled]
+"""Has a teacher label structures, and waits for it."""
 
 
 class Ticket:

@@ -1,6 +1,6 @@
 """Self-test of a teacher's physics: on small structures of our own when it is loaded, on structures of every source in a run."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,10 @@ from distillery.dataset.layout import Label
 from distillery.schema.label import PhysicsCheck, Reject
 from distillery.structures.structure import Structure, System, from_ase
 from labeller.physics import judge_laws
-from labeller.pool import Labelled
+from labeller.pool import LabelAll
 from labeller.teachers.teacher import PhysicsTolerance
 from labeller.variants import make_variants
 
-LabelAll = Callable[[Sequence[Structure]], Labelled]
 _RATTLE, _SHEAR = 0.08, 0.04
 """Å and largest strain: so that no force and no component of the stress is zero, and no two are alike."""
 _N_MOLECULES, _N_CRYSTALS = 2, 2

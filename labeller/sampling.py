@@ -5,7 +5,7 @@ converged wait, and one that comes apart is refused with its reason and harms no
 seed and the proposal's place in it, so that the same labels give the same frames.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 from distillery.dataset.layout import Label
 from distillery.schema.label import Reject
 from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
-from distillery.structures.checks import find_chemistry_fault, find_input_fault
+from distillery.structures.checks import find_fault, find_input_fault
 from distillery.structures.identity import derive_seed, structure_hash
 from distillery.structures.strain import apply_strain, draw_strain, list_components
 from distillery.structures.structure import Structure, Vectors
 from labeller.dynamics import Fire, Langevin, relax_cell
-from labeller.pool import Labelled
+from labeller.pool import LabelAll, Outcome
 from labeller.thermal import displace_by_temperature
 
-LabelAll = Callable[[Sequence[Structure]], Labelled]
 _FARTHEST_STEP = 1.0
 """Å that no atom may move in a step: a trajectory that does has exploded."""
-Outcome = Label | Reject
 
 
 @dataclass
@@ -156,7 +154,7 @@ class Sampler:
     def _label_frames(self, walkers: Sequence[Walker]) -> Sampled:
         """Name the frames, refuse those that are unsound, and label those that are not labelled yet."""
         frames = [frame for walker in walkers if walker.rejected is None for frame in self._name_frames(walker)]
-        faults = [find_input_fault(structure) or find_chemistry_fault(structure) for structure, _ in frames]
+        faults = [find_fault(structure, None, None) for structure, _ in frames]
         missing = [s for (s, label), fault in zip(frames, faults, strict=True) if fault is None and label is None]
         answers = iter(self._call(missing) if missing else [])
         outcomes: list[Outcome] = []

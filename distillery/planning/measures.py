@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.units import GPa
 from numpy.typing import NDArray
 
 from distillery.dataset.layout import Arrays, make_structure
@@ -15,7 +16,7 @@ from distillery.dataset.parts import Part
 from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
 from distillery.structures.geometry import find_pairs, sum_of_radii
 
-GPA = 160.21766208
+_IN_GPA = 1 / GPa
 """GPa in an eV/Å³."""
 _N_ELEMENTS = len(chemical_symbols)
 REFUSED_BY_LIMITS = ("large_force", "large_pressure")
@@ -175,7 +176,7 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         ids=tuple(arrays["provenance/id"]),
         energies=arrays["labels/energy"],
         largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
-        pressures=-GPA * arrays["labels/stress"][:, :3].mean(axis=1),
+        pressures=-_IN_GPA * arrays["labels/stress"][:, :3].mean(axis=1),
         compositions=np.array([_key_composition(numbers, row) for row in counts], np.uint64),
         contacts={i: _shortest_contact(arrays, i) for i in _spread(len(counts))},
         physics=PhysicsTally.of(receipt.physics),

@@ -1,6 +1,6 @@
 """What keeps a recipe from being made, as far as it can be known before anything is: asked of those who are to make it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,10 +52,14 @@ async def _check_teacher(recipe: Recipe, makers: Makers, found: _Findings) -> No
     except Unavailable as problem:
         found.notes.append(f"teacher {recipe.teacher}: {problem.detail}")
         return
-    foreign = [element for element in recipe.elements if elements and element not in elements]
-    if foreign:
-        detail = f"teacher {recipe.teacher} does not know {' '.join(foreign)}; it knows {' '.join(elements)}"
+    if elements and (detail := find_unknown_elements(recipe, elements)):
         found.faults.append((("elements",) if "elements" in recipe.model_fields_set else ("teacher",), detail))
+
+
+def find_unknown_elements(recipe: Recipe, known: Collection[str]) -> str | None:
+    """Which of a recipe's elements its teacher, that knows these, does not know, as a sentence; None if it knows all."""
+    foreign = [element for element in recipe.elements if element not in known]
+    return f"teacher {recipe.teacher} does not know {' '.join(foreign)}; it knows {' '.join(known)}" if foreign else None
 
 
 async def _check_source(recipe: Recipe, maker: str, makers: Makers, found: _Findings) -> None:

@@ -59,9 +59,7 @@ class Neighbours:
     def _reach(self) -> float:
         if self._wanted is not None:
             return self._wanted
-        numbers = self._structure.numbers
-        largest = float(np.max(np.asarray(covalent_radii)[numbers], initial=0.5))
-        return max(CONTACT, FARTHEST_NEIGHBOUR * 2 * largest)
+        return max(CONTACT, FARTHEST_NEIGHBOUR * 2 * _find_largest_radius(self._structure.numbers))
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -76,11 +74,16 @@ class Neighbours:
     def bonds(self, factor: float = BOND, of: int | None = None) -> Pairs:
         """As `find_bonds`, perhaps in another order; with `of` those of this atomic number to any other."""
         numbers = self._structure.numbers
-        largest = float(np.max(np.asarray(covalent_radii)[numbers], initial=0.5))
+        largest = _find_largest_radius(numbers)
         own = largest if of is None else float(covalent_radii[of])
         pairs = self.within(factor * (own + largest))
         keep = pairs.distance < factor * sum_of_radii(numbers[pairs.i], numbers[pairs.j])
         return _keep(pairs, keep if of is None else keep & (numbers[pairs.i] == of))
+
+
+def _find_largest_radius(numbers: NDArray[np.uint8]) -> float:
+    """The largest covalent radius of these elements, Å."""
+    return float(np.max(np.asarray(covalent_radii)[numbers], initial=0.5))
 
 
 def _keep(pairs: Pairs, keep: NDArray[np.bool_]) -> Pairs:
@@ -108,10 +111,7 @@ _CLOSEST_CONTACT = 1.15
 
 def find_bonds(structure: Structure, factor: float = BOND) -> Pairs:
     """Pairs closer than `factor` times the sum of their covalent radii, each in both directions."""
-    largest = 2 * float(np.max(np.asarray(covalent_radii)[structure.numbers], initial=0.5))
-    pairs = find_pairs(structure, factor * largest)
-    limit = factor * sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
-    return _keep(pairs, pairs.distance < limit)
+    return Neighbours(structure, factor * 2 * _find_largest_radius(structure.numbers)).bonds(factor)
 
 
 def is_bonded_as(structure: Structure, bonds: Iterable[tuple[int, int]]) -> bool:
