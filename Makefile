@@ -5,6 +5,7 @@
 # make check  lint and types
 # make mutants MODULE=distillery/planning/gates.py   does a test fail when a line of it is wrong? A module has minutes (docs/testing.md)
 # make bench  labeller, writer and sources against plain ways, a table of ratios
+# make bench-host  µs of processor time an atom by step on a labeller's host, with a teacher whose forward pass costs nothing
 # make openapi  docs/openapi/*.json anew, from the apps
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
 PYTHON ?= python3
@@ -22,7 +23,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants bench scale openapi clean
+.PHONY: run test test-containers test-pythons check mutants bench bench-host scale openapi clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -46,6 +47,9 @@ mutants: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(VENV)/bin/python -m tests.bench
+
+bench-host: $(INSTALLED)
+	$(VENV)/bin/python -m tests.bench_host
 
 scale: $(INSTALLED)
 	$(VENV)/bin/python -m tests.scale --structures $(STRUCTURES)

@@ -9,7 +9,7 @@ What one does with a dataset that is there, each imported when it is first asked
     verify_dataset                                  is the file what it says?
     Problem                                         every error that these raise on purpose
 
-Reading, splitting and exporting need h5py, numpy and ase alone, verifying also pydantic, matscipy and the YAML reader.
+Reading, splitting and exporting need h5py, numpy and ase alone, verifying also pydantic, vesin and the YAML reader.
 """
 
 import importlib

@@ -22,7 +22,7 @@ from distillery.schema.explain import validate_message
 from distillery.schema.label import LabelLimits, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.arrow import from_arrow, read_hashes
 from distillery.structures.cells import restate
-from distillery.structures.checks import find_input_fault
+from distillery.structures.checks import find_input_fault, find_plain_fault
 from distillery.structures.identity import digest_structures, find_proposal, structure_hash
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
@@ -53,8 +53,7 @@ class Labelling:
         async with self._turn(path):
             if await self._on_host(path.exists):
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
-            sound, refused = await self._on_host(_inspect, request.structures, self._teacher.elements)
-            await self._on_host(_require_same_hash, sound, request.hashes)
+            sound, refused = await self._on_host(_inspect, request, self._teacher.elements)
             made = await self._make_labels(sound, request)
             judged = _judge(made, request.record.limits, self._tolerance)
             trial = await self._try_physics(judged, request.record.probes)
@@ -222,23 +221,30 @@ def _read_request(dataset: str, part: str, body: bytes | bytearray) -> _Request:
     return _Request(dataset, part, record, structures, {} if hashes is None else dict(zip(ids, hashes, strict=True)))
 
 
-def _inspect(structures: list[Structure], elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
-    """The structures a teacher may see, and why the others may not be seen."""
+def _inspect(request: _Request, elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
+    """The structures a teacher may see, and why the others may not be seen.
+
+    A client that sends structure hashes has found neighbours and checked distances: that is not done again, once the hash of the first
+    shows that it does so as this labeller would.
+    """
+    find_any_fault = find_plain_fault if request.hashes else find_input_fault
     sound, refused = [], []
-    for structure in map(restate, structures):
-        fault = find_input_fault(structure, elements)
+    for structure in map(restate, request.structures):
+        fault = find_any_fault(structure, elements)
         if fault is None:
             sound.append(structure)
         else:
             refused.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label"))
+    if sound and request.hashes:
+        _require_same_hash(sound[0], request.hashes)
     return sound, refused
 
 
-def _require_same_hash(structures: Sequence[Structure], known: Mapping[str, str]) -> None:
-    """The client's hashes are taken if the first is what it would be here: then it makes them as this labeller does."""
-    if known and structures and (own := structure_hash(structures[0])) != (given := known[structures[0].id]):
+def _require_same_hash(structure: Structure, known: Mapping[str, str]) -> None:
+    """The client's hashes are taken if this one is what it would be here."""
+    if (own := structure_hash(structure)) != (given := known[structure.id]):
         raise InvalidRequest(
-            f"the structure hash of {structures[0].id} is {own} here, and {given} came: gateway and labeller must be of one version"
+            f"the structure hash of {structure.id} is {own} here, and {given} came: gateway and labeller must be of one version"
         )
 
 

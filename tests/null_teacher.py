@@ -38,12 +38,12 @@ class NullTeacher:
         return list(structures)
 
     def predict(self, features: list[Structure]) -> list[Label]:
-        return [_label(structure) for structure in features]
+        return [label_of(structure) for structure in features]
 
     def release_memory(self) -> None: ...
 
 
-def _label(structure: Structure) -> Label:
+def label_of(structure: Structure) -> Label:
     waves = np.sin(7.0 * structure.positions)
     energy = -float(structure.numbers.sum(dtype=np.int64)) / 5 + 0.02 * float(waves.sum())
     if int(1e6 * abs(energy)) % _ONE_IN == 0:

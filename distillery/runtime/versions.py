@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from distillery.runtime.machine import describe_processor
 
-_OF_THE_CONTRACT = ("numpy", "ase", "matscipy")
+_OF_THE_CONTRACT = ("numpy", "ase", "vesin")
 """What perturbs, checks and hashes every service's structures."""
 
 

@@ -84,7 +84,7 @@ class _Suspects:
         return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
     def _count_near(self, carbon: int) -> int:
-        return int((self._around.bonds(FARTHEST_NEIGHBOUR, of=6).i == carbon).sum())
+        return int((self._around.bonds(FARTHEST_NEIGHBOUR).i == carbon).sum())
 
     def _is_end(self, carbon: int) -> bool:
         """A carbon with one neighbour that is so by nature."""

@@ -32,11 +32,19 @@ class Fault:
 
 
 def find_input_fault(structure: Structure, elements: Collection[str] | None = None, neighbours: Neighbours | None = None) -> Fault | None:
-    """The first reason why no teacher should see this structure, as `restate` puts it, or None.
+    """The first reason why no teacher should see this structure, as `restate` puts it, or None: `find_plain_fault`, then distances.
 
-    Checks, in order: not empty, finite, not too large, known elements, all or no periodicity, a sane cell, density, distances.
     `neighbours` are those of the restated structure, where others want them too.
     """
+    if fault := find_plain_fault(structure, elements):
+        return fault
+    structure = restate(structure)
+    return _find_distance_fault(structure, neighbours or Neighbours(structure))
+
+
+def find_plain_fault(structure: Structure, elements: Collection[str] | None = None) -> Fault | None:
+    """What can be seen without distances, in this order: not empty, finite, not too large, known elements, all or no periodicity,
+    a sane cell, density."""
     if len(structure) == 0:
         return Fault("empty", "the structure has no atoms")
     if not np.isfinite(structure.positions).all() or not np.isfinite(structure.cell).all():
@@ -44,11 +52,7 @@ def find_input_fault(structure: Structure, elements: Collection[str] | None = No
     structure = restate(structure)
     if (extent := find_extent(structure)) > LARGEST_EXTENT:
         return Fault("too_large", f"it extends over {extent:.0f} Å, at most {LARGEST_EXTENT:.0f}")
-    return (
-        _find_element_fault(structure, elements)
-        or _find_cell_fault(structure)
-        or _find_distance_fault(structure, neighbours or Neighbours(structure))
-    )
+    return _find_element_fault(structure, elements) or _find_cell_fault(structure)
 
 
 def _find_element_fault(structure: Structure, elements: Collection[str] | None) -> Fault | None:

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 from ase.data import covalent_radii
-from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
+from vesin import NeighborList
 
 from distillery.structures.structure import Structure
 
@@ -21,7 +21,7 @@ FARTHEST_NEIGHBOUR = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """All ordered pairs (i, j) closer than a cutoff.
+    """All ordered pairs (i, j) closer than a cutoff, in ascending order of i.
 
     i, j      atom indices, shape (n_pairs,)
     distance  Å, shape (n_pairs,)
@@ -36,12 +36,9 @@ class Pairs:
 
 def find_pairs(structure: Structure, cutoff: float) -> Pairs:
     """All pairs within `cutoff` Å, each in both directions."""
-    positions, box = structure.positions, structure.cell
-    if not structure.is_periodic:
-        positions = positions - positions.min(axis=0)
-        box = np.diag(np.ptp(positions, axis=0) + 1.0)
-    i, j, distance, vector = neighbour_list("ijdD", positions=positions, cell=box, pbc=np.array(structure.pbc), cutoff=cutoff)
-    return Pairs(i.astype(np.int64), j.astype(np.int64), distance, vector)
+    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    i, j, distance, vector = finder.compute(structure.positions, structure.cell, np.array(structure.pbc), "ijdD")
+    return Pairs(i.view(np.int64), j.view(np.int64), distance, vector)
 
 
 class Neighbours:
@@ -53,32 +50,38 @@ class Neighbours:
 
     def __init__(self, structure: Structure, reach: float | None = None) -> None:
         """Without `reach` the list goes as far as the checks need."""
-        self._structure, self._wanted = structure, reach
+        self._structure = structure
+        self._radius = _find_largest_radius(structure.numbers)
+        self._reach = max(CONTACT, self._longest_bond) if reach is None else reach
+        self._bonds: dict[float, Pairs] = {}
 
-    @cached_property
-    def _reach(self) -> float:
-        if self._wanted is not None:
-            return self._wanted
-        return max(CONTACT, FARTHEST_NEIGHBOUR * 2 * _find_largest_radius(self._structure.numbers))
+    @property
+    def _longest_bond(self) -> float:
+        return FARTHEST_NEIGHBOUR * 2 * self._radius
 
     @cached_property
     def _pairs(self) -> Pairs:
         return find_pairs(self._structure, self._reach)
 
+    @cached_property
+    def _near(self) -> tuple[Pairs, NDArray[np.float64]]:
+        """Pairs that may be bonded, and their distances over the sums of their covalent radii."""
+        pairs, numbers = self.within(self._longest_bond), self._structure.numbers
+        return pairs, pairs.distance / sum_of_radii(numbers[pairs.i], numbers[pairs.j])
+
     def within(self, cutoff: float) -> Pairs:
-        """As `find_pairs`, perhaps in another order."""
+        """As `find_pairs`."""
         if cutoff > self._reach:
             return find_pairs(self._structure, cutoff)
         return self._pairs if cutoff == self._reach else _keep(self._pairs, self._pairs.distance < cutoff)
 
-    def bonds(self, factor: float = BOND, of: int | None = None) -> Pairs:
-        """As `find_bonds`, perhaps in another order; with `of` those of this atomic number to any other."""
-        numbers = self._structure.numbers
-        largest = _find_largest_radius(numbers)
-        own = largest if of is None else float(covalent_radii[of])
-        pairs = self.within(factor * (own + largest))
-        keep = pairs.distance < factor * sum_of_radii(numbers[pairs.i], numbers[pairs.j])
-        return _keep(pairs, keep if of is None else keep & (numbers[pairs.i] == of))
+    def bonds(self, factor: float = BOND) -> Pairs:
+        """As `find_bonds`, `factor` at most FARTHEST_NEIGHBOUR."""
+        assert factor <= FARTHEST_NEIGHBOUR, "nothing farther is looked for"
+        if factor not in self._bonds:
+            pairs, ratio = self._near
+            self._bonds[factor] = _keep(pairs, ratio < factor)
+        return self._bonds[factor]
 
 
 def _find_largest_radius(numbers: NDArray[np.uint8]) -> float:
@@ -87,7 +90,8 @@ def _find_largest_radius(numbers: NDArray[np.uint8]) -> float:
 
 
 def _keep(pairs: Pairs, keep: NDArray[np.bool_]) -> Pairs:
-    return Pairs(pairs.i[keep], pairs.j[keep], pairs.distance[keep], pairs.vector[keep])
+    kept = np.flatnonzero(keep)
+    return Pairs(pairs.i[kept], pairs.j[kept], pairs.distance[kept], pairs.vector[kept])
 
 
 def minimum_distance(structure: Structure, cutoff: float = 3.0) -> float:
@@ -111,7 +115,8 @@ _CLOSEST_CONTACT = 1.15
 
 def find_bonds(structure: Structure, factor: float = BOND) -> Pairs:
     """Pairs closer than `factor` times the sum of their covalent radii, each in both directions."""
-    return Neighbours(structure, factor * 2 * _find_largest_radius(structure.numbers)).bonds(factor)
+    pairs = find_pairs(structure, factor * 2 * _find_largest_radius(structure.numbers))
+    return _keep(pairs, pairs.distance < factor * sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j]))
 
 
 def is_bonded_as(structure: Structure, bonds: Iterable[tuple[int, int]]) -> bool:

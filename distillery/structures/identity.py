@@ -13,8 +13,8 @@ from distillery.structures.structure import Structure
 HASH_CUTOFF = 5.0038196601
 HASH_STEP = 0.01
 _GRID_SHIFT = 0.3819660113
-_STEP_BITS = 10
-"""Enough for the steps to the cutoff; so atom, neighbour's element and step are sorted as one number."""
+_STEP_BITS, _TOKEN_BITS = 32, 40
+"""Bits of a distance's step on the grid, and of it with the neighbour's element; so atom, element and step are sorted as one number."""
 
 
 def derive_seed(recipe_seed: int, source: str, index: int) -> int:
@@ -44,18 +44,16 @@ def structure_hash(structure: Structure, neighbours: Neighbours | None = None) -
 def _environments(structure: Structure, neighbours: Neighbours | None = None) -> NDArray[np.uint64]:
     """The digest of every atom's element and sorted (element, distance) neighbours, shape (n_atoms,)."""
     pairs = find_pairs(structure, HASH_CUTOFF) if neighbours is None else neighbours.within(HASH_CUTOFF)
-    steps = np.floor(pairs.distance / HASH_STEP + _GRID_SHIFT).astype(np.int64)
-    packed = np.sort((pairs.i << 32) + (structure.numbers[pairs.j].astype(np.int64) << _STEP_BITS) + steps)
-    tokens = ((packed & 0xFFFFFFFF) >> _STEP_BITS << 32) + (packed & ((1 << _STEP_BITS) - 1))
-    content = tokens.astype("<i8").tobytes()
-    ends = 8 * np.cumsum(np.bincount(pairs.i, minlength=len(structure)))
-    own = zip(structure.numbers.tolist(), [0, *ends.tolist()], ends.tolist(), strict=False)
-    return np.array([_digest(number, content[start:end]) for number, start, end in own], dtype=np.uint64)
-
-
-def _digest(number: int, neighbours: bytes) -> int:
-    digest = hashlib.blake2b(neighbours, key=number.to_bytes(1, "little"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    tokens = np.floor(pairs.distance / HASH_STEP + _GRID_SHIFT).astype(np.int64)
+    tokens += (structure.numbers.astype(np.int64) << _STEP_BITS)[pairs.j]
+    tokens += pairs.i << _TOKEN_BITS
+    tokens.sort(kind="stable")  # atom by atom, as pairs come: much is in order already
+    tokens &= (1 << _TOKEN_BITS) - 1
+    content = tokens.astype("<i8", copy=False).tobytes()
+    ends = [0, *(8 * np.cumsum(np.bincount(pairs.i, minlength=len(structure)))).tolist()]
+    own = zip(structure.numbers.tolist(), ends, ends[1:], strict=False)
+    digests = [hashlib.blake2b(content[start:end], key=bytes((number,)), digest_size=8).digest() for number, start, end in own]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64, copy=False)
 
 
 def find_proposal(id: str) -> str:

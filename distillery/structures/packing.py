@@ -28,8 +28,8 @@ def find_isolated_atom(structure: Structure, neighbours: Neighbours) -> str | No
     """Which atom has none near it, within 1.5 sums of covalent radii; None if all have. One atom alone, and noble gases, may be so."""
     if len(structure) == 1 and not structure.is_periodic:
         return None
-    bound = np.isin(np.arange(len(structure)), neighbours.bonds(FARTHEST_NEIGHBOUR).i)
-    alone = [k for k in np.flatnonzero(~bound).tolist() if int(structure.numbers[k]) not in _NOBLE]
+    n_near = np.bincount(neighbours.bonds(FARTHEST_NEIGHBOUR).i, minlength=len(structure))
+    alone = [k for k in np.flatnonzero(n_near == 0).tolist() if int(structure.numbers[k]) not in _NOBLE]
     if not alone:
         return None
     symbol = chemical_symbols[structure.numbers[alone[0]]]

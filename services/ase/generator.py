@@ -29,7 +29,7 @@ class ClusterSurfaceProposer:
     def __init__(self) -> None:
         self._metadata = Metadata(
             service="ase",
-            version="2.1",
+            version="2.2",
             method="clusters (cut from real compounds, packed, of molecules; atoms, dimers, trimers) and slabs of real compounds, with ASE",
             licence="ASE: LGPL-2.1-or-later",
             systems={

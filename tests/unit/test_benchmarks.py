@@ -304,7 +304,7 @@ def test_an_unknown_subset_is_refused_with_the_nearest(oc20: Path) -> None:
 
 def test_metadata_names_the_subsets_at_hand_and_changes_with_their_content(oc20: Path) -> None:
     versions = load(oc20).metadata.versions
-    assert versions.keys() == {"numpy", "ase", "matscipy", "oc20"}
+    assert versions.keys() == {"numpy", "ase", "vesin", "oc20"}
     assert versions["oc20"].startswith("45 structures, sha256 ")
     write_oc20(oc20 / "oc20" / "train" / "1.extxyz.xz", slabs(9, seed=2))
     assert load(oc20).metadata.versions["oc20"] != versions["oc20"]

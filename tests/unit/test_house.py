@@ -107,7 +107,7 @@ def test_there_is_no_circle() -> None:
 
 READ_NEEDS = ("h5py", "numpy", "ase")
 YAML_READERS = {"pyyaml", "ruamel.yaml"} & set((ROOT / "distillery" / "requirements.txt").read_text().split())
-VERIFY_NEEDS = (*READ_NEEDS, "pydantic", "matscipy", *YAML_READERS)
+VERIFY_NEEDS = (*READ_NEEDS, "pydantic", "vesin", *YAML_READERS)
 
 ONLY = """
 import sys
@@ -172,7 +172,7 @@ def test_reading_splitting_and_exporting_need_h5py_numpy_and_ase_alone(quickstar
         assert len(database) == len(file["labels/energy"]) > len(read(tmp_path / "train.extxyz", ":")) > 0
 
 
-def test_verifying_needs_pydantic_matscipy_and_a_yaml_reader_beside_them(quickstart: Finished, tmp_path: Path) -> None:
+def test_verifying_needs_pydantic_vesin_and_a_yaml_reader_beside_them(quickstart: Finished, tmp_path: Path) -> None:
     said = run_with_only(VERIFY_NEEDS, VERIFY, quickstart.dataset, tmp_path)
     checks = dict(line.split() for line in said.splitlines())
     assert {"bytes", "hashes", "gates", "report"} <= checks.keys()

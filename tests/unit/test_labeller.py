@@ -421,12 +421,30 @@ def test_hashes_of_another_version_are_refused(start: Start, tmp_path: Path, is_
     assert list(tmp_path.rglob("*.h5")) == []
 
 
-def test_unsound_structures_are_refused_though_hashes_came_with_them(start: Start) -> None:
-    structures = mixed("p", 4)
+def test_what_no_teacher_may_see_is_refused_though_hashes_came_with_it(start: Start) -> None:
+    structures = mixed("p", 5)
     hashes = [structure_hash(s) for s in structures]
-    structures[1] = replace(structures[1], positions=0.1 * structures[1].positions)
+    structures[1] = replace(structures[1], positions=np.full_like(structures[1].positions, np.nan))
+    structures[2] = replace(structures[2], cell=0.1 * structures[2].cell)
+    structures[3] = replace(structures[3], numbers=np.full(3, 92, np.uint8))
     answer = send(start(FakeTeacher()), structures, hashes).json()
-    assert [(one["id"], one["reason"]) for one in answer["rejected"]] == [("p/0001", "atoms_too_close")]
+    assert [(one["id"], one["reason"]) for one in answer["rejected"]] == [
+        ("p/0001", "not_finite"),
+        ("p/0002", "bad_cell"),
+        ("p/0003", "unknown_element"),
+    ]
+
+
+def test_distances_are_checked_by_whoever_made_the_hashes(start: Start) -> None:
+    structures = mixed("p", 4)
+    structures[1] = replace(structures[1], positions=0.1 * structures[1].positions)
+    client = start(FakeTeacher())
+    without = label(client, "p", structures).json()
+    assert [(one["id"], one["reason"]) for one in without["rejected"]] == [("p/0001", "atoms_too_close")]
+    moved = [replace(s, id=s.id.replace("p/", "q/")) for s in structures]
+    body = to_arrow(moved, record(), [structure_hash(s) for s in moved])
+    answer = client.post("/label", params={"dataset": "d", "part": "q"}, content=body, headers={"Content-Type": ARROW_TYPE}).json()
+    assert answer["rejected"] == []
 
 
 def test_a_skewed_cell_is_labelled_and_kept_by_its_reduced_one(start: Start, tmp_path: Path) -> None:
@@ -438,11 +456,11 @@ def test_a_skewed_cell_is_labelled_and_kept_by_its_reduced_one(start: Start, tmp
     assert np.allclose(np.linalg.norm(kept, axis=1), 5.43)
 
 
-def test_on_its_way_a_structure_has_three_lists_of_neighbours_and_one_hash(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Service, gateway and labeller one each; the labeller makes both once more for the first of a part, the teacher its own."""
+def test_on_its_way_a_structure_has_two_lists_of_neighbours_and_one_hash(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Service and gateway one each; the labeller hashes the first of a part once more, the teacher has its own."""
     cutoffs, hashes = Counter[float](), []
-    find, describe = geometry.neighbour_list, identity._environments
-    monkeypatch.setattr(geometry, "neighbour_list", lambda *a, **k: cutoffs.update([k["cutoff"]]) or find(*a, **k))
+    find, describe = geometry.NeighborList, identity._environments
+    monkeypatch.setattr(geometry, "NeighborList", lambda **k: cutoffs.update([k["cutoff"]]) or find(**k))
     monkeypatch.setattr(identity, "_environments", lambda *a: hashes.append(a[0].id) or describe(*a))
     proposals = [Proposal((s,)) for s in mixed("p", 30)]
     task = Task(30, 1, "p", "molecule", ("H", "C", "O", "Si"), 1, 100, Perturb(share=0), Message())
@@ -453,7 +471,7 @@ def test_on_its_way_a_structure_has_three_lists_of_neighbours_and_one_hash(start
     assert (cutoffs.total(), len(hashes)) == (60, 30)
     assert send(start(FakeTeacher()), kept, [known[s.id] for s in kept]).json()["n_structures"] == len(kept) == 30
     by_teacher = 30
-    assert (cutoffs.total() - by_teacher, len(hashes)) == (91, 31)
+    assert (cutoffs.total() - by_teacher, len(hashes)) == (61, 31)
 
 
 def test_a_dataset_name_that_leaves_the_folder_is_refused(start: Start) -> None:

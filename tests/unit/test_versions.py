@@ -14,7 +14,7 @@ from services.pymatgen.generator import CrystalProposer
 from services.rdkit.generator import MoleculeProposer
 
 ROOT = Path(__file__).parents[2]
-DECISIVE = {"ase", "matscipy", "numpy", "pymatgen", "pyxtal", "rdkit", "scipy", "spglib"}
+DECISIVE = {"ase", "numpy", "pymatgen", "pyxtal", "rdkit", "scipy", "spglib", "vesin"}
 CARDS = {
     "rdkit": MoleculeProposer().metadata,
     "pymatgen": CrystalProposer().metadata,
@@ -37,4 +37,4 @@ def test_every_decisive_library_that_service_or_library_imports_is_named(service
 
 
 def test_a_library_is_named_once() -> None:
-    assert list(name_versions("ase", "scipy")) == ["ase", "scipy", "numpy", "matscipy"]
+    assert list(name_versions("ase", "scipy")) == ["ase", "scipy", "numpy", "vesin"]
