@@ -45,8 +45,9 @@ Gateway = Annotated[
     typer.Option(
         "--gateway",
         envvar="DISTILLERY_GATEWAY",
-        metavar="URL",
-        help="A running gateway (its API key, if it has one, in DISTILLERY_API_KEY). Without it everything runs in this process.",
+        metavar="URL|FILE",
+        help="A running gateway, or the file with its address (its API key, if it has one, in DISTILLERY_API_KEY or a file named by "
+        "DISTILLERY_API_KEY_FILE). Without it everything runs in this process.",
     ),
 ]
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: its name, its folder or its dataset.h5.")]

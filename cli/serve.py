@@ -1,6 +1,6 @@
 """`distillery serve`."""
 
-import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,29 +10,41 @@ from cli.app import app
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_STOP_SECONDS = 25  # containers are given 30
-
 
 @app.command()
 def serve(
     name: Annotated[str, typer.Argument(envvar="DISTILLERY_SERVE", help="gateway, labeller, or a service (`distillery services`).")],
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all, which takes an API key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 for any that is free.")] = 8000,
+    gateway: Annotated[
+        str | None,
+        typer.Option(
+            "--gateway",
+            envvar="DISTILLERY_GATEWAY",
+            metavar="URL|FILE",
+            help="Of a service or labeller: the gateway to announce it to, or the file that a gateway writes its address to.",
+        ),
+    ] = None,
+    announce: Annotated[
+        str | None,
+        typer.Option("--announce", metavar="HOST", help="Name or address that others reach it by, if not by what it listens on."),
+    ] = None,
+    address_file: Annotated[
+        Path | None, typer.Option("--address-file", metavar="FILE", help="Of the gateway: a file to write its address to.")
+    ] = None,
+    stop_seconds: Annotated[
+        int, typer.Option("--stop-seconds", help="How long requests at work are waited for once it is told to stop, s.")
+    ] = 25,
 ) -> None:
     """Run the gateway, the labeller or one service over HTTP, as its container does; settings are taken from the environment."""
-    import uvicorn
+    from distillery.http.access import AccessSettings
+    from distillery.http.process import Place, run_process
 
-    from distillery.http.server import configure_server
-
-    served = build_app(name)
-    logging.basicConfig(level=logging.WARNING, handlers=[], force=True)  # the app shows its own log (DISTILLERY_LOG, else INFO)
-    uvicorn.run(
-        served,
-        host=host,
-        port=port,
-        **configure_server(),
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
+    if name == "gateway":
+        place = Place(host, port, announce, address_file=address_file, stop_seconds=stop_seconds)
+    else:
+        place = Place(host, port, announce, gateway=gateway, stop_seconds=stop_seconds)
+    run_process(build_app(name), AccessSettings(), place)
 
 
 def build_app(name: str) -> "FastAPI":

@@ -1,13 +1,13 @@
 """Where a command finds datasets: on a gateway over HTTP, or in a folder."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 
-from distillery.errors import InvalidRequest
+from distillery.http.access import AccessSettings
+from distillery.http.address import read_address
 from distillery.http.client import Client
 from gateway.clients import Clients
 from gateway.manager import Manager
@@ -16,13 +16,10 @@ from gateway.settings import GatewaySettings
 
 @asynccontextmanager
 async def open_remote(gateway: str) -> AsyncIterator[Client]:
-    """A client of the gateway at this address, with the API key from DISTILLERY_API_KEY."""
-    key = os.environ.get("DISTILLERY_API_KEY")
-    if key and not (key.isascii() and key.isprintable()):
-        raise InvalidRequest("DISTILLERY_API_KEY holds characters that are not printable ASCII (a line's end?), which no header can carry")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(base_url=gateway, headers=headers, timeout=httpx.Timeout(60, connect=5)) as http:
-        yield Client(f"the gateway at {gateway}", http, names_answers=False)
+    """A client of the gateway at this URL, or the one in this file, with the API key from DISTILLERY_API_KEY or DISTILLERY_API_KEY_FILE."""
+    access, url = AccessSettings(), read_address(gateway)
+    async with httpx.AsyncClient(base_url=url, headers=access.headers, timeout=httpx.Timeout(60, connect=5), verify=access.trust()) as http:
+        yield Client(f"the gateway at {url}", http, names_answers=False)
 
 
 def open_manager(data: Path) -> Manager:

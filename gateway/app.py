@@ -10,10 +10,12 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware import Middleware
 
 from distillery.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, Unavailable
-from distillery.http.app import DOCS_ASSETS, create_base_app
+from distillery.http.api_key import ApiKeyGuard
+from distillery.http.app import OPEN_PATHS, create_base_app
 from distillery.http.body import read_body
 from distillery.http.client import Servers
 from distillery.http.files import serve_file, serve_page
+from distillery.http.leases import Leases
 from distillery.http.openapi import Responses, describe_problem, explain_problems, publish
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.source import ServiceName
@@ -24,10 +26,12 @@ from distillery.schema.base import CONTRACT_VERSION, Message
 from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, Status
 from distillery.schema.explain import validate_message
 from distillery.schema.generate import Metadata
-from gateway.auth import ApiKeyGuard, BrowserGuard
+from distillery.schema.replica import Announcement
+from gateway.auth import BrowserGuard
 from gateway.clients import Clients
 from gateway.manager import Manager
 from gateway.neighbours import find_own_network
+from gateway.replica_routes import add_replica_routes
 from gateway.server_sent_events import ITEM_SCHEMA, write_events
 from gateway.settings import GatewaySettings
 
@@ -36,8 +40,6 @@ _LARGEST_PAGE = 1000
 _FILE_TYPES = {".h5": "application/x-hdf5", ".json": "application/json", ".yaml": "application/yaml", ".html": "text/html"}
 _BINARY = {"type": "string", "format": "binary"}
 _FILES = {media_type: {"schema": _BINARY if suffix == ".h5" else {}} for suffix, media_type in _FILE_TYPES.items()}
-OPEN_PATHS = ("/v1/health/", "/docs", DOCS_ASSETS, "/openapi.json")
-"""What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 
 Until = Annotated[StageName | None, Query(description="stop after this stage")]
 Only = Annotated[StageName | None, Query(description="make this stage alone; those before it must be there and GO")]
@@ -61,7 +63,8 @@ def build() -> FastAPI:
 
 def create_gateway(settings: GatewaySettings, servers: Servers | None = None) -> FastAPI:
     """The gateway's app; `servers` take the place of those that the settings name."""
-    clients = Clients(settings, servers)
+    leases = Leases(settings.lease_seconds)
+    clients = Clients(settings, servers, leases)
     manager = Manager(settings, clients)
 
     @asynccontextmanager
@@ -85,7 +88,7 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
         largest_body=LARGEST_RECIPE,
         too_large=f"a recipe has at most {LARGEST_RECIPE} bytes, this one has more",
     )
-    has_key = settings.api_key is not None
+    has_key = settings.key is not None
     is_open = (*OPEN_PATHS, "/metrics") if settings.open_metrics else OPEN_PATHS
     app.user_middleware.append(_create_guard(settings, is_open))  # inside the one that names the service
     _add_recipe_routes(app, manager)
@@ -93,20 +96,21 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
     _add_verb_routes(app, manager)
     _add_event_route(app, manager)
     _add_file_routes(app, manager)
+    add_replica_routes(app, leases)
 
     @app.get("/v1/services/{service}", tags=["services"], responses=explain_problems(NotFound, Unavailable))
     async def get_service(service: ServiceName) -> Metadata:
         """What a service can do, or why it can't be asked; only those that the gateway is set up for are."""
         return await clients.peek(service)
 
-    publish(app, models=[Recipe, Event], everywhere=[] if has_key else [Forbidden], has_key=has_key, is_open=is_open)
+    publish(app, models=[Recipe, Event, Announcement], everywhere=[] if has_key else [Forbidden], has_key=has_key, is_open=is_open)
     return app
 
 
 def _create_guard(settings: GatewaySettings, is_open: tuple[str, ...]) -> Middleware:
     """Who may ask: whoever has the API key; without one whoever is on this machine, and no other site's page."""
-    if settings.api_key is not None:
-        return Middleware(ApiKeyGuard, api_key=settings.api_key.get_secret_value(), is_open=is_open)
+    if settings.key is not None:
+        return Middleware(ApiKeyGuard, api_key=settings.key.get_secret_value(), is_open=is_open)
     return Middleware(BrowserGuard, networks=find_own_network() if "published" in settings.model_fields_set else ())
 
 

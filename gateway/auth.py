@@ -1,37 +1,16 @@
-"""Access to the gateway: the API key, and protection from other sites' pages."""
+"""Access to a gateway without an API key: from its own machine, and from no other site's page."""
 
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Network, ip_address
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from distillery.errors import Forbidden, Problem, Unauthorized
+from distillery.errors import Forbidden, Problem
 from distillery.http.error_responses import as_response
 from gateway.neighbours import is_near
 
 _READING = {"GET", "HEAD", "OPTIONS"}
-
-
-class ApiKeyGuard:
-    """Refuses requests without the API key, except for paths that begin with one of `is_open`."""
-
-    def __init__(self, app: ASGIApp, api_key: str, is_open: Iterable[str]) -> None:
-        self._app, self._key, self._open = app, api_key.encode(), tuple(is_open)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_open = scope["type"] != "http" or scope["path"].startswith(self._open)
-        scheme, _, key = dict(scope.get("headers", ())).get(b"authorization", b"").partition(b" ")
-        if is_open or (scheme.lower() == b"bearer" and secrets.compare_digest(key.strip(), self._key)):
-            await self._app(scope, receive, send)
-            return
-        problem = Unauthorized(
-            "send the gateway's API key as `Authorization: Bearer …` (the distillery command takes it from DISTILLERY_API_KEY)"
-        )
-        response = as_response(problem, scope["path"])
-        response.headers["WWW-Authenticate"] = "Bearer"
-        await response(scope, receive, send)
 
 
 class BrowserGuard:

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import httpx
 
 from distillery.errors import Unavailable
+from distillery.generators.plugins import list_services
+from distillery.http.access import AccessSettings
+from distillery.http.api_key import carry_key
 from distillery.http.client import Client, NetworkServers, Patience, Servers
+from distillery.http.leases import Leases
 from distillery.schema.generate import Generated, GenerateRequest, Metadata, RequestCheck
 from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabellerCard, Receipt, ShardRecord, TeacherCard
 from distillery.structures.arrow import ARROW_TYPE, to_arrow
 from distillery.structures.structure import Structure
-from gateway.settings import GatewaySettings
-
-LABELLER = "labeller"
+from gateway.settings import LABELLER, GatewaySettings
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,10 @@ class Batch:
 class Clients:
     """HTTP clients of all services and of the labeller; each is asked for what it is there for."""
 
-    def __init__(self, settings: GatewaySettings, servers: Servers | None = None) -> None:
-        """`servers` take the place of those that the settings name, such as apps in this process."""
+    def __init__(self, settings: GatewaySettings, servers: Servers | None = None, leases: Leases | None = None) -> None:
+        """`servers`, such as apps in this process, take the place of those that the settings name or that have `leases`."""
         self._settings = settings
-        self._servers: Servers = servers or NetworkServers({LABELLER: settings.labeller, **settings.service_urls})
+        self._servers: Servers = servers or _find_servers(settings, leases or Leases())
         self._patience = Patience(settings.tries, settings.patience, settings.busy_seconds)
         self._clients: dict[str, Client] = {}
 
@@ -94,8 +96,8 @@ class Clients:
         return await labeller.retry(lambda: labeller.ask(FinaliseReceipt, "POST", "/finalise", json=body))
 
     async def count_replicas(self, service: str) -> int:
-        """How many containers answer to a service's name now; at least 1."""
-        return await self._servers.count_replicas(service)
+        """How many processes answer to a service's name now, or as labellers if those are more; at least 1."""
+        return max(await self._servers.count_replicas(service), await self._servers.count_replicas(LABELLER))
 
     def _find(self, name: str) -> Client:
         if name not in self._clients:
@@ -105,6 +107,11 @@ class Clients:
 
     def _timeout(self, longest: float) -> httpx.Timeout:
         return httpx.Timeout(longest, connect=self._settings.connect_seconds)
+
+
+def _find_servers(settings: GatewaySettings, leases: Leases) -> NetworkServers:
+    names = {LABELLER, *list_services()}
+    return NetworkServers(settings.urls, leases, names, carry_key(settings.key), AccessSettings().trust())
 
 
 def _working_seconds(answer: httpx.Response, elapsed: float) -> float:

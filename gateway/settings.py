@@ -1,6 +1,6 @@
 """Settings of the gateway, from the environment (DISTILLERY_GATEWAY_…)."""
 
-from ipaddress import ip_address
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -8,8 +8,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from distillery.generators.plugins import list_services
+from distillery.http.access import is_loopback
+from distillery.http.api_key import check_key, read_key
 
-_SHORTEST_KEY = 16
+LABELLER = "labeller"
 
 
 class GatewaySettings(BaseSettings):
@@ -24,6 +26,12 @@ class GatewaySettings(BaseSettings):
         description='base URLs by service, JSON: {"mattergen": "http://mattergen.example:8000"}; of those that are installed here '
         "http://<service>:8000 if absent. No others are asked",
     )
+    look_up: bool = Field(
+        True,
+        description="ask DNS for services and labeller that no setting names, under their own names; where they announce themselves that "
+        "is not needed",
+    )
+    lease_seconds: float = Field(30.0, ge=1, description="a replica that announced itself and has been silent for so long is lost, s")
     concurrency: int = Field(2, ge=1, description="shards of one source in work at once, for every replica of its service")
     tries: int = Field(6, ge=1, description="tries of a request whose failure may pass")
     patience: float = Field(1.0, gt=0, description="wait before the second try, s; doubles with every try, at most 30 s")
@@ -47,6 +55,7 @@ class GatewaySettings(BaseSettings):
         "no key, the container's own network is answered besides loopback",
     )
     api_key: SecretStr | None = Field(None, description="users send it as `Authorization: Bearer …`; at least 16 characters of ASCII")
+    api_key_file: Path | None = Field(None, description="a file with the key, where the setting has none")
     open_metrics: bool = Field(False, description="answer GET /metrics without the API key, for a Prometheus that has none")
 
     @field_validator("api_key", mode="before")
@@ -57,16 +66,11 @@ class GatewaySettings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
-        """What is wrong with a key is told without the key."""
-        if key is not None and len(key) < _SHORTEST_KEY:
-            raise ValueError(f"it has {len(key)} characters, at least {_SHORTEST_KEY} are wanted")
-        if key is not None and not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
-            raise ValueError("it holds characters that are not printable ASCII, which no header can carry; choose another")
-        return key
+        return check_key(key)
 
     @model_validator(mode="after")
     def _is_guarded(self) -> Self:
-        if self.api_key is None and not _is_loopback(self.published):
+        if self.key is None and not is_loopback(self.published):
             raise ValueError(f"the gateway is published on {self.published}, beyond loopback: set DISTILLERY_GATEWAY_API_KEY")
         return self
 
@@ -74,14 +78,14 @@ class GatewaySettings(BaseSettings):
         """Longest wait for n structures, s: nothing comes before all are there."""
         return self.generate_seconds + n * self.structure_seconds
 
+    @cached_property
+    def key(self) -> SecretStr | None:
+        """The API key, given or from its file."""
+        return read_key(self.api_key, self.api_key_file)
+
     @property
-    def service_urls(self) -> dict[str, str]:
-        """Where every service is that may be asked."""
-        return {service: f"http://{service}:8000" for service in list_services()} | self.services
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
+    def urls(self) -> dict[str, str]:
+        """Where the labeller and the services are that may be asked, as far as settings or DNS know."""
+        by_name = {name: f"http://{name}:8000" for name in list_services()} if self.look_up else {}
+        by_name |= {LABELLER: self.labeller} if self.look_up or "labeller" in self.model_fields_set else {}
+        return by_name | self.services

@@ -141,3 +141,13 @@ build_molecules = partial(_build, "molecules")
 build_crystals = partial(_build, "crystals")
 build_shapes = partial(_build, "shapes")
 build_sparse = partial(_build, "sparse")
+
+
+def make_ase() -> FastGenerator:
+    """One that passes for the service ase, which every gateway knows."""
+    return FastGenerator("ase", ("cluster",))
+
+
+def build_ase() -> FastAPI:
+    """Its app."""
+    return create_app(make_ase(), ServiceSettings())

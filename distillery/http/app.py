@@ -27,6 +27,8 @@ from distillery.schema.problem import Health
 
 DOCS_ASSETS = "/docs-assets"
 """Where the page /docs has its script and style from."""
+OPEN_PATHS = ("/v1/health/", "/docs", DOCS_ASSETS, "/openapi.json")
+"""What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 _RELOAD_SECONDS = 10.0
 _LONGEST_RELOAD = 600.0
 _LONGEST_END = 30.0
@@ -105,7 +107,7 @@ def create_base_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.router.route_class = ReadRoute
-    app.state.readiness = readiness
+    app.state.service, app.state.readiness, app.state.describe = service, readiness, describe
     app.state.registry = registry = CollectorRegistry()
     requests = Counter("distillery_http_requests", "Requests by path and status", ["method", "path", "status"], registry=registry)
     add_error_handlers(app)

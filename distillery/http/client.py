@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -11,7 +12,8 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from distillery.errors import Busy, Internal, InvalidRequest, NotFound, OutOfMemory, Problem, Unavailable, from_response
-from distillery.http.replicas import ReplicaTransport, resolve
+from distillery.http.leases import Leases
+from distillery.http.replicas import ReplicaTransport, open_connections
 from distillery.schema.explain import suggest
 from distillery.schema.generate import Generated
 from distillery.structures.arrow import from_arrow
@@ -118,26 +120,43 @@ class Servers(Protocol):
 
 
 class NetworkServers:
-    """Servers at URLs."""
+    """Servers at URLs, and those that announced themselves."""
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        self._urls = urls
-        self._transport: ReplicaTransport | None = None
-        """All clients' connections: a transport of each one's own would load the certificates again."""
+    def __init__(
+        self,
+        urls: Mapping[str, str],
+        leases: Leases | None = None,
+        names: Collection[str] = (),
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        """`names` may announce themselves later, and are waited for; every request carries `headers`, `verify` checks certificates."""
+        self._urls, self._leases, self._names, self._headers, self._verify = urls, leases or Leases(), names, headers or {}, verify
+        self._connections: httpx.AsyncHTTPTransport | None = None
+        self._transports: dict[str, ReplicaTransport] = {}
 
     def open(self, name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
         """See `Servers`."""
-        if name not in self._urls:
-            raise _explain_unknown(name, self._urls)
-        self._transport = self._transport or ReplicaTransport()
-        return httpx.AsyncClient(transport=self._transport, base_url=self._urls[name], timeout=timeout, trust_env=False)
+        if name not in {*self._urls, *self._names} and not self._leases.find(name):
+            raise _explain_unknown(name, {*self._urls, *self._names})
+        return httpx.AsyncClient(
+            transport=self._find_transport(name), base_url=self._url(name), headers=self._headers, timeout=timeout, trust_env=False
+        )
 
     async def count_replicas(self, name: str) -> int:
         """See `Servers`."""
-        try:
-            return len(await resolve(httpx.URL(self._urls[name])))
-        except (KeyError, httpx.ConnectError):
-            return 1
+        return await self._find_transport(name).count(httpx.URL(self._url(name)))
+
+    def _url(self, name: str) -> str:
+        """Of one that nobody looks up the name is all that matters."""
+        return self._urls.get(name, f"http://{name}")
+
+    def _find_transport(self, name: str) -> ReplicaTransport:
+        if name not in self._transports:
+            self._connections = self._connections or open_connections(self._verify)
+            transport = ReplicaTransport(name, self._leases, looks_up=name in self._urls, connections=self._connections)
+            self._transports[name] = transport
+        return self._transports[name]
 
 
 class EmbeddedServers:
@@ -159,7 +178,7 @@ class EmbeddedServers:
         return 1
 
 
-def _explain_unknown(name: str, known: Mapping[str, object]) -> NotFound:
+def _explain_unknown(name: str, known: Collection[str]) -> NotFound:
     return NotFound(f"there is no service {name!r}{suggest(name, set(known) - {'labeller'})}")
 
 

@@ -1,15 +1,20 @@
-"""Many containers behind one name: every request goes to the address that has least to do."""
+"""Many processes behind one name, found by DNS or by their own announcements: each request goes to the one that has least to do."""
 
 import asyncio
 import socket
+import ssl
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 
 import httpx
 
-Place = tuple[str, int | None]
-"""Address and port."""
+from distillery.errors import Unavailable
+from distillery.http.leases import Leases, Tenant
+
 _AVOID_SECONDS = 10.0
+_WAIT_SECONDS = 2.0
+"""Until one asks again whether a replica has come."""
 _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 """A service that is cut off while it works is noticed within half a minute, not at the end of the longest wait; a busy one answers."""
 _NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
@@ -22,43 +27,109 @@ if hasattr(socket, "TCP_KEEPIDLE"):
     ]
 
 
-class ReplicaTransport(httpx.AsyncBaseTransport):
-    """Resolves the host of every request anew and sends it to one of its addresses; serves any number of hosts.
+@dataclass(frozen=True)
+class Place:
+    """Where a replica answers. `name` is that of its certificate, `tenant` who announced it."""
 
-    Chosen is the address with the fewest requests under way, then the one least recently used; an address that could
-    not be reached, or was not ready (503), is avoided for 10 s if there are others. So replicas may come and go at any time.
+    scheme: str
+    host: str
+    port: int | None
+    name: str = field(compare=False)
+    tenant: Tenant | None = field(default=None, compare=False)
+
+
+def open_connections(verify: ssl.SSLContext | bool = True) -> httpx.AsyncHTTPTransport:
+    """The connections to all replicas of all names: a transport of each one's own would load the certificates again."""
+    return httpx.AsyncHTTPTransport(verify=verify, socket_options=_KEEP_ALIVE, limits=_NO_LIMITS)
+
+
+class ReplicaTransport(httpx.AsyncBaseTransport):
+    """Finds the replicas of a name anew for every request and sends it to one of them.
+
+    Chosen is the place with the fewest requests under way, then the one least recently used; one that could not be
+    reached, or was not ready (503), is avoided for 10 s if there are others. So replicas may come and go at any time. A
+    request to one whose lease ends is given up, to be sent elsewhere.
     """
 
-    def __init__(self) -> None:
-        self._inner = httpx.AsyncHTTPTransport(socket_options=_KEEP_ALIVE, limits=_NO_LIMITS)
+    def __init__(
+        self, name: str = "", leases: Leases | None = None, *, looks_up: bool = True, connections: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`looks_up` asks DNS for the addresses of the URL's host; `leases` has those that announced themselves as `name`."""
+        self._name, self._leases, self._looks_up = name, leases or Leases(), looks_up
+        self._inner = connections or open_connections()
         self._under_way: Counter[Place] = Counter()
         self._last_used: dict[Place, float] = {}
         self._failed: dict[Place, float] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        place = self._choose(await resolve(request.url), request.url.port)
-        request.extensions = {**request.extensions, "sni_hostname": request.url.host}  # the name that a certificate is of
-        request.url = request.url.copy_with(host=place[0])  # the Host header keeps the name
+        place = self._choose(await self._find_places(request.url))
+        request.extensions = {**request.extensions, "sni_hostname": place.name}
+        request.url = request.url.copy_with(scheme=place.scheme, host=place.host, port=place.port)  # the Host header keeps the name
         self._last_used[place] = time.monotonic()
         self._under_way[place] += 1
         try:
-            response = await self._inner.handle_async_request(request)
-            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-                self._failed[place] = time.monotonic()
-            return response
-        except httpx.TransportError:
+            response = await self._send(request, place)
+        except httpx.TransportError as error:
             self._failed[place] = time.monotonic()
+            if place.tenant is not None and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                self._leases.lose(place.tenant, f"it can't be reached ({error or type(error).__name__})")
             raise
         finally:
             self._under_way[place] -= 1
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            self._failed[place] = time.monotonic()
+        elif place.tenant is not None and response.is_success:
+            place.tenant.answered += 1
+        return response
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    def _choose(self, addresses: list[str], port: int | None) -> Place:
-        now, places = time.monotonic(), [(address, port) for address in addresses]
+    async def count(self, url: httpx.URL) -> int:
+        """How many places there are now; at least 1."""
+        try:
+            return len(await self._find_places(url))
+        except (httpx.ConnectError, Unavailable):
+            return 1
+
+    async def _find_places(self, url: httpx.URL) -> list[Place]:
+        """ConnectError if DNS has no address and nobody announced itself; Unavailable, to be waited for, if DNS plays no part."""
+        announced = [_place(tenant) for tenant in self._leases.find(self._name)]
+        if self._looks_up:
+            try:
+                named = [Place(url.scheme, address, url.port, url.host) for address in await resolve(url)]
+            except httpx.ConnectError:
+                if not announced:
+                    raise
+                named = []
+            return list(dict.fromkeys([*announced, *named]))
+        if not announced:
+            raise Unavailable("none has announced itself to this gateway; one is waited for", retry_after=_WAIT_SECONDS)
+        return announced
+
+    async def _send(self, request: httpx.Request, place: Place) -> httpx.Response:
+        """The answer; ReadError once the replica's lease is over."""
+        if (tenant := place.tenant) is None:
+            return await self._inner.handle_async_request(request)
+        work = asyncio.ensure_future(self._inner.handle_async_request(request))
+        try:
+            while not work.done():
+                if (left := self._leases.remaining(tenant)) <= 0:
+                    raise httpx.ReadError(f"{tenant.describe()} is lost: its lease ended")
+                await asyncio.wait({work}, timeout=min(left, _WAIT_SECONDS))
+            return work.result()
+        finally:
+            work.cancel()
+
+    def _choose(self, places: list[Place]) -> Place:
+        now = time.monotonic()
         sound = [p for p in places if now - self._failed.get(p, -_AVOID_SECONDS) >= _AVOID_SECONDS]
-        return min(sound or places, key=lambda place: (self._under_way[place], self._last_used.get(place, 0.0), place[0]))
+        return min(sound or places, key=lambda place: (self._under_way[place], self._last_used.get(place, 0.0), place.host))
+
+
+def _place(tenant: Tenant) -> Place:
+    url = httpx.URL(tenant.announcement.url)
+    return Place(url.scheme, url.host, url.port, url.host, tenant)
 
 
 async def resolve(url: httpx.URL) -> list[str]:

@@ -4,8 +4,12 @@ uvicorn has one for idle connections only, once they have been answered.
 """
 
 import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from distillery.runtime.limits import HEADER_SECONDS
@@ -69,3 +73,24 @@ class TimedProtocol(H11Protocol):
 def configure_server() -> dict[str, Any]:
     """The arguments of `uvicorn.Config` that every server of ours has."""
     return {"http": TimedProtocol, "ws": "none", "access_log": False, "timeout_keep_alive": _KEEP_ALIVE_SECONDS}
+
+
+class ListeningServer(uvicorn.Server):
+    """A server that has something going on for as long as it takes requests: from when its port is known until it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, meanwhile: Callable[[int], AbstractAsyncContextManager[None]]) -> None:
+        """`meanwhile` is given the port; it is left before the requests at work are waited for."""
+        super().__init__(config)
+        self._meanwhile = meanwhile
+        self._entered: AbstractAsyncContextManager[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._entered = self._meanwhile(int(self.servers[0].sockets[0].getsockname()[1]))
+            await self._entered.__aenter__()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._entered is not None:
+            await self._entered.__aexit__(None, None, None)
+        await super().shutdown(sockets)

@@ -11,6 +11,7 @@ import httpx
 from distillery.errors import Problem, Unavailable, Unsupported
 from distillery.generators.generator import Task, find_limits
 from distillery.generators.models.model import ReportProgress
+from distillery.http.access import AccessSettings
 from distillery.http.client import Client, Patience
 from distillery.schema.generate import Generated, Metadata
 from distillery.structures.arrow import ARROW_TYPE
@@ -102,7 +103,8 @@ async def _generate(url: str, request: dict[str, Any], report: ReportProgress) -
 
 
 def _open(url: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False)
+    access = AccessSettings()
+    return httpx.AsyncClient(base_url=url, headers=access.headers, timeout=timeout, verify=access.trust(), trust_env=False)
 
 
 def _name_versions(made_by: Metadata | Generated) -> str:

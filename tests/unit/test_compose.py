@@ -7,6 +7,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from distillery.generators.service import ServiceSettings
+from distillery.http.access import AccessSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
 from services.benchmarks.settings import BenchmarkSettings
@@ -20,20 +21,26 @@ from services.rdkit.user_smiles import InputSettings
 SERVICES = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text())["services"]
 SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "gateway": (GatewaySettings,),
-    "labeller": (LabellerSettings,),
-    "rdkit": (ServiceSettings, InputSettings),
-    "pymatgen": (ServiceSettings,),
-    "ase": (ServiceSettings,),
-    "benchmarks": (ServiceSettings, BenchmarkSettings),
-    "optimade": (ServiceSettings, OptimadeSettings),
-    "mattergen": (ServiceSettings, MatterGenSettings),
-    "crystalflow": (ServiceSettings, CrystalFlowSettings),
-    "moldiff": (ServiceSettings, MolDiffSettings),
-    "geodiff": (ServiceSettings, GeoDiffSettings),
+    "labeller": (AccessSettings, LabellerSettings),
+    "rdkit": (AccessSettings, ServiceSettings, InputSettings),
+    "pymatgen": (AccessSettings, ServiceSettings),
+    "ase": (AccessSettings, ServiceSettings),
+    "benchmarks": (AccessSettings, ServiceSettings, BenchmarkSettings),
+    "optimade": (AccessSettings, ServiceSettings, OptimadeSettings),
+    "mattergen": (AccessSettings, ServiceSettings, MatterGenSettings),
+    "crystalflow": (AccessSettings, ServiceSettings, CrystalFlowSettings),
+    "moldiff": (AccessSettings, ServiceSettings, MolDiffSettings),
+    "geodiff": (AccessSettings, ServiceSettings, GeoDiffSettings),
 }
 EXCEPTIONS = {
     "DISTILLERY_GATEWAY_PATIENCE": "TRIES says how long the gateway goes on",
     "DISTILLERY_GATEWAY_CONNECT_SECONDS": "all containers are on one network",
+    "DISTILLERY_GATEWAY_LOOK_UP": "containers find one another by their names",
+    "DISTILLERY_GATEWAY_LEASE_SECONDS": "so they need no leases",
+    "DISTILLERY_GATEWAY_API_KEY_FILE": "the key is a variable here",
+    "DISTILLERY_API_KEY_FILE": "the key is a variable here",
+    "DISTILLERY_PRIVATE_NETWORK": "the image says so",
+    **{f"DISTILLERY_TLS_{name}": "their network is their own" for name in ("CERTIFICATE", "KEY", "CA", "CLIENT_CA")},
 }
 
 

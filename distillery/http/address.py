@@ -1,0 +1,46 @@
+"""Addresses: of a gateway that may move, and of this machine as another one reaches it."""
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from distillery.errors import InvalidRequest, Unavailable
+from distillery.runtime.atomic_files import write_text_whole
+
+_SCHEMES = ("http://", "https://")
+_SOMEWHERE = "192.0.2.1"
+"""An address for documentation (RFC 5737): nothing is sent there, only the way to it is looked up."""
+
+
+def read_address(given: str) -> str:
+    """A gateway's base URL: `given` itself, or what stands in the file of that name, which a gateway wrote (`write_address`)."""
+    if given.startswith(_SCHEMES):
+        return given
+    try:
+        address = Path(given).read_text(encoding="utf-8").strip()
+    except FileNotFoundError as error:
+        raise Unavailable(f"there is no {given}: the gateway that is to write its address there has not begun") from error
+    if not address.startswith(_SCHEMES):
+        raise InvalidRequest(f"{given} should hold a gateway's URL, it begins with {address[:20]!r}")
+    return address
+
+
+def write_address(path: Path, url: str) -> None:
+    """Write where a gateway is, for those who share the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_whole(path, f"{url}\n")
+
+
+def name_self(host: str, towards: str | None = None) -> str:
+    """How others reach a process that listens on `host`: by that, or, of all addresses, by the one that leads to the URL `towards`."""
+    if host not in {"0.0.0.0", "::"}:
+        return f"[{host}]" if ":" in host else host
+    target = (urlsplit(towards).hostname if towards else None) or _SOMEWHERE
+    try:
+        family, *_, place = socket.getaddrinfo(target, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as looking:
+            looking.connect(place)
+            address = str(looking.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+    return f"[{address}]" if ":" in address else address
