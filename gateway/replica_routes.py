@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Path, Request, Response
 
-from distillery.errors import Conflict, InvalidRequest, TooLarge
+from distillery.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from distillery.http.body import describe_message, read_message
 from distillery.http.leases import Leases
 from distillery.http.openapi import explain_problems
@@ -26,13 +26,13 @@ def add_replica_routes(app: FastAPI, leases: Leases) -> None:
         "/v1/replicas/{id}",
         tags=["replicas"],
         openapi_extra=describe_message(Announcement),
-        responses=explain_problems(InvalidRequest, Conflict, TooLarge),
+        responses=explain_problems(InvalidRequest, NotFound, Conflict, TooLarge),
     )
     async def announce_replica(request: Request, id: Id) -> Lease:
         """Join, or stay: a replica that does not announce itself again before its lease ends is lost; its shards go elsewhere."""
         return leases.renew(id, await read_message(request, Announcement))
 
-    @app.delete("/v1/replicas/{id}", tags=["replicas"], status_code=204, response_class=Response)
+    @app.delete("/v1/replicas/{id}", tags=["replicas"], status_code=204, response_class=Response, responses=explain_problems(NotFound))
     async def release_replica(id: Id) -> None:
         """Leave: nothing more is sent to the replica; what it works on it may finish."""
         leases.leave(id)
