@@ -1,36 +1,54 @@
 """Curation: every structure is checked before it is labelled; what is refused is recorded with its reason."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from distillery.schema.label import Reject
 from distillery.structures.cells import restate
 from distillery.structures.checks import Fault, find_fault
 from distillery.structures.geometry import Neighbours
-from distillery.structures.identity import HASH_CUTOFF, structure_hash
+from distillery.structures.identity import HASH_CUTOFF, find_place, structure_hash
+from distillery.structures.likeness import Lookalikes, make_fingerprint
 from distillery.structures.structure import Structure
 
 
-def curate(
-    structures: Iterable[Structure], elements: Sequence[str], atoms: tuple[int, int] | None, hashes: dict[str, str] | None = None
-) -> tuple[list[Structure], list[Reject]]:
-    """The structures worth a label, and why the others are not; duplicates within the batch are refused too.
+@dataclass(frozen=True)
+class Curated:
+    """The structures worth a label, with what they are known by, and why the others are not.
 
-    The structure hashes of those kept, which are made on the way, are put into `hashes` by id.
+    hashes        structure hashes of those kept, in order
+    fingerprints  by which copies with noise are found, as text, by the last part of the id
     """
-    kept: list[Structure] = []
-    rejected: list[Reject] = []
-    seen: set[str] = set()
+
+    kept: list[Structure] = field(default_factory=list)
+    rejected: list[Reject] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+
+def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tuple[int, int] | None) -> Curated:
+    """Check structures; duplicates within the batch, copies with noise among them, are refused too."""
+    curated, seen, lookalikes = Curated(), dict[str, str](), Lookalikes()
     for structure in map(restate, structures):
         neighbours = Neighbours(structure, HASH_CUTOFF)
         fault = find_fault(structure, elements, atoms, neighbours)
-        own = structure_hash(structure, neighbours) if fault is None else ""
-        if fault is None and own in seen:
-            fault = Fault("duplicate", f"its structure hash {own} came before in this shard")
+        if fault is None:
+            fault = _admit(structure, neighbours, curated, seen, lookalikes)
         if fault is not None:
-            rejected.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="curation"))
-            continue
-        seen.add(own)
-        kept.append(structure)
-        if hashes is not None:
-            hashes[structure.id] = own
-    return kept, rejected
+            curated.rejected.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="curation"))
+    return curated
+
+
+def _admit(structure: Structure, neighbours: Neighbours, curated: Curated, seen: dict[str, str], lookalikes: Lookalikes) -> Fault | None:
+    """Keep a sound structure, or say which earlier one of the batch it repeats."""
+    own, fingerprint = structure_hash(structure, neighbours), make_fingerprint(structure, neighbours)
+    if own in seen:
+        return Fault("duplicate", f"its structure hash {own} came before in this shard, of {seen[own]}")
+    if (twin := lookalikes.find(fingerprint)) is not None:
+        return Fault("duplicate", f"{twin[0]} of this shard with noise: displacements of {twin[1]:.4f} Å would make one of the other")
+    seen[own] = structure.id
+    lookalikes.add(structure.id, fingerprint)
+    curated.kept.append(structure)
+    curated.hashes.append(own)
+    curated.fingerprints[find_place(structure.id)] = fingerprint.as_text()
+    return None

@@ -15,9 +15,8 @@ from distillery.schema.dataset import FallbackEvent
 from distillery.schema.generate import GenerateRequest, PoolSlice
 from distillery.schema.label import Receipt, ShardRecord
 from distillery.structures.identity import derive_seed
-from distillery.structures.structure import Structure
 from gateway.clients import Batch, Clients
-from gateway.curate import curate
+from gateway.curate import Curated, curate
 from gateway.preflight import Emit
 
 
@@ -39,16 +38,16 @@ class ShardMaker:
         maker = self._recipe.sources[shard.maker]
         with self._counted(shard, "generate"):
             batch = await self._generate(shard, maker)
-        hashes = dict[str, str]()
+        curated = Curated()
         if isinstance(batch, Problem):
-            structures: list[Structure] = []
             record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.missing_services)
         else:
             elements = maker.elements or self._recipe.elements
-            structures, rejected = await asyncio.to_thread(curate, batch.structures, elements, maker.atoms, hashes)
-            record = self._record(shard, maker, batch).model_copy(update={"rejected": tuple(rejected)})
+            curated = await asyncio.to_thread(curate, batch.structures, elements, maker.atoms)
+            told = {"rejected": tuple(curated.rejected), "fingerprints": curated.fingerprints}
+            record = self._record(shard, maker, batch).model_copy(update=told)
         with self._counted(shard, "label"):
-            receipt = await self._clients.label(self._recipe.name, shard.name, structures, record, [hashes[s.id] for s in structures])
+            receipt = await self._clients.label(self._recipe.name, shard.name, curated.kept, record, curated.hashes)
         await asyncio.to_thread(self._require_part, shard.name)
         return receipt
 

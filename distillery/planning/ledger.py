@@ -1,7 +1,7 @@
 """The ledger of a dataset: its parts on disk. Parts never change, so each is read, verified and measured once."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from distillery.planning.measures import Measures, PartMeasures, gather_measures
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import make_plan
 from distillery.recipe.recipe import Recipe, StageName
-from distillery.schema.label import TeacherCard
+from distillery.schema.label import ShardRecord, TeacherCard
+from distillery.structures.identity import find_place
+from distillery.structures.likeness import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,12 @@ class Ledger:
         if len(np.unique(ids)) != len(ids):
             raise corrupt(path, "it holds an id twice")
         facts = PartFacts(
-            tuple(ids), tuple(part.arrays["provenance/structure_hash"]), record.note, record.is_outage, find_proposals(part.arrays)
+            tuple(ids),
+            tuple(part.arrays["provenance/structure_hash"]),
+            record.note,
+            record.is_outage,
+            find_proposals(part.arrays),
+            read_fingerprints(record, ids),
         )
         return Entry(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
 
@@ -163,6 +170,19 @@ def find_proposals(arrays: Arrays) -> tuple[str, ...]:
     """Of each structure that a teacher made the proposal's hash and the frame's place; empty if none of them was."""
     samples = [json.loads(origin).get("sample") for origin in arrays["provenance/origin"]]
     return tuple(f"{sample['parent_hash']}/{sample['frame']}" for sample in samples if sample) if any(samples) else ()
+
+
+def read_fingerprints(record: ShardRecord, ids: Iterable[str]) -> tuple[Fingerprint | None, ...]:
+    """The fingerprint of each structure's proposal; None where a part has none or nonsense."""
+    known = {place: _read_fingerprint(text) for place, text in record.fingerprints.items()}
+    return tuple(known.get(find_place(id)) for id in ids)
+
+
+def _read_fingerprint(text: str) -> Fingerprint | None:
+    try:
+        return Fingerprint.from_text(text)
+    except ValueError:
+        return None
 
 
 class Ledgers:

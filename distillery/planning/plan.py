@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from distillery.recipe.recipe import StageName
+from distillery.structures.likeness import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class PartFacts:
 
     ids, hashes  of its labelled structures, in order
     proposals    what each of them was made of, where a teacher made it; empty where structures are as they came
+    fingerprints  of what each was made of, or its own; None where the part has none
     note         why its source could not be used at all; empty if it could
     is_outage    its service was not there; else it refused the request
     """
@@ -47,6 +49,7 @@ class PartFacts:
     note: str = ""
     is_outage: bool = False
     proposals: tuple[str, ...] = ()
+    fingerprints: tuple[Fingerprint | None, ...] = ()
 
     def identify(self, row: int) -> set[str]:
         """What a structure must not share with an earlier one: its hash, and the proposal and the frame that it is of."""

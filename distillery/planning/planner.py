@@ -16,7 +16,8 @@ from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, Pla
 from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName, apportion
 from distillery.recipe.source import Source
 from distillery.schema.sample import Sample
-from distillery.structures.identity import derive_seed
+from distillery.structures.identity import derive_seed, find_proposal
+from distillery.structures.likeness import Lookalikes
 
 _LEAST_ACCEPTANCE = 0.1
 """A round asks at most for ten times what is missing, however bad the last one went."""
@@ -49,6 +50,8 @@ class _Planner:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
         self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
         self._seen: set[str] = set()
+        self._lookalikes = Lookalikes()
+        self._is_lookalike: dict[str, bool] = {}
 
     def plan_until(self, until: StageName) -> None:
         for stage in self._recipe.stages_until(until):
@@ -115,7 +118,7 @@ class _Planner:
         fresh = []
         for k in range(len(part.hashes)):
             identity = part.identify(k)
-            if identity.isdisjoint(self._seen):
+            if identity.isdisjoint(self._seen) and not self._repeats(part, k):
                 fresh.append(k)
             self._seen |= identity
         self.plan.planned_parts[shard.name] = PlannedPart(shard.source, part, tally.made, tuple(fresh))
@@ -125,6 +128,15 @@ class _Planner:
         tally.duplicates += len(part.hashes) - len(fresh)
         if part.note:
             tally.unusable[shard.maker] = part.note
+
+    def _repeats(self, part: PartFacts, row: int) -> bool:
+        """Whether a structure is an earlier one with noise; what is made of one proposal is one in this."""
+        fingerprint, proposal = part.fingerprints[row] if part.fingerprints else None, find_proposal(part.ids[row])
+        if fingerprint is not None and proposal not in self._is_lookalike:
+            self._is_lookalike[proposal] = self._lookalikes.find(fingerprint) is not None
+            if not self._is_lookalike[proposal]:
+                self._lookalikes.add(proposal, fingerprint)
+        return self._is_lookalike.get(proposal, False)
 
     def _leave_out_outliers(self) -> None:
         """Leave out the structures whose energies are outliers by all parts so far; each source is asked for as many others."""

@@ -47,6 +47,9 @@ class ShardRecord(Message):
     service_licence: str = ""
     service_rejected: dict[str, int] = Field({}, description="attempts that gave no structure, by reason")
     rejected: tuple[Reject, ...] = Field((), description="structures that curation refused")
+    fingerprints: dict[str, str] = Field(
+        {}, description="of the structures that were sent, by place in the shard: copies with noise are found by them"
+    )
     note: str = Field("", description="why the shard is empty, where its source could not be used at all")
     is_outage: StrictBool = Field(False, description="its service was not there; else it refused the request")
     probes: Count = Field(0, description="structures on which the teacher's physics is tried")

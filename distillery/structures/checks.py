@@ -9,7 +9,14 @@ from ase.data import chemical_symbols
 from distillery.structures.carbons import find_bare_carbon
 from distillery.structures.cells import LARGEST_EXTENT, find_extent, is_flat, restate
 from distillery.structures.geometry import BOND, CONTACT, Neighbours, sum_of_radii
-from distillery.structures.packing import SHORTEST_RATIO, SHORTEST_RATIO_LOOSE, find_compression, find_isolated_atom, is_loose
+from distillery.structures.packing import (
+    ACTINIDES,
+    SHORTEST_RATIO,
+    SHORTEST_RATIO_LOOSE,
+    find_compression,
+    find_isolated_atom,
+    is_loose,
+)
 from distillery.structures.structure import PERIODIC_SYSTEMS, Structure
 from distillery.structures.valences import find_missing_hydrogen
 
@@ -86,9 +93,11 @@ def _find_distance_fault(structure: Structure, neighbours: Neighbours) -> Fault 
     if not pairs.distance.size:
         return None
     ratio = pairs.distance / sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
+    is_lenient = is_loose(structure) | (np.minimum(structure.numbers[pairs.i], structure.numbers[pairs.j]) >= ACTINIDES)
+    over = ratio / np.where(is_lenient, SHORTEST_RATIO_LOOSE, SHORTEST_RATIO)
     for worst, bad in (
         (int(pairs.distance.argmin()), pairs.distance.min() < SHORTEST_DISTANCE),
-        (int(ratio.argmin()), ratio.min() < (SHORTEST_RATIO_LOOSE if is_loose(structure) else SHORTEST_RATIO)),
+        (int(over.argmin()), over.min() < 1),
     ):
         if bad:
             a, b = (chemical_symbols[structure.numbers[k[worst]]] for k in (pairs.i, pairs.j))

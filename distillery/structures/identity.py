@@ -61,6 +61,11 @@ def find_proposal(id: str) -> str:
     return "/".join(id.split("/")[:2])
 
 
+def find_place(id: str) -> str:
+    """Where in its shard a proposal is: the <nnnn> of `<shard>/<nnnn>`, of its frames too."""
+    return find_proposal(id).partition("/")[2]
+
+
 def digest_structures(ids: Iterable[str], hashes: Iterable[str]) -> str:
     """sha256 over ids and structure hashes, in order: two runs made the same structures if and only if these agree."""
     digest = hashlib.sha256()

@@ -11,12 +11,33 @@ SHORTEST_RATIO = 0.7
 """No two atoms closer than this fraction of the sum of their covalent radii (N2 has 0.77, CO 0.79)."""
 SHORTEST_RATIO_LOOSE = 0.6
 """The same of structures that are made for the short range."""
+ACTINIDES = 89
+"""From this atomic number on covalent radii are those of few measured bonds, longer than metals have: they say nothing of short ones."""
 _LOOSE_KINDS = frozenset({"atom", "dimer", "trimer"})
 """What a service says in `origin["kind"]` of structures that are meant to come apart or be pressed together."""
 _COMPRESSED = 0.79
 """The three shortest bonds of an atom over the sums of covalent radii, on average: real ones lie above (CrO4 0.80, diamond 1.01)."""
 _FEW_BONDS = 3
+_HALIDES = frozenset({17, 35, 53})
+_HYDROGEN_BOND = 2.8
+"""Å: hydrogens of cations from halide ions (NH4Cl 2.3, NH4I 2.7)."""
 _NOBLE = frozenset({2, 10, 18, 36, 54, 86})
+_BOND_SUMS = {
+    **{"H": 1.2, "B": 6.8, "C": 4.4, "N": 4.1, "O": 4.2, "F": 1.4, "Si": 7.7, "P": 5.9, "S": 6.6, "Cl": 2.5, "Ge": 3.1, "As": 10.4},
+    **{"Se": 3.0, "Br": 1.5, "Te": 7.7, "I": 1.7, "Sb": 4.8, "Li": 23.3, "Be": 5.6, "Na": 10.7, "Mg": 8.8, "Al": 6.8, "K": 10.7},
+    **{"Ca": 18.9, "Sc": 17.5, "Ti": 26.1, "V": 32.6, "Cr": 21.8, "Mn": 24.0, "Fe": 19.6, "Co": 26.4, "Ni": 12.4, "Cu": 15.6},
+    **{"Zn": 7.3, "Ga": 8.3, "Rb": 2.2, "Sr": 25.3, "Y": 28.4, "Zr": 25.4, "Nb": 31.0, "Mo": 29.6, "Tc": 21.0, "Ru": 24.2, "Rh": 18.5},
+    **{"Pd": 13.3, "Ag": 12.5, "Cd": 8.7, "In": 6.4, "Sn": 7.7, "Cs": 48.5, "Ba": 34.2, "La": 38.3, "Ce": 31.9, "Hf": 30.0, "Ta": 40.7},
+    **{"W": 39.0, "Re": 24.7, "Os": 18.6, "Ir": 16.2, "Pt": 10.7, "Au": 7.8, "Hg": 2.9, "Tl": 2.7, "Pb": 2.5, "Bi": 3.4},
+}
+"""What the strengths of an atom's bonds, exp((sum of covalent radii - distance) / 0.37 Å) after Pauling, and Brown and Altermatt (Acta
+Cryst. B 41, 244 (1985)), add up to in nine of ten measured crystals and molecules; a cell of 0.42 times the volume has 2-6 times that."""
+_SOFTNESS = 0.37
+"""Å."""
+_NONMETALS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 32, 33, 34, 35, 52, 53})
+_MOST_OF_SUMS, _MOST_OF_METALS = 1.3, 2.6
+"""How far beyond these sums the mean of a structure may be: of non-metals, 1.1 at most in crystals, slabs and clusters that are sound;
+and of others, where bonds of metals to oxygen count for much (HoH3 2.5)."""
 
 
 def is_loose(structure: Structure) -> bool:
@@ -30,21 +51,49 @@ def find_isolated_atom(structure: Structure, neighbours: Neighbours) -> str | No
         return None
     n_near = np.bincount(neighbours.bonds(FARTHEST_NEIGHBOUR).i, minlength=len(structure))
     alone = [k for k in np.flatnonzero(n_near == 0).tolist() if int(structure.numbers[k]) not in _NOBLE]
+    alone = [k for k in alone if not _is_halide(structure, neighbours, k)]
     if not alone:
         return None
     symbol = chemical_symbols[structure.numbers[alone[0]]]
     return f"{len(alone)} of {len(structure)} atoms have nothing near them, the first is {symbol} {alone[0]}: lengths in another unit?"
 
 
+def _is_halide(structure: Structure, neighbours: Neighbours, atom: int) -> bool:
+    """Whether it is an ion as in ammonium chloride: Cl, Br or I with three hydrogens or more as near as hydrogen bonds."""
+    if int(structure.numbers[atom]) not in _HALIDES:
+        return False
+    pairs = neighbours.within(_HYDROGEN_BOND)
+    return int((structure.numbers[pairs.j[pairs.i == atom]] == 1).sum()) >= _FEW_BONDS
+
+
 def find_compression(structure: Structure, neighbours: Neighbours) -> str | None:
-    """By how much the bonds of most atoms with three or more are too short; None if they are not."""
+    """By how much the bonds are too short, of most atoms with three or more, or added up over all; None if they are not."""
+    return _find_short_bonds(structure, neighbours) or _find_strong_bonds(structure, neighbours)
+
+
+def _find_short_bonds(structure: Structure, neighbours: Neighbours) -> str | None:
     bonds = neighbours.bonds(BOND)
     ratio = bonds.distance / sum_of_radii(structure.numbers[bonds.i], structure.numbers[bonds.j])
     order = np.lexsort((ratio, bonds.i))
     ratio, first = ratio[order], np.searchsorted(bonds.i[order], np.arange(len(structure)))
     n_bonds = np.bincount(bonds.i, minlength=len(structure))
-    shortest = first[n_bonds >= _FEW_BONDS, None] + np.arange(_FEW_BONDS)
+    has_few = (n_bonds < _FEW_BONDS) | (structure.numbers >= ACTINIDES)
+    shortest = first[~has_few, None] + np.arange(_FEW_BONDS)
     mean: NDArray[np.float64] = ratio[shortest].mean(axis=1)
     if not mean.size or (mean < _COMPRESSED).mean() <= 0.5:
         return None
     return f"bonds have {float(np.median(mean)):.2f} of the sums of covalent radii: lengths in another unit, or a cell too small?"
+
+
+def _find_strong_bonds(structure: Structure, neighbours: Neighbours) -> str | None:
+    """Whether the bonds are stronger than those of the same elements in real matter, counted up over all neighbours."""
+    usual = np.array([_BOND_SUMS.get(symbol, np.nan) for symbol in structure.symbols])
+    if not np.isfinite(usual).all():
+        return None
+    pairs = neighbours.bonds(FARTHEST_NEIGHBOUR)
+    strength = np.exp((sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j]) - pairs.distance) / _SOFTNESS)
+    share = float((np.bincount(pairs.i, strength, len(structure)) / usual).mean())
+    most = _MOST_OF_SUMS if set(structure.numbers.tolist()) <= _NONMETALS else _MOST_OF_METALS
+    if share <= most:
+        return None
+    return f"bonds are {share:.1f} times as strong as in real matter of these elements: lengths in another unit, or a cell too small?"

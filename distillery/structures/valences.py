@@ -36,6 +36,8 @@ _DOUBLE = {
     (6, _P): 1.78,
     (_P, _P): 2.10,
     (6, _SI): 1.78,
+    (_SI, _S): 1.98,
+    (_SI, _SI): 2.22,
 }
 """Å: a bond between these, atomic numbers in order of the pair as it is listed, that is shorter may be more than single."""
 _TRIPLE = {(6, _N): 1.24, (_N, _N): 1.20, (_P, _N): 1.60, (6, _P): 1.62}
@@ -43,6 +45,8 @@ _SHAKEN = 0.06
 """Å that heat or a rattle may have lengthened a bond by."""
 _LEAST = {_SI: 3, _P: 1, _CL: 1}
 """Neighbours that an atom has at least, whatever its bonds are."""
+_STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
+"""Nitrogen monoxide and dioxide, chlorine dioxide: gases that one can buy."""
 
 
 def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str | None:
@@ -58,6 +62,8 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
         found = Counter(chemical_symbols[z] for z in structure.numbers.tolist())
         return None if found == wanted else f"its SMILES has other atoms: {_compare(found, wanted)}"
     told = [value for key in ("charge", "radical_electrons") if isinstance(value := structure.origin.get(key, 0), int)]
+    if _is_stable_radical(structure, neighbours):
+        return None
     return _find_open_shell(structure, sum(told)) or (None if any(told) else _find_unsaturated(structure, neighbours))
 
 
@@ -74,13 +80,25 @@ def _find_open_shell(structure: Structure, n_told: int) -> str | None:
     return f"{n_electrons} electrons, an odd number: a hydrogen is missing, or it is a radical or an ion that its source does not mention"
 
 
+def _is_stable_radical(structure: Structure, neighbours: Neighbours) -> bool:
+    """Whether it is one that is known to last, with bonds as short as it has: HONO that lost its hydrogen has a longer one."""
+    if len(structure) > 3 or Counter(structure.symbols) not in _STABLE_RADICALS:
+        return False
+    bonds = neighbours.bonds(BOND)
+    pairs = zip(structure.numbers[bonds.i].tolist(), structure.numbers[bonds.j].tolist(), bonds.distance.tolist(), strict=True)
+    return len(bonds.i) == 2 * (len(structure) - 1) and all(_is_within(_DOUBLE, one, other, distance) for one, other, distance in pairs)
+
+
 def _find_unsaturated(structure: Structure, neighbours: Neighbours) -> str | None:
     bonds = neighbours.bonds(BOND)
     for atom in np.flatnonzero(np.isin(structure.numbers, (_H, _N, _O, _SI, _P, _S))).tolist():
         own = bonds.i == atom
+        others, distances = structure.numbers[bonds.j[own]], bonds.distance[own]
+        if len(structure) == 2 and structure.numbers[atom] == _SI and _has_double(_SI, others, distances):
+            continue  # silicon monoxide, disilicon; an end of a larger molecule would lack hydrogens
         if structure.numbers[atom] == _H and not own.any():
             continue  # shaken loose: `packing` says whether it is far from all
-        if _lacks(int(structure.numbers[atom]), structure.numbers[bonds.j[own]], bonds.distance[own]):
+        if _lacks(int(structure.numbers[atom]), others, distances):
             return f"{chemical_symbols[structure.numbers[atom]]} {atom} has {int(own.sum())} neighbours, too few for their distances"
     return None
 

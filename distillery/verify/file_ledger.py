@@ -9,7 +9,7 @@ import numpy as np
 from distillery.dataset.layout import Arrays
 from distillery.dataset.provenance import MergedPart
 from distillery.dataset.sections import Section, find_nonsense, restore_part
-from distillery.planning.ledger import Entry, Ledger, find_proposals
+from distillery.planning.ledger import Entry, Ledger, find_proposals, read_fingerprints
 from distillery.planning.measures import measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition
 from distillery.recipe.recipe import Recipe
@@ -41,6 +41,7 @@ class FileLedger(Ledger):
             tuple(part.arrays["provenance/structure_hash"]),
             receipt.record.note,
             proposals=find_proposals(part.arrays),
+            fingerprints=read_fingerprints(receipt.record, part.arrays["provenance/id"]),
         )
         self._entries[section.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
         self._left_out[section.name] = {one.row for one in section.part.left_out}

@@ -466,10 +466,9 @@ def test_on_its_way_a_structure_has_two_lists_of_neighbours_and_one_hash(start: 
     task = Task(30, 1, "p", "molecule", ("H", "C", "O", "Si"), 1, 100, Perturb(share=0), Message())
     made = [finish_proposal(one, task, np.random.default_rng(1)) for one in proposals]
     structures = [s for one in made if isinstance(one, Proposal) for s in one.structures]
-    known: dict[str, str] = {}
-    kept, _ = curate(structures, task.elements, None, known)
+    curated = curate(structures, task.elements, None)
     assert (cutoffs.total(), len(hashes)) == (60, 30)
-    assert send(start(FakeTeacher()), kept, [known[s.id] for s in kept]).json()["n_structures"] == len(kept) == 30
+    assert send(start(FakeTeacher()), curated.kept, curated.hashes).json()["n_structures"] == 30
     by_teacher = 30
     assert (cutoffs.total() - by_teacher, len(hashes)) == (61, 31)
 

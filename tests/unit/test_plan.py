@@ -1,9 +1,12 @@
 """The plan is a pure function of the recipe and the parts, whatever the order in which parts arrived."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate
 
+import numpy as np
 import pytest
+from ase.build import molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +14,8 @@ from distillery.planning.plan import Judgement, PartFacts, Plan, Shard
 from distillery.planning.planner import cut_evenly, cut_waves, make_plan
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.summary import describe_scenario
+from distillery.structures.likeness import make_fingerprint
+from distillery.structures.structure import from_ase
 
 RECIPE = parse_recipe(
     """
@@ -174,6 +179,26 @@ def test_twins_within_a_part_and_frames_of_one_proposal_are_counted() -> None:
     assert plan.planned_parts["full-molecules-00000"].fresh == (0, 1, 3, 4, 5, 6, 7)
     assert plan.tallies["molecules"].duplicates == 2
     assert plan.tallies["molecules"].kept == 25
+
+
+def test_copies_with_noise_are_found_over_the_dataset_and_frames_of_one_proposal_are_none() -> None:
+    """A source whose second proposal is another source's first with noise; a teacher made two frames of it."""
+    ethanol, methanol = (from_ase(molecule(name), id="", system="molecule") for name in ("CH3CH2OH", "CH3OH"))
+    noise = np.random.default_rng(0).normal(scale=3e-3, size=(9, 3))
+    first, copy, other = map(make_fingerprint, (ethanol, replace(ethanol, positions=ethanol.positions + noise), methanol))
+
+    def outcome(shard: Shard) -> PartFacts:
+        made = facts(shard, shard.n)
+        if shard.name == "full-molecules-00000":
+            return replace(made, fingerprints=(first, *(None,) * (shard.n - 1)))
+        if shard.name != "full-spare-00000":
+            return made
+        ids = tuple(f"{shard.name}/{place}" for place in ("0000/0", "0000/1", "0001/0", "0001/1", "0002/0"))
+        return PartFacts(ids, made.hashes, fingerprints=(other, other, copy, copy, None))
+
+    plan, _ = walk(RECIPE, outcome)
+    assert plan.planned_parts["full-spare-00000"].fresh == (0, 1, 4)
+    assert plan.tallies["spare"].duplicates == 2
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,13 @@ def without_hydrogens(atoms: Atoms) -> Atoms:
 
 
 RADICALS = {"CH3CO", "HCO", "CN", "C2H3", "CH", "C", "CH2_s1A1d", "CH2_s3B1d", "CCH"}
-FEW_NEIGHBOURS = {"SiH2_s1A1d", "SiH2_s3B1d", "Si", "Si2", "SiO", "S", "O", "NH"}
+FEW_NEIGHBOURS = {"SiH2_s1A1d", "SiH2_s3B1d", "Si", "S", "O", "NH"}
 """An even number of electrons, and too few neighbours."""
 
 
 @pytest.mark.parametrize("name", g2.names)
 def test_of_the_g2_set_only_radicals_and_carbenes_are_refused(name: str) -> None:
-    is_open = sum(molecule(name).numbers) % 2 or name in FEW_NEIGHBOURS
+    is_open = name not in {"NO", "NO2"} and (sum(molecule(name).numbers) % 2 or name in FEW_NEIGHBOURS)
     assert reason(molecule(name)) == ("bare_carbon" if name in RADICALS else "missing_hydrogen" if is_open else None)
 
 
@@ -173,8 +173,9 @@ def test_a_skewed_description_of_a_good_cell_is_judged_and_kept_by_its_reduced_o
     matrix[row, by] = k
     given = skewed(NACL, matrix)
     assert find_input_fault(given) is None
-    (kept,), rejected = curate([given], ["Na", "Cl"], (8, 8))
-    assert rejected == []
+    curated = curate([given], ["Na", "Cl"], (8, 8))
+    assert curated.rejected == []
+    (kept,) = curated.kept
     assert np.allclose(np.sort(np.linalg.norm(kept.cell, axis=1)), 5.64)
     assert structure_hash(kept) == structure_hash(NACL)
 
@@ -195,7 +196,7 @@ def test_atoms_cells_apart_are_wrapped() -> None:
     given = replace(NACL, positions=NACL.positions + shifts @ NACL.cell)
     assert np.ptp(given.positions) > 1000
     assert find_input_fault(given) is None
-    (kept,), _ = curate([given], ["Na", "Cl"], None)
+    (kept,) = curate([given], ["Na", "Cl"], None).kept
     assert np.array_equal(kept.cell, NACL.cell)
     assert np.ptp(kept.positions) < 6
     assert structure_hash(kept) == structure_hash(NACL)

@@ -1,0 +1,97 @@
+"""Copies with noise are found in whatever order and orientation; what differs is told apart, and fingerprints survive their text."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from distillery.generators.compounds import read_compounds
+from distillery.generators.perturb import perturb_structure
+from distillery.generators.supercell import expand_to
+from distillery.schema.generate import Perturb
+from distillery.structures.likeness import Fingerprint, Lookalikes, find_distance, make_fingerprint
+from distillery.structures.structure import Structure, from_ase
+
+_COMPOUNDS = [compound.structure for compound in read_compounds() if len(compound.structure) < 30]
+
+
+def shaken(structure: Structure, width: float, seed: int) -> Structure:
+    noise = np.random.default_rng(seed).normal(scale=width, size=structure.positions.shape)
+    return replace(structure, positions=structure.positions + noise)
+
+
+def are_alike(one: Structure, other: Structure) -> bool:
+    return find_distance(make_fingerprint(one), make_fingerprint(other)).is_alike
+
+
+def crystals() -> list[Structure]:
+    rng = np.random.default_rng(0)
+    return [expand_to(_COMPOUNDS[k], 20, 60, rng) for k in rng.permutation(len(_COMPOUNDS))[:25].tolist()]
+
+
+@pytest.mark.parametrize("width", [1e-3, 1e-2])
+def test_copies_of_perfect_crystals_with_noise_are_found(width: float) -> None:
+    found = [are_alike(crystal, shaken(crystal, width, k)) for k, crystal in enumerate(crystals())]
+    assert np.mean(found) >= 0.8
+
+
+def test_copies_with_a_hundredth_of_an_angstrom_of_noise_are_mostly_found_where_there_are_enough_distances() -> None:
+    molecules = [from_ase(molecule(name), id=name, system="molecule") for name in ("C6H6", "C5H8", "isobutane", "CH3COCH3", "C4H4NH")]
+    found = [are_alike(one, shaken(one, 0.01, k)) for k in range(8) for one in molecules]
+    assert np.mean(found) > 0.3
+
+
+def test_rattles_of_two_hundredths_are_mostly_told_apart() -> None:
+    found = [are_alike(shaken(crystal, 0.02, k), shaken(crystal, 0.02, 1000 + k)) for k, crystal in enumerate(crystals())]
+    assert np.mean(found) <= 0.25
+
+
+def test_crystals_that_a_recipe_perturbs_are_told_apart() -> None:
+    made = [perturb_structure(crystals()[0], Perturb(rattle=0.02, strain=0.04), np.random.default_rng(k)) for k in range(40)]
+    lookalikes = Lookalikes()
+    for k, one in enumerate(map(make_fingerprint, made)):
+        assert lookalikes.find(one) is None
+        lookalikes.add(str(k), one)
+
+
+def test_strains_are_told_apart() -> None:
+    silicon = from_ase(bulk("Si", cubic=True), id="", system="crystal")
+    assert not are_alike(silicon, replace(silicon, cell=1.01 * silicon.cell, positions=1.01 * silicon.positions))
+
+
+def test_order_and_orientation_do_not_matter() -> None:
+    one = from_ase(molecule("CH3CH2OH"), id="", system="molecule")
+    order = np.random.default_rng(0).permutation(len(one))
+    other = replace(one, numbers=one.numbers[order], positions=one.positions[order][:, [2, 0, 1]] - 5.0)
+    assert find_distance(make_fingerprint(one), make_fingerprint(other)).displacement < 1e-4
+
+
+def test_elements_that_change_places_are_told_apart() -> None:
+    one = from_ase(Atoms("NCCO", [(0, 0, 0), (1.47, 0, 0), (2.0, 1.4, 0), (3.4, 1.4, 0.3)]), id="", system="cluster")
+    other = replace(one, numbers=one.numbers[[3, 1, 2, 0]])
+    assert not are_alike(one, other)
+
+
+def test_dimers_along_a_curve_are_told_apart() -> None:
+    pairs = [from_ase(Atoms("Si2", [(0, 0, 0), (0, 0, distance)]), id="", system="cluster") for distance in (2.3, 2.303)]
+    assert not are_alike(*pairs)
+
+
+def test_what_is_beyond_the_reach_of_its_sums_is_not_alike() -> None:
+    """The quick look that spares the whole one leaves out none that is alike."""
+    for k, crystal in enumerate(crystals()):
+        one, other = make_fingerprint(crystal), make_fingerprint(shaken(crystal, 0.01, k))
+        lookalikes = Lookalikes()
+        lookalikes.add("one", one)
+        assert (lookalikes.find(other) is not None) == find_distance(one, other).is_alike
+
+
+def test_a_fingerprint_comes_back_from_its_text_and_nonsense_does_not() -> None:
+    one = make_fingerprint(from_ase(molecule("C6H6"), id="", system="molecule"))
+    assert Fingerprint.from_text(one.as_text()) == one
+    assert one.composition == "H6C6"
+    for nonsense in ("", "H6C6 AAAA", "H6C6 !"):
+        with pytest.raises(ValueError, match=r"fingerprint|base64|characters"):
+            Fingerprint.from_text(nonsense)
