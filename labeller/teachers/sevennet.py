@@ -1,8 +1,8 @@
 """SevenNet-0 (Park et al., JCTC 2024, 20, 4857), whose weights come inside the sevenn package."""
 
-import copy
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from torch_geometric.data import Batch
+from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label
 from distillery.errors import Unavailable
@@ -79,40 +79,55 @@ class SevenNetTeacher:
         """Sets torch's number of threads for the whole process."""
         torch.set_num_threads(n_threads)
 
-    def featurise(self, structures: Sequence[Structure]) -> tuple[Any, list[bool]]:
-        """A batch of neighbour graphs on the host, and which of them are periodic."""
-        return Batch.from_data_list([_graph(s, self._cutoff) for s in structures]), [s.is_periodic for s in structures]
+    def featurise(self, structures: Sequence[Structure]) -> "_Graphs":
+        """A batch of neighbour graphs on the host."""
+        return _join_graphs(structures, self._cutoff)
 
-    def predict(self, features: tuple[Any, list[bool]]) -> list[Label]:
+    def predict(self, features: "_Graphs") -> list[Label]:
         """Labels in ASE's units, order and sign."""
-        batch, periodic = features
-        output = self._model(copy.copy(batch).to(self.device))  # upstream writes all that it computes into the batch it is given
+        output = self._model({name: tensor.to(self.device) for name, tensor in features.tensors.items()})
         energy = output["inferred_total_energy"].detach().cpu().double().reshape(-1).tolist()
-        forces = output["inferred_force"].detach().cpu().numpy()
+        forces = np.split(output["inferred_force"].detach().cpu().numpy(), features.first[1:])
         stress = -output["inferred_stress"].detach().cpu().numpy().astype(np.float64).reshape(-1, 6)[:, _TO_ASE]
-        splits = batch.ptr.tolist()
-        return [Label(energy[i], forces[splits[i] : splits[i + 1]], stress[i] if periodic[i] else None) for i in range(len(periodic))]
+        return [Label(energy[i], forces[i], stress[i] if is_periodic else None) for i, is_periodic in enumerate(features.is_periodic)]
 
     def release_memory(self) -> None:
         """Empty torch's cache on cuda."""
         release_cuda_memory()
 
 
-def _graph(structure: Structure, cutoff: float) -> Any:
-    """One structure as sevenn's graph: every ordered pair within the cutoff is an edge."""
-    import sevenn._keys as key
-    from sevenn.atom_graph_data import AtomGraphData
+@dataclass(frozen=True)
+class _Graphs:
+    """Several structures as one graph, as sevenn's model takes it.
 
-    pairs = find_pairs(structure, cutoff)
-    numbers = torch.from_numpy(structure.numbers.astype(np.int64))
-    return AtomGraphData(
-        **{
-            key.NODE_FEATURE: numbers,
-            key.ATOMIC_NUMBERS: numbers,
-            key.POS: torch.from_numpy(structure.positions.astype(np.float32)),
-            key.EDGE_IDX: torch.from_numpy(np.stack([pairs.i, pairs.j])),
-            key.EDGE_VEC: torch.from_numpy(pairs.vector.astype(np.float32).reshape(-1, 3)),
-            key.CELL_VOLUME: torch.tensor(structure.volume, dtype=torch.float32),
-            key.NUM_ATOMS: torch.tensor(len(structure)),
-        }
-    )
+    tensors      by sevenn's names; atoms and edges of all structures one after the other
+    first        the first atom of each structure, shape (n_structures,)
+    is_periodic  one a structure
+    """
+
+    tensors: dict[str, torch.Tensor]
+    first: NDArray[np.int64]
+    is_periodic: list[bool]
+
+
+def _join_graphs(structures: Sequence[Structure], cutoff: float) -> _Graphs:
+    """Every ordered pair within the cutoff is an edge."""
+    import sevenn._keys as key
+
+    pairs = [find_pairs(structure, cutoff) for structure in structures]
+    n_atoms = np.array([len(structure) for structure in structures])
+    first = np.cumsum(n_atoms) - n_atoms
+    numbers = torch.from_numpy(np.concatenate([structure.numbers for structure in structures]).astype(np.int64))
+    edges = [np.stack([own.i, own.j]) + start for own, start in zip(pairs, first, strict=True)]
+    tensors = {
+        key.NODE_FEATURE: numbers,
+        key.NODE_ATTR: numbers,
+        key.ATOMIC_NUMBERS: numbers,
+        key.POS: torch.from_numpy(np.concatenate([structure.positions for structure in structures]).astype(np.float32)),
+        key.EDGE_IDX: torch.from_numpy(np.concatenate(edges, axis=1)),
+        key.EDGE_VEC: torch.from_numpy(np.concatenate([own.vector for own in pairs]).astype(np.float32)),
+        key.CELL_VOLUME: torch.tensor([structure.volume for structure in structures], dtype=torch.float32),
+        key.NUM_ATOMS: torch.from_numpy(n_atoms),
+        key.BATCH: torch.from_numpy(np.repeat(np.arange(len(n_atoms)), n_atoms)),
+    }
+    return _Graphs(tensors, first, [structure.is_periodic for structure in structures])
