@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch.utils.data import ConcatDataset, DataLoader
 
 from distillery.dataset.layout import Arrays
+from distillery.dataset.mapped_columns import MappedFile
 from distillery.dataset.torch_dataset import BlockDataset, Item, StructureDataset, collate
 from distillery.errors import InvalidRequest
 from tests.datasets import write_dataset
@@ -187,3 +188,28 @@ def test_neighbours_in_the_file_are_mixed_over_several_blocks(path: Path, arrays
 
 def test_an_empty_side_has_no_blocks(path: Path, arrays: Arrays) -> None:
     assert list(BlockDataset(path, [])) == []
+
+
+@pytest.mark.parametrize("chunks", [None, 7, 16])
+@pytest.mark.parametrize("user_block", [0, 4096])
+def test_rows_come_from_the_files_pages_as_hdf5_gives_them(tmp_path: Path, chunks: int | None, user_block: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    with h5py.File(tmp_path / "rows.h5", "w", userblock_size=user_block) as file:
+        file.create_dataset("before", data=np.zeros(999))
+        file.create_dataset("rows", data=rows, chunks=chunks and (chunks, 3))
+    with h5py.File(tmp_path / "rows.h5") as file:
+        column = MappedFile(tmp_path / "rows.h5", file).map_column(file["rows"])
+        assert not isinstance(column, h5py.Dataset)
+        for first, last in ((0, 0), (0, 1), (6, 8), (7, 14), (3, 40), (39, 40), (40, 40)):
+            assert np.array_equal(column[first:last], rows[first:last])
+
+
+@pytest.mark.parametrize("how", [{"compression": "gzip"}, {"chunks": (8, 1)}, {"chunks": (8, 3), "shuffle": True}])
+def test_rows_that_are_packed_or_cut_come_by_hdf5(tmp_path: Path, how: dict[str, object]) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file.create_dataset("rows", data=rows, **how)
+    with h5py.File(tmp_path / "rows.h5") as file:
+        column = MappedFile(tmp_path / "rows.h5", file).map_column(file["rows"])
+        assert isinstance(column, h5py.Dataset)
+        assert np.array_equal(column[5:21], rows[5:21])
