@@ -1,21 +1,26 @@
 """The gateway's requests to services and labeller."""
 
+import asyncio
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
-from distillery.errors import Unavailable
+from distillery.errors import NotFound, Unavailable
 from distillery.generators.plugins import list_services
 from distillery.http.access import AccessSettings
 from distillery.http.api_key import carry_key
 from distillery.http.client import Client, NetworkServers, Patience, Servers
 from distillery.http.leases import Leases
+from distillery.runtime.atomic_files import is_visible
 from distillery.schema.generate import Generated, GenerateRequest, Metadata, RequestCheck
 from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabellerCard, Receipt, ShardRecord, TeacherCard
 from distillery.structures.arrow import ARROW_TYPE, to_arrow
 from distillery.structures.structure import Structure
 from gateway.settings import LABELLER, GatewaySettings
+
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,25 @@ class Clients:
         return await labeller.retry(lambda: labeller.ask(Receipt, "POST", "/label", params=query, content=body, headers=headers))
 
     async def finalise(self, request: FinaliseRequest) -> FinaliseReceipt:
-        """Have the parts merged into dataset.h5."""
+        """Have the parts merged into dataset.h5; a labeller that does not see one yet, which another wrote, is asked again."""
         labeller, body = self._find(LABELLER), request.model_dump(mode="json")
-        return await labeller.retry(lambda: labeller.ask(FinaliseReceipt, "POST", "/finalise", json=body))
+        end = time.monotonic() + self._settings.visible_seconds
+        while True:
+            try:
+                return await labeller.retry(lambda: labeller.ask(FinaliseReceipt, "POST", "/finalise", json=body))
+            except NotFound:
+                if time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(min(_LOOK_SECONDS, self._settings.visible_seconds))
+
+    async def wait_for_file(self, path: Path) -> bool:
+        """Whether a file that the labeller wrote is seen here, by the time that a network file system may take to show it."""
+        end = time.monotonic() + self._settings.visible_seconds
+        while not await asyncio.to_thread(is_visible, path):
+            if time.monotonic() >= end:
+                return False
+            await asyncio.sleep(min(_LOOK_SECONDS, self._settings.visible_seconds))
+        return True
 
     async def count_replicas(self, service: str) -> int:
         """How many processes answer to a service's name now, or as labellers if those are more; at least 1."""

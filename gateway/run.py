@@ -5,7 +5,7 @@ import logging
 from itertools import groupby
 from pathlib import Path
 
-from distillery.dataset.folder import PAGE, list_parts
+from distillery.dataset.folder import DATASET, PAGE, list_parts
 from distillery.errors import Conflict, Internal
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Judgement, Plan, Shard
@@ -16,7 +16,7 @@ from distillery.report.page.subprocess import write_page_aside
 from distillery.report.report import make_report
 from distillery.report.summary import describe_checkpoint, describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
-from distillery.runtime.locks import hold_lock
+from distillery.runtime.locks import hold_lock, watch_owner
 from distillery.schema.dataset import FinalisingEvent, FinishedEvent, RoundEvent, ShardEvent
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.schema.problem import ProblemDocument
@@ -65,6 +65,7 @@ class Run:
 
     async def make(self) -> Report:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
+        await watch_owner(self._folder)
         with hold_lock(self._folder):
             self.plan = await asyncio.to_thread(self.ledger.make_plan, self.target.last)
             self._require_earlier_stages()
@@ -142,6 +143,7 @@ class Run:
             parts=parts,
         )
         receipt = await self._clients.finalise(request)
+        await self._clients.wait_for_file(self._folder / DATASET)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
         report = await self._report(await asyncio.to_thread(make_report, self.ledger, self.plan, receipt))
         self._emit("finished", FinishedEvent(verdict=report.verdict, stage=report.stage))

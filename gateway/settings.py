@@ -46,6 +46,12 @@ class GatewaySettings(BaseSettings):
         description="see generate_seconds, s. The gate allows 10 s a structure, and another shard may be ahead in the service's queue",
     )
     label_seconds: float = Field(1800.0, gt=0, description="longest wait for an answer of /label, s")
+    visible_seconds: float = Field(
+        40.0,
+        gt=0,
+        description="how long a part that a labeller wrote may take to be seen here, s, before it is asked for again; caches of NFS lag by "
+        "up to a minute",
+    )
     page: bool = Field(True, description="make report.html when a dataset is finished")
     resume: bool = Field(True, description="go on with unfinished datasets at the start")
 

@@ -47,15 +47,18 @@ class ShardMaker:
             told = {"rejected": tuple(curated.rejected), "fingerprints": curated.fingerprints}
             record = self._record(shard, maker, batch).model_copy(update=told)
         with self._counted(shard, "label"):
-            receipt = await self._clients.label(self._recipe.name, shard.name, curated.kept, record, curated.hashes)
-        await asyncio.to_thread(self._require_part, shard.name)
-        return receipt
+            return await self._label(shard.name, curated, record)
 
-    def _require_part(self, name: str) -> None:
-        if not (path := part_path(self._folder, name)).exists():
-            raise Conflict(
-                f"the labeller says that it wrote {name}, but {path} is not there: it must write to the same data folder as the gateway"
-            )
+    async def _label(self, name: str, curated: Curated, record: ShardRecord) -> Receipt:
+        """The receipt of a part that can be seen here, asked for a second time if it can't; Conflict if it never can."""
+        path = part_path(self._folder, name)
+        for _ in range(2):
+            receipt = await self._clients.label(self._recipe.name, name, curated.kept, record, curated.hashes)
+            if await self._clients.wait_for_file(path):
+                return receipt
+        raise Conflict(
+            f"the labeller says that it wrote {name}, but {path} is not there: it must write to the same data folder as the gateway"
+        )
 
     @contextmanager
     def _counted(self, shard: Shard, step: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 import h5py
 
 from distillery.errors import Unavailable
-from distillery.runtime.atomic_files import fsync_folder, name_temporary
+from distillery.runtime.atomic_files import fsync_folder, name_new, name_temporary
 
 SEAL_BYTES = 512
 _PREFIX = b"distillery sha256 of all that follows this block: "
@@ -139,11 +139,8 @@ def write_atomically(path: Path, fill: Callable[[h5py.File], None], *, replace: 
             target.seal()
         if replace:
             temporary.replace(path)
-        else:
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                return False
+        elif not name_new(temporary, path):
+            return False
         fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

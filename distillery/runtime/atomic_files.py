@@ -1,5 +1,7 @@
 """Files that are written whole or not at all, durably, and never over a file of the user's."""
 
+import ctypes
+import errno
 import glob
 import os
 import socket
@@ -95,9 +97,49 @@ def write_text_whole(path: Path, text: str) -> None:
     fsync_folder(path.parent)
 
 
+def name_new(temporary: Path, path: Path) -> bool:
+    """Give a finished file its name unless something has that name, also when two try at once; False, and nothing changed, if so.
+
+    By a hard link, which every network file system makes but once; where there are none, as on FAT and some FUSE and SMB mounts, by
+    a rename that replaces nothing. OSError where neither can be done: then nothing there keeps two writers apart.
+    """
+    try:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _rename_new(temporary, path)
+    except FileExistsError:
+        return False
+    return True
+
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What link(2) says where a file system has no hard links, or no more of them."""
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """renameat2 of Linux, which Python does not offer; FileExistsError if there is something of that name."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, "the file system has no hard links, and the C library no rename that replaces nothing", str(path))
+    if rename(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))
+
+
 def name_temporary(path: Path) -> Path:
     """A name beside `path` that no other process uses, on this host or another one."""
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}")
+
+
+def is_visible(path: Path) -> bool:
+    """Whether a file is there; where it seems not to be, its folder is listed, by which a client of NFS learns what is new in it."""
+    return path.exists() or (path.parent.is_dir() and path.name in os.listdir(path.parent) and path.exists())
 
 
 def fsync_folder(folder: Path) -> None:

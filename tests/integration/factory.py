@@ -33,7 +33,9 @@ sources:
 
 
 def settings_for(data: Path, **changes: Any) -> GatewaySettings:
-    return GatewaySettings(**{"data": data, "patience": 0.01, "tries": 3, "resume": False, "page": False, **changes})
+    return GatewaySettings(
+        **{"data": data, "patience": 0.01, "visible_seconds": 0.05, "tries": 3, "resume": False, "page": False, **changes}
+    )
 
 
 @asynccontextmanager

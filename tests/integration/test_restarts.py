@@ -3,16 +3,19 @@
 import asyncio
 import gc
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from distillery.dataset.folder import part_path
 from distillery.dataset.parts import read_part
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
+from distillery.http.client import open_client
 from distillery.planning.ledger import Entry
 from distillery.planning.plan import PlannedPart
 from tests.fake_service import FakeGenerator
@@ -280,3 +283,25 @@ def test_events_are_numbered_on_after_a_resume(tmp_path: Path) -> None:
 async def read_events(client: httpx.AsyncClient, last: int) -> list[str]:
     text = (await client.get("/v1/datasets/small/events", headers={"Last-Event-ID": str(last)})).text
     return [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+
+
+def test_a_part_that_is_seen_late_is_waited_for_and_then_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind the caches of a network file system; the labeller, asked again, finds the part and leaves it as it is."""
+    hidden: Counter[str] = Counter()
+
+    def see(path: Path) -> bool:
+        hidden[path.name] += 1
+        return hidden[path.name] > (2 if path.name == "full-one-00001.h5" else 0)
+
+    monkeypatch.setattr("gateway.clients.is_visible", see)
+    apps: dict[str, FastAPI] = {}
+
+    async def main() -> str:
+        async with factory(tmp_path, two_fakes(), apps=apps, visible_seconds=0.01) as client:
+            assert (await make(client))["state"] == "finished"
+        async with open_client(apps["labeller"], "labeller", httpx.Timeout(30)) as client:
+            return (await client.get("/metrics")).text
+
+    metrics = asyncio.run(main())
+    assert 'path="/label",status="200"} 8.0' in metrics, "seven shards, one of them twice"
+    assert hidden["full-one-00001.h5"] > 2

@@ -37,6 +37,7 @@ EXCEPTIONS = {
     "DISTILLERY_GATEWAY_CONNECT_SECONDS": "all containers are on one network",
     "DISTILLERY_GATEWAY_LOOK_UP": "containers find one another by their names",
     "DISTILLERY_GATEWAY_LEASE_SECONDS": "so they need no leases",
+    "DISTILLERY_GATEWAY_VISIBLE_SECONDS": "they share a volume of one machine",
     "DISTILLERY_GATEWAY_API_KEY_FILE": "the key is a variable here",
     "DISTILLERY_API_KEY_FILE": "the key is a variable here",
     "DISTILLERY_PRIVATE_NETWORK": "the image says so",
