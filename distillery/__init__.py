@@ -3,6 +3,7 @@
 What one does with a dataset that is there, each imported when it is first asked for:
 
     read_dataset, open_dataset                      ASE atoms with their labels; the plain HDF5 file
+    read_element_energies                           one energy an element: fitted (E0s), and of the teacher's isolated atoms
     split_dataset                                   train, validation and test sides, no parent on two of them
     export_extxyz, export_ase_db, export_aselmdb    files for training elsewhere
     StructureDataset, BlockDataset, collate         for training with PyTorch
@@ -16,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distillery.dataset.element_energies import read_element_energies
     from distillery.dataset.export import export_ase_db, export_aselmdb, export_extxyz, read_dataset
     from distillery.dataset.layout import open_dataset
     from distillery.dataset.splits import split_dataset
@@ -33,11 +35,13 @@ __all__ = [
     "export_extxyz",
     "open_dataset",
     "read_dataset",
+    "read_element_energies",
     "split_dataset",
     "verify_dataset",
 ]
 
 _MODULES = {
+    "distillery.dataset.element_energies": ("read_element_energies",),
     "distillery.dataset.export": ("export_ase_db", "export_aselmdb", "export_extxyz", "read_dataset"),
     "distillery.dataset.layout": ("open_dataset",),
     "distillery.dataset.splits": ("split_dataset",),

@@ -116,4 +116,5 @@ class ShardMaker:
             probes=shard.probes,
             limits=self._recipe.find_limits(shard.source),
             sample=self._recipe.find_sample(shard.maker),
+            elements=self._recipe.elements,
         )

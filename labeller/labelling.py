@@ -26,6 +26,7 @@ from distillery.structures.checks import find_input_fault, find_plain_fault
 from distillery.structures.identity import digest_structures, find_proposal, structure_hash
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
+from labeller.isolated_atoms import IsolatedAtoms
 from labeller.label_checks import find_limit_fault, find_net_fault
 from labeller.pool import LabelAll, Labelled, Outcome
 from labeller.probes import Trial, choose_probes, try_physics
@@ -42,6 +43,7 @@ class Labelling:
 
     def __init__(self, engine: Engine, teacher: TeacherCard, tolerance: PhysicsTolerance, root: Path) -> None:
         self._engine, self._teacher, self._tolerance, self._root = engine, teacher, tolerance, root
+        self._atoms = IsolatedAtoms()
         self._host = ThreadPoolExecutor(1, thread_name_prefix="check")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._turns: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -57,7 +59,8 @@ class Labelling:
             made = await self._make_labels(sound, request)
             judged = _judge(made, request.record.limits, self._tolerance)
             trial = await self._try_physics(judged, request.record.probes)
-            write = partial(_write, path, request, self._teacher, refused, judged, trial)
+            atoms = await self._find_isolated_atoms(request.record.elements)
+            write = partial(_write, path, request, self._teacher, refused, judged, trial, atoms)
             return await asyncio.get_running_loop().run_in_executor(self._writer, write)
 
     async def _make_labels(self, structures: Sequence[Structure], request: "_Request") -> "_Made":
@@ -84,6 +87,11 @@ class Labelling:
         labelled = [(s, o) for s, o in zip(judged.made.structures, judged.outcomes, strict=True) if isinstance(o, Label)]
         chosen = choose_probes(labelled, n)
         return await self._in_thread(lambda label_all: try_physics(label_all, self._tolerance, chosen)) if chosen else Trial()
+
+    async def _find_isolated_atoms(self, elements: Sequence[str]) -> dict[str, float]:
+        """The teacher's energies of single atoms of those of the elements that it knows, eV."""
+        known = [element for element in elements if element in self._teacher.elements]
+        return await self._in_thread(lambda label_all: self._atoms.find(label_all, known)) if known else {}
 
     async def _in_thread(self, work: Callable[[LabelAll], T]) -> T:
         """Work that asks the teacher again and again, in a thread of its own; it ends at the next answer once nobody waits for it."""
@@ -154,7 +162,15 @@ def _judge(made: _Made, limits: LabelLimits | None, tolerance: PhysicsTolerance)
     return judged
 
 
-def _write(path: Path, request: _Request, teacher: TeacherCard, refused: list[Reject], judged: _Judged, trial: Trial) -> Receipt:
+def _write(
+    path: Path,
+    request: _Request,
+    teacher: TeacherCard,
+    refused: list[Reject],
+    judged: _Judged,
+    trial: Trial,
+    atoms: dict[str, float],
+) -> Receipt:
     """Write the part; the receipt of what lies there afterwards, should another labeller have been first."""
     made, record = judged.made, request.record
     kept = [row for row in zip(made.structures, judged.outcomes, made.hashes, strict=True) if isinstance(row[1], Label)]
@@ -180,6 +196,7 @@ def _write(path: Path, request: _Request, teacher: TeacherCard, refused: list[Re
         n_calls=made.n_calls,
         physics=tuple(check if check.passed is False else check.model_copy(update={"detail": ""}) for check in trial.checks),
         physics_seconds=trial.seconds,
+        isolated_atoms=atoms,
         structures_sha256=digest_structures((s.id for s in structures), hashes),
         content_sha256=digest_arrays(arrays),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
+from distillery.dataset.element_energies import describe_element_energies
 from distillery.dataset.layout import open_dataset
 from distillery.errors import InvalidRequest, Unavailable
 from distillery.runtime.atomic_files import require_target, write_whole
@@ -95,12 +96,14 @@ def _with_mace_keys(atoms: Atoms) -> Atoms:
 def export_ase_db(dataset: Path | str, target: Path | str, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
 
-    structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64.
+    structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64. The database's
+    metadata has `fitted_energies` and `isolated_atom_energies`, eV by chemical symbol (`distillery.dataset.element_energies`).
     """
     from ase.db import connect
 
     (path,) = require_place(Path(dataset), Path(target), "ase-db", overwrite=overwrite)
     with write_whole(path) as temporary, connect(temporary, type="db", append=False, use_lock_file=False) as database:
+        database.metadata = describe_element_energies(dataset)
         return sum(_write_row(database, atoms) is not None for atoms in read_dataset(dataset, indices))
 
 
@@ -118,6 +121,7 @@ def export_aselmdb(dataset: Path | str, target: Path | str, *, indices: Indices 
     n_atoms: list[int] = []
     with write_whole(path) as temporary:
         with LMDBDatabase(temporary, use_lock_file=False) as database:
+            database.metadata = describe_element_energies(dataset)
             for atoms in read_dataset(dataset, indices):
                 _write_row(database, atoms, sid=atoms.info["id"])
                 n_atoms.append(len(atoms))

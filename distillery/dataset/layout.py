@@ -14,8 +14,9 @@ from distillery.errors import InvalidRequest
 from distillery.runtime.canonical_json import canonical_json
 from distillery.structures.structure import Structure
 
-LAYOUT_VERSION = "1.1"
-"""Of the names, dtypes and attributes below."""
+LAYOUT_VERSION = "1.2"
+"""Of the names, dtypes and attributes below. 1.1 has no energies of the elements."""
+READABLE_LAYOUTS = ("1.1", LAYOUT_VERSION)
 CHUNK_ROWS = 2048
 """Rows a chunk of the final file; measured to read best at random."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from distillery.dataset.element_energies import FITTED, ISOLATED, fit_file
 from distillery.dataset.folder import part_path, remove_temporaries
 from distillery.dataset.layout import CHUNK_ROWS, COLUMNS, LAYOUT_VERSION, Arrays, describe_columns, select_structures
 from distillery.dataset.parts import Part, corrupt, digest_arrays, read_part, read_receipt
@@ -54,6 +55,7 @@ class ReceiptSummary(Summary):
             "versions": canonical_json(versions),
             "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
             "layout_version": LAYOUT_VERSION,
+            ISOLATED: canonical_json(self.isolated_atoms),
             "parts_sha256": self.parts_sha256,
         }
 
@@ -179,6 +181,7 @@ class _Merger:
         metadata = file.create_group("metadata")
         for name, value in attributes.items():
             metadata.attrs[name] = value
+        metadata.attrs[FITTED] = canonical_json(fit_file(file))
         metadata.attrs["total_atoms"] = self._rows["atom"]
         metadata.attrs["structures_sha256"] = digest_structures(ids, hashes)
         metadata.attrs["creation_time"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -57,6 +57,7 @@ class Summary:
         self.n_structures = 0
         self.versions: dict[str, set[str]] = {}
         self.first: Receipt | None = None
+        self.isolated_atoms: dict[str, float] = {}
         self._digest = hashlib.sha256()
 
     def add(self, receipt: Receipt, leave_out: Iterable[str]) -> None:
@@ -68,6 +69,7 @@ class Summary:
                 f"parts of one dataset need one teacher: {self.first.part} was labelled by {ours.describe()}, "
                 f"{receipt.part} by {theirs.describe()}; move the parts of the wrong teacher away, then resume"
             )
+        self.isolated_atoms = {**receipt.isolated_atoms, **self.isolated_atoms}
         gone = sorted(set(leave_out))
         self.n_structures += receipt.n_structures - len(gone)
         self._digest.update(canonical_json([receipt.part, gone, receipt.model_dump(mode="json")]).encode())

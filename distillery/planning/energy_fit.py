@@ -5,42 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from distillery.dataset.element_energies import Floats, find_scale, fit_elements
 from distillery.planning.measures import PartMeasures
 
-Floats = NDArray[np.float64]
-_STEPS = 30
-_HUBER = 1.345
-"""Residuals beyond so many deviations count less (Huber 1964: 95 % efficient for Gaussian ones)."""
-_LEAST_SCALE = 1e-3
 _DEVIATIONS = 10.0
 _LEAST_LIMIT = 0.5
 """eV/atom: however alike a source's structures are, this much may come of bonds."""
 LEAST_ROWS = 4
 """Structures for every element, below which a fit tells nothing."""
-
-
-def fit_elements(energies: Floats, counts: NDArray[np.integer]) -> tuple[Floats, Floats]:
-    """One energy an element by a robust linear fit (Huber's weights, repeated): (energies of the elements, residuals), eV and eV/atom.
-
-    energies  of the structures, eV, shape (n,)
-    counts    atoms of each element, shape (n, k); the energy of an element that none has is 0
-    """
-    n_atoms = counts.sum(axis=1)
-    shares, per_atom = counts / n_atoms[:, None], energies / n_atoms
-    weights, fit = np.ones(len(per_atom)), np.zeros(counts.shape[1])
-    for _ in range(_STEPS):
-        before, root = fit, np.sqrt(weights)
-        fit = np.linalg.lstsq(shares * root[:, None], per_atom * root, rcond=None)[0]
-        residuals = per_atom - shares @ fit
-        weights = np.minimum(1.0, _HUBER * find_scale(residuals) / np.maximum(np.abs(residuals), 1e-12))
-        if np.abs(fit - before).max(initial=0.0) < 1e-6:
-            break
-    return fit, per_atom - shares @ fit
-
-
-def find_scale(residuals: Floats) -> float:
-    """A robust standard deviation: 1.4826 times the median of the absolute residuals, at least 1 meV/atom."""
-    return max(1.4826 * float(np.median(np.abs(residuals))), _LEAST_SCALE) if residuals.size else _LEAST_SCALE
 
 
 def find_energy_outliers(

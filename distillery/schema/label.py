@@ -55,6 +55,9 @@ class ShardRecord(Message):
     probes: Count = Field(0, description="structures on which the teacher's physics is tried")
     limits: LabelLimits | None = Field(None, description="bounds of sound labels; none are judged if absent")
     sample: Sample | None = Field(None, description="what is made of each structure before it is labelled; nothing if absent")
+    elements: tuple[Element, ...] = Field(
+        (), description="the recipe's: the teacher's energies of their isolated atoms are wanted", exclude_if=lambda given: not given
+    )
 
 
 Law = Literal["repeat", "symmetry", "rotation", "translation", "permutation", "forces", "stress", "extensivity"]
@@ -154,6 +157,11 @@ class Receipt(Message):
     n_calls: Count = Field(0, description="structures that the teacher labelled for it, steps of sampling among them; 0 if not counted")
     physics: tuple[PhysicsCheck, ...] = Field((), description="laws of physics tried on structures of this part")
     physics_seconds: float = Field(0.0, ge=0, description="teacher time spent on that, s")
+    isolated_atoms: dict[Element, float] = Field(
+        {},
+        description="the teacher's energies of single neutral atoms, eV, of the elements that the record names; none where it has no label",
+        exclude_if=lambda found: not found,
+    )
     structures_sha256: Sha256 = Field(description="of ids and structure hashes, in order")
     content_sha256: Sha256 = Field(description="of every array of the part")
     created: str = Field(description="UTC, ISO 8601")

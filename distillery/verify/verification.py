@@ -14,7 +14,8 @@ from typing import Any
 
 import h5py
 
-from distillery.dataset.layout import COLUMNS, LAYOUT_VERSION
+from distillery.dataset.element_energies import FITTED, ISOLATED, fit_file
+from distillery.dataset.layout import COLUMNS, READABLE_LAYOUTS
 from distillery.dataset.provenance import MERGED_PARTS, Summary
 from distillery.dataset.sealed_file import is_sealed
 from distillery.dataset.sections import Section, find_sections, read_section
@@ -148,10 +149,14 @@ class Verification:
             "recipe_sha256": recipe.sha256,
             "seed": recipe.seed,
             "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
-            "layout_version": LAYOUT_VERSION,
             "parts_sha256": summary.parts_sha256,
             "structures_sha256": digest_structures(ids, hashes),
         }
+        if (layout := self._metadata.get("layout_version")) not in READABLE_LAYOUTS:
+            yield f"layout_version is {layout}, known are {', '.join(READABLE_LAYOUTS)}"
+        if layout != "1.1":
+            wanted[ISOLATED] = canonical_json(summary.isolated_atoms)
+            yield from find_differences(fit_file(file), json.loads(self._metadata[FITTED]), FITTED)
         for name, value in wanted.items():
             if (found := self._metadata.get(name)) != value:
                 yield f"{name} is {found}, by the content it is {value}"

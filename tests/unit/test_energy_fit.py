@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from distillery.planning.energy_fit import LEAST_ROWS, find_energy_outliers, find_scale, fit_elements, flag_by_source, gather_energies
+from distillery.dataset.element_energies import find_scale, fit_elements
+from distillery.planning.energy_fit import LEAST_ROWS, find_energy_outliers, flag_by_source, gather_energies
 from tests.unit.test_gates import measure_of
 
 ELEMENTS = np.array([-3.0, -5.0])

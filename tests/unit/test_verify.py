@@ -19,7 +19,7 @@ from cli.main import app
 from cli.recipe import write_recipe
 from cli.regenerate import choose_shards, hold_scratch, regenerate
 from distillery.dataset.layout import Label
-from distillery.dataset.provenance import MERGED_PARTS, read_merged_parts
+from distillery.dataset.provenance import MERGED_PARTS, MergedPart, Summary, read_merged_parts
 from distillery.dataset.sealed_file import SEAL_BYTES, PatientFile, is_sealed
 from distillery.errors import Conflict, InvalidRequest, Unavailable, Unsupported
 from distillery.generators.generator import Task
@@ -203,6 +203,19 @@ def forget_left_out(file: h5py.File) -> None:
         file[MERGED_PARTS][k] = json.dumps(json.loads(text) | {"left_out": []}).encode()
 
 
+def make_old(file: h5py.File) -> None:
+    """The same dataset as layout 1.1 had it."""
+    summary, noted = Summary(), file["metadata"].attrs
+    for k, text in enumerate(file[MERGED_PARTS].asstr()[:]):
+        row = json.loads(text)
+        del row["receipt"]["isolated_atoms"], row["receipt"]["record"]["elements"]
+        file[MERGED_PARTS][k] = json.dumps(row, separators=(",", ":")).encode()
+        part = MergedPart.model_validate(row)
+        summary.add(part.receipt, [one.id for one in part.left_out])
+    noted["parts_sha256"], noted["layout_version"] = summary.parts_sha256, "1.1"
+    del noted["fitted_energies"], noted["isolated_atom_energies"]
+
+
 def remember(file: h5py.File) -> None:
     checkpoints = json.loads(file["metadata"].attrs["checkpoints"])
     checkpoints[-1] |= {"verdict": "NO-GO", "reasons": ["completeness (all)"]}
@@ -243,6 +256,9 @@ def remember(file: h5py.File) -> None:
         (lambda file: file.__delitem__(MERGED_PARTS), {"layout"}),
         (lambda file: file.__delitem__("metadata"), {"layout"}),
         (note("metadata", "seed", 2), {"metadata"}),
+        (note("metadata", "fitted_energies", '{"H": 1.0}'), {"metadata"}),
+        (note("metadata", "isolated_atom_energies", '{"H": 1.0}'), {"metadata"}),
+        (note("metadata", "layout_version", "9.9"), {"metadata"}),
         (note("metadata", "num_structures", 33), {"metadata"}),
         (note("metadata", "weights_sha256", "e" * 64), {"metadata"}),
         (note("metadata", "units", "{}"), {"metadata"}),
@@ -295,6 +311,11 @@ def test_a_dataset_that_misses_its_gates_is_a_finding(tmp_path: Path) -> None:
     failed = {name: check for name, check in checks.items() if check.passed is False}
     assert set(failed) == {"gates"}
     assert any("distinct_compositions (two)" in fault for fault in failed["gates"].faults)
+
+
+def test_a_dataset_of_the_layout_before_passes(dataset: Path) -> None:
+    change(dataset, make_old)
+    assert find_failed(dataset) <= {"report"}, "the file has another size"
 
 
 def test_a_changed_report_is_found_and_a_missing_one_is_no_finding(dataset: Path) -> None:
