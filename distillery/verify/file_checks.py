@@ -1,5 +1,6 @@
-"""The shape of a dataset.h5: its bytes, names, dtypes, units and splits, checked before its content."""
+"""The shape of a dataset.h5: its bytes, names, dtypes, units and splits, checked before its content; figures made anew."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from distillery.dataset.element_energies import FITTED, fit_file
 from distillery.dataset.layout import COLUMNS, TEXT, Column
 from distillery.dataset.provenance import MERGED_PARTS
 from distillery.dataset.sealed_file import find_broken_seal
@@ -122,6 +124,26 @@ def _find_split_faults(file: h5py.File, n: int, n_atoms: int) -> Iterator[str]:
         yield "forces_splits differ from atomic_numbers_splits"
     if not np.array_equal(file["labels/structure_indices"][:], np.arange(n)):
         yield "structure_indices do not count 0, 1, 2, …"
+
+
+def find_repeated(file: h5py.File, name: str) -> Iterator[str]:
+    """How often an id or structure hash came before, or that they can't be read."""
+    try:
+        texts = file[f"provenance/{name}"].asstr()[:]
+    except UNREADABLE as error:
+        yield f"provenance/{name} can't be read: {error}"
+        return
+    if (n_twice := len(texts) - len(set(texts))) > 0:
+        yield f"{n_twice} of {len(texts)} came before"
+
+
+def check_fitted_energies(file: h5py.File) -> Check:
+    """The energies of the elements are what a fit of the energies gives."""
+
+    def find() -> Iterator[str]:
+        yield from find_differences(fit_file(file), json.loads(file["metadata"].attrs[FITTED]), FITTED)
+
+    return attempt("fitted energies", lambda: "one energy an element, recomputed from the structures' energies", find)
 
 
 def find_differences(own: Any, found: Any, where: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 
-from distillery.dataset.element_energies import FITTED, ISOLATED, fit_file
+from distillery.dataset.element_energies import FITTED, ISOLATED
 from distillery.dataset.layout import COLUMNS, READABLE_LAYOUTS
 from distillery.dataset.provenance import MERGED_PARTS, Summary
 from distillery.dataset.sealed_file import is_sealed
@@ -31,7 +31,17 @@ from distillery.runtime.machine import count_cores
 from distillery.schema.label import FinaliseReceipt
 from distillery.schema.report import Report
 from distillery.structures.identity import digest_structures
-from distillery.verify.file_checks import Check, attempt, check_bytes, check_layout, check_splits, conclude, find_differences
+from distillery.verify.file_checks import (
+    Check,
+    attempt,
+    check_bytes,
+    check_fitted_energies,
+    check_layout,
+    check_splits,
+    conclude,
+    find_differences,
+    find_repeated,
+)
 from distillery.verify.file_ledger import FileLedger
 from distillery.verify.structure_checks import CHECKS, UNREADABLE, Expected, Faults, inspect_part
 
@@ -122,7 +132,9 @@ class Verification:
         )
         yield attempt("metadata", lambda: "every attribute follows from the content", lambda: self._find_wrong_metadata(file))
         yield self._check_plan(ledger)
-        yield from self._check_structures(file)
+        yield from (found := list(self._check_structures(file)))
+        if FITTED in self._metadata and all(check.passed for check in found):
+            yield check_fitted_energies(file)
         if self.plan is not None:
             yield self._check_gates(ledger, self.plan)
             yield self._check_report(ledger, self.plan)
@@ -156,7 +168,7 @@ class Verification:
             yield f"layout_version is {layout}, known are {', '.join(READABLE_LAYOUTS)}"
         if layout != "1.1":
             wanted[ISOLATED] = canonical_json(summary.isolated_atoms)
-            yield from find_differences(fit_file(file), json.loads(self._metadata[FITTED]), FITTED)
+            yield from (f"{name} is missing" for name in (FITTED,) if name not in self._metadata)
         for name, value in wanted.items():
             if (found := self._metadata.get(name)) != value:
                 yield f"{name} is {found}, by the content it is {value}"
@@ -199,7 +211,7 @@ class Verification:
         except BrokenProcessPool:
             faults["digests"].append("a worker died reading the file: it is damaged, or memory is too small")
         for check, name in (("ids", "id"), ("hashes", "structure_hash")):
-            faults[check] += _find_repeated(file, name)
+            faults[check] += find_repeated(file, name)
         yield from (conclude(check, _FIGURES[check], faults[check]) for check in CHECKS)
 
     def _expect(self, section: Section, makers: Mapping[str, str]) -> Expected:
@@ -255,16 +267,6 @@ def _drop_new_details(made: dict[str, Any], report: Report) -> dict[str, Any]:
     silent = {(gate.gate, gate.scope) for gate in report.gates if not gate.detail}
     gates = [{**gate, "detail": ""} if (gate["gate"], gate["scope"]) in silent else gate for gate in made["gates"]]
     return {**made, "gates": gates}
-
-
-def _find_repeated(file: h5py.File, name: str) -> Iterator[str]:
-    try:
-        texts = file[f"provenance/{name}"].asstr()[:]
-    except UNREADABLE as error:
-        yield f"provenance/{name} can't be read: {error}"
-        return
-    if (n_twice := len(texts) - len(set(texts))) > 0:
-        yield f"{n_twice} of {len(texts)} came before"
 
 
 def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, left_out: tuple[str, ...]) -> Iterator[str]:
