@@ -87,7 +87,8 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
     """Fill in the defaults of a request; refuse by name what the generator does not know."""
     card = generator.metadata
     system: System = next(iter(card.systems)) if request.system is None else request.system
-    limits = find_limits(card, system, request.elements)
+    elements = _choose_elements(request, card, system)
+    limits = find_limits(card, system, elements)
     _refuse_too_many(card, request.n)
     low, high = _size_range(request, limits, f"{card.service}'s {system}")
     task = Task(
@@ -95,7 +96,7 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
         seed=request.seed,
         shard=request.shard or f"{card.service}-{request.seed}",
         system=system,
-        elements=request.elements,
+        elements=elements,
         min_atoms=low,
         max_atoms=high,
         perturb=request.perturb,
@@ -104,6 +105,14 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
     )
     generator.check(task)
     return task
+
+
+def _choose_elements(request: GenerateRequest, card: Metadata, system: System) -> tuple[str, ...]:
+    """Those that the request names; of the default ones those that the service makes, or all that it makes where it makes none of them."""
+    if "elements" in request.model_fields_set or system not in card.systems:
+        return request.elements
+    known = card.systems[system].elements
+    return tuple(element for element in request.elements if element in known) or known
 
 
 def find_limits(card: Metadata, system: System, elements: tuple[str, ...]) -> SystemCard:
@@ -123,7 +132,7 @@ def find_faults(request: GenerateRequest, generator: Generator) -> list[RequestF
         return [_fault("system", f"{card.service} cannot make a {system}; it makes {', '.join(card.systems)}")]
     limits, faults = card.systems[system], list[RequestFault]()
     for key, check in (
-        ("elements", lambda: _refuse_foreign(card, limits, request.elements)),
+        ("elements", lambda: _refuse_foreign(card, limits, _choose_elements(request, card, system))),
         ("n", lambda: _refuse_too_many(card, request.n)),
         ("atoms", lambda: _size_range(request, limits, f"{card.service}'s {system}")),
     ):

@@ -94,8 +94,9 @@ def ensure_checkpoint(
     """The files of `checkpoint`, fetched into <weights>/<service>/<set>/ where they are missing and may be downloaded.
 
     `checkpoint` is a set of the service's weights.yaml, `small` (the service's own in small/), a URL, or a file or folder: of a
-    folder all files that end like weights or YAML. Unavailable says what is missing, from where, and how to place it by hand, or
-    what is wrong with a file; Stopped soon after `stop` is set. `show` makes what is told of a download's progress, from the file's name.
+    folder all files that end like weights or YAML, in it and in its checkpoints/. Unavailable says what is missing, from where, and how
+    to place it by hand, or what is wrong with a file; Stopped soon after `stop` is set. `show` makes what is told of a download's
+    progress, from the file's name.
     """
     service, fetch = service_folder.name, Fetch(download, stop, show)
     if checkpoint == SMALL:
@@ -145,8 +146,9 @@ def _take_given(checkpoint: str, catalogue: Catalogue, service: str) -> Checkpoi
 
 
 def _find_files(folder: Path) -> dict[str, Path]:
-    """Files directly in a folder that are weights or their configuration, by name."""
-    return {path.name: path for path in sorted(folder.glob("*")) if path.suffix in _SUFFIXES and path.is_file()}
+    """Files in a folder, or in checkpoints/ of it, as trainers leave them, that are weights or their configuration, by name."""
+    paths = [*sorted(folder.glob("checkpoints/*")), *sorted(folder.glob("*"))]
+    return {path.name: path for path in paths if path.suffix in _SUFFIXES and path.is_file()}
 
 
 def _file_name(url: str) -> str:

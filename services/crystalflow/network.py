@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distillery.errors import Unavailable
 from distillery.generators.models.checkpoints import convert_once
+from distillery.generators.models.filling import build_filled
 from distillery.weights.catalogue import CheckpointFiles
 from distillery.weights.checksums import sha256_of
 from services.crystalflow.conditions import Conditions, read_conditions
@@ -39,11 +40,11 @@ def read_networks(checkpoint: CheckpointFiles, cache: Path | None, device: str) 
 
 def _read_network(file: Path, checkpoint: CheckpointFiles, cache: Path | None, device: str) -> Network:
     converted = convert_once(file, sha256_of(file), cache, {}, _pick)
+    misfit = f"{file} does not fit its own hyperparameters"
     try:
-        model: Any = build_network(converted.config["model"])
-        model.load_state_dict(converted.tensors, strict=True)
+        model = build_filled(lambda: build_network(converted.config["model"]), converted.tensors, misfit)
     except (RuntimeError, HydraException, OmegaConfBaseException) as error:
-        raise Unavailable(f"{file} does not fit its own hyperparameters: {str(error)[:500]}") from error
+        raise Unavailable(f"{misfit}: {str(error)[:500]}") from error
     conditions = read_conditions(model, converted.config["properties"], checkpoint, cache)
     return Network(model.to(device).eval(), bool(model.pred_type), conditions)
 

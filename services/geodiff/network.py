@@ -14,6 +14,7 @@ from torch import Tensor
 
 from distillery.errors import Unavailable
 from distillery.generators.models.checkpoints import convert_once
+from distillery.generators.models.filling import build_filled
 from distillery.generators.models.model import BatchFailed, ReportProgress, watching
 from distillery.weights.catalogue import CheckpointFiles
 from distillery.weights.checksums import sha256_of
@@ -86,16 +87,14 @@ class Network:
 def read_network(checkpoint: CheckpointFiles, cache: Path | None, upstream: Upstream, device: str) -> Network:
     """The network in the one .pt file of a checkpoint; what is converted of it is kept in `cache`. Unavailable says what is wrong."""
     files = checkpoint.find({".pt", ".pth", ".ckpt"})
+    if len(files) > 1 and all(file.stem.isdigit() for file in files):  # upstream's training keeps one of every so many iterations
+        files = [max(files, key=lambda file: int(file.stem))]
     if len(files) != 1:
         raise Unavailable(
             f"{checkpoint.name} should hold one .pt file of GeoDiff, it holds {', '.join(sorted(checkpoint.files)) or 'none'}"
         )
     converted = convert_once(files[0], sha256_of(files[0]), cache, {}, _pick)
-    network = upstream.build(converted.config)
-    try:
-        network.load_state_dict(converted.tensors, strict=True)
-    except RuntimeError as error:
-        raise Unavailable(f"{files[0]} does not fit its own configuration: {str(error)[:500]}") from error
+    network = build_filled(lambda: upstream.build(converted.config), converted.tensors, f"{files[0]} does not fit its own configuration")
     return Network(network.to(device).eval(), converted.config, device)
 
 

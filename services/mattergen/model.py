@@ -23,7 +23,7 @@ from distillery.schema.generate import Metadata, SystemCard
 from distillery.structures.checks import SHORTEST_DISTANCE
 from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure, System
-from distillery.weights.catalogue import ensure_checkpoint
+from distillery.weights.catalogue import CheckpointFiles, ensure_checkpoint
 from distillery.weights.checksums import sha256_of
 from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.network import Network, build_network, pick_tensors, read_config
@@ -94,11 +94,8 @@ class MatterGenModel:
         upstream = import_upstream()
         settings = self.settings
         checkpoint = ensure_checkpoint(_FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=stop)
-        missing = [name for name in (_CHECKPOINT, _CONFIG) if name not in checkpoint.files]
-        if missing:
-            raise Unavailable(f"{checkpoint.name} lacks {' and '.join(missing)}; a MatterGen checkpoint is {_CHECKPOINT} and {_CONFIG}")
+        file = choose_weights(checkpoint)
         config = read_config(checkpoint.files[_CONFIG])
-        file = checkpoint.files[_CHECKPOINT]
         converted = convert_once(file, sha256_of(file), settings.weights / _FOLDER.name / "converted", {}, pick_tensors)
         network = build_network(config, converted.tensors, device)
         trained_on = validate_message(TrainedOn, config.get("trained_on", {}), f"{_CONFIG}: trained_on")
@@ -140,6 +137,20 @@ class MatterGenModel:
         samples = draw_samples(trained.network, sizes, sorted(atomic_numbers[e] for e in allowed), condition, report)
         origin = {"properties": dict(options.properties), "guidance": options.guidance} if options.properties else {}
         return [_propose(sample, task, origin, np.random.default_rng([seed, 1, place])) for place, sample in enumerate(samples)]
+
+
+def choose_weights(checkpoint: CheckpointFiles) -> Path:
+    """The weights of a checkpoint: last.ckpt, or else the only .ckpt there is, such as epoch=9.ckpt of a fine-tuned one."""
+    found = [path for path in checkpoint.find({".ckpt"}) if path.suffix == ".ckpt"]
+    last = [path for path in found if path.name == _CHECKPOINT]
+    if _CONFIG not in checkpoint.files or not found:
+        missing = [name for name, is_there in ((_CHECKPOINT, found), (_CONFIG, _CONFIG in checkpoint.files)) if not is_there]
+        raise Unavailable(f"{checkpoint.name} lacks {' and '.join(missing)}; a MatterGen checkpoint is {_CHECKPOINT} and {_CONFIG}")
+    if not last and len(found) > 1:
+        raise Unavailable(
+            f"{checkpoint.name} holds {', '.join(p.name for p in found)} and no {_CHECKPOINT}; leave the one to be used there"
+        )
+    return (last or found)[0]
 
 
 def _propose(sample: Sample, task: Task, origin: Mapping[str, object], rng: np.random.Generator) -> Proposal | str:

@@ -10,6 +10,7 @@ import yaml
 from torch import Tensor
 
 from distillery.errors import Unavailable
+from distillery.generators.models.filling import build_filled
 
 _PREFIX = "diffusion_module."
 _PARTS = frozenset(
@@ -86,11 +87,7 @@ def build_module(config: Mapping[str, Any]) -> Any:
 
 def build_network(config: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Network:
     """The network on its device; Unavailable if configuration and tensors do not belong together or the network makes no elements."""
-    module = build_module(config)
-    try:
-        module.load_state_dict(dict(tensors), strict=True)
-    except RuntimeError as error:
-        raise Unavailable(f"config.yaml and last.ckpt are not of the same checkpoint: {error}") from error
+    module = build_filled(lambda: build_module(config), tensors, "config.yaml and the checkpoint do not belong together")
     corruption = module.corruption.discrete_corruptions.get("atomic_numbers")
     if corruption is None:
         raise Unavailable("this checkpoint is for given compositions (csp) and makes no elements; take another, as mattergen_base")

@@ -1,6 +1,6 @@
 """Networks: what upstream's checkpoints hold, the diffusion model and perhaps the bond predictor, ready to sample."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distillery.errors import Unavailable
 from distillery.generators.models.checkpoints import Converted, convert_once
+from distillery.generators.models.filling import build_filled
 from distillery.generators.models.model import ReportProgress, watching
 from distillery.weights.catalogue import CheckpointFiles
 from distillery.weights.checksums import sha256_of
@@ -95,7 +96,7 @@ def read_networks(checkpoint: CheckpointFiles, cache: Path | None, upstream: Ups
     if "bond_predictor" in found:
         predictor = _read_predictor(*found["bond_predictor"], upstream, config)
     return Networks(
-        diffusion=_fill(upstream.build_diffusion(config), converted, file).to(device).eval(),
+        diffusion=_fill(upstream.build_diffusion, converted, file).to(device).eval(),
         predictor=None if predictor is None else predictor.to(device).eval(),
         n_steps=n_steps,
         atomic_numbers=tuple(config["chem"]["atomic_numbers"]),
@@ -110,19 +111,15 @@ def _pick(content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return content["model"], {name: config[name] for name in ("model", "chem", "transform", "dataset") if name in config}
 
 
-def _fill(network: torch.nn.Module, converted: Converted, file: Path) -> torch.nn.Module:
-    try:
-        network.load_state_dict(converted.tensors, strict=True)
-    except RuntimeError as error:
-        raise Unavailable(f"{file} does not fit its own configuration: {str(error)[:500]}") from error
-    return network
+def _fill(build: Callable[[dict[str, Any]], torch.nn.Module], converted: Converted, file: Path) -> torch.nn.Module:
+    return build_filled(lambda: build(converted.config), converted.tensors, f"{file} does not fit its own configuration")
 
 
 def _read_predictor(file: Path, converted: Converted, upstream: Upstream, diffusion: dict[str, Any]) -> torch.nn.Module:
     mine, wanted = ([c["model"]["diff"]["num_timesteps"], c["chem"]["atomic_numbers"]] for c in (converted.config, diffusion))
     if mine != wanted:
         raise Unavailable(f"{file} was trained with steps and elements {mine}, the diffusion network with {wanted}; take a matching pair")
-    return _fill(upstream.build_predictor(converted.config), converted, file)
+    return _fill(upstream.build_predictor, converted, file)
 
 
 def _read_trained(config: dict[str, Any]) -> Trained:

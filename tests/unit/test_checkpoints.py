@@ -248,3 +248,13 @@ def test_a_checkpoint_of_another_layout_is_named(tmp_path: Path) -> None:
     path = save({"model": {}}, tmp_path / "last.ckpt")
     with pytest.raises(Unavailable, match=r"last\.ckpt is not laid out like a checkpoint of this model \(KeyError: 'state_dict'\)"):
         convert_once(path, sha256_of(path), None, {}, pick)
+
+
+def test_a_flipped_bit_in_an_archive_is_found(tmp_path: Path) -> None:
+    path = save({"weights": torch.arange(512.0)}, tmp_path / "a.pt")
+    content = bytearray(path.read_bytes())
+    at = content.index(torch.arange(512.0).numpy().tobytes()[1000:1100])
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(Unavailable, match=r"a\.pt is damaged: the checksum of \S+ in it is wrong"):
+        load_untrusted(path, {})

@@ -18,9 +18,9 @@ from distillery.generators.proposals import Rejected
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.checks import find_input_fault
 from distillery.structures.structure import DEFAULT_ELEMENTS, numbers_of
-from distillery.weights.catalogue import read_catalogue
+from distillery.weights.catalogue import CheckpointFiles, ensure_checkpoint, read_catalogue
 from services.mattergen.crystals import Sample, as_crystal
-from services.mattergen.model import ELEMENTS, MatterGenModel, Trained, TrainedOn
+from services.mattergen.model import ELEMENTS, MatterGenModel, Trained, TrainedOn, choose_weights
 from services.mattergen.network import Network, read_config
 from services.mattergen.sampler import mask_elements
 from services.mattergen.settings import MatterGenSettings
@@ -198,3 +198,36 @@ def test_before_loading_the_service_says_so() -> None:
     assert generator.metadata.systems["crystal"].elements == ELEMENTS
     with pytest.raises(Unavailable, match="not loaded"):
         resolve_task(GenerateRequest(n=1, seed=1), generator)
+
+
+@pytest.mark.parametrize(
+    ("weights", "taken"),
+    [
+        (["last.ckpt"], "last.ckpt"),
+        (["checkpoints/last.ckpt"], "last.ckpt"),
+        (["checkpoints/epoch=9-step=90.ckpt"], "epoch=9-step=90.ckpt"),
+        (["checkpoints/epoch=9-step=90.ckpt", "checkpoints/last.ckpt"], "last.ckpt"),
+    ],
+)
+def test_folders_as_upstream_leaves_them_are_taken(tmp_path: Path, weights: list[str], taken: str) -> None:
+    assert choose_weights(take_folder(tmp_path, ["config.yaml", *weights])).name == taken
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["config.yaml"], "lacks last.ckpt"),
+        (["checkpoints/last.ckpt"], "lacks config.yaml"),
+        (["config.yaml", "checkpoints/epoch=1.ckpt", "checkpoints/epoch=2.ckpt"], "holds epoch=1.ckpt, epoch=2.ckpt and no last.ckpt"),
+    ],
+)
+def test_folders_that_leave_open_which_weights_to_take_are_refused(tmp_path: Path, files: list[str], named: str) -> None:
+    with pytest.raises(Unavailable, match=named):
+        choose_weights(take_folder(tmp_path, files))
+
+
+def take_folder(folder: Path, files: list[str]) -> CheckpointFiles:
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x" * 2000)
+    return ensure_checkpoint(FOLDER, str(folder), folder, download=False)

@@ -10,11 +10,14 @@ import httpx
 import pytest
 
 from distillery.errors import OutOfMemory, Unavailable
-from distillery.generators.generator import Task
+from distillery.generators.generator import Task, find_faults
+from distillery.generators.plugins import build_generator, list_services
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.http import app as face
 from distillery.runtime.device import DeviceLost
+from distillery.schema.generate import GenerateRequest
 from distillery.structures.arrow import from_arrow
+from distillery.structures.structure import DEFAULT_ELEMENTS
 from tests.fake_service import FakeGenerator
 from tests.serving import serve
 
@@ -220,3 +223,13 @@ def test_fewer_than_asked_for_come_with_the_reasons(made: int) -> None:
         assert metadata["requested"] == 3
         assert metadata["rejected"] == {"unlucky": 3 - made}
         assert answer.headers["Server-Timing"].startswith("generate;dur=")
+
+
+@pytest.mark.parametrize("name", list_services())
+def test_a_request_that_leaves_all_to_the_service_is_one_that_it_can_meet(name: str) -> None:
+    assert find_faults(GenerateRequest(n=1, seed=1), build_generator(name)) == []
+
+
+def test_elements_that_a_request_names_are_never_left_out_in_silence() -> None:
+    faults = find_faults(GenerateRequest(n=1, seed=1, elements=DEFAULT_ELEMENTS), build_generator("moldiff"))
+    assert [fault.key for fault in faults] == [("elements",)]

@@ -3,6 +3,8 @@
 import re
 import threading
 import warnings
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -117,13 +119,24 @@ COMMON: Allowed = {
 
 
 def load_untrusted(file: Path, allowed: Allowed) -> Any:
-    """What a checkpoint holds, in plain dicts, lists and values (`to_plain`); Unavailable names what is not allowed in it."""
+    """What a checkpoint holds, in plain dicts, lists and values (`to_plain`); Unavailable names what is not allowed or damaged in it."""
+    if (damaged := _find_damaged(file)) is not None:
+        raise Unavailable(f"{file} is damaged: the checksum of {damaged} in it is wrong; fetch or copy it again")
     with _lock, warnings.catch_warnings(), _allowing({**COMMON, **allowed}):
         warnings.simplefilter("ignore")  # of other pickle protocols, and of torch's own old storages
         try:
             return to_plain(torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:  # an untrusted file can make an unpickler fail in any way
             raise Unavailable(f"{file} is no checkpoint that can be trusted or read: {_explain(file, error)}") from error
+
+
+def _find_damaged(file: Path) -> str | None:
+    """The first entry whose CRC, which torch does not look at, is wrong; None too where the file is no archive that can be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, zlib.error):
+        return None  # torch says what is wrong with it
 
 
 @contextmanager
