@@ -1,6 +1,7 @@
 """The ledger of a dataset: its parts on disk. Parts never change, so each is read, verified and measured once."""
 
 import json
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from distillery.planning.energy_fit import find_energy_outliers
 from distillery.planning.gates import judge, sum_up
 from distillery.planning.measures import Measures, PartMeasures, gather_measures, measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
-from distillery.planning.planner import make_plan
+from distillery.planning.planner import Walk
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.schema.label import ShardRecord, TeacherCard
 from distillery.structures.identity import find_place
@@ -40,8 +41,8 @@ class Ledger:
         self.folder = folder
         self.recipe = recipe
         self._entries: dict[str, Entry] = {}
-        self._judgements: dict[PlanPosition, Judgement] = {}
-        self._outliers: dict[tuple[str, int, int, int], Mapping[str, Collection[int]]] = {}
+        self._walks: dict[StageName, Walk] = {}
+        self._walking = threading.Lock()
 
     def find(self, part: str) -> Entry | None:
         """The entry of a part, None if there is none yet; CorruptPart or Conflict if it is not ours."""
@@ -53,8 +54,7 @@ class Ledger:
     def release(self) -> None:
         """Free the memory; what is asked for again is read again."""
         self._entries.clear()
-        self._judgements.clear()
-        self._outliers.clear()
+        self._walks = {}
 
     def lost_a_part(self) -> bool:
         """True if a part that was found is there no more."""
@@ -75,7 +75,11 @@ class Ledger:
 
     def make_plan(self, until: StageName = "full") -> Plan:
         """The plan as far as the parts allow, to the end of a stage."""
-        plan = make_plan(self.recipe, self.look_up, self.judge, until, self.screen)
+        with self._walking:
+            walks = self._walks
+            walk = walks.pop(until, None) or Walk(self.recipe, self.look_up, self.judge, until, self.screen)
+            plan = walk.go_on()
+            walks[until] = walk
         for shard in plan.rounds[-1] if plan.rounds else ():  # behind the first gap too: they are done and their services have begun
             self.look_up(shard)
         return plan
@@ -123,19 +127,14 @@ class Ledger:
         return None if entry is None else entry.facts
 
     def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
-        """What the gates say at a position; judged once, as the parts up to it do not change."""
-        if position not in self._judgements:
-            self._judgements[position] = sum_up(judge(self.measure(plan, wanted), self.recipe, position.stage, wanted))
-        return self._judgements[position]
+        """What the gates say at a position."""
+        return sum_up(judge(self.measure(plan, wanted), self.recipe, position.stage, wanted))
 
     def screen(self, plan: Plan) -> Mapping[str, Collection[int]]:
-        """The structures whose energies are far off those of their source by elements; looked for once a round."""
-        key = (plan.stage, plan.attempt, plan.wave, len(plan.rounds))
-        if key not in self._outliers:
-            kept = {part: planned.fresh for part, planned in plan.planned_parts.items()}
-            limits = {name: self.recipe.find_limits(name).energy for name in self.recipe.sources}
-            self._outliers[key] = find_energy_outliers({part: self._entries[part].measures for part in kept}, kept, limits)
-        return self._outliers[key]
+        """The structures whose energies are far off those of their source by elements."""
+        kept = {part: planned.fresh for part, planned in plan.planned_parts.items()}
+        limits = {name: self.recipe.find_limits(name).energy for name in self.recipe.sources}
+        return find_energy_outliers({part: self._entries[part].measures for part in kept}, kept, limits)
 
     def _take(self, path: Path, name: str, part: Part) -> Entry:
         record = part.receipt.record

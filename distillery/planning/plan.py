@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from distillery.recipe.recipe import StageName
 from distillery.structures.likeness import Fingerprint
@@ -75,6 +75,18 @@ class SourceTally:
     unusable: dict[str, str] = field(default_factory=dict)
     duplicates: int = 0
     outliers: int = 0
+
+    def copy(self) -> "SourceTally":
+        """The tally as it is now."""
+        return replace(
+            self,
+            asked=self.asked.copy(),
+            answered=self.answered.copy(),
+            shards=self.shards.copy(),
+            usable_by_maker=self.usable_by_maker.copy(),
+            draws=list(self.draws),
+            unusable=dict(self.unusable),
+        )
 
     @property
     def made(self) -> int:
@@ -193,6 +205,16 @@ class Plan:
     n_waves: int = 1
     checkpoints: list[Checkpoint] = field(default_factory=list)
     is_complete: bool = False
+
+    def copy(self) -> "Plan":
+        """The plan as it is now, which stays so while the original goes on; what never changes is shared."""
+        return replace(
+            self,
+            rounds=list(self.rounds),
+            tallies={name: tally.copy() for name, tally in self.tallies.items()},
+            planned_parts=dict(self.planned_parts),
+            checkpoints=list(self.checkpoints),
+        )
 
     def shards(self) -> Iterator[Shard]:
         """All shards in plan order."""

@@ -38,13 +38,24 @@ class Judge(Protocol):
 
 def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> Plan:
     """Plan stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
-    planner = _Planner(recipe, look_up, judge, screen)
-    planner.plan_until(until)
-    return planner.plan
+    return Walk(recipe, look_up, judge, until, screen).go_on()
+
+
+class Walk:
+    """A plan in the making, to the end of stage `until`. It goes on where a part was missing: each part is counted once, however often."""
+
+    def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> None:
+        self._planner = _Planner(recipe, look_up, judge, screen)
+        self._steps = self._planner.plan_until(until)
+
+    def go_on(self) -> Plan:
+        """The plan as far as the parts that are there now allow. What a part or a judge raises ends the walk: begin another."""
+        next(self._steps, None)
+        return self._planner.plan.copy()
 
 
 class _Planner:
-    """A plan in the making: stage by stage, wave by wave, round by round."""
+    """A plan in the making: stage by stage, wave by wave, round by round. Its steps end at each part that is not there yet."""
 
     def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, screen: Screen) -> None:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
@@ -53,14 +64,12 @@ class _Planner:
         self._lookalikes = Lookalikes()
         self._is_lookalike: dict[str, bool] = {}
 
-    def plan_until(self, until: StageName) -> None:
+    def plan_until(self, until: StageName) -> Iterator[None]:
         for stage in self._recipe.stages_until(until):
-            if not self._plan_stage(stage):
-                return
+            yield from self._plan_stage(stage)
             while self._may_rebalance():
                 self.plan.attempt += 1
-                if not self._plan_stage(stage):
-                    return
+                yield from self._plan_stage(stage)
             if not self.plan.checkpoints[-1].judgement.is_go:
                 break
         self.plan.is_complete = True
@@ -71,46 +80,40 @@ class _Planner:
         is_left = self.plan.attempt + 1 < len(self._recipe.fractions)
         return is_left and self.plan.stage != "pilot" and not judgement.is_go and not judgement.is_for_good
 
-    def _plan_stage(self, stage: StageName) -> bool:
-        """Make a stage's structures, wave after wave, and judge; False at the first part that is not there."""
+    def _plan_stage(self, stage: StageName) -> Iterator[None]:
+        """Make a stage's structures, wave after wave, and judge."""
         target = self._recipe.stage_counts(stage, self.plan.attempt)
         waves = cut_waves(self._made(), target, _largest_wave(self._recipe, stage))
         self.plan.stage, self.plan.n_waves = stage, len(waves)
         for wave, goal in enumerate(waves, start=1):
             self.plan.wave = wave
-            if not self._plan_rounds(goal):
-                return False
+            yield from self._plan_rounds(goal)
             self._add_checkpoint(goal, None, ends_stage=wave == len(waves))
-        return True
 
-    def _plan_rounds(self, goal: Mapping[str, int]) -> bool:
-        """Rounds until every source has what it owes or can do no more; False at the first part that is not there."""
+    def _plan_rounds(self, goal: Mapping[str, int]) -> Iterator[None]:
+        """Rounds until every source has what it owes or can do no more."""
         for name, tally in self.plan.tallies.items():
             tally.count = goal[name]
         blocks = cut_waves(self._made(), goal, CHECKPOINT_EVERY if self._recipe.stages else None)
         while shards := self._next_round(blocks):
             self.plan.rounds.append(shards)
-            if not self._draw_round(shards, blocks):
-                return False
+            yield from self._draw_round(shards, blocks)
             self._leave_out_outliers()
             blocks = [goal]
-        return True
 
     def _made(self) -> dict[str, int]:
         return {name: tally.made for name, tally in self.plan.tallies.items()}
 
-    def _draw_round(self, shards: Sequence[Shard], blocks: Sequence[Mapping[str, int]]) -> bool:
+    def _draw_round(self, shards: Sequence[Shard], blocks: Sequence[Mapping[str, int]]) -> Iterator[None]:
         for shard, following in zip(shards, [*shards[1:], None], strict=True):
-            part = self._look_up(shard)
-            if part is None:
-                return False
+            while (part := self._look_up(shard)) is None:
+                yield
             self._count_part(shard, part)
             if following is not None and following.block != shard.block:
                 made = self._made()
                 self._add_checkpoint(
                     {name: min(made[name], count) for name, count in blocks[shard.block].items()}, shard.block, ends_stage=False
                 )
-        return True
 
     def _count_part(self, shard: Shard, part: PartFacts) -> None:
         """Count a part's structures; first come in plan order, first counted."""

@@ -3,14 +3,16 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distillery.planning import planner
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
-from distillery.planning.planner import Judge, cut_waves, make_plan
+from distillery.planning.planner import Judge, Walk, cut_waves, make_plan
 from distillery.recipe.recipe import Recipe, StageName, parse_recipe
 
 STAGED = """
@@ -266,3 +268,48 @@ def test_without_stages_all_is_asked_for_at_once() -> None:
     assert len(plan.rounds) == 1
     assert sum(shard.n for shard in plan.rounds[0]) == 30060
     assert {shard.stage for shard in plan.rounds[0]} == {"full"}
+
+
+def half(shard: Shard) -> PartFacts:
+    """Every second structure is one that came before."""
+    whole_part = whole(shard)
+    return PartFacts(whole_part.ids, tuple(id if k % 2 else "again" for k, id in enumerate(whole_part.ids)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from([RECIPE, REBALANCED]), st.sampled_from([whole, half]))
+def test_a_walk_that_goes_on_gives_the_plan_that_one_from_the_start_gives(rng: random.Random, recipe: Recipe, outcome: Outcome) -> None:
+    parts: dict[str, PartFacts] = {}
+    judge = judged({("test", 0): NO_GO})
+    going_on = Walk(recipe, lambda shard: parts.get(shard.name), judge)
+    for _ in range(500):
+        plan = going_on.go_on()
+        assert plan == make_plan(recipe, lambda shard: parts.get(shard.name), judge)
+        if plan.is_complete:
+            return
+        missing = [shard for shard in plan.rounds[-1] if shard.name not in parts]
+        parts.update({shard.name: outcome(shard) for shard in rng.sample(missing, rng.randint(1, len(missing)))})
+    raise AssertionError("the plan does not end")
+
+
+def test_a_plan_stays_as_it_was_while_its_walk_goes_on() -> None:
+    parts: dict[str, PartFacts] = {}
+    going_on = Walk(RECIPE, lambda shard: parts.get(shard.name), judged())
+    first = going_on.go_on()
+    before = deepcopy(first)
+    parts.update({shard.name: whole(shard) for shard in first.rounds[-1]})
+    assert going_on.go_on() != first
+    assert first == before
+
+
+def test_each_part_is_counted_once_however_often_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[str] = Counter()
+    count = planner._Planner._count_part
+    monkeypatch.setattr(planner._Planner, "_count_part", lambda self, shard, part: counted.update([shard.name]) or count(self, shard, part))
+    parts: dict[str, PartFacts] = {}
+    going_on = Walk(RECIPE, lambda shard: parts.get(shard.name), judged())
+    while not (plan := going_on.go_on()).is_complete:
+        missing = next(shard for shard in plan.rounds[-1] if shard.name not in parts)
+        parts[missing.name] = whole(missing)
+    assert set(counted.values()) == {1}
+    assert len(counted) == len(parts)
