@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from cli.story import describe_seconds
+from distillery.report.rates import describe_seconds
 from distillery.schema.dataset import Forecast, Rate, StageForecast
 
 

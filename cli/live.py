@@ -8,9 +8,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from cli.story import Rates, Story, count_labelled, describe_row, describe_work, list_rows
+from cli.story import Story, count_labelled, describe_row, describe_work, list_rows
 from distillery.errors import Unavailable, from_body
 from distillery.http.client import Client
+from distillery.report.rates import Rates
 from distillery.schema.dataset import SourceProgress, Status
 
 _POLL_SECONDS = 0.5

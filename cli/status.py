@@ -53,7 +53,7 @@ async def _read_status(name: str | None, data: Path) -> "list[Status]":
     from cli.sessions import open_manager
 
     manager = open_manager(data)
-    return [await manager.tell(name)] if name else await manager.list_all()
+    return [await manager.statuses.tell(name)] if name else list(await manager.statuses.list_all())
 
 
 async def list_statuses(client: "Client", limit: int = 100) -> "list[Status]":

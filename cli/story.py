@@ -1,18 +1,15 @@
 """What is told of a dataset in the making: its stages, what is under way, and what each source has."""
 
-import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 
+from distillery.report.rates import Rates
 from distillery.schema.dataset import SourceProgress, Status
 from distillery.schema.report import CheckpointRecord
 
-_SAMPLE_SECONDS = 10.0
-_WINDOW_SECONDS = 900.0
 _ALL = "all sources"
 
 
-def list_rows(status: Status, rates: "Rates") -> Iterator[tuple[str, SourceProgress, str]]:
+def list_rows(status: Status, rates: Rates) -> Iterator[tuple[str, SourceProgress, str]]:
     """Name, counts and rate of every source; then, where there are several, of all together, which alone tells the time left."""
     sources = status.sources
     if not any(row.shards for row in sources.values()):  # what there is already is still being read
@@ -74,38 +71,6 @@ def tell_checkpoint(checkpoint: CheckpointRecord) -> str:
     failed = f"  failed: {', '.join(checkpoint.reasons)}" if checkpoint.reasons else ""
     kind = "stage" if checkpoint.ends_stage else "checkpoint"
     return f"{kind} {where}: {checkpoint.verdict}  {checkpoint.n_structures} structures{failed}"
-
-
-class Rates:
-    """Structures per second of every row in the last quarter of an hour, as far as this process has seen it."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, deque[tuple[float, int]]] = {}
-
-    def note(self, name: str, labelled: int) -> None:
-        """Take in a count."""
-        now = time.monotonic()
-        seen = self._seen.setdefault(name, deque())
-        if len(seen) > 1 and now - seen[-2][0] < _SAMPLE_SECONDS:
-            seen.pop()
-        seen.append((now, labelled))
-        while now - seen[0][0] > _WINDOW_SECONDS:
-            seen.popleft()
-
-    def describe(self, name: str, missing: int | None) -> str:
-        """For example `1.30/s`, and ` about 2 min left` where what is missing is given; empty while nothing is known."""
-        (began, before), (now, labelled) = self._seen[name][0], self._seen[name][-1]
-        if labelled == before or now == began:
-            return ""
-        rate = (labelled - before) / (now - began)
-        return f"{rate:.2f}/s" + (f", about {describe_seconds(missing / rate)} left" if missing else "")
-
-
-def describe_seconds(seconds: float) -> str:
-    """For example `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def describe_row(row: SourceProgress) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from distillery.errors import NotFound, Unavailable
 from distillery.generators.plugins import list_services
 from distillery.http.access import AccessSettings
 from distillery.http.api_key import carry_key
-from distillery.http.client import Client, NetworkServers, Patience, Servers
+from distillery.http.client import Client, NetworkServers, Patience, Retry, Servers
 from distillery.http.leases import Leases
+from distillery.http.replicas import UnderWay
 from distillery.runtime.atomic_files import is_visible
+from distillery.schema.factory import RetryRecord
 from distillery.schema.generate import Generated, GenerateRequest, Metadata, RequestCheck
-from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabellerCard, Receipt, ShardRecord, TeacherCard
+from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabelledBatch, LabellerCard, Receipt, ShardRecord, TeacherCard
 from distillery.structures.arrow import ARROW_TYPE, to_arrow
 from distillery.structures.structure import Structure
 from gateway.settings import LABELLER, GatewaySettings
 
 _LOOK_SECONDS = 0.5
+_GLANCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,11 @@ class Clients:
         query, headers = {"dataset": dataset, "part": part}, {"Content-Type": ARROW_TYPE}
         return await labeller.retry(lambda: labeller.ask(Receipt, "POST", "/label", params=query, content=body, headers=headers))
 
+    async def label_alone(self, structures: list[Structure]) -> LabelledBatch:
+        """Labels of structures that are of no dataset; one try."""
+        labeller, headers = self._find(LABELLER), {"Content-Type": ARROW_TYPE}
+        return await labeller.ask(LabelledBatch, "POST", "/labels", content=to_arrow(structures), headers=headers)
+
     async def finalise(self, request: FinaliseRequest) -> FinaliseReceipt:
         """Have the parts merged into dataset.h5; a labeller that does not see one yet, which another wrote, is asked again."""
         labeller, body = self._find(LABELLER), request.model_dump(mode="json")
@@ -115,6 +124,38 @@ class Clients:
                 return False
             await asyncio.sleep(min(_LOOK_SECONDS, self._settings.visible_seconds))
         return True
+
+    @property
+    def names(self) -> list[str]:
+        """All that can be asked: the labeller and the services."""
+        return self._servers.names
+
+    def list_retries(self, names: Collection[str] | None = None) -> list[RetryRecord]:
+        """What is asked again of these, or of all, one a problem; the oldest first."""
+        found = dict[tuple[str, str], RetryRecord]()
+        for name, client in self._clients.items():
+            for retry in client.retries if names is None or name in names else ():
+                record = describe_retry(name, retry)
+                if (known := found.get((name, record.detail))) is None or record.since < known.since:
+                    found[name, record.detail] = record
+        return sorted(found.values(), key=lambda record: record.since)
+
+    def count_retries(self) -> dict[str, int]:
+        """Tries after a failure so far, by whom was asked."""
+        return {name: client.n_retries for name, client in self._clients.items()}
+
+    async def list_replicas(self, name: str) -> list[str]:
+        """The addresses that answer to a name now."""
+        return await self._servers.list_replicas(name)
+
+    def list_under_way(self, name: str, replica: str) -> list[UnderWay]:
+        """What a replica is asked for and has not answered yet."""
+        return self._servers.list_under_way(name, replica)
+
+    async def look_at(self, name: str, replica: str, path: str) -> str:
+        """What a replica answers to a short GET; one try."""
+        answer = await self._find(name).send("GET", path, timeout=_GLANCE_SECONDS, extensions={"replica": replica})
+        return answer.text
 
     async def count_replicas(self, service: str) -> int:
         """How many processes answer to a service's name now, or as labellers if those are more; at least 1."""
@@ -142,3 +183,9 @@ def _working_seconds(answer: httpx.Response, elapsed: float) -> float:
         if name == "generate" and duration:
             return float(duration) / 1000
     return elapsed
+
+
+def describe_retry(name: str, retry: Retry) -> RetryRecord:
+    """A retry as it is told."""
+    problem = retry.problem
+    return RetryRecord(service=name, kind=problem.kind, detail=problem.detail, tries=retry.tries, since=retry.since, next_try=retry.at)

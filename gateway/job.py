@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from distillery.errors import Problem
@@ -14,9 +14,10 @@ _KEPT = 1000
 
 
 class Events:
-    """The last 1000 events, numbered on from `last`; `news` is set, and replaced, when there is another."""
+    """The last 1000 events, numbered on from `last`; `news` is set, and replaced, when there is another, which `hear` is told of."""
 
-    def __init__(self, last: int = 0) -> None:
+    def __init__(self, last: int = 0, hear: Callable[[Event], None] = lambda event: None) -> None:
+        self._hear = hear
         self.news = asyncio.Event()
         self.last = last
         self._kept: deque[Event] = deque(maxlen=_KEPT)
@@ -24,7 +25,9 @@ class Events:
     def emit(self, kind: EventKind, data: EventData) -> None:
         """Record an event and wake who listens."""
         self.last += 1
-        self._kept.append(Event(id=self.last, event=kind, time=round(time.time(), 3), data=data))
+        event = Event(id=self.last, event=kind, time=round(time.time(), 3), data=data)
+        self._kept.append(event)
+        self._hear(event)
         news, self.news = self.news, asyncio.Event()
         news.set()
 

@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from distillery.generators.plugins import list_services
@@ -55,6 +55,13 @@ class GatewaySettings(BaseSettings):
     page: bool = Field(True, description="make report.html when a dataset is finished")
     resume: bool = Field(True, description="go on with unfinished datasets at the start")
 
+    webhooks: tuple[HttpUrl, ...] = Field(
+        (), description="addresses, JSON list, that are told of verdicts of stages and of datasets that are finished or have failed"
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="signs what they are told: the header Distillery-Signature is sha256=<HMAC-SHA256 of the body with it>"
+    )
+
     published: str = Field(
         "127.0.0.1",
         description="address that a container's port is published on; beyond loopback an API key is needed. Where it is set and there is "
@@ -64,7 +71,7 @@ class GatewaySettings(BaseSettings):
     api_key_file: Path | None = Field(None, description="a file with the key, where the setting has none")
     open_metrics: bool = Field(False, description="answer GET /metrics without the API key, for a Prometheus that has none")
 
-    @field_validator("api_key", mode="before")
+    @field_validator("api_key", "webhook_secret", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None

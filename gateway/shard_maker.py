@@ -1,9 +1,12 @@
 """Making one shard: its structures are generated, curated and labelled, which makes its part."""
 
 import asyncio
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 from distillery.dataset.folder import part_path
 from distillery.errors import Conflict, Problem, Unavailable, Unsupported
@@ -11,13 +14,18 @@ from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Shard
 from distillery.recipe.requests import make_request
 from distillery.recipe.source import Source
+from distillery.runtime.trace import Trace, traced
 from distillery.schema.dataset import FallbackEvent
+from distillery.schema.factory import WorkRecord
 from distillery.schema.generate import GenerateRequest, PoolSlice
 from distillery.schema.label import Receipt, ShardRecord
 from distillery.structures.identity import derive_seed
 from gateway.clients import Batch, Clients
 from gateway.curate import Curated, curate
 from gateway.preflight import Emit
+from gateway.settings import LABELLER
+
+_log = logging.getLogger("distillery.gateway")
 
 
 class ShardMaker:
@@ -25,18 +33,25 @@ class ShardMaker:
 
     missing_services  those that the dataset does without, and why; their sources' fallbacks step in
     in_work           shards in work by (source, "generate" or "label")
+    at_work           the same by shard: what is done, by whom and since when
     """
 
     def __init__(self, ledger: Ledger, clients: Clients, emit: Emit, missing_services: Mapping[str, str]) -> None:
         """`ledger` is of the dataset that the parts are written for; the labeller writes them into a folder named as its recipe."""
         self.missing_services = missing_services
         self.in_work: Counter[tuple[str, str]] = Counter()
+        self.at_work: dict[str, WorkRecord] = {}
         self._folder, self._recipe, self._clients, self._emit = ledger.folder, ledger.recipe, clients, emit
 
     async def make(self, shard: Shard) -> Receipt:
         """The receipt of the shard's part, which is there then; Conflict if the labeller writes elsewhere."""
+        with traced(Trace(dataset=self._recipe.name, shard=shard.name)) as trace:
+            return await self._make(shard, trace)
+
+    async def _make(self, shard: Shard, trace: Trace) -> Receipt:
+        began = time.monotonic()
         maker = self._recipe.sources[shard.maker]
-        with self._counted(shard, "generate"):
+        with self._counted(shard, "generate", maker.service, trace):
             batch = await self._generate(shard, maker)
         curated = Curated()
         if isinstance(batch, Problem):
@@ -46,8 +61,10 @@ class ShardMaker:
             curated = await asyncio.to_thread(curate, batch.structures, elements, maker.atoms)
             told = {"rejected": tuple(curated.rejected), "fingerprints": curated.fingerprints}
             record = self._record(shard, maker, batch).model_copy(update=told)
-        with self._counted(shard, "label"):
-            return await self._label(shard.name, curated, record)
+        with self._counted(shard, "label", LABELLER, trace):
+            receipt = await self._label(shard.name, curated, record)
+        _log.info("made %s: %d structures in %.1f s", shard.name, receipt.n_structures, time.monotonic() - began)
+        return receipt
 
     async def _label(self, name: str, curated: Curated, record: ShardRecord) -> Receipt:
         """The receipt of a part that can be seen here, asked for a second time if it can't; Conflict if it never can."""
@@ -61,12 +78,16 @@ class ShardMaker:
         )
 
     @contextmanager
-    def _counted(self, shard: Shard, step: str) -> Iterator[None]:
+    def _counted(self, shard: Shard, step: Literal["generate", "label"], service: str, trace: Trace) -> Iterator[None]:
         self.in_work[shard.source, step] += 1
+        self.at_work[shard.name] = WorkRecord(
+            shard=shard.name, source=shard.source, step=step, service=service, trace=trace.id, since=time.time()
+        )
         try:
             yield
         finally:
             self.in_work[shard.source, step] -= 1
+            del self.at_work[shard.name]
 
     async def _generate(self, shard: Shard, maker: Source) -> Batch | Problem:
         """The batch, or why the maker can't be used and its fallback must.

@@ -1,6 +1,8 @@
 """The files in the folders of datasets, read and written whole; everything else is derived from them."""
 
 import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from distillery.schema.base import NAME_PATTERN
 from distillery.schema.dataset import FileEntry, Status
 from distillery.schema.report import Report
 
+_GRAVE = ".deleted-"
+"""What the names of folders begin with that are being removed."""
 Fingerprint = tuple[tuple[int, int] | None, ...]
 
 
@@ -104,6 +108,15 @@ class StoredDataset:
         """Write whether it is to run, pause or stop, and leave how far."""
         self._write(TARGET, self.read_target().model_copy(update={"wanted": wanted}).as_text())
 
+    def delete(self) -> None:
+        """Remove the folder; out of sight first, so that nothing half removed is ever seen. Unavailable if that fails."""
+        grave = self.folder.with_name(f"{_GRAVE}{self.name}-{secrets.token_hex(4)}")
+        try:
+            self.folder.rename(grave)
+            shutil.rmtree(grave)
+        except OSError as error:
+            raise Unavailable(f"can't delete {self.folder}: {error}; correct that, then remove the folder") from error
+
     def refuse_other_process(self) -> None:
         """Conflict if a process makes the dataset; for one that does not make it itself."""
         if self.is_locked:
@@ -154,7 +167,12 @@ class Store:
 
     def list_names(self) -> list[str]:
         """All datasets, sorted."""
-        return sorted(path.parent.name for path in self._data.glob(f"*/{RECIPE}"))
+        return sorted(path.parent.name for path in self._data.glob(f"[!.]*/{RECIPE}"))
+
+    def finish_deleting(self) -> None:
+        """Remove what a kill left of datasets that were being deleted."""
+        for grave in self._data.glob(f"{_GRAVE}*"):
+            shutil.rmtree(grave, ignore_errors=True)
 
     def find(self, name: str) -> StoredDataset:
         """A dataset that is there; NotFound if there is none of this name."""

@@ -19,13 +19,22 @@ from distillery.runtime.limits import LARGEST_FINALISE
 from distillery.runtime.machine import count_cores, count_workers
 from distillery.runtime.stopping import Stopped
 from distillery.schema.base import Name
-from distillery.schema.label import FinaliseReceipt, FinaliseRequest, LabellerCard, PhysicsCheck, Receipt, SelfTest, TeacherCard
+from distillery.schema.label import (
+    FinaliseReceipt,
+    FinaliseRequest,
+    LabelledBatch,
+    LabellerCard,
+    PhysicsCheck,
+    Receipt,
+    SelfTest,
+    TeacherCard,
+)
 from distillery.structures.arrow import ARROW_TYPE
 from labeller import VERSION
 from labeller.batching import AtomBudget
 from labeller.engine import Engine
 from labeller.labelling import Labelling
-from labeller.metrics import Meter
+from labeller.metrics import Meter, watch_gpu
 from labeller.pool import StructureQueue
 from labeller.probes import run_self_test
 from labeller.settings import LabellerSettings
@@ -82,6 +91,8 @@ class Labeller:
         chosen = teacher.budget if settings.atom_budget is None else BudgetRange(settings.atom_budget, settings.atom_budget)
         budget = AtomBudget(chosen)
         engine = Engine(teacher, n_workers, budget, StructureQueue(settings.queue), Meter(app.state.registry))
+        if teacher.device == "cuda":
+            watch_gpu(app.state.registry)
         engine.on_fatal = app.state.readiness.lose
         engine.start()
         self._checks = self._test(engine)
@@ -168,6 +179,24 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         except Stopped:
             return Response(status_code=CLIENT_LEFT)
         return JSONResponse(receipt.model_dump(mode="json"))
+
+    @app.post(
+        "/labels",
+        tags=["label"],
+        response_model=LabelledBatch,
+        openapi_extra={"requestBody": _ARROW_BODY},
+        responses=explain_problems(InvalidRequest, TooLarge, Busy, Unavailable, OutOfMemory),
+    )
+    async def label_alone(request: Request) -> Response:
+        """Label a structure batch (Arrow) that is of no dataset; nothing is written."""
+        app.state.readiness.require()
+        running = labeller.running
+        running.engine.pool.require_room()
+        try:
+            found = await until_client_leaves(request, running.labelling.label_alone(await _read_body(request)))
+        except Stopped:
+            return Response(status_code=CLIENT_LEFT)
+        return Response(await asyncio.to_thread(found.model_dump_json), media_type="application/json")
 
     @app.post(
         "/finalise",

@@ -19,7 +19,7 @@ from distillery.dataset.parts import digest_arrays, read_part, write_part
 from distillery.dataset.sealed_file import name_disk_faults
 from distillery.errors import Conflict, InvalidRequest
 from distillery.schema.explain import validate_message
-from distillery.schema.label import LabelLimits, Receipt, Reject, ShardRecord, TeacherCard
+from distillery.schema.label import LabelledBatch, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.arrow import from_arrow, read_hashes
 from distillery.structures.cells import restate
 from distillery.structures.checks import find_input_fault, find_plain_fault
@@ -27,8 +27,8 @@ from distillery.structures.identity import digest_structures, find_proposal, str
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
 from labeller.isolated_atoms import IsolatedAtoms
-from labeller.label_checks import find_limit_fault, find_net_fault
-from labeller.pool import LabelAll, Labelled, Outcome
+from labeller.judgement import Judged, Made, describe_labels, judge
+from labeller.pool import LabelAll, Labelled
 from labeller.probes import Trial, choose_probes, try_physics
 from labeller.sampling import Sampler
 from labeller.teachers.teacher import PhysicsTolerance
@@ -55,23 +55,35 @@ class Labelling:
         async with self._turn(path):
             if await self._on_host(path.exists):
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
-            sound, refused = await self._on_host(_inspect, request, self._teacher.elements)
+            sound, refused = await self._on_host(_inspect, request.structures, request.hashes, self._teacher.elements)
             made = await self._make_labels(sound, request)
-            judged = _judge(made, request.record.limits, self._tolerance)
+            judged = judge(made, request.record.limits, self._tolerance)
             trial = await self._try_physics(judged, request.record.probes)
             atoms = await self._find_isolated_atoms(request.record.elements)
             write = partial(_write, path, request, self._teacher, refused, judged, trial, atoms)
             return await asyncio.get_running_loop().run_in_executor(self._writer, write)
 
-    async def _make_labels(self, structures: Sequence[Structure], request: "_Request") -> "_Made":
+    async def label_alone(self, body: bytes | bytearray) -> LabelledBatch:
+        """Labels of structures that are of no dataset; nothing is written."""
+        structures, _ = await self._on_host(from_arrow, body)
+        sound, refused = await self._on_host(_inspect, structures, {}, self._teacher.elements)
+        future = asyncio.wrap_future(self._engine.submit(sound).future)
+        try:
+            labelled = await future
+        finally:
+            future.cancel()
+        judged = judge(Made(sound, labelled.outcomes, [], len(sound), labelled.seconds), None, self._tolerance)
+        return await self._on_host(describe_labels, judged, refused, self._teacher)
+
+    async def _make_labels(self, structures: Sequence[Structure], request: "_Request") -> Made:
         """Labels of the structures, or of what the teacher makes of them, and structure hashes."""
         sample, seed = request.record.sample, request.record.seed
         if sample is None:
             labelled, hashes = await self._run_teacher(structures, request.hashes)
-            return _Made(list(structures), labelled.outcomes, hashes, len(structures), labelled.seconds)
+            return Made(list(structures), labelled.outcomes, hashes, len(structures), labelled.seconds)
         sampled = await self._in_thread(lambda label_all: Sampler(label_all, sample, seed).make_frames(structures))
         hashes = await self._on_host(_hash_all, sampled.structures, {})
-        return _Made(sampled.structures, sampled.outcomes, hashes, sampled.n_calls, sampled.seconds)
+        return Made(sampled.structures, sampled.outcomes, hashes, sampled.n_calls, sampled.seconds)
 
     async def _run_teacher(self, structures: Sequence[Structure], known: Mapping[str, str]) -> tuple[Labelled, list[str]]:
         """Labels, and structure hashes: known by id, or made meanwhile. A cancelled caller takes its structures back."""
@@ -82,7 +94,7 @@ class Labelling:
         finally:
             future.cancel()
 
-    async def _try_physics(self, judged: "_Judged", n: int) -> Trial:
+    async def _try_physics(self, judged: Judged, n: int) -> Trial:
         """The laws of physics on up to `n` of the structures whose labels are sound."""
         labelled = [(s, o) for s, o in zip(judged.made.structures, judged.outcomes, strict=True) if isinstance(o, Label)]
         chosen = choose_probes(labelled, n)
@@ -127,47 +139,12 @@ class _Request:
     hashes: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Made:
-    """Structures with what the teacher said of them, and their hashes; the teacher's calls and time for it, s."""
-
-    structures: list[Structure]
-    outcomes: list[Outcome]
-    hashes: list[str]
-    n_calls: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """The same with labels that are refused turned into rejects; `refused_labels` has them, by id."""
-
-    made: _Made
-    outcomes: list[Outcome]
-    refused_labels: dict[str, Label]
-
-
-def _judge(made: _Made, limits: LabelLimits | None, tolerance: PhysicsTolerance) -> _Judged:
-    """Refuse labels that move or turn the whole structure, or lie beyond the recipe's bounds."""
-    judged = _Judged(made, [], {})
-    for structure, outcome in zip(made.structures, made.outcomes, strict=True):
-        fault = None
-        if isinstance(outcome, Label):
-            fault = find_net_fault(structure, outcome, tolerance) or (None if limits is None else find_limit_fault(outcome, limits))
-            if fault is not None:
-                judged.refused_labels[structure.id] = outcome
-        judged.outcomes.append(
-            outcome if fault is None else Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label")
-        )
-    return judged
-
-
 def _write(
     path: Path,
     request: _Request,
     teacher: TeacherCard,
     refused: list[Reject],
-    judged: _Judged,
+    judged: Judged,
     trial: Trial,
     atoms: dict[str, float],
 ) -> Receipt:
@@ -206,7 +183,7 @@ def _write(
     return receipt if is_first else _stored_receipt(path, request, teacher)
 
 
-def _find_quarantined(request: _Request, made: _Made, rejects: Sequence[Reject]) -> list[Structure]:
+def _find_quarantined(request: _Request, made: Made, rejects: Sequence[Reject]) -> list[Structure]:
     """The structures that were refused, in order: as they came, or as the teacher had made them."""
     known = {structure.id: structure for structure in (*request.structures, *made.structures)}
     order = {id: k for k, id in enumerate(known)}
@@ -238,22 +215,22 @@ def _read_request(dataset: str, part: str, body: bytes | bytearray) -> _Request:
     return _Request(dataset, part, record, structures, {} if hashes is None else dict(zip(ids, hashes, strict=True)))
 
 
-def _inspect(request: _Request, elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
+def _inspect(structures: Sequence[Structure], hashes: Mapping[str, str], elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
     """The structures a teacher may see, and why the others may not be seen.
 
     A client that sends structure hashes has found neighbours and checked distances: that is not done again, once the hash of the first
     shows that it does so as this labeller would.
     """
-    find_any_fault = find_plain_fault if request.hashes else find_input_fault
+    find_any_fault = find_plain_fault if hashes else find_input_fault
     sound, refused = [], []
-    for structure in map(restate, request.structures):
+    for structure in map(restate, structures):
         fault = find_any_fault(structure, elements)
         if fault is None:
             sound.append(structure)
         else:
             refused.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label"))
-    if sound and request.hashes:
-        _require_same_hash(sound[0], request.hashes)
+    if sound and hashes:
+        _require_same_hash(sound[0], hashes)
     return sound, refused
 
 

@@ -19,3 +19,13 @@ class Meter:
         self.rejected = Counter("distillery_label_rejected", "Structures without a label", ["reason"], registry=registry)
         self.waiting = Gauge("distillery_waiting_structures", "Structures that wait for the teacher", registry=registry)
         self.budget_atoms = Gauge("distillery_atom_budget", "Atoms a batch may have now", registry=registry)
+
+
+def watch_gpu(registry: CollectorRegistry) -> None:
+    """Tell how much of the GPU's memory is taken, by this process or others; for a teacher on one."""
+    import torch
+
+    used = Gauge("distillery_gpu_used_bytes", "Memory of the GPU that is taken", registry=registry)
+    total = Gauge("distillery_gpu_total_bytes", "Memory of the GPU", registry=registry)
+    used.set_function(lambda: torch.cuda.mem_get_info()[1] - torch.cuda.mem_get_info()[0])
+    total.set_function(lambda: torch.cuda.mem_get_info()[1])

@@ -14,9 +14,9 @@ from distillery.http.server import configure_server
 
 
 @contextmanager
-def serve(app: FastAPI, *, wait_until_ready: bool = True) -> Iterator[str]:
+def serve(app: FastAPI, *, wait_until_ready: bool = True, port: int = 0) -> Iterator[str]:
     """The base URL of `app`, served until the block ends."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, **configure_server()))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

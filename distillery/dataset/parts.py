@@ -63,7 +63,7 @@ def write_part(
     """
     from distillery.structures.arrow import to_arrow  # as in `read_part`: only the quarantine needs pyarrow
 
-    labels = {id: _describe_label(label) for id, label in (refused_labels or {}).items()}
+    labels = {id: describe_label(label) for id, label in (refused_labels or {}).items()}
 
     def fill(file: h5py.File) -> None:
         for name, column in COLUMNS.items():
@@ -75,7 +75,7 @@ def write_part(
     return write_atomically(path, fill, replace=False)
 
 
-def _describe_label(label: Label) -> dict[str, Any]:
+def describe_label(label: Label) -> dict[str, Any]:
     """A label as JSON: energy eV, forces eV/Å, stress eV/Å³ or null."""
     return {
         "energy": label.energy,

@@ -5,24 +5,24 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from pydantic import BaseModel
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from distillery.errors import Internal, Problem, Unavailable
-from distillery.http.error_responses import add_error_handlers, as_bug
+from distillery.http.error_responses import add_error_handlers
 from distillery.http.openapi import ReadRoute, explain_problems, publish
 from distillery.http.request_limits import RequestLimits
+from distillery.http.request_log import RequestLog, RequestMeter
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from distillery.runtime.limits import LARGEST_MESSAGE
-from distillery.schema.base import CONTRACT_VERSION
+from distillery.runtime.logs import choose_formatter
 from distillery.schema.problem import Health
 
 DOCS_ASSETS = "/docs-assets"
@@ -32,7 +32,6 @@ OPEN_PATHS = ("/v1/health/", "/docs", DOCS_ASSETS, "/openapi.json")
 _RELOAD_SECONDS = 10.0
 _LONGEST_RELOAD = 600.0
 _LONGEST_END = 30.0
-_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE"})
 _log = logging.getLogger("distillery")
 
 
@@ -75,20 +74,22 @@ def create_base_app(
     card: type[BaseModel] | None = None,
     largest_body: int = LARGEST_MESSAGE,
     too_large: str = f"a body has at most {LARGEST_MESSAGE} bytes here, this one has more; ask for less at once",
+    larger_bodies: Mapping[str, int] | None = None,
 ) -> FastAPI:
-    """An app with the common routes; `app.state` carries `readiness` and the Prometheus `registry`.
+    """An app with the common routes; `app.state` carries `readiness`, the Prometheus `registry`, and `look_again`, which is awaited before
+    metrics are told.
 
     `load` runs in a thread after the start, so that the service is alive at once and ready later; where it raises
     Unavailable (weights are missing) or finds no memory, it is tried again after 10 s, then 20, up to every 10 min. `alongside`
     is entered while the app runs; `close` is called at the end. `end_when_lost` is for a server that is started again once its
     process has ended. `card` is what `describe` gives, for the OpenAPI document. Requests with more than `largest_body` bytes are
-    refused (413) with `too_large`.
+    refused (413) with `too_large`, but for paths in `larger_bodies`, which say how many they may have.
     """
     readiness = Readiness(service, end_when_lost)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        _show_log()
+        _show_log(service)
         loading = asyncio.create_task(_load(service, load, readiness))
         try:
             async with alongside():
@@ -109,15 +110,20 @@ def create_base_app(
     app.router.route_class = ReadRoute
     app.state.service, app.state.readiness, app.state.describe = service, readiness, describe
     app.state.registry = registry = CollectorRegistry()
-    requests = Counter("distillery_http_requests", "Requests by path and status", ["method", "path", "status"], registry=registry)
+    app.state.look_again = _look_at_nothing
+    ProcessCollector(registry=registry)
     add_error_handlers(app)
-    app.add_middleware(RequestLimits, largest_body=largest_body, too_large=too_large)
-    app.add_middleware(_Named, service=f"{service}/{version}", requests=requests)
+    app.add_middleware(RequestLimits, largest_body=largest_body, too_large=too_large, larger=larger_bodies or {})
+    app.add_middleware(RequestLog, service=f"{service}/{version}", meter=RequestMeter(registry))
 
     _add_common_routes(app, service, describe, card)
     _add_docs(app)
     publish(app)
     return app
+
+
+async def _look_at_nothing() -> None:
+    pass
 
 
 def _add_common_routes(app: FastAPI, service: str, describe: Callable[[], BaseModel], card: type[BaseModel] | None) -> None:
@@ -143,9 +149,10 @@ def _add_common_routes(app: FastAPI, service: str, describe: Callable[[], BaseMo
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
-    def get_metrics() -> Response:
+    async def get_metrics() -> Response:
         """Prometheus text format."""
-        return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
+        await app.state.look_again()
+        return Response(await asyncio.to_thread(generate_latest, app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_docs(app: FastAPI) -> None:
@@ -163,11 +170,11 @@ def _add_docs(app: FastAPI) -> None:
         )
 
 
-def _show_log() -> None:
+def _show_log(service: str) -> None:
     """Let a person see what goes on (downloads, faults) on stderr, from DISTILLERY_LOG (INFO) on, unless the process logs its own way."""
     if not logging.getLogger().handlers and not _log.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
+        handler.setFormatter(choose_formatter(service))
         _log.addHandler(handler)
         _log.setLevel(os.environ.get("DISTILLERY_LOG", "INFO"))
 
@@ -211,39 +218,3 @@ def _end_process() -> None:
     last.daemon = True
     last.start()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-class _Named:
-    """Adds the names of service and contract to every response, that to a bug too, and counts it."""
-
-    def __init__(self, app: ASGIApp, service: str, requests: Counter) -> None:
-        self._app, self._service, self._requests = app, service, requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        has_begun = False
-
-        async def named(message: Message) -> None:
-            nonlocal has_begun
-            if message["type"] == "http.response.start":
-                has_begun = True
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"distillery-service", self._service.encode()),
-                    (b"distillery-contract", CONTRACT_VERSION.encode()),
-                ]
-                route = scope.get("route")
-                path = getattr(route, "path", "unknown")
-                method = scope["method"] if scope["method"] in _METHODS else "other"  # a client may invent any number of them
-                self._requests.labels(method, path, str(message["status"])).inc()
-            await send(message)
-
-        try:
-            await self._app(scope, receive, named)
-        except Exception as error:
-            if has_begun:
-                raise
-            await as_bug(error, scope["method"], scope["path"])(scope, receive, named)

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from distillery.errors import Busy, Internal, InvalidRequest, NotFound, OutOfMemory, Problem, Unavailable, from_response
 from distillery.http.leases import Leases
-from distillery.http.replicas import ReplicaTransport, open_connections
+from distillery.http.replicas import ReplicaTransport, UnderWay, open_connections
+from distillery.runtime.trace import find_trace, write_headers
 from distillery.schema.explain import suggest
 from distillery.schema.generate import Generated
 from distillery.structures.arrow import from_arrow
@@ -44,13 +45,39 @@ class Patience:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
+@dataclass(frozen=True)
+class Retry:
+    """A request that failed in a way that can pass, and is asked again.
+
+    tries  made so far, those included that the server asked to wait for
+    since  of the first failure, Unix time, s
+    at     of the next try, Unix time, s
+    """
+
+    problem: Problem
+    tries: int
+    since: float
+    at: float
+
+
 class Client:
-    """A client of one server; its errors name the server."""
+    """A client of one server; its errors name the server.
+
+    retries    requests that have failed and wait for their next try
+    n_retries  tries after a failure, so far
+    """
 
     def __init__(self, name: str, http: httpx.AsyncClient, patience: Patience = Patience(), *, names_answers: bool = True) -> None:
         """`names_answers` puts the name before the server's own problems too."""
         self._name, self._http, self._patience = name, http, patience
         self._prefix = f"{name}: " if names_answers else ""
+        self.n_retries = 0
+        self._retries: dict[object, Retry] = {}
+
+    @property
+    def retries(self) -> list[Retry]:
+        """Those of now."""
+        return list(self._retries.values())
 
     async def close(self) -> None:
         """Close all connections."""
@@ -59,16 +86,24 @@ class Client:
     async def send(self, method: str, path: str, **request: Any) -> httpx.Response:
         """The answer, if it is a good one, of one try; else a Problem."""
         try:
-            answer = await self._http.request(method, path, **request)
+            answer = await self._http.request(method, path, **self._trace(request))
         except httpx.TimeoutException as error:
             raise Unavailable(f"{self._name} did not answer {method} {path} in time ({type(error).__name__})") from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise Unavailable(f"{self._name} can't be reached: {error or type(error).__name__}") from error
+            raise Unavailable(
+                f"{self._name} can't be reached: {error or type(error).__name__}; see whether it runs. If it ended with 137, it found too "
+                "little memory"
+            ) from error
         if answer.status_code >= 400:
             problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
             problem.detail = self._prefix + problem.detail
             raise problem
         return answer
+
+    def _trace(self, request: dict[str, Any]) -> dict[str, Any]:
+        if (trace := find_trace()) is None:
+            return request
+        return {**request, "headers": {**request.get("headers", {}), **write_headers(trace)}}
 
     async def ask(self, kind: type[T], method: str, path: str, **request: Any) -> T:
         """The JSON answer of one try, as `kind`: a message, or a list of them."""
@@ -91,22 +126,28 @@ class Client:
 
     async def retry(self, ask: Callable[[], Awaitable[T]], most: int | None = None) -> T:
         """Ask until there is an answer, as long as there is patience, at most `most` times; the last problem otherwise."""
-        patience = self._patience
-        tries, end = 1, time.monotonic() + patience.busy_seconds
+        request, began = object(), time.time()
+        patience, tries, n_asked, end = self._patience, 1, 0, time.monotonic() + self._patience.busy_seconds
         most = min(most or patience.tries, patience.tries)
-        while True:
-            try:
-                return await ask()
-            except _CAN_PASS as problem:
-                if problem.retry_after is not None and time.monotonic() < end:
-                    await patience.sleep(problem.retry_after)
-                    continue
-                if tries == most:
-                    raise
-                wait = min(patience.wait * 2 ** (tries - 1), _LONGEST_WAIT)
-                tries += 1
-                _log.warning("%s: %s; try %d of %d in %.1f s", self._name, problem.detail, tries, most, wait)
+        try:
+            while True:
+                n_asked += 1
+                try:
+                    return await ask()
+                except _CAN_PASS as problem:
+                    wait = problem.retry_after if problem.retry_after is not None and time.monotonic() < end else None
+                    if wait is None:
+                        if tries == most:
+                            raise
+                        wait = min(patience.wait * 2 ** (tries - 1), _LONGEST_WAIT)
+                        tries += 1
+                        _log.warning("%s: %s; try %d of %d in %.1f s", self._name, problem.detail, tries, most, wait)
+                    began = began if n_asked > 1 else time.time()
+                    self._retries[request] = Retry(problem, n_asked, began, time.time() + wait)
+                self.n_retries += 1
                 await patience.sleep(wait)
+        finally:
+            self._retries.pop(request, None)
 
 
 class Servers(Protocol):
@@ -117,6 +158,16 @@ class Servers(Protocol):
 
     async def count_replicas(self, name: str) -> int:
         """How many processes answer to a name now; 1 of one that is not there, which is found out when it is asked."""
+
+    async def list_replicas(self, name: str) -> list[str]:
+        """Their addresses, which the extension `replica` of a request takes; none where it can't be found."""
+
+    def list_under_way(self, name: str, replica: str) -> list[UnderWay]:
+        """The requests that one of them is at work on for this process."""
+
+    @property
+    def names(self) -> list[str]:
+        """All that can be asked."""
 
 
 class NetworkServers:
@@ -147,6 +198,19 @@ class NetworkServers:
         """See `Servers`."""
         return await self._find_transport(name).count(httpx.URL(self._url(name)))
 
+    async def list_replicas(self, name: str) -> list[str]:
+        """See `Servers`."""
+        return await self._find_transport(name).list_addresses(httpx.URL(self._url(name)))
+
+    def list_under_way(self, name: str, replica: str) -> list[UnderWay]:
+        """See `Servers`."""
+        return self._find_transport(name).list_under_way(replica)
+
+    @property
+    def names(self) -> list[str]:
+        """See `Servers`."""
+        return list(dict.fromkeys([*self._urls, *self._names]))
+
     def _url(self, name: str) -> str:
         """Of one that nobody looks up the name is all that matters."""
         return self._urls.get(name, f"http://{name}")
@@ -176,6 +240,19 @@ class EmbeddedServers:
     async def count_replicas(self, name: str) -> int:
         """See `Servers`."""
         return 1
+
+    async def list_replicas(self, name: str) -> list[str]:
+        """See `Servers`; an app in this process is its only replica."""
+        return ["here"] if name in self._apps else []
+
+    def list_under_way(self, name: str, replica: str) -> list[UnderWay]:
+        """See `Servers`; nothing is counted here."""
+        return []
+
+    @property
+    def names(self) -> list[str]:
+        """See `Servers`."""
+        return [*self._apps, *self._problems]
 
 
 def _explain_unknown(name: str, known: Collection[str]) -> NotFound:

@@ -11,11 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 
 _LEVEL = 6
+_PACKED = frozenset({"application/json", "application/yaml", "text/html"})
+_LARGEST_PACKED = 64 << 20
+"""Bytes that are held in memory to be compressed."""
 
 
 def serve_file(request: Request, path: Path, filename: str, media_type: str) -> Response:
-    """A file, or the range of it that is asked for; 304 if the client has it, 416 for a range that it does not have."""
+    """A file, or the range of it that is asked for; 304 if the client has it, 416 for a range that it does not have.
+
+    A small text is compressed where that is understood and no range is asked for; HDF5 hardly shrinks.
+    """
     found = path.stat()
+    is_packed = media_type in _PACKED and found.st_size <= _LARGEST_PACKED and "range" not in request.headers and _takes_gzip(request)
+    if is_packed:
+        return _serve_packed(request, path.read_bytes(), filename, media_type)
     response = FileResponse(path, filename=filename, media_type=media_type, stat_result=found)
     if _is_known(request, response.headers["etag"]):
         return Response(status_code=304, headers={"ETag": response.headers["etag"]})
@@ -25,9 +34,22 @@ def serve_file(request: Request, path: Path, filename: str, media_type: str) -> 
     return response
 
 
+def _serve_packed(request: Request, content: bytes, filename: str, media_type: str) -> Response:
+    """Bytes as a compressed file, with a tag of their own: the client that has these has not the plain ones."""
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}-gzip"', "Vary": "Accept-Encoding"}
+    if _is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    headers |= {"Content-Encoding": "gzip", "Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(gzip.compress(content, _LEVEL, mtime=0), headers=headers, media_type=media_type)
+
+
+def _takes_gzip(request: Request) -> bool:
+    return "gzip" in {part.split(";")[0].strip() for part in request.headers.get("accept-encoding", "").split(",")}
+
+
 async def serve_page(request: Request, page: bytes) -> Response:
     """An HTML page, compressed where that is understood; 304 if the client has it."""
-    is_packed = "gzip" in {part.split(";")[0].strip() for part in request.headers.get("accept-encoding", "").split(",")}
+    is_packed = _takes_gzip(request)
     headers = {"ETag": f'"{hashlib.sha256(page).hexdigest()[:32]}{"-gzip" if is_packed else ""}"', "Vary": "Accept-Encoding"}
     if _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)

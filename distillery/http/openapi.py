@@ -46,6 +46,11 @@ def explain_problems(*kinds: type[Problem]) -> Responses:
     return {kind.status: _describe_kind(kind) for kind in kinds}
 
 
+def describe_header(name: str, description: str) -> dict[str, Any]:
+    """A header of a response, which is text."""
+    return {name: {"description": description, "schema": {"type": "string"}}}
+
+
 def publish(
     app: FastAPI,
     *,

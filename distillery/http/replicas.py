@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import httpx
@@ -28,6 +28,15 @@ if hasattr(socket, "TCP_KEEPIDLE"):
 
 
 @dataclass(frozen=True)
+class UnderWay:
+    """A request that is not answered yet: its path, the trace that it is of, and since when, Unix time, s."""
+
+    path: str
+    trace: str
+    since: float
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a replica answers. `name` is that of its certificate, `tenant` who announced it."""
 
@@ -36,6 +45,11 @@ class Place:
     port: int | None
     name: str = field(compare=False)
     tenant: Tenant | None = field(default=None, compare=False)
+
+    @property
+    def address(self) -> str:
+        """Host and port, as a request's extension `replica` names it."""
+        return self.host if self.port is None else f"{self.host}:{self.port}"
 
 
 def open_connections(verify: ssl.SSLContext | bool = True) -> httpx.AsyncHTTPTransport:
@@ -48,7 +62,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
 
     Chosen is the place with the fewest requests under way, then the one least recently used; one that could not be
     reached, or was not ready (503), is avoided for 10 s if there are others. So replicas may come and go at any time. A
-    request to one whose lease ends is given up, to be sent elsewhere.
+    request to one whose lease ends is given up, to be sent elsewhere. The extension `replica` of a request names the address itself.
     """
 
     def __init__(
@@ -57,16 +71,18 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
         """`looks_up` asks DNS for the addresses of the URL's host; `leases` has those that announced themselves as `name`."""
         self._name, self._leases, self._looks_up = name, leases or Leases(), looks_up
         self._inner = connections or open_connections()
-        self._under_way: Counter[Place] = Counter()
+        self._under_way: defaultdict[Place, dict[object, UnderWay]] = defaultdict(dict)
         self._last_used: dict[Place, float] = {}
         self._failed: dict[Place, float] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        place = self._choose(await self._find_places(request.url))
+        wanted, places = request.extensions.get("replica"), await self._find_places(request.url)
+        place = self._choose([one for one in places if one.address == wanted] or places if wanted else places)
         request.extensions = {**request.extensions, "sni_hostname": place.name}
         request.url = request.url.copy_with(scheme=place.scheme, host=place.host, port=place.port)  # the Host header keeps the name
         self._last_used[place] = time.monotonic()
-        self._under_way[place] += 1
+        token = object()
+        self._under_way[place][token] = UnderWay(request.url.path, request.headers.get("traceparent", "")[3:35], time.time())
         try:
             response = await self._send(request, place)
         except httpx.TransportError as error:
@@ -75,7 +91,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
                 self._leases.lose(place.tenant, f"it can't be reached ({error or type(error).__name__})")
             raise
         finally:
-            self._under_way[place] -= 1
+            del self._under_way[place][token]
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             self._failed[place] = time.monotonic()
         elif place.tenant is not None and response.is_success:
@@ -87,10 +103,18 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
 
     async def count(self, url: httpx.URL) -> int:
         """How many places there are now; at least 1."""
+        return len(await self.list_addresses(url)) or 1
+
+    async def list_addresses(self, url: httpx.URL) -> list[str]:
+        """The addresses of all places there are now."""
         try:
-            return len(await self._find_places(url))
+            return [place.address for place in await self._find_places(url)]
         except (httpx.ConnectError, Unavailable):
-            return 1
+            return []
+
+    def list_under_way(self, address: str) -> list[UnderWay]:
+        """The requests under way to an address."""
+        return [one for place, requests in self._under_way.items() if place.address == address for one in requests.values()]
 
     async def _find_places(self, url: httpx.URL) -> list[Place]:
         """ConnectError if DNS has no address and nobody announced itself; Unavailable, to be waited for, if DNS plays no part."""
@@ -124,7 +148,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
     def _choose(self, places: list[Place]) -> Place:
         now = time.monotonic()
         sound = [p for p in places if now - self._failed.get(p, -_AVOID_SECONDS) >= _AVOID_SECONDS]
-        return min(sound or places, key=lambda place: (self._under_way[place], self._last_used.get(place, 0.0), place.host))
+        return min(sound or places, key=lambda place: (len(self._under_way[place]), self._last_used.get(place, 0.0), place.host))
 
 
 def _place(tenant: Tenant) -> Place:

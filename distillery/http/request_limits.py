@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,10 +20,11 @@ class RequestLimits:
 
     largest_body  bytes
     too_large     what is said of one that has more
+    larger        paths whose bodies may have more: so many bytes
     """
 
-    def __init__(self, app: ASGIApp, largest_body: int, too_large: str) -> None:
-        self._app, self._largest, self._too_large = app, largest_body, too_large
+    def __init__(self, app: ASGIApp, largest_body: int, too_large: str, larger: Mapping[str, int]) -> None:
+        self._app, self._largest, self._too_large, self._larger = app, largest_body, too_large, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,12 +34,19 @@ class RequestLimits:
         if problem is not None:
             await as_response(problem, scope["path"])(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, TooLarge(self._too_large), self._largest)
+        exchange = _Exchange(scope, receive, send, self._refuse(scope), self._find_largest(scope))
         await self._app(scope, exchange.receive, exchange.send)
 
     def _find_excess(self, scope: Scope) -> Problem | None:
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        return TooLarge(self._too_large) if length.isdigit() and int(length) > self._largest else None
+        return self._refuse(scope) if length.isdigit() and int(length) > self._find_largest(scope) else None
+
+    def _find_largest(self, scope: Scope) -> int:
+        return self._larger.get(scope["path"], self._largest)
+
+    def _refuse(self, scope: Scope) -> TooLarge:
+        largest = self._larger.get(scope["path"])
+        return TooLarge(self._too_large if largest is None else f"a body has at most {largest} bytes here, this one has more; send less")
 
 
 def _find_unprintable(scope: Scope) -> Problem | None:

@@ -5,7 +5,7 @@ uvicorn has one for idle connections only, once they have been answered.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -46,6 +46,13 @@ class TimedProtocol(H11Protocol):
         self._forget()
         self._watch()
 
+    def shutdown(self) -> None:
+        """The server ends: streams of events, which have no end of their own, end with it; other answers are finished."""
+        super().shutdown()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and _wants_events(cycle.scope):
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
         super().connection_lost(exc)
@@ -68,6 +75,10 @@ class TimedProtocol(H11Protocol):
     def _end(self) -> None:
         """Without waiting for what was written to be taken."""
         self.transport.abort()
+
+
+def _wants_events(scope: Mapping[str, Any]) -> bool:
+    return any(name == b"accept" and b"text/event-stream" in value for name, value in scope["headers"])
 
 
 def configure_server() -> dict[str, Any]:

@@ -7,6 +7,8 @@ LARGEST_RECIPE = 1 << 20
 """Bytes of a recipe sent to the gateway."""
 LARGEST_MESSAGE = 2 << 20
 """Bytes of a JSON message to a service: what a recipe may hold, and the rest."""
+LARGEST_STRUCTURES = 64 << 20
+"""Bytes of structures sent to the gateway to be labelled."""
 LARGEST_FINALISE = 16 << 20
 """Bytes of the message that has parts merged: it names every structure that is left out."""
 LARGEST_DEPTH = 50

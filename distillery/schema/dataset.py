@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from distillery.schema.base import Count
+from distillery.schema.factory import RetryRecord, WorkRecord
 from distillery.schema.problem import Answer, ProblemDocument, RecipeFault
 from distillery.schema.report import CheckpointRecord, GateRecord, StageName, VerdictWord
 
@@ -67,7 +68,10 @@ class DatasetState(Answer):
 
 
 class Status(Progress, DatasetState):
-    """The status of a dataset: how far it is."""
+    """The status of a dataset: how far it is, and what goes on or holds it up at this moment."""
+
+    at_work: list[WorkRecord] = Field([], description="shards that are being made by this gateway")
+    retries: list[RetryRecord] = Field([], description="requests to its services and labeller that failed and are asked again")
 
 
 class StageForecast(Answer):
@@ -133,6 +137,21 @@ class FileEntry(Answer):
 
     path: str
     bytes: Count
+
+
+class SeenStructure(Answer):
+    """A labelled structure, for a person to look at: rounded, and without most of its provenance."""
+
+    id: str
+    source: str
+    system: str
+    formula: str
+    symbols: list[str]
+    positions: list[tuple[float, float, float]] = Field(description="Cartesian, Å")
+    cell: list[tuple[float, float, float]] | None = Field(description="rows are vectors, Å; null when not periodic")
+    energy_per_atom: float = Field(description="eV")
+    largest_force: float = Field(description="eV/Å")
+    forces: list[tuple[float, float, float]] = Field(description="eV/Å")
 
 
 class StateEvent(Answer):
@@ -211,3 +230,10 @@ class Event(Answer):
     event: EventKind
     time: float = Field(description="Unix time, s")
     data: EventData
+
+
+class Notice(Answer):
+    """What a webhook is sent: an event of the kinds verdict, finished or failed."""
+
+    dataset: str
+    event: Event

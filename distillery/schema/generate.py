@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field, StrictBool, StrictInt
 
+from distillery.runtime.limits import MOST_STRUCTURES
 from distillery.schema.base import CONTRACT_VERSION, Element, Elements, Message, Name, Number, Sha256
 from distillery.structures.checks import SHORTEST_DISTANCE
 from distillery.structures.structure import DEFAULT_ELEMENTS, System
@@ -40,6 +41,15 @@ class GenerateRequest(Message):
         description="entries start..start+n-1 of the pool, by services that have one (others ignore it); if absent, `seed` gives the order",
     )
     options: dict[str, Any] = Field({}, description="the service's own; GET /v1/metadata has their JSON Schema")
+
+
+class StructuresRequest(GenerateRequest):
+    """What `POST /v1/generate` of the gateway takes: structures of one service without a dataset, as many as are wanted."""
+
+    service: Name = Field(description="the service that makes them")
+    n: StrictInt = Field(ge=1, le=MOST_STRUCTURES, description="how many structures; they are asked for in pieces and sent as they come")
+    shard: Name | None = Field(None, description="ids are <shard>-<piece>/<nnnn>; <service>-<seed> if absent", max_length=80)
+    pool_slice: None = Field(None, description="is given to each piece")
 
 
 class RequestFault(Message):
@@ -124,6 +134,24 @@ class StructureRecord(Message):
     pbc: tuple[bool, bool, bool]
     system: System
     origin: dict[str, Any] = Field(description="how it was made")
+
+
+class StructuresAnswer(Message):
+    """What `POST /v1/generate` of the gateway answers where JSON is asked for; it is sent as it is made."""
+
+    service: Name
+    version: str
+    licence: str
+    structures: list[StructureRecord]
+    requested: int
+    attempts: int
+    rejected: dict[str, int] = Field(description="attempts that gave no structure, by reason")
+
+
+class StructureList(Message):
+    """Structures as JSON."""
+
+    structures: list[StructureRecord] = Field(min_length=1)
 
 
 class GeneratedBatch(Message):

@@ -167,6 +167,26 @@ class Receipt(Message):
     created: str = Field(description="UTC, ISO 8601")
 
 
+class LabelRecord(Message):
+    """What a teacher says of one structure."""
+
+    id: str
+    energy: float = Field(description="eV")
+    forces: list[tuple[float, float, float]] = Field(description="eV/Å, shape (n_atoms, 3)")
+    stress: tuple[float, float, float, float, float, float] | None = Field(
+        description="eV/Å³, ASE's order xx yy zz yz xz xy and sign; null where it has no meaning (not periodic)"
+    )
+
+
+class LabelledBatch(Message):
+    """What `POST /labels` answers: labels in the order of the structures, without those that were refused."""
+
+    teacher: TeacherCard
+    labels: list[LabelRecord]
+    rejected: list[Reject]
+    label_seconds: float = Field(ge=0, description="teacher time, s")
+
+
 class PartSelection(Message):
     """A part to merge, and the structures of it to leave out (duplicates, surplus)."""
 

@@ -1,5 +1,6 @@
 """Structure batches as Arrow IPC streams (application/vnd.apache.arrow.stream) and, for people, as JSON."""
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,39 @@ def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None
     """One Arrow IPC stream with one record batch; `metadata` (JSON-able) and `hashes`, one a structure, travel in the schema."""
     notes = {_METADATA_KEY: canonical_json(dict(metadata or {})).encode()}
     schema = SCHEMA.with_metadata(notes if hashes is None else {**notes, _HASHES_KEY: " ".join(hashes).encode()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(make_batch(structures, schema))
+    return bytes(sink.getvalue())
+
+
+class ArrowStream:
+    """An Arrow IPC stream that is written piece by piece, a record batch each."""
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._schema = SCHEMA.with_metadata({_METADATA_KEY: canonical_json(dict(metadata)).encode()})
+        self._sink = io.BytesIO()
+        self._writer = pa.ipc.new_stream(self._sink, self._schema)
+
+    def write(self, structures: Sequence[Structure]) -> bytes:
+        """The next bytes of the stream; the first come with its head."""
+        self._writer.write_batch(make_batch(structures, self._schema))
+        return self._take()
+
+    def end(self) -> bytes:
+        """The last bytes."""
+        self._writer.close()
+        return self._take()
+
+    def _take(self) -> bytes:
+        written = self._sink.getvalue()
+        self._sink.seek(0)
+        self._sink.truncate()
+        return written
+
+
+def make_batch(structures: Sequence[Structure], schema: pa.Schema) -> pa.RecordBatch:
+    """Structures as one record batch; `schema` is SCHEMA, with whatever metadata."""
     n_atoms = [len(s) for s in structures]
     offsets = pa.array(np.concatenate([[0], np.cumsum(n_atoms)]).astype(np.int32))
     numbers = np.concatenate([s.numbers for s in structures]) if structures else np.zeros(0, np.uint8)
@@ -61,10 +95,7 @@ def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None
         pa.array([s.system for s in structures], pa.string()),
         pa.array([canonical_json(dict(s.origin)) for s in structures], pa.string()),
     ]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-    return bytes(sink.getvalue())
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def from_arrow(body: bytes | bytearray) -> tuple[list[Structure], dict[str, Any]]:

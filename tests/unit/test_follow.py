@@ -63,7 +63,7 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     clock = Clock()
-    for module in ("cli.live", "cli.story"):
+    for module in ("cli.live", "distillery.report.rates"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=clock))
     return Log(clock)
 

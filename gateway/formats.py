@@ -1,0 +1,164 @@
+"""Structures and labels as clients ask for them: Arrow, JSON or extended XYZ."""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from distillery.errors import InvalidRequest
+from distillery.runtime.canonical_json import canonical_json
+from distillery.schema.generate import StructureList, StructureRecord
+from distillery.schema.label import LabelledBatch
+from distillery.structures.arrow import ARROW_TYPE, ArrowStream, from_arrow, to_json
+from distillery.structures.structure import Structure, System, from_ase, to_ase
+
+JSON_TYPE, EXTXYZ_TYPE = "application/json", "chemical/x-extxyz"
+Format = Literal["arrow", "json", "extxyz"]
+MEDIA_TYPES: Mapping[Format, str] = {"arrow": ARROW_TYPE, "json": JSON_TYPE, "extxyz": EXTXYZ_TYPE}
+
+
+class StructureWriter(Protocol):
+    """Writes structures piece by piece."""
+
+    def write(self, structures: Sequence[Structure]) -> bytes:
+        """The next bytes."""
+
+    def end(self, totals: Mapping[str, Any]) -> bytes:
+        """The last bytes; `totals` is what is known only then."""
+
+
+class ArrowWriter:
+    """An Arrow IPC stream; what is known at the end has no place in it."""
+
+    def __init__(self, head: Mapping[str, Any]) -> None:
+        self._stream = ArrowStream(head)
+
+    def write(self, structures: Sequence[Structure]) -> bytes:
+        """See `StructureWriter`."""
+        return self._stream.write(structures)
+
+    def end(self, totals: Mapping[str, Any]) -> bytes:
+        """See `StructureWriter`."""
+        return self._stream.end()
+
+
+class JsonWriter:
+    """One JSON object: the head's keys, `structures`, and the totals' keys."""
+
+    def __init__(self, head: Mapping[str, Any]) -> None:
+        self._before = json.dumps(head)[:-1] + ', "structures": ['
+
+    def write(self, structures: Sequence[Structure]) -> bytes:
+        """See `StructureWriter`."""
+        rows = [json.dumps(row) for row in to_json(structures)["structures"]]
+        if not rows:
+            return b""
+        text, self._before = self._before + ",\n".join(rows), ",\n"
+        return text.encode()
+
+    def end(self, totals: Mapping[str, Any]) -> bytes:
+        """See `StructureWriter`."""
+        before = "" if self._before == ",\n" else self._before
+        return f"{before}], {json.dumps(totals)[1:]}".encode()
+
+
+class ExtxyzWriter:
+    """Extended XYZ as ASE reads it, with id, system and origin (JSON) of every structure."""
+
+    def write(self, structures: Sequence[Structure]) -> bytes:
+        """See `StructureWriter`."""
+        return write_extxyz(map(_describe_atoms, structures))
+
+    def end(self, totals: Mapping[str, Any]) -> bytes:
+        """See `StructureWriter`."""
+        return b""
+
+
+def open_writer(format: Format, head: Mapping[str, Any]) -> StructureWriter:
+    """A writer of this format; `head` is told first, where the format has a place for it."""
+    if format == "extxyz":
+        return ExtxyzWriter()
+    return ArrowWriter(head) if format == "arrow" else JsonWriter(head)
+
+
+def choose_format(accept: str, default: Format) -> Format:
+    """The first format that a header Accept names, else the default."""
+    named = [part.split(";")[0].strip() for part in accept.split(",")]
+    by_type = {media_type: format for format, media_type in MEDIA_TYPES.items()}
+    return next((by_type[one] for one in named if one in by_type), default)
+
+
+def read_structures(body: bytes | bytearray, content_type: str) -> list[Structure]:
+    """Structures from a body of one of the three media types; InvalidRequest if they are none."""
+    format = {media_type: format for format, media_type in MEDIA_TYPES.items()}.get(content_type.split(";")[0].strip())
+    if format is None:
+        raise InvalidRequest(f"structures come as {', '.join(MEDIA_TYPES.values())}; got {content_type or 'no Content-Type'}")
+    if format == "arrow":
+        return from_arrow(body)[0]
+    return _read_json(body) if format == "json" else _read_extxyz(body)
+
+
+def write_labelled(structures: Iterable[Structure], found: LabelledBatch) -> bytes:
+    """Structures with their labels as extended XYZ, without those that were refused."""
+    labels = {label.id: label for label in found.labels}
+    labelled = list[Atoms]()
+    for structure in structures:
+        if (label := labels.get(structure.id)) is not None:
+            atoms = _describe_atoms(structure)
+            results = {"energy": label.energy, "forces": label.forces} | ({} if label.stress is None else {"stress": label.stress})
+            atoms.calc = SinglePointCalculator(atoms, **results)
+            labelled.append(atoms)
+    return write_extxyz(labelled)
+
+
+def write_extxyz(frames: Iterable[Atoms]) -> bytes:
+    """Extended XYZ of ASE atoms, labels of their calculators included."""
+    from ase.io.extxyz import write_extxyz as write
+
+    text = io.StringIO()
+    for atoms in frames:
+        write(text, [atoms])
+    return text.getvalue().encode()
+
+
+def _describe_atoms(structure: Structure) -> Atoms:
+    atoms = to_ase(structure)
+    atoms.info["origin"] = canonical_json(dict(structure.origin)).replace("\\", "\\\\")  # as in distillery.dataset.export
+    return atoms
+
+
+def _read_json(body: bytes | bytearray) -> list[Structure]:
+    from pydantic import ValidationError
+
+    from distillery.http.error_responses import describe_faults
+
+    try:
+        return [_read_record(record) for record in StructureList.model_validate_json(bytes(body)).structures]
+    except ValidationError as error:
+        raise InvalidRequest(describe_faults(error.errors())) from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"a structure can't be read: {error}") from error
+
+
+def _read_record(record: StructureRecord) -> Structure:
+    atoms = Atoms(numbers=record.numbers, positions=record.positions, cell=record.cell, pbc=record.pbc)
+    return from_ase(atoms, id=record.id, system=record.system, origin=record.origin)
+
+
+def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
+    from ase.io.extxyz import read_extxyz
+
+    try:
+        frames = list(read_extxyz(io.StringIO(bytes(body).decode()), index=slice(None)))
+        return [_name_frame(atoms, k) for k, atoms in enumerate(frames)]
+    except Exception as error:  # ASE's reader fails in many ways
+        raise InvalidRequest(f"the body is not extended XYZ: {type(error).__name__}: {error}") from error
+
+
+def _name_frame(atoms: Atoms, k: int) -> Structure:
+    """A frame as a structure: with the id that it says it has, else with its number."""
+    default: System = "crystal" if any(atoms.pbc) else "molecule"
+    return from_ase(atoms, id=str(atoms.info.get("id", f"structure/{k:04d}")), system=atoms.info.get("system", default))

@@ -1,0 +1,27 @@
+// What htmx does not do by itself: a lost connection is told, a recipe comes from a file, the report is loaded when it is wanted.
+"use strict";
+(() => {
+  const lost = document.getElementById("lost");
+  document.body.addEventListener("htmx:sseError", () => { lost.hidden = false; });
+  document.body.addEventListener("htmx:sseOpen", () => { lost.hidden = true; });
+  document.body.addEventListener("htmx:sendError", () => { lost.hidden = false; });
+
+  const recipe = document.getElementById("recipe"), file = document.getElementById("file"), example = document.getElementById("example");
+  function fill(text) {
+    recipe.value = text;
+    recipe.dispatchEvent(new Event("checked", { bubbles: true }));
+    recipe.focus();
+  }
+  if (file) file.addEventListener("change", async () => { if (file.files.length) fill(await file.files[0].text()); file.value = ""; });
+  if (example) example.addEventListener("click", () => fill(example.dataset.recipe));
+
+  const embedded = document.getElementById("embedded");
+  if (embedded) embedded.addEventListener("toggle", () => {
+    if (!embedded.open || embedded.querySelector("iframe")) return;
+    const frame = document.createElement("iframe");
+    frame.title = "Report of the dataset";
+    frame.setAttribute("sandbox", "allow-scripts allow-downloads allow-popups");
+    frame.src = embedded.dataset.src;
+    embedded.append(frame);
+  });
+})();

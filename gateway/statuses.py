@@ -1,0 +1,143 @@
+"""The status of every dataset below the data folder: of those that this process makes, of others' and of those at rest."""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distillery.errors import Problem
+from distillery.planning.ledger import Ledger, Ledgers
+from distillery.planning.plan import Plan
+from distillery.report.summary import describe_progress
+from distillery.schema.dataset import State, Status
+from distillery.schema.problem import ProblemDocument
+from distillery.schema.report import VerdictWord
+from gateway.clients import Clients
+from gateway.job import Job
+from gateway.settings import LABELLER
+from gateway.store import Store, StoredDataset
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which datasets are wanted: those that agree with everything that is given.
+
+    contains  a piece of their names
+    """
+
+    state: State | None = None
+    verdict: VerdictWord | None = None
+    teacher: str | None = None
+    contains: str = ""
+
+    def admits(self, status: Status) -> bool:
+        """Whether a dataset is among them."""
+        pairs = ((self.state, status.state), (self.verdict, status.verdict), (self.teacher, status.teacher))
+        return all(wanted is None or wanted == own for wanted, own in pairs)
+
+
+class Statuses:
+    """What can be told of datasets; `jobs` are those of this process, by name, and `clients` whom they ask."""
+
+    def __init__(self, store: Store, jobs: Mapping[str, Job], clients: Clients) -> None:
+        self._store, self._jobs, self._clients = store, jobs, clients
+        self._reading = asyncio.Lock()
+        self.ledgers = Ledgers()
+        """Of the datasets that this process does not make."""
+
+    async def list(self, after: str, limit: int, selection: Selection = Selection()) -> tuple[list[Status], bool]:
+        """At most `limit` datasets with names behind `after`, and whether there may be more; those at rest are looked at in one go."""
+        names = await asyncio.to_thread(self._store.list_names)
+        names = [name for name in names if name > after and selection.contains in name]
+        found = list[Status]()
+        while names and len(found) < limit:
+            n = limit - len(found)
+            found += [status for status in await self._tell_all(names[:n]) if selection.admits(status)]
+            names = names[n:]
+        return found, bool(names)
+
+    async def list_all(self) -> Sequence[Status]:
+        """All datasets by name."""
+        return (await self.list("", sys.maxsize))[0]
+
+    async def _tell_all(self, names: Sequence[str]) -> Sequence[Status]:
+        told = await asyncio.to_thread(self._tell_resting, names)
+        return [told.get(name) or await self._tell_whatever(name) for name in names]
+
+    def _tell_resting(self, names: Sequence[str]) -> dict[str, Status]:
+        """The status of those that are finished and at rest."""
+        told = {}
+        for name in names:
+            try:
+                status = None if name in self._jobs else self._store.tell_finished(self._store.at(name))
+            except Problem:
+                continue
+            if status is not None:
+                told[name] = status
+        return told
+
+    async def _tell_whatever(self, name: str) -> Status:
+        """The status, or what keeps it from being read: one bad folder does not hide the others."""
+        try:
+            return await self.tell(name)
+        except Problem as problem:
+            return Status(name=name, state="failed", problem=document(problem))
+
+    async def tell(self, name: str) -> Status:
+        """Where a dataset stands, from its parts, or once it is finished from its report."""
+        dataset, job = self._store.find(name), self._jobs.get(name)
+        is_at_rest = job is None or (job.problem is None and not job.is_working)
+        known, started = (job.run.ledger.recipe, job.started) if job else (None, None)
+        if is_at_rest and (status := await asyncio.to_thread(self._store.tell_finished, dataset, known, started)) is not None:
+            return status
+        recipe = known if known is not None else await asyncio.to_thread(dataset.read_recipe)
+        ledger = self.ledgers.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.ledger
+        plan, problem = await self._look_at(job, ledger)
+        progress = describe_progress(ledger, plan, job.run.shard_maker.in_work if job else {})
+        return Status(
+            **dict(progress),
+            **dataset.describe(recipe, started),
+            state=self._find_state(dataset, problem),
+            doing=job.run.doing if job and job.is_working else "",
+            problem=document(problem) if problem else None,
+            **(self._describe_moment(job) if job and job.is_working else {}),
+        )
+
+    def _describe_moment(self, job: Job) -> dict[str, Any]:
+        """What a job at work does now, and what holds it up."""
+        asked = {LABELLER, *(source.service for source in job.run.ledger.recipe.sources.values())}
+        return {"at_work": list(job.run.shard_maker.at_work.values()), "retries": self._clients.list_retries(asked)}
+
+    async def is_finished(self, dataset: StoredDataset) -> bool:
+        """True if it is made as far as is wanted; of one at work this is known at once, so that a cancel and a resume keep their order."""
+        job = self._jobs.get(dataset.name)
+        if job is not None and (job.is_working or job.problem is not None):
+            return False
+        return await asyncio.to_thread(self._store.tell_finished, dataset) is not None
+
+    async def _look_at(self, job: Job | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
+        """The plan as far as the parts allow, and what is wrong with the dataset."""
+        if job is not None and (job.is_working or job.problem is not None):
+            return job.run.plan, job.problem
+        try:
+            async with self._reading:
+                return await asyncio.to_thread(ledger.make_plan, self._store.at(ledger.folder.name).read_target().last), None
+        except Problem as problem:
+            return Plan(stage=ledger.recipe.stage_names[0]), problem
+
+    def _find_state(self, dataset: StoredDataset, problem: Problem | None) -> State:
+        """The state of a dataset that is not finished."""
+        wanted = dataset.read_target().wanted
+        if (job := self._jobs.get(dataset.name)) is not None and job.is_working:
+            return wanted
+        if problem is not None:
+            return "failed"
+        if wanted == "running":
+            return "running" if dataset.is_locked else "stopped"
+        return wanted
+
+
+def document(problem: Problem) -> ProblemDocument:
+    """A problem as it is told."""
+    return ProblemDocument.model_validate(problem.body())

@@ -1,0 +1,57 @@
+"""Labels as they are judged: what moves or turns a whole structure, or lies beyond a recipe's bounds, is refused."""
+
+from dataclasses import dataclass
+
+from distillery.dataset.layout import Label
+from distillery.dataset.parts import describe_label
+from distillery.schema.label import LabelledBatch, LabelLimits, LabelRecord, Reject, TeacherCard
+from distillery.structures.structure import Structure
+from labeller.label_checks import find_limit_fault, find_net_fault
+from labeller.pool import Outcome
+from labeller.teachers.teacher import PhysicsTolerance
+
+
+@dataclass(frozen=True)
+class Made:
+    """Structures with what the teacher said of them, and their hashes; the teacher's calls and time for it, s."""
+
+    structures: list[Structure]
+    outcomes: list[Outcome]
+    hashes: list[str]
+    n_calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The same with labels that are refused turned into rejects; `refused_labels` has them, by id."""
+
+    made: Made
+    outcomes: list[Outcome]
+    refused_labels: dict[str, Label]
+
+
+def judge(made: Made, limits: LabelLimits | None, tolerance: PhysicsTolerance) -> Judged:
+    """Refuse labels that move or turn the whole structure, or lie beyond the recipe's bounds."""
+    judged = Judged(made, [], {})
+    for structure, outcome in zip(made.structures, made.outcomes, strict=True):
+        fault = None
+        if isinstance(outcome, Label):
+            fault = find_net_fault(structure, outcome, tolerance) or (None if limits is None else find_limit_fault(outcome, limits))
+            if fault is not None:
+                judged.refused_labels[structure.id] = outcome
+        judged.outcomes.append(
+            outcome if fault is None else Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label")
+        )
+    return judged
+
+
+def describe_labels(judged: Judged, refused: list[Reject], teacher: TeacherCard) -> LabelledBatch:
+    """Sound labels, and what was refused before and after the teacher saw it."""
+    rows = list(zip(judged.made.structures, judged.outcomes, strict=True))
+    return LabelledBatch(
+        teacher=teacher,
+        labels=[LabelRecord.model_validate({"id": s.id, **describe_label(label)}) for s, label in rows if isinstance(label, Label)],
+        rejected=[*refused, *(outcome for _, outcome in rows if isinstance(outcome, Reject))],
+        label_seconds=judged.made.seconds,
+    )

@@ -1,0 +1,246 @@
+"""What a program does with the gateway beside making a dataset: delete, filter, be told, generate and label without one."""
+
+import asyncio
+import hashlib
+import hmac
+import io
+import json
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from ase.io import read
+
+from distillery.structures.arrow import ARROW_TYPE, from_arrow, to_arrow, to_json
+from gateway.formats import EXTXYZ_TYPE
+from tests.integration.factory import RECIPE, factory, make, two_fakes, wait_for
+from tests.labelling import methane, silicon, water
+
+
+def use(data: Path, act: Callable[[httpx.AsyncClient], Awaitable[Any]], **changes: Any) -> Any:
+    async def main() -> Any:
+        async with factory(data, two_fakes(), **changes) as client:
+            return await act(client)
+
+    return asyncio.run(main())
+
+
+def test_a_deleted_dataset_is_gone_and_its_name_is_free(tmp_path: Path) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        await make(client)
+        assert (await client.delete("/v1/datasets/small")).status_code == 204
+        assert (await client.get("/v1/datasets")).json() == []
+        assert list(tmp_path.iterdir()) == []
+        assert (await make(client, RECIPE.replace("seed: 1", "seed: 2")))["state"] == "finished"
+
+    use(tmp_path, act)
+
+
+def test_a_dataset_that_is_being_made_is_deleted_only_once_it_is_cancelled(tmp_path: Path) -> None:
+    async def main() -> None:
+        generators = two_fakes()
+        generators["fake"].seconds = 30
+        async with factory(tmp_path, generators) as client:
+            await client.post("/v1/datasets", content=RECIPE)
+            refused = await client.delete("/v1/datasets/small")
+            assert refused.status_code == 409
+            assert "cancel it" in refused.json()["detail"]
+            await client.post("/v1/datasets/small/cancel")
+            await wait_for(client, "cancelled")
+            assert (await client.delete("/v1/datasets/small")).status_code == 204
+            assert (await client.delete("/v1/datasets/small")).status_code == 404
+
+    asyncio.run(main())
+
+
+def test_a_restart_removes_what_a_kill_left_of_a_deleted_dataset(tmp_path: Path) -> None:
+    (tmp_path / ".deleted-small-0123" / "parts").mkdir(parents=True)
+    assert use(tmp_path, lambda client: client.get("/v1/datasets"), resume=True).json() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("state=finished", ["large", "small"]),
+        ("state=paused", []),
+        ("verdict=GO&contains=sma", ["small"]),
+        ("verdict=NO-GO", []),
+        ("teacher=fake&limit=1", ["large"]),
+        ("teacher=nobody", []),
+    ],
+)
+def test_datasets_are_listed_by_what_is_asked_of_them(two: Path, query: str, names: list[str]) -> None:
+    async def act(client: httpx.AsyncClient) -> list[str]:
+        return [row["name"] for row in (await client.get(f"/v1/datasets?{query}")).raise_for_status().json()]
+
+    assert use(two, act) == names
+
+
+def test_the_next_page_of_a_list_has_the_same_filter(two: Path) -> None:
+    async def act(client: httpx.AsyncClient) -> tuple[str, list[str]]:
+        first = await client.get("/v1/datasets?limit=1&verdict=GO")
+        link = first.links["next"]["url"]
+        return link, [row["name"] for row in (await client.get(link)).json()]
+
+    link, names = use(two, act)
+    assert "verdict=GO" in link
+    assert names == ["small"]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the finished datasets `large` and `small`."""
+    data = tmp_path_factory.mktemp("two")
+
+    async def act(client: httpx.AsyncClient) -> None:
+        await make(client)
+        await make(client, RECIPE.replace("name: small", "name: large"))
+
+    use(data, act)
+    return data
+
+
+class Receiver(HTTPServer):
+    """Takes webhooks; the first it gets it refuses."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[dict[str, str], bytes]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Receiver)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.came.append((dict(self.headers), body))
+        self.send_response(500 if len(self.server.came) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            await asyncio.to_thread(server.shutdown)
+            thread.join()
+
+
+def test_a_webhook_is_told_of_the_verdict_and_the_end_signed_and_again_if_it_failed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving() as server:
+            hooks = {"webhooks": [f"http://127.0.0.1:{server.server_port}/told"], "webhook_secret": "a secret"}
+            async with factory(tmp_path, two_fakes(), **hooks) as client:
+                await make(client)
+                async with asyncio.timeout(20):
+                    while len(server.came) < 3:
+                        await asyncio.sleep(0.01)
+            signed = hmac.new(b"a secret", server.came[0][1], hashlib.sha256).hexdigest()
+            assert server.came[0][0]["Distillery-Signature"] == f"sha256={signed}"
+            told = {headers["Distillery-Delivery"]: json.loads(body) for headers, body in server.came}
+            assert sorted((one["dataset"], one["event"]["event"]) for one in told.values()) == [("small", "finished"), ("small", "verdict")]
+
+    asyncio.run(main())
+
+
+ASK = {"service": "fake", "n": 120, "seed": 3, "system": "cluster", "min_atoms": 4, "max_atoms": 9}
+
+
+def generate(data: Path, accept: str, **changes: Any) -> httpx.Response:
+    answer = use(data, lambda client: client.post("/v1/generate", json={**ASK, **changes}, headers={"Accept": accept}))
+    assert isinstance(answer, httpx.Response)
+    return answer
+
+
+def test_structures_of_a_service_come_as_arrow_json_and_extended_xyz_alike(tmp_path: Path) -> None:
+    arrow, _ = from_arrow(generate(tmp_path, ARROW_TYPE).content)
+    as_json = generate(tmp_path, "application/json").json()
+    frames = read(io.StringIO(generate(tmp_path, EXTXYZ_TYPE).text), ":", format="extxyz")
+    ids = [structure.id for structure in arrow]
+    assert len(set(ids)) == 120
+    assert ids == [row["id"] for row in as_json["structures"]] == [atoms.info["id"] for atoms in frames]
+    assert np.allclose(np.concatenate([s.positions for s in arrow]), np.concatenate([atoms.positions for atoms in frames]))
+    assert (as_json["requested"], as_json["rejected"]) == (120, {})
+
+
+def test_the_same_request_for_structures_gives_the_same_bytes(tmp_path: Path) -> None:
+    assert generate(tmp_path, ARROW_TYPE).content == generate(tmp_path, ARROW_TYPE).content
+
+
+@pytest.mark.parametrize(("changes", "status"), [({"service": "nobody"}, 404), ({"elements": ["Xx"]}, 400), ({"n": 0}, 400)])
+def test_structures_that_can_not_be_made_are_a_problem(tmp_path: Path, changes: dict[str, Any], status: int) -> None:
+    assert generate(tmp_path, ARROW_TYPE, **changes).status_code == status
+
+
+def test_structures_are_labelled_without_a_dataset_whatever_form_they_come_in(tmp_path: Path) -> None:
+    structures = [water("w/0"), methane("m/0"), silicon("s/0")]
+    bodies = {ARROW_TYPE: to_arrow(structures), "application/json": json.dumps({"structures": to_json(structures)["structures"]})}
+
+    async def act(client: httpx.AsyncClient) -> None:
+        found = []
+        for content_type, body in bodies.items():
+            answer = await client.post("/v1/label", content=body, headers={"Content-Type": content_type, "Accept": "application/json"})
+            found.append(answer.raise_for_status().json()["labels"])
+        assert found[0] == found[1]
+        assert [label["id"] for label in found[0]] == ["w/0", "m/0", "s/0"]
+        assert [label["stress"] is None for label in found[0]] == [True, True, False]
+        text = (
+            await client.post("/v1/label", content=bodies[ARROW_TYPE], headers={"Content-Type": ARROW_TYPE, "Accept": EXTXYZ_TYPE})
+        ).text
+        again = await client.post("/v1/label", content=text, headers={"Content-Type": EXTXYZ_TYPE})
+        assert [label["energy"] for label in again.json()["labels"]] == [label["energy"] for label in found[0]]
+        frames = read(io.StringIO(text), ":", format="extxyz")
+        assert np.allclose(frames[0].get_forces(), found[0][0]["forces"])
+
+    use(tmp_path, act)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_structure_that_no_teacher_should_see_is_named_and_the_others_are_labelled(tmp_path: Path) -> None:
+    crowded = water("w/1")
+    crowded.positions[1] = crowded.positions[0] + 0.01
+
+    async def act(client: httpx.AsyncClient) -> Any:
+        body = to_arrow([water("w/0"), crowded])
+        return (await client.post("/v1/label", content=body, headers={"Content-Type": ARROW_TYPE})).json()
+
+    found = use(tmp_path, act)
+    assert [label["id"] for label in found["labels"]] == ["w/0"]
+    assert [reject["id"] for reject in found["rejected"]] == ["w/1"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("text/plain", b"x"), (EXTXYZ_TYPE, b"no structure"), ("application/json", b"{}"), (ARROW_TYPE, to_arrow([water("w"), water("w")]))],
+)
+def test_what_is_no_list_of_structures_is_refused(tmp_path: Path, content_type: str, body: bytes) -> None:
+    answer = use(tmp_path, lambda client: client.post("/v1/label", content=body, headers={"Content-Type": content_type}))
+    assert answer.status_code == 400
+
+
+def test_text_files_are_compressed_where_that_is_understood(two: Path) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        path = "/v1/datasets/small/files/report.json"
+        packed = await client.get(path, headers={"Accept-Encoding": "gzip"})
+        plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert packed.content == plain.content
+        assert packed.headers["ETag"] != plain.headers["ETag"]
+        assert (await client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]})).status_code == 304
+        piece = await client.get(path, headers={"Accept-Encoding": "gzip", "Range": "bytes=0-9"})
+        assert (piece.status_code, piece.content) == (206, plain.content[:10])
+
+    use(two, act)

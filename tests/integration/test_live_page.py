@@ -1,0 +1,192 @@
+"""The live page in a real browser: a dataset is begun, watched, steered and deleted; keys, restarts, small screens, accessibility."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distillery.generators.service import ServiceSettings, create_app
+from gateway.app import create_gateway
+from gateway.live.session import COOKIE
+from gateway.settings import GatewaySettings
+from labeller.app import create_labeller
+from labeller.settings import LabellerSettings
+from tests.fake_service import FakeGenerator
+from tests.fake_teacher import FakeTeacher
+from tests.integration.factory import RECIPE, two_fakes
+from tests.serving import free_port, serve
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+try:
+    from axe_playwright_python.base import AXE_FILE_PATH
+    from playwright.sync_api import Browser, Page, expect, sync_playwright
+except ModuleNotFoundError as missing:
+    pytest.skip(f"no {missing.name}: the page is not tried in a browser", allow_module_level=True)
+if CHROMIUM is None:
+    pytest.skip("no chromium (apt-get install chromium): the page is not tried in a browser", allow_module_level=True)
+
+KEY = "a key of the page's tests"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-unsafe-swiftshader"]
+PATIENCE = 60_000
+"""Milliseconds; machines that test are busy."""
+
+
+@dataclass
+class Site:
+    """A factory with a gateway that can be stopped and started again at the same address."""
+
+    data: Path
+    generators: dict[str, FakeGenerator]
+    labeller: str
+    services: dict[str, str]
+    api_key: str | None = None
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, stack: ExitStack) -> None:
+        settings = GatewaySettings(data=self.data, labeller=self.labeller, services=self.services, api_key=self.api_key, page=False)
+        stack.enter_context(serve(create_gateway(settings), port=self.port))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """The factory, its gateway not started yet."""
+    with ExitStack() as stack:
+        generators = two_fakes()
+        apps = {name: create_app(one, ServiceSettings(concurrency=4)) for name, one in generators.items()}
+        urls = {name: stack.enter_context(serve(app)) for name, app in apps.items()}
+        teacher = create_labeller(FakeTeacher(), LabellerSettings(data=tmp_path, self_test=False))
+        yield Site(tmp_path, generators, stack.enter_context(serve(teacher)), urls)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a session of its own; whatever its console complains of fails the test."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    page, complaints = context.new_page(), list[str]()
+    page.on("console", lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def begin(page: Page, site: Site, recipe: str = RECIPE) -> None:
+    page.goto(site.url)
+    page.fill("#recipe", recipe)
+    expect(page.locator("#verdict")).to_contain_text("This can be made: 32 structures.")
+    page.click("button.main")
+    page.wait_for_url("**/datasets/small")
+
+
+def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Site, page: Page) -> None:
+    for generator in site.generators.values():
+        generator.seconds = 1.0
+    with ExitStack() as stack:
+        site.start(stack)
+        begin(page, site)
+        expect(page.locator("text=At work now")).to_be_visible()
+        page.click("#pause")
+        expect(page.locator(".summary")).to_contain_text("paused")
+        expect(page.locator("#said")).to_contain_text("Paused")
+        page.click("#resume")
+        expect(page.locator(".summary")).to_contain_text("running")
+        expect(page.locator(".summary")).to_contain_text("finished")
+        expect(page.locator(".summary")).to_contain_text("GO")
+        expect(page.locator("#caption")).to_contain_text("eV/atom")
+        expect(page.locator("text=dataset.h5")).to_be_visible()
+        page.fill("#name", "smal")
+        page.click("button.danger")
+        expect(page.locator("#deleted")).to_contain_text("type small")
+        page.fill("#name", "small")
+        page.press("#name", "Enter")
+        page.wait_for_url(f"{site.url}/")
+        expect(page.locator("text=There are none yet")).to_be_visible()
+    assert list(site.data.iterdir()) == []
+
+
+def test_a_page_goes_on_by_itself_when_its_gateway_is_started_again(site: Site, page: Page) -> None:
+    for generator in site.generators.values():
+        generator.seconds = 1.0
+    with ExitStack() as stack:
+        with ExitStack() as first:
+            site.start(first)
+            begin(page, site)
+            expect(page.locator("text=At work now")).to_be_visible()
+        expect(page.locator("#lost")).to_be_visible()
+        site.start(stack)
+        expect(page.locator("#lost")).to_be_hidden()
+        expect(page.locator(".summary")).to_contain_text("finished")
+
+
+def test_a_wrong_key_opens_nothing_and_the_right_one_does_until_one_logs_out(site: Site, page: Page) -> None:
+    site.api_key = KEY
+    with ExitStack() as stack:
+        site.start(stack)
+        page.goto(f"{site.url}/datasets/small")
+        page.fill("#key", "another key altogether")
+        page.press("#key", "Enter")
+        expect(page.locator("#said")).to_have_text("This is not the gateway's key.")
+        page.goto(site.url)
+        page.fill("#key", KEY)
+        page.press("#key", "Enter")
+        expect(page.locator("h1")).to_have_text("Datasets")
+        (cookie,) = page.context.cookies()
+        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"], cookie["expires"]) == (COOKIE, True, "Strict", -1)
+        assert KEY not in cookie["value"]
+        begin(page, site)
+        expect(page.locator(".summary")).to_contain_text("finished")
+        page.click("text=Log out")
+        expect(page.locator("h1")).to_have_text("Log in")
+        page.goto(site.url)
+        expect(page.locator("h1")).to_have_text("Log in")
+
+
+def test_what_a_user_wrote_is_shown_as_text(site: Site, page: Page) -> None:
+    spoilt = RECIPE.replace("teacher: fake", 'teacher: "<img src=x onerror=document.title=1>"').replace("count: 20", "count: <b>no</b>")
+    with ExitStack() as stack:
+        site.start(stack)
+        page.goto(site.url)
+        page.fill("#recipe", spoilt)
+        expect(page.locator("#verdict")).to_contain_text("<b>no</b>")
+        assert page.title() == "Distillery"
+        assert page.locator("#verdict b, #verdict img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_pages_fit_a_small_screen_and_have_no_serious_finding(site: Site, page: Page, scheme: Any) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    with ExitStack() as stack:
+        site.start(stack)
+        begin(page, site)
+        expect(page.locator(".summary")).to_contain_text("finished")
+        for path in ("/datasets/small", "/"):
+            page.goto(site.url + path)
+            expect(page.locator("h1")).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
+            assert find_serious(page) == []
+
+
+def find_serious(page: Page) -> list[str]:
+    """What axe finds that is serious or worse."""
+    page.evaluate(AXE_FILE_PATH.read_text())
+    found = page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in {"serious", "critical"}]
