@@ -19,6 +19,10 @@ _STEPS = 30
 _HUBER = 1.345
 """Residuals beyond so many deviations count less (Huber 1964: 95 % efficient for Gaussian ones)."""
 _LEAST_SCALE = 1e-3
+_MOST_ROWS, _OF_EACH_ELEMENT = 20_000, 500
+"""Structures of a fit; their errors are far below the spread of what is fitted."""
+_SINGULAR = 1e-12
+"""Of the largest eigenvalue of the normal equations: combinations of elements below it are not told apart by the structures."""
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,52 @@ def fit_energies(energies: Floats, numbers: NDArray[np.int64], splits: NDArray[n
 def fit_elements(energies: Floats, counts: NDArray[np.integer]) -> tuple[Floats, Floats]:
     """One energy an element by a robust linear fit (Huber's weights, repeated): (energies of the elements, residuals), eV and eV/atom.
 
+    Of very many structures the fit is of a sample, evenly spread; the residuals are of all.
+
     energies  of the structures, eV, shape (n,)
     counts    atoms of each element, shape (n, k); the energy of an element that none has is 0
     """
+    rows = _choose_rows(counts)
+    fit = _fit_robustly(*_per_atom(energies[rows], counts[rows]))
+    shares, per_atom = _per_atom(energies, counts)
+    return fit, per_atom - shares @ fit
+
+
+def _choose_rows(counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """All structures, or of very many a sample in which no element is missing, shape (m,)."""
+    if len(counts) <= _MOST_ROWS:
+        return np.arange(len(counts))
+    spread = np.linspace(0, len(counts) - 1, _MOST_ROWS).astype(np.int64)
+    rare = [np.flatnonzero(counts[:, element])[:_OF_EACH_ELEMENT] for element in range(counts.shape[1])]
+    return np.unique(np.concatenate([spread, *rare]))
+
+
+def _per_atom(energies: Floats, counts: NDArray[np.integer]) -> tuple[Floats, Floats]:
     n_atoms = counts.sum(axis=1)
-    shares, per_atom = counts / n_atoms[:, None], energies / n_atoms
-    weights, fit = np.ones(len(per_atom)), np.zeros(counts.shape[1])
+    return counts / n_atoms[:, None], energies / n_atoms
+
+
+def _fit_robustly(shares: Floats, per_atom: Floats) -> Floats:
+    weights, fit = np.ones(len(per_atom)), np.zeros(shares.shape[1])
     for _ in range(_STEPS):
-        before, root = fit, np.sqrt(weights)
-        fit = np.linalg.lstsq(shares * root[:, None], per_atom * root, rcond=None)[0]
+        before = fit
+        fit = fit_shares(shares, per_atom, weights)
         residuals = per_atom - shares @ fit
         weights = np.minimum(1.0, _HUBER * find_scale(residuals) / np.maximum(np.abs(residuals), 1e-12))
         if np.abs(fit - before).max(initial=0.0) < 1e-6:
             break
-    return fit, per_atom - shares @ fit
+    return fit
+
+
+def fit_shares(shares: Floats, per_atom: Floats, weights: Floats) -> Floats:
+    """The weighted least-squares fit of one energy an element, eV, shape (k,), by its normal equations, which are as small as k.
+
+    shares    of each element in the atoms of a structure, shape (n, k)
+    per_atom  energies, eV/atom, shape (n,)
+    weights   of the structures, shape (n,)
+    """
+    weighted = shares * weights[:, None]
+    return np.linalg.lstsq(weighted.T @ shares, weighted.T @ per_atom, rcond=_SINGULAR)[0].astype(np.float64)
 
 
 def find_scale(residuals: Floats) -> float:

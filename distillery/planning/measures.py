@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 from ase.units import GPa
 from numpy.typing import NDArray
 
+from distillery.dataset.element_energies import fit_shares
 from distillery.dataset.layout import Arrays, make_structure
 from distillery.dataset.parts import Part
 from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
@@ -313,8 +314,8 @@ def energy_residuals(energies: NDArray[np.float64], counts: NDArray[np.uint16]) 
     shares = counts[:, counts.any(axis=0)].astype(np.float64)
     n_atoms = shares.sum(axis=1)
     shares /= n_atoms[:, None]
-    fit, *_ = np.linalg.lstsq(shares, energies / n_atoms, rcond=None)
-    residuals: NDArray[np.float64] = energies / n_atoms - shares @ fit
+    per_atom = energies / n_atoms
+    residuals: NDArray[np.float64] = per_atom - shares @ fit_shares(shares, per_atom, np.ones(len(per_atom)))
     return residuals
 
 

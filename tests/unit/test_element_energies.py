@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase.db import connect
 
-from distillery.dataset.element_energies import FITTED, ISOLATED, read_element_energies
+from distillery.dataset.element_energies import FITTED, ISOLATED, fit_elements, read_element_energies
 from distillery.dataset.export import export_ase_db, export_aselmdb
 from distillery.dataset.layout import Label
 from distillery.dataset.merge import finalise
@@ -121,3 +121,17 @@ def test_databases_carry_them_in_their_metadata(client: httpx.Client, tmp_path: 
             metadata = database.metadata
         assert metadata[FITTED].keys() == set(WANTED)
         assert metadata[ISOLATED]["H"] == WANTED["H"] + SINGLE
+
+
+def test_a_fit_of_very_many_structures_knows_rare_elements_and_is_that_of_all() -> None:
+    rng = np.random.default_rng(3)
+    n, truth = 60_000, np.array([-1.0, -5.0, -9.0])
+    counts = rng.integers(1, 9, (n, 3))
+    counts[:, 2] = 0
+    counts[7:13, 2] = 4
+    energies = counts @ truth + rng.normal(0, 0.05, n) * counts.sum(axis=1)
+    fit, residuals = fit_elements(energies, counts)
+    assert fit[:2] == pytest.approx(truth[:2], abs=0.01)
+    assert fit[2] == pytest.approx(truth[2], abs=0.2)
+    assert residuals.shape == (n,)
+    assert np.median(np.abs(residuals)) == pytest.approx(0.6745 * 0.05, rel=0.05)
