@@ -116,7 +116,7 @@ class ShardMaker:
     def _record(self, shard: Shard, maker: Source, batch: Batch | None, note: str = "", is_outage: bool = False) -> ShardRecord:
         generated = batch.generated if batch else None
         return ShardRecord(
-            recipe_sha256=self._recipe.sha256,
+            recipe_sha256=self._recipe.at(shard.step).sha256,
             stage=shard.stage,
             source=shard.source,
             service=maker.service,
@@ -132,6 +132,7 @@ class ShardMaker:
             service_weights_sha256=generated.weights_sha256 if generated else None,
             service_licence=generated.licence if generated else "",
             service_rejected=generated.rejected if generated else {},
+            service_named=generated.named if generated else (),
             note=note,
             is_outage=is_outage,
             probes=shard.probes,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import open_dataset
 from distillery.errors import InvalidRequest
-from distillery.structures.structure import PERIODIC_SYSTEMS, System
+from distillery.structures.structure import PERIODIC_SYSTEMS, SYSTEMS, System
 
 Side = Literal["train", "val", "test"]
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -132,10 +132,16 @@ def _refine_slab(composition: str, origin: Mapping[str, Any]) -> str | None:
     return f"slab of {origin['bulk']} {origin['prototype']}, face {face}"
 
 
+def _read_parent(composition: str, origin: Mapping[str, Any]) -> str | None:
+    """What the service itself says: the row or the file that a structure came from."""
+    return f"parent {origin['parent']}" if "parent" in origin else None
+
+
 _Refine = Callable[[str, Mapping[str, Any]], str | None]
 _REFINEMENTS: Mapping[tuple[str, System], _Refine] = {
     ("pymatgen", "crystal"): _refine_symmetric_crystal,
     ("ase", "surface"): _refine_slab,
+    **{("structures", system): _read_parent for system in SYSTEMS},
 }
 
 

@@ -45,11 +45,15 @@ class Task:
 
 @dataclass
 class Made:
-    """A generator's answer to a task: at most n structures, and the failed attempts by reason."""
+    """A generator's answer to a task: at most n structures, and the failed attempts by reason.
+
+    named  what was refused, by file and row, where files are read
+    """
 
     structures: list[Structure] = field(default_factory=list)
     attempts: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    named: list[str] = field(default_factory=list)
 
 
 class Generator(Protocol):

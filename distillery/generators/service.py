@@ -33,6 +33,10 @@ _RESPONSES: Responses = {
 }
 
 
+_MOST_NAMED, _LONGEST_NAME = 100, 300
+"""Refused rows that an answer names, and characters of each; all are in the log."""
+
+
 class Queue:
     """At most `concurrency` pieces of work at once and `limit` that wait; one more is Busy."""
 
@@ -144,6 +148,7 @@ def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_jso
         requested=task.n,
         attempts=made.attempts,
         rejected=dict(sorted(made.rejected.items())),
+        named=tuple(name[:_LONGEST_NAME] for name in made.named[:_MOST_NAMED]),
     ).model_dump()
     headers = {"Server-Timing": f"generate;dur={1000 * seconds:.1f}"}
     if as_json:

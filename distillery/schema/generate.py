@@ -119,6 +119,7 @@ class Generated(Message):
     requested: int
     attempts: int
     rejected: dict[str, int] = Field({}, description="attempts that gave no structure, and conformers that were refused, by reason")
+    named: tuple[str, ...] = Field((), description="what was refused, by file and row, where the service reads files; the first of them")
 
 
 Vector = tuple[float, float, float]

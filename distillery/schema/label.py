@@ -46,6 +46,7 @@ class ShardRecord(Message):
     service_weights_sha256: Sha256 | None = None
     service_licence: str = ""
     service_rejected: dict[str, int] = Field({}, description="attempts that gave no structure, by reason")
+    service_named: tuple[str, ...] = Field((), description="what of it was refused, by file and row, where the service reads files")
     rejected: tuple[Reject, ...] = Field((), description="structures that curation refused")
     fingerprints: dict[str, str] = Field(
         {}, description="of the structures that were sent, by place in the shard: copies with noise are found by them"
@@ -201,6 +202,7 @@ class FinaliseRequest(Message):
     dataset: Name
     recipe: str = Field(description="the recipe, YAML")
     recipe_sha256: Sha256
+    earlier_sha256: tuple[Sha256, ...] = Field((), description="of the recipes that the dataset grew from: its parts may be theirs")
     seed: StrictInt
     checkpoints: str = Field("[]", description="what the gates said on the way and at the end, JSON; goes into the file as it is")
     parts: tuple[PartSelection, ...]

@@ -134,29 +134,34 @@ def _find_scale_fault(structure: Structure, neighbours: Neighbours) -> Fault | N
 
 
 def _find_fragments(structure: Structure, neighbours: Neighbours) -> Fault | None:
-    if structure.system != "molecule":
-        return None
+    if structure.system == "molecule" and (n_detached := count_detached(structure, neighbours)):
+        return Fault("fragments", f"{n_detached} of {len(structure)} atoms are not bonded to the first")
+    return None
+
+
+def count_detached(structure: Structure, neighbours: Neighbours) -> int:
+    """Atoms that no chain of bonds joins to the first."""
     bonds = neighbours.bonds(BOND)
     seen, front = {0}, [0]
     while front:
         fresh = {int(j) for j in bonds.j[np.isin(bonds.i, front)]} - seen
         seen |= fresh
         front = list(fresh)
-    if len(seen) < len(structure):
-        return Fault("fragments", f"{len(structure) - len(seen)} of {len(structure)} atoms are not bonded to the first")
-    return None
+    return len(structure) - len(seen)
 
 
 def _find_thin_vacuum(structure: Structure) -> Fault | None:
-    if structure.system != "surface":
-        return None
+    if structure.system == "surface" and (vacuum := find_vacuum(structure)) < LEAST_VACUUM - 1e-6:
+        return Fault("thin_vacuum", f"{vacuum:.1f} Å of vacuum along c, at least {LEAST_VACUUM}")
+    return None
+
+
+def find_vacuum(structure: Structure) -> float:
+    """The widest gap without atoms along the normal of a and b, the images along c counted, Å."""
     normal = np.cross(structure.cell[0], structure.cell[1])
     height = structure.volume / float(np.linalg.norm(normal))
     depth = np.sort((structure.positions @ (normal / np.linalg.norm(normal))) % height)
-    vacuum = float(np.max(np.diff(np.append(depth, depth[0] + height))))
-    if vacuum < LEAST_VACUUM - 1e-6:
-        return Fault("thin_vacuum", f"{vacuum:.1f} Å of vacuum along c, at least {LEAST_VACUUM}")
-    return None
+    return float(np.max(np.diff(np.append(depth, depth[0] + height))))
 
 
 def find_size_fault(structure: Structure, min_atoms: int, max_atoms: int) -> Fault | None:

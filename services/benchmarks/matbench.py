@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
+from distillery.generators.files.contents import Contents, Item, RowRefused, require_atoms
 from distillery.structures.structure import Structure
-from services.benchmarks.contents import Contents, Item, RowRefused, require_atoms
 
 _LARGEST = 500_000_000
 """Bytes of a file unpacked; the largest of the four has some 60 million."""

@@ -4,7 +4,6 @@ import io
 import lzma
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
@@ -12,13 +11,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from distillery.generators.files.contents import Contents, Item, RowRefused, require_atoms
+from distillery.generators.files.frames import LONGEST_LINE, Frame, read_frames
 from distillery.structures.structure import Structure, from_ase
-from services.benchmarks.contents import Contents, Item, RowRefused, require_atoms
 
 _PROPERTIES = re.compile(rb'Properties="?species:S:1:pos:R:3[:"\s]')
-_LONGEST_LINE = 1_000_000
-_MOST_ATOMS = 100_000
-"""Of one frame; the largest of Open Catalyst has some 230."""
 _DEUTERIUM = re.compile(r"^[DT](?=\s)", re.MULTILINE)
 
 
@@ -35,7 +32,7 @@ class OC20Reader:
         items: list[Item] = []
         try:
             with lzma.open(path) as file:
-                for frame in _read_frames(file):
+                for frame in read_frames(file):
                     if frame.is_stray and items:
                         items[-1] = Item(items[-1].at, refusal=RowRefused("unreadable", f"at byte {frame.at}: {frame.fault}"))
                     else:
@@ -54,74 +51,10 @@ class OC20Reader:
         with lzma.open(path) as file:
             for row in rows:
                 file.seek(int(contents.at[row]))
-                yield _to_structure(next(_read_frames(file)), lines[row])
+                yield _to_structure(next(read_frames(file)), lines[row])
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """The lines of a frame, that with the number of atoms first; `fault` if they are none, `is_stray` if it is a line too many."""
-
-    at: int
-    lines: tuple[bytes, ...]
-    fault: str | None = None
-    is_stray: bool = False
-
-
-class _Lines:
-    """The lines of an unpacked file, each with its first byte; they can be given back, for xz has no way back."""
-
-    def __init__(self, file: lzma.LZMAFile) -> None:
-        self._file = file
-        self._returned: list[tuple[int, bytes]] = []
-
-    def take(self) -> tuple[int, bytes]:
-        """The next line; b"" at the end of the file."""
-        return self._returned.pop() if self._returned else (self._file.tell(), self._file.readline(_LONGEST_LINE))
-
-    def give_back(self, *lines: tuple[int, bytes]) -> None:
-        """These lines, in their order, come next."""
-        self._returned.extend(reversed(lines))
-
-
-def _read_frames(file: lzma.LZMAFile) -> Iterator[_Frame]:
-    """Frames from here on; one that is followed by another is read to its last line and no further."""
-    lines = _Lines(file)
-    while (first := lines.take())[1].strip():
-        frame = _read_frame(first, lines)
-        yield frame
-        if frame.fault is not None:
-            _skip_to_next(lines)
-
-
-def _read_frame(first: tuple[int, bytes], lines: _Lines) -> _Frame:
-    """A frame of as many lines as its first one says, or fewer where a number on its own begins the next."""
-    at, head = first
-    if not head.strip().isdigit():
-        return _Frame(at, (head,), f"a number of atoms was wanted, not {head[:40]!r}", is_stray=True)
-    if len(head.strip()) > len(str(_MOST_ATOMS)) or int(head) > _MOST_ATOMS:
-        return _Frame(at, (head,), f"at most {_MOST_ATOMS} atoms, not {head[:40]!r}")
-    taken = [first, lines.take()]
-    while len(taken) < int(head) + 2 and (line := lines.take())[1]:
-        if line[1].strip().isdigit():
-            lines.give_back(line)
-            break
-        taken.append(line)
-    missing = int(head) + 2 - len(taken)
-    return _Frame(at, tuple(line for _, line in taken), f"{missing} of its {int(head)} lines of atoms are missing" if missing else None)
-
-
-def _skip_to_next(lines: _Lines) -> None:
-    """Leave out what stands before the next frame."""
-    line = lines.take()
-    while line[1]:
-        after = lines.take()
-        if line[1].strip().isdigit() and b"Properties=" in after[1]:
-            lines.give_back(line, after)
-            return
-        line = after
-
-
-def _scan_frame(frame: _Frame, line: str) -> Item:
+def _scan_frame(frame: Frame, line: str) -> Item:
     try:
         numbers = _check(frame)
         _parse_line(line)
@@ -130,7 +63,7 @@ def _scan_frame(frame: _Frame, line: str) -> Item:
         return Item(frame.at, refusal=refusal)
 
 
-def _check(frame: _Frame) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+def _check(frame: Frame) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
     """The atomic numbers of a frame; RowRefused unless it is UTF-8 with a cell, known elements and three numbers for every atom."""
     if frame.fault is not None:
         raise RowRefused("unreadable", f"at byte {frame.at}: {frame.fault}")
@@ -164,7 +97,7 @@ def _read_lines(path: Path) -> list[str]:
     try:
         with lzma.open(_lines_of(path), "rt", encoding="utf-8", errors="surrogateescape") as file:
             found = []
-            while line := file.readline(_LONGEST_LINE):
+            while line := file.readline(LONGEST_LINE):
                 if line.strip():
                     found.append(line.strip())
             return found
@@ -186,7 +119,7 @@ def _parse_line(line: str) -> tuple[str, str, float]:
         raise RowRefused("unreadable", f"system,frame,reference energy were wanted beside it, not {line[:80]!r}") from error
 
 
-def _to_structure(frame: _Frame, line: str) -> Structure | RowRefused:
+def _to_structure(frame: Frame, line: str) -> Structure | RowRefused:
     """One frame; the energy in the file is the total one of DFT (RPBE)."""
     try:
         _check(frame)

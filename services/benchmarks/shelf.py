@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from distillery.errors import Unavailable
+from distillery.generators.files.contents import Contents, Reader, RowRefused, describe_refused, index_file, key_of
+from distillery.generators.files.graphs import GraphReader
 from distillery.runtime.stopping import Stop, Stopped
 from distillery.structures.structure import Structure
 from services.benchmarks.archives import ensure_files
 from services.benchmarks.catalogue import Subset
-from services.benchmarks.contents import Contents, Reader, RowRefused, describe_refused, index_file, key_of
 from services.benchmarks.matbench import MatBenchReader
 from services.benchmarks.oc20 import OC20Reader
-from services.benchmarks.oc22 import OC22Reader
 from services.benchmarks.settings import BenchmarkSettings
 
 _log = logging.getLogger("distillery")
@@ -97,7 +97,7 @@ def open_shelf(subset: Subset, settings: BenchmarkSettings, stop: Stop) -> Shelf
 
 
 def _make_reader(subset: Subset) -> Reader:
-    readers: Mapping[str, Reader] = {"oc20": OC20Reader(), "oc22": OC22Reader(), "matbench": MatBenchReader(subset.unit)}
+    readers: Mapping[str, Reader] = {"oc20": OC20Reader(), "oc22": GraphReader(), "matbench": MatBenchReader(subset.unit)}
     return readers[subset.format]
 
 

@@ -5,8 +5,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from distillery.generators.generator import Task
 from distillery.generators.supercell import Matrix, build_supercell, draw_n_atoms, pick_matrix
 from distillery.structures.structure import Structure, Vectors
+
+
+def enlarge(structure: Structure, task: Task, rng: np.random.Generator) -> Structure:
+    """A structure as it is, or a small crystal repeated to the size of a task (`expand`)."""
+    return structure if len(structure) >= task.min_atoms else expand(structure, task.min_atoms, task.max_atoms, rng)
 
 
 def expand(structure: Structure, min_atoms: int, max_atoms: int, rng: np.random.Generator) -> Structure:

@@ -11,6 +11,7 @@ from rdkit import Chem, rdBase
 
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
+from distillery.generators.inputs import InputSettings
 from distillery.generators.proposals import PoolExhausted, Proposal, ProposalGenerator, Rejected, propose_in_workers
 from distillery.runtime.versions import name_versions
 from distillery.schema.base import Message
@@ -23,7 +24,7 @@ from services.rdkit.fragments import count_atoms
 from services.rdkit.growth import grow_molecule
 from services.rdkit.palette import Palette, make_palette
 from services.rdkit.torsions import turn_torsions
-from services.rdkit.user_smiles import GivenSmiles, InputSettings, list_smiles, read_smiles_file, refuse_bad_smiles
+from services.rdkit.user_smiles import GivenSmiles, list_smiles, read_smiles_file, refuse_bad_smiles
 
 ELEMENTS = ("H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I")
 Heavy = Literal["C", "N", "O", "F", "Si", "P", "S", "Cl", "B", "Br", "I"]

@@ -6,11 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import DirectoryPath, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from rdkit import Chem, rdBase
 
 from distillery.errors import InvalidRequest, Unsupported
+from distillery.generators.inputs import InputSettings, find_input
 from distillery.structures.smiles import LINE_END
 
 MOST_LINES = 100_000
@@ -19,14 +18,6 @@ _MOST_BYTES = 20_000_000
 _MOST_FAULTS = 5
 _EXTENSION = re.compile(r"\|[^|]*\|")
 """Of CXSMILES: radicals, groups of stereocentres, coordinates."""
-
-
-class InputSettings(BaseSettings):
-    """Where a service may read what a request names, from the environment."""
-
-    model_config = SettingsConfigDict(env_prefix="DISTILLERY_SERVICE_", frozen=True)
-
-    inputs: DirectoryPath | None = Field(None, description="folder from which requests may name files; none if absent")
 
 
 @dataclass(frozen=True)
@@ -100,31 +91,11 @@ def _split(line: int, text: str) -> GivenSmiles | None:
 
 def read_smiles_file(name: str, settings: InputSettings) -> tuple[GivenSmiles, ...]:
     """The SMILES of a file: one a line, a name may follow; read again only once it has changed."""
-    path = find_input(name, settings.inputs)
+    path = find_input(name, settings.inputs, "smiles_file", "or send the SMILES themselves as options.smiles")
     stat = path.stat()
     if stat.st_size > _MOST_BYTES:
         raise Unsupported(f"smiles_file {name!r} has {stat.st_size} bytes, at most {_MOST_BYTES}; split it")
     return _read(path, name, stat.st_mtime_ns, stat.st_size)
-
-
-def find_input(name: str, folder: Path | None) -> Path:
-    """The file that a request names, absolute or relative to `folder`; refused unless it lies below it, links resolved."""
-    if folder is None:
-        raise Unsupported(
-            "smiles_file needs a folder that this service may read: set DISTILLERY_SERVICE_INPUTS to it and start the service again, "
-            "or send the SMILES themselves as options.smiles"
-        )
-    root = folder.resolve()
-    try:
-        path = (root / name).resolve()
-        is_file = path.is_relative_to(root) and path.is_file()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidRequest(f"smiles_file {name!r} is not a usable path") from error
-    if not path.is_relative_to(root):
-        raise InvalidRequest(f"smiles_file {name!r} lies outside the service's input folder; name a file below it")
-    if not is_file:
-        raise InvalidRequest(f"smiles_file {name!r} is not a file in the service's input folder; put it there")
-    return path
 
 
 @lru_cache(maxsize=4)

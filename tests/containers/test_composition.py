@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
+from distillery.generators.inputs import InputSettings
 from distillery.generators.settings import ServiceSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
@@ -16,7 +17,6 @@ from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
 from services.optimade.settings import OptimadeSettings
-from services.rdkit.user_smiles import InputSettings
 from tests.containers.engine import EVERYTHING, ROOT, SERVICES, read_config
 from tests.upstream import MODELS as MODEL_NAMES
 

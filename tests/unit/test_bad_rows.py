@@ -24,16 +24,16 @@ import torch
 from ase import Atoms
 
 from distillery.errors import Unavailable
+from distillery.generators.files.lmdb_file import LmdbFile
+from distillery.generators.files.tensors import load_graph, to_array
 from distillery.generators.generator import Made, resolve_task
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.arrow import from_arrow, to_arrow
 from distillery.structures.structure import Structure
 from services.benchmarks.catalogue import SUBSETS
 from services.benchmarks.generator import BenchmarkGenerator
-from services.benchmarks.lmdb_file import LmdbFile
 from services.benchmarks.settings import BenchmarkSettings
 from services.benchmarks.shelf import open_shelf
-from services.benchmarks.tensors import load_graph, to_array
 from tests.benchmark_files import matbench_table, rock_salts, slabs, write_lmdb, write_oc20
 
 with warnings.catch_warnings():

@@ -23,6 +23,8 @@ from ase import Atoms
 from pymatgen.core import Structure as PymatgenStructure
 
 from distillery.errors import InvalidRequest, Unavailable, Unsupported
+from distillery.generators.files.contents import index_file
+from distillery.generators.files.tensors import load_graph, to_array
 from distillery.generators.generator import Made, Task, resolve_task
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.runtime.stopping import Stopped
@@ -32,12 +34,10 @@ from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure
 from services.benchmarks.archives import ensure_files
 from services.benchmarks.catalogue import SUBSETS, Archive, Subset
-from services.benchmarks.contents import index_file
 from services.benchmarks.generator import BenchmarkGenerator
 from services.benchmarks.oc20 import OC20Reader
 from services.benchmarks.settings import BenchmarkSettings
 from services.benchmarks.shelf import open_shelf
-from services.benchmarks.tensors import load_graph, to_array
 from tests.benchmark_files import PAIRS, matbench_table, rock_salts, slabs, write_lmdb, write_matbench, write_oc20
 from tests.serving import serve
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from distillery.generators.inputs import InputSettings
 from distillery.generators.service import ServiceSettings
 from distillery.http.access import AccessSettings
 from gateway.settings import GatewaySettings
@@ -16,7 +17,6 @@ from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
 from services.optimade.settings import OptimadeSettings
-from services.rdkit.user_smiles import InputSettings
 
 SERVICES = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text())["services"]
 SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
@@ -25,6 +25,7 @@ SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "rdkit": (AccessSettings, ServiceSettings, InputSettings),
     "pymatgen": (AccessSettings, ServiceSettings),
     "ase": (AccessSettings, ServiceSettings),
+    "structures": (AccessSettings, ServiceSettings, InputSettings),
     "benchmarks": (AccessSettings, ServiceSettings, BenchmarkSettings),
     "optimade": (AccessSettings, ServiceSettings, OptimadeSettings),
     "mattergen": (AccessSettings, ServiceSettings, MatterGenSettings),

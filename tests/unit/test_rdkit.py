@@ -14,6 +14,7 @@ from scipy.spatial.distance import pdist
 
 from distillery.errors import InvalidRequest, Problem, Unsupported
 from distillery.generators.generator import Task, resolve_task
+from distillery.generators.inputs import InputSettings
 from distillery.generators.proposals import PoolExhausted, Proposal, ProposalGenerator, propose_one
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.arrow import to_arrow
@@ -28,7 +29,7 @@ from services.rdkit.growth import grow_molecule, join
 from services.rdkit.palette import make_palette
 from services.rdkit.rules import find_flaw, may_bond
 from services.rdkit.torsions import turn_torsions
-from services.rdkit.user_smiles import GivenSmiles, InputSettings, read_smiles_file
+from services.rdkit.user_smiles import GivenSmiles, read_smiles_file
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""OC22: LMDB files whose keys are ASCII integers (and `length`), each value a pickled PyG graph."""
+"""LMDB files of Open Catalyst: keys are ASCII integers (and `length`), each value a pickled PyG graph."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.structures.structure import Structure
-from services.benchmarks.contents import Contents, Item, RowRefused, require_atoms
-from services.benchmarks.lmdb_file import LmdbFile
-from services.benchmarks.tensors import HarmfulPickle, load_graph, to_array
+from distillery.generators.files.contents import Contents, Item, RowRefused, require_atoms
+from distillery.generators.files.lmdb_file import LmdbFile
+from distillery.generators.files.tensors import HarmfulPickle, load_graph, to_array
+from distillery.structures.structure import PERIODIC_SYSTEMS, SYSTEMS, Structure
 
 _LABELS = ("y", "y_relaxed")
+_PERIODIC = sum(1 << SYSTEMS.index(system) for system in PERIODIC_SYSTEMS)
 _LONGEST_KEY = 18
 """Digits that fit a 64-bit integer."""
 
 
-class OC22Reader:
+class GraphReader:
     """A `contents.Reader`; the place of a structure is its key."""
 
     def list_files(self, path: Path) -> Sequence[Path]:
@@ -30,7 +31,7 @@ class OC22Reader:
             for key in sorted(int(key) for key in file.keys() if _is_number(key)):  # noqa: SIM118
                 found = _read(file, key)
                 if isinstance(found, Structure):
-                    yield Item(key, len(found), require_atoms(found.numbers.astype(np.int64)))
+                    yield Item(key, len(found), require_atoms(found.numbers.astype(np.int64)), _PERIODIC)
                 else:
                     yield Item(key, refusal=found)
 

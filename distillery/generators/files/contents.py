@@ -12,12 +12,14 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from distillery.runtime.atomic_files import write_whole
-from distillery.structures.structure import Structure
-from services.benchmarks.archives import digest_of
+from distillery.structures.structure import SYSTEMS, Structure
+from distillery.weights.checksums import sha256_of
 
-_VERSION = 2
+_VERSION = 3
 _N_BITS = 120
 _LIST_ROWS = 5
+ANY_SYSTEM = (1 << len(SYSTEMS)) - 1
+"""Every system, as bits in the order of SYSTEMS."""
 _log = logging.getLogger("distillery")
 
 
@@ -38,6 +40,7 @@ class Contents:
     elements  bit z set if the structure holds atomic number z; shape (n_rows, 15), uint8
     at        where the reader finds it (byte, key or row); shape (n_rows,)
     refused   why a row is no structure, "" if it is one; shape (n_rows,)
+    systems   which systems a row may be, as bits in the order of SYSTEMS; shape (n_rows,), uint8
     key       size and time of the file and of what lies beside it
     """
 
@@ -46,6 +49,7 @@ class Contents:
     elements: NDArray[np.uint8]
     at: NDArray[np.int64]
     refused: NDArray[np.str_]
+    systems: NDArray[np.uint8]
     key: NDArray[np.int64]
 
     def find_fitting(self, elements: Iterable[str], min_atoms: int, max_atoms: int) -> NDArray[np.bool_]:
@@ -63,6 +67,7 @@ class Item:
     at: int
     n_atoms: int = 0
     numbers: Sequence[int] = ()
+    systems: int = ANY_SYSTEM
     refusal: RowRefused | None = None
 
 
@@ -101,7 +106,7 @@ def index_file(path: Path, reader: Reader) -> Contents:
     index, key = path.with_name(path.name + ".index.npz"), key_of(path, reader)
     contents = _load(index, key)
     if contents is None:
-        contents = _scan(path, reader, key)
+        contents = scan_file(path, reader, key)
         _save(index, contents)
     if not (contents.refused == "").any():
         raise ValueError(f"none of its {len(contents.at)} rows is a structure: {describe_refused(contents) or 'there is none'}")
@@ -123,18 +128,20 @@ def describe_refused(contents: Contents) -> str:
     )
 
 
-def _scan(path: Path, reader: Reader, key: NDArray[np.int64]) -> Contents:
+def scan_file(path: Path, reader: Reader, key: NDArray[np.int64]) -> Contents:
+    """The contents by a scan of the whole file; rows that are refused are named in the log. ValueError as of the reader."""
     items = []
     for row, item in enumerate(reader.scan(path)):
         if item.refusal is not None:
             _log.warning("row %d of %s is left out, %s", row, path, item.refusal)
         items.append(item)
     return Contents(
-        sha256=digest_of(path, "sha256"),
+        sha256=sha256_of(path),
         n_atoms=np.array([item.n_atoms for item in items], dtype=np.int32),
         elements=pack([item.numbers for item in items]),
         at=np.array([item.at for item in items], dtype=np.int64),
-        refused=np.array(["" if item.refusal is None else item.refusal.reason for item in items], dtype="<U12"),
+        refused=np.array(["" if item.refusal is None else item.refusal.reason for item in items], dtype="<U24"),
+        systems=np.array([item.systems for item in items], dtype=np.uint8),
         key=key,
     )
 
@@ -144,7 +151,9 @@ def _load(index: Path, key: NDArray[np.int64]) -> Contents | None:
         with index.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not np.array_equal(file["key"], key):
                 return None
-            return Contents(str(file["sha256"]), file["n_atoms"], file["elements"], file["at"], file["refused"], key)
+            columns = (file[name] for name in ("n_atoms", "elements", "at", "refused", "systems"))
+            n_atoms, elements, at, refused, systems = columns
+            return Contents(str(file["sha256"]), n_atoms, elements, at, refused, systems, key)
     except FileNotFoundError:
         return None
     except Exception as error:  # zipfile, zlib, tokenize, numpy: whatever a damaged index leads to

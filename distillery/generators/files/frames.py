@@ -1,0 +1,89 @@
+"""Frames of XYZ files: a line with the number of atoms, a comment, a line an atom; cut apart so that a bad one spoils no other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+LONGEST_LINE = 1_000_000
+MOST_ATOMS = 100_000
+"""Of one frame; the largest of Open Catalyst has some 230."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The lines of a frame, that with the number of atoms first; `fault` if they are none, `is_stray` if it is a line too many."""
+
+    at: int
+    lines: tuple[bytes, ...]
+    fault: str | None = None
+    is_stray: bool = False
+
+
+class _Lines:
+    """The lines of an unpacked file, each with its first byte; they can be given back, for a packed file has no way back."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._returned: list[tuple[int, bytes]] = []
+
+    def take(self) -> tuple[int, bytes]:
+        """The next line; b"" at the end of the file."""
+        return self._returned.pop() if self._returned else (self._file.tell(), self._file.readline(LONGEST_LINE))
+
+    def give_back(self, *lines: tuple[int, bytes]) -> None:
+        """These lines, in their order, come next."""
+        self._returned.extend(reversed(lines))
+
+
+def read_frames(file: IO[bytes]) -> Iterator[Frame]:
+    """Frames from here on; one that is followed by another is read to its last line and no further."""
+    lines = _Lines(file)
+    while (first := _skip_blank_lines(lines))[1]:
+        frame = _read_frame(first, lines)
+        yield frame
+        if frame.fault is not None:
+            _skip_to_next(lines)
+
+
+def _skip_blank_lines(lines: _Lines) -> tuple[int, bytes]:
+    """The next line that is not blank; b"" at the end of the file."""
+    while (line := lines.take())[1] and not line[1].strip():
+        pass
+    return line
+
+
+def _read_frame(first: tuple[int, bytes], lines: _Lines) -> Frame:
+    """A frame of as many lines as its first one says, or fewer where a number on its own begins the next."""
+    at, head = first
+    if not head.strip().isdigit():
+        return Frame(at, (head,), f"a number of atoms was wanted, not {head[:40]!r}", is_stray=True)
+    if len(head.strip()) > len(str(MOST_ATOMS)) or int(head) > MOST_ATOMS:
+        return Frame(at, (head,), f"at most {MOST_ATOMS} atoms, not {head[:40]!r}")
+    taken = [first, lines.take()]
+    while len(taken) < int(head) + 2 and (line := lines.take())[1]:
+        if line[1].strip().isdigit():
+            lines.give_back(line)
+            break
+        taken.append(line)
+    missing = int(head) + 2 - len(taken)
+    return Frame(at, tuple(line for _, line in taken), f"{missing} of its {int(head)} lines of atoms are missing" if missing else None)
+
+
+def _skip_to_next(lines: _Lines) -> None:
+    """Leave out what stands before the next frame: a number on its own, and then a line that is no atom's."""
+    line = lines.take()
+    while line[1]:
+        after = lines.take()
+        if line[1].strip().isdigit() and after[1] and not _is_an_atom(after[1]):
+            lines.give_back(line, after)
+            return
+        line = after
+
+
+def _is_an_atom(line: bytes) -> bool:
+    """True of an element and three numbers."""
+    words = line.split()
+    try:
+        return len(words) >= 4 and words[0].isalpha() and bool([float(word) for word in words[1:4]])
+    except ValueError:
+        return False

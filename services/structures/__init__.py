@@ -1,0 +1,1 @@
+"""A user's own structures, from the files that they lie in."""

@@ -1,0 +1,112 @@
+"""What a reader found, as a Structure: labels of its own kept aside, and which systems it may be."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from distillery.generators.files.contents import ANY_SYSTEM, Item, RowRefused, require_atoms
+from distillery.structures.checks import LEAST_VACUUM, count_detached, find_vacuum
+from distillery.structures.geometry import Neighbours
+from distillery.structures.structure import SYSTEMS, Structure, System, from_ase
+
+VACUUM = 20.0
+"""Å; what a slab without a third vector gets between itself and its image."""
+_OWN_LABELS = ("energy", "free_energy", "forces", "stress", "magmom", "magmoms", "charges", "dipole")
+_CHARGES = ("charge", "total_charge")
+_MOST_KEYS = 50
+_LONGEST_TEXT = 200
+
+
+def read_atoms(atoms: Atoms, known: Mapping[str, Any]) -> Structure:
+    """A structure of ASE's atoms, periodic as they are, as system molecule or crystal until it is settled.
+
+    `origin` has `info` (what is known of it: names, ids), and `own` (its own labels, eV, eV/Å, eV/Å³). RowRefused: empty, charged, or
+    no element.
+    """
+    require_atoms(np.asarray(atoms.numbers, dtype=np.int64))
+    known = {**atoms.info, **known}
+    for key in _CHARGES:
+        if isinstance(known.get(key), int | float | np.number) and abs(float(known[key])) > 1e-8:
+            raise RowRefused("charged", f"its {key} is {known[key]}, and structures have none")
+    origin = {"info": _choose_info(known), "own": _read_labels(atoms)}
+    return from_ase(atoms, id="", system="crystal" if any(atoms.pbc) else "molecule", origin={k: v for k, v in origin.items() if v})
+
+
+def _choose_info(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Names, ids and numbers, as far as they are short; no labels."""
+    chosen = {
+        str(key): value for key, value in known.items() if key not in _OWN_LABELS and isinstance(value, str | int | float | np.number)
+    }
+    return {key: value for key, value in list(chosen.items())[:_MOST_KEYS] if len(str(value)) <= _LONGEST_TEXT}
+
+
+def _read_labels(atoms: Atoms) -> dict[str, Any]:
+    """What the file says of energy, forces, … itself; these are never the dataset's labels."""
+    found = dict(getattr(atoms.calc, "results", {})) if atoms.calc is not None else {}
+    return {name: found[name] for name in _OWN_LABELS if found.get(name) is not None}
+
+
+def describe_row(at: int, found: Structure | RowRefused) -> Item:
+    """What a scan tells of a row; one that is periodic in one direction only, a wire, is refused."""
+    if isinstance(found, RowRefused):
+        return Item(at, refusal=found)
+    if sum(found.pbc) == 1:
+        return Item(at, refusal=RowRefused("partial_periodicity", f"pbc {found.pbc}: one direction only; put it into a box"))
+    return Item(at, len(found), require_atoms(found.numbers.astype(np.int64)), list_systems(found))
+
+
+def list_systems(structure: Structure) -> int:
+    """Which systems a row may be by its periodicity, as bits in the order of SYSTEMS; only the one that its file names, if it does."""
+    if not structure.is_periodic:
+        possible: tuple[System, ...] = ("molecule", "cluster")
+    else:
+        possible = ("crystal", "surface") if all(structure.pbc) else ("surface",)
+    named = structure.origin.get("info", {}).get("system")
+    return to_bits([named] if named in possible else possible)
+
+
+def to_bits(systems: "tuple[System, ...] | list[System]") -> int:
+    """Systems as bits in the order of SYSTEMS."""
+    return sum(1 << SYSTEMS.index(system) for system in systems) & ANY_SYSTEM
+
+
+def settle(structure: Structure, system: System) -> Structure:
+    """The structure as this system, a slab without a third vector with one."""
+    if system != "surface" or all(structure.pbc):
+        return replace(structure, system=system)
+    return _close_slab(replace(structure, system=system))
+
+
+def _close_slab(slab: Structure) -> Structure:
+    """A slab that is periodic in two directions, with a third one along c: its normal, as long as its thickness and 20 Å of vacuum.
+
+    The axes are turned over in a circle until the open one is c; its atoms are moved to the middle.
+    """
+    turn = (slab.pbc.index(False) + 1) % 3
+    a, b = np.roll(slab.cell, -turn, axis=0)[:2]
+    normal = np.cross(a, b)
+    area = float(np.linalg.norm(normal))
+    if area < 1e-6:
+        raise RowRefused("bad_cell", f"it is periodic along two vectors that span nothing: {a.tolist()} and {b.tolist()}")
+    normal = normal / area
+    heights = slab.positions @ normal
+    length = float(np.ptp(heights)) + VACUUM
+    shift = length / 2 - (float(heights.max()) + float(heights.min())) / 2
+    return replace(
+        slab,
+        cell=np.stack([a, b, length * normal]),
+        positions=slab.positions + shift * normal,
+        pbc=(True, True, True),
+        origin={**slab.origin, "vacuum": VACUUM},
+    )
+
+
+def guess_system(structure: Structure) -> System:
+    """What a row looks like: a slab has 15 Å of vacuum along c; a molecule is in one piece."""
+    if structure.is_periodic:
+        whole = settle(structure, "surface")
+        return "surface" if find_vacuum(whole) >= LEAST_VACUUM - 1e-6 else "crystal"
+    return "cluster" if count_detached(structure, Neighbours(structure)) else "molecule"

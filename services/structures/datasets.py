@@ -1,0 +1,90 @@
+"""Another dataset.h5, Distillery's own or one without provenance: its structures, and its labels kept aside."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from distillery.generators.files.contents import Contents, Item, RowRefused, require_atoms
+from distillery.structures.structure import Structure
+from services.structures.conversion import describe_row
+
+_NEEDED = ("structures/atomic_numbers", "structures/atomic_numbers_splits", "structures/positions", "structures/cells", "structures/pbc")
+
+
+class DatasetReader:
+    """A `contents.Reader`; the place of a structure is its row."""
+
+    def list_files(self, path: Path) -> Sequence[Path]:
+        """The file alone."""
+        return [path]
+
+    def scan(self, path: Path) -> Iterator[Item]:
+        """Every row."""
+        with _open(path) as file:
+            for row in range(len(file["structures/pbc"])):
+                yield describe_row(row, _read_row(file, row))
+
+    def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
+        """The rows wanted."""
+        with _open(path) as file:
+            for row in rows:
+                yield _read_row(file, row)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, "r") as file:
+            if missing := [name for name in _NEEDED if name not in file]:
+                raise ValueError(f"it is no dataset: it has no {', '.join(missing)}")
+            yield file
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"it can't be read as HDF5: {error}") from error
+
+
+def _read_row(file: h5py.File, row: int) -> Structure | RowRefused:
+    try:
+        start, stop = (int(place) for place in file["structures/atomic_numbers_splits"][row : row + 2])
+        numbers = np.asarray(file["structures/atomic_numbers"][start:stop], dtype=np.int64)
+        require_atoms(numbers)
+        a, b, c = (bool(one) for one in file["structures/pbc"][row])
+        return Structure(
+            id="",
+            numbers=numbers.astype(np.uint8),
+            positions=np.asarray(file["structures/positions"][start:stop], dtype=np.float64),
+            cell=np.asarray(file["structures/cells"][row], dtype=np.float64) if a or b or c else np.zeros((3, 3)),
+            pbc=(a, b, c),
+            system="crystal" if a or b or c else "molecule",
+            origin={"info": _read_provenance(file, row), "own": _read_label(file, row, start, stop)},
+        )
+    except RowRefused as refusal:
+        return refusal
+    except (ValueError, TypeError, OverflowError) as error:
+        return RowRefused("unreadable", f"{type(error).__name__}: {str(error)[:200]}")
+
+
+def _read_provenance(file: h5py.File, row: int) -> dict[str, Any]:
+    """Id, source, service and system that it had there, and how it was made."""
+    names = [name for name in ("id", "source", "service", "system") if f"provenance/{name}" in file]
+    known: dict[str, Any] = {name: file[f"provenance/{name}"].asstr()[row] for name in names}
+    if "provenance/origin" in file:
+        known["origin"] = json.loads(file["provenance/origin"].asstr()[row])
+    return known
+
+
+def _read_label(file: h5py.File, row: int, start: int, stop: int) -> dict[str, Any]:
+    """Its label there, eV, eV/Å, eV/Å³, and who gave it."""
+    label: dict[str, Any] = {}
+    if "labels/energy" in file:
+        label["energy"] = file["labels/energy"][row]
+    if "labels/forces" in file:
+        label["forces"] = file["labels/forces"][start:stop].tolist()
+    if "labels/stress" in file and ("labels/stress_mask" not in file or file["labels/stress_mask"][row]):
+        label["stress"] = file["labels/stress"][row].tolist()
+    teacher = file["metadata"].attrs.get("teacher_model") if "metadata" in file else None
+    return {**label, **({"teacher": str(teacher)} if teacher is not None else {})}

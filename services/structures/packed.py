@@ -1,0 +1,42 @@
+"""Text files, packed or not."""
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+PACKED = (".gz", ".xz", ".bz2")
+LARGEST_TEXT = 200_000_000
+"""Bytes of a file that is read as a whole, unpacked."""
+
+
+def strip_packing(name: str) -> str:
+    """A file's name without the ending of what it is packed by."""
+    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
+
+
+@contextmanager
+def open_packed(path: Path) -> Iterator[IO[bytes]]:
+    """The unpacked bytes of a file; ValueError if it can't be unpacked."""
+    openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+    try:
+        with openers.get(path.suffix, open)(path, "rb") as file:
+            yield file
+    except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"it can't be unpacked: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole of a text file; ValueError if it is too large, can't be unpacked or is no text."""
+    with open_packed(path) as file:
+        content = file.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise ValueError(f"it has more than {LARGEST_TEXT} bytes; split it")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -1,0 +1,105 @@
+"""Files that are read as a whole: CIF, with any number of structures, and POSCAR, with one."""
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase import Atoms
+from ase.io.cif import CIFBlock, parse_cif
+
+from distillery.generators.files.contents import Contents, Item, RowRefused
+from distillery.structures.structure import Structure
+from services.structures.conversion import describe_row, read_atoms
+from services.structures.packed import read_text
+
+_WHOLE = 1e-8
+"""An occupancy so near to 1 is 1."""
+_KEPT_FILES = 4096
+_IDS = ("_cod_database_code", "_database_code_icsd", "_database_code_csd", "_database_code_amcsd")
+Found = Structure | RowRefused
+
+
+class WholeFileReader:
+    """A `contents.Reader` of files that one function reads; what came of them last is kept."""
+
+    def __init__(self, parse: Callable[[str], Sequence[Found]]) -> None:
+        """`parse` makes rows of a file's text."""
+        self._parse = parse
+
+    def list_files(self, path: Path) -> Sequence[Path]:
+        """The file alone."""
+        return [path]
+
+    def scan(self, path: Path) -> Iterator[Item]:
+        """Every row."""
+        for row, found in enumerate(self._read(path)):
+            yield describe_row(row, found)
+
+    def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Found]:
+        """The rows wanted."""
+        found = self._read(path)
+        for row in rows:
+            yield found[row]
+
+    def _read(self, path: Path) -> Sequence[Found]:
+        stat = path.stat()
+        return _read_file(self._parse, path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=_KEPT_FILES)
+def _read_file(parse: Callable[[str], Sequence[Found]], path: Path, n_bytes: int, mtime_ns: int) -> Sequence[Found]:
+    text = read_text(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tables of symmetry that a file lacks, and of labels
+        try:
+            return parse(text)
+        except Exception as error:  # ASE: whatever a damaged file leads to
+            return [_refuse(error)]
+
+
+def parse_cif_text(text: str) -> Sequence[Found]:
+    """The structures of a CIF; blocks without atoms are none, and a file of such blocks alone is one refused row."""
+    blocks = [block for block in parse_cif(io.StringIO(text)) if block.get("_atom_site_label") or block.get("_atom_site_type_symbol")]
+    if not blocks:
+        return [RowRefused("empty", "no block of it lists atoms (_atom_site_label)")]
+    return [_attempt(lambda block=block: _read_block(block)) for block in blocks]  # type: ignore[misc]
+
+
+def _read_block(block: CIFBlock) -> Structure:
+    shares = block.get("_atom_site_occupancy") or []
+    partial = [share for share in shares if not isinstance(share, int | float) or abs(share - 1) > _WHOLE]
+    if partial:
+        raise RowRefused("disordered", f"{len(partial)} of its sites are not wholly one element: occupancy {partial[0]}")
+    if any(str(group) not in {".", "?", "0"} for group in block.get("_atom_site_disorder_group") or []):
+        raise RowRefused("disordered", "sites of it stand in for one another (_atom_site_disorder_group)")
+    return read_atoms(block.get_atoms(), _name_block(block))
+
+
+def _name_block(block: CIFBlock) -> Mapping[str, Any]:
+    """The name of a block and the number that a database gave it."""
+    known = {"block": block.name, **{name.lstrip("_"): block.get(name) for name in _IDS if block.get(name) is not None}}
+    return {key: str(value) for key, value in known.items()}
+
+
+def parse_poscar_text(text: str) -> Sequence[Found]:
+    """The one structure of a POSCAR or CONTCAR; its first line is kept as comment."""
+    atoms = ase.io.read(io.StringIO(text), format="vasp")
+    assert isinstance(atoms, Atoms)
+    return [_attempt(lambda: read_atoms(atoms, {"comment": text.split("\n", 1)[0].strip()}))]
+
+
+def _attempt(read: Callable[[], Structure]) -> Found:
+    try:
+        return read()
+    except RowRefused as refusal:
+        return refusal
+    except Exception as error:  # ASE: whatever a damaged block leads to
+        return _refuse(error)
+
+
+def _refuse(error: Exception) -> RowRefused:
+    return RowRefused("unreadable", f"{type(error).__name__}: {str(error)[:200]}")

@@ -1,0 +1,295 @@
+"""The structures service: every format read back, systems told apart, pools shared out, and every refused row named."""
+
+import gzip
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from pymatgen.core import Lattice, Structure
+
+from distillery.dataset.splits import find_parent
+from distillery.errors import InvalidRequest, Problem, Unavailable, Unsupported
+from distillery.generators.generator import Made, Task, resolve_task
+from distillery.generators.inputs import InputSettings
+from distillery.schema.generate import GenerateRequest
+from distillery.structures.checks import find_fault, find_vacuum
+from distillery.structures.structure import from_ase
+from services.structures.generator import StructuresGenerator
+from tests.benchmark_files import write_lmdb
+from tests.datasets import write_dataset
+from tests.input_files import crystals, molecules, pairs_of_molecules, slabs, write_crystal_files, write_frames, write_inputs
+from tests.unit.test_benchmarks import graph_of
+
+NEVER = threading.Event()
+SLICE = {"seed": 3, "start": 0}
+
+
+def open_generator(folder: Path) -> StructuresGenerator:
+    return StructuresGenerator(InputSettings(inputs=folder))
+
+
+def resolve(generator: StructuresGenerator, system: str, n: int = 100, **request: Any) -> Task:
+    return resolve_task(GenerateRequest(**{"n": n, "seed": 1, "system": system, "pool_slice": SLICE, **request}), generator)
+
+
+def make(folder: Path, system: str, n: int = 100, **request: Any) -> Made:
+    generator = open_generator(folder)
+    try:
+        return generator.generate(resolve(generator, system, n, **request), NEVER, lambda made, n: None)
+    finally:
+        generator.close()
+
+
+def refuse(folder: Path, system: str, **request: Any) -> str:
+    with pytest.raises(Problem) as caught:
+        resolve(open_generator(folder), system, **request)
+    assert isinstance(caught.value, InvalidRequest | Unsupported)
+    return caught.value.detail
+
+
+def by_row(made: Made) -> dict[tuple[str, int], Any]:
+    return {(s.origin["file"], s.origin["row"]): s for s in made.structures}
+
+
+# formats
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.xyz.gz", "a.xyz.xz", "a.extxyz.bz2", "a.db", "a.json", "a.aselmdb", "a.h5"])
+def test_structures_come_back_from_every_format(tmp_path: Path, name: str) -> None:
+    frames = crystals(5)
+    write_as(tmp_path / name, frames)
+    made = make(tmp_path, "crystal")
+    found = by_row(made)
+    assert len(found) == 5
+    for row, atoms in enumerate(frames):
+        structure = found[name, row]
+        assert structure.symbols == atoms.get_chemical_symbols()
+        np.testing.assert_allclose(structure.positions, atoms.positions, atol=1e-7)
+        np.testing.assert_allclose(structure.cell, atoms.cell.array, atol=1e-7)
+
+
+def write_as(path: Path, frames: list[Atoms]) -> None:
+    if path.suffix == ".h5":
+        write_dataset(path, [from_ase(atoms, id=str(k), system="crystal") for k, atoms in enumerate(frames)])
+    elif path.suffix in {".db", ".json", ".aselmdb"}:
+        with ase.db.connect(path, use_lock_file=False) as database:
+            for atoms in frames:
+                database.write(atoms)
+    else:
+        write(path, frames, format="extxyz")
+
+
+def test_a_cif_is_read_with_its_symmetry_and_a_poscar_with_its_comment(tmp_path: Path) -> None:
+    write_crystal_files(tmp_path)
+    found = by_row(make(tmp_path, "crystal"))
+    assert sorted(found["carbide.cif", 0].symbols) == ["C"] * 4 + ["Si"] * 4
+    assert found["POSCAR_silicon", 0].origin["info"]["comment"]
+
+
+def test_graphs_of_open_catalyst_are_read(tmp_path: Path) -> None:
+    write_lmdb(tmp_path / "a.lmdb", [graph_of(atoms, k) for k, atoms in enumerate(crystals(3))])
+    assert {s.origin["sid"] for s in make(tmp_path, "crystal").structures} == {500, 501, 502}
+
+
+def test_plain_xyz_needs_no_properties(tmp_path: Path) -> None:
+    (tmp_path / "water.xyz").write_text("3\nany comment\nO 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n\n")
+    (structure,) = make(tmp_path, "molecule").structures
+    assert structure.symbols == ["O", "H", "H"]
+    assert structure.origin["info"] == {"comment": "any comment"}
+
+
+# what is known of a structure
+
+
+def test_labels_of_its_own_are_kept_aside_with_file_row_and_digest(tmp_path: Path) -> None:
+    atoms = molecule("CH4", info={"name": "methane", "ratio": np.nan})
+    atoms.calc = SinglePointCalculator(atoms, energy=-5.5, forces=np.ones((5, 3)))
+    write_frames(tmp_path / "a.extxyz", [atoms])
+    (structure,) = make(tmp_path, "molecule", options={"licence": "CC0-1.0"}).structures
+    assert structure.origin["own"] == {"energy": -5.5, "forces": [[1.0] * 3] * 5}
+    assert (structure.origin["file"], structure.origin["row"], structure.origin["licence"]) == ("a.extxyz", 0, "CC0-1.0")
+    assert structure.origin["info"]["name"] == "methane"
+    assert len(structure.origin["file_sha256"]) == 64
+    json.dumps(dict(structure.origin), allow_nan=False)
+
+
+@pytest.mark.parametrize(("parents", "n_parents"), [("composition", 1), ("row", 6), ("file", 1)])
+def test_copies_of_a_row_are_one_parent(tmp_path: Path, parents: str, n_parents: int) -> None:
+    write_frames(tmp_path / "a.extxyz", crystals(6))
+    options = {"copies": 2, "parents": parents}
+    made = make(tmp_path, "crystal", perturb={"rattle": 0.03}, options=options).structures
+    assert len(made) == 12
+    names = [find_parent("structures", s.system, s.numbers, s.origin) for s in made]
+    assert len(set(names)) == n_parents
+    rows = {name: {s.origin["row"] for s, own in zip(made, names, strict=True) if own == name} for name in names}
+    assert parents != "row" or all(len(own) == 1 for own in rows.values())
+
+
+# systems
+
+
+def test_files_are_sorted_among_the_systems_and_nothing_is_lost(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    made = {system: make(tmp_path, system, 200, options={"sort": True}) for system in ("crystal", "surface", "cluster")}
+    counts = {system: len(own.structures) + own.rejected.total() - own.rejected["pool_used_up"] for system, own in made.items()}
+    assert counts == {"crystal": 32, "surface": 30, "cluster": len(pairs_of_molecules())}
+    whole = make(tmp_path, "molecule", 200, options={"sort": True}).structures
+    assert {s.origin["info"]["name"] for s in whole} == {atoms.info["name"] for atoms in molecules()}
+
+
+def test_a_slab_without_a_third_vector_gets_one_with_vacuum(tmp_path: Path) -> None:
+    turned = slabs(1)[0]
+    turned.set_cell(np.roll(turned.cell.array, 1, axis=0))
+    turned.pbc = np.roll(turned.pbc, 1)
+    write_frames(tmp_path / "a.extxyz", [slabs(1)[0], turned])
+    made = make(tmp_path, "surface", options={"copies": 1})
+    assert made.structures
+    for slab in made.structures:
+        assert all(slab.pbc)
+        assert find_vacuum(slab) == pytest.approx(20.0, abs=1e-6)
+        assert slab.origin["vacuum"] == 20.0
+        np.testing.assert_allclose(slab.cell[:2] @ slab.cell[2], 0, atol=1e-9)
+        assert find_fault(slab, None, None) is None
+
+
+def test_a_wire_is_refused_by_name(tmp_path: Path) -> None:
+    wire = bulk("Si", cubic=True)
+    wire.pbc = (True, False, False)
+    write_frames(tmp_path / "wire.xyz", [wire, *crystals(1)])
+    made = make(tmp_path, "crystal")
+    assert (len(made.structures), dict(made.rejected)) == (1, {"partial_periodicity": 1, "pool_used_up": 99})
+    assert made.named == ["wire.xyz: partial_periodicity: row 0"]
+
+
+def test_small_crystals_are_repeated_where_that_is_asked_for(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.extxyz", crystals(4))
+    assert "size" in refuse(tmp_path, "crystal", min_atoms=20, max_atoms=70)
+    made = make(tmp_path, "crystal", min_atoms=20, max_atoms=70, options={"repeat": True})
+    assert len(made.structures) == 4
+    assert all(20 <= len(s) <= 70 for s in made.structures)
+
+
+# pools
+
+
+def test_slices_share_out_the_rows_and_every_copy_comes_once(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.extxyz", crystals(10))
+    taken = []
+    for start in (0, 8, 16):
+        made = make(tmp_path, "crystal", 8, pool_slice={"seed": 3, "start": start}, perturb={"rattle": 0.03}, options={"copies": 2})
+        taken += [s.origin["row"] for s in made.structures]
+    assert sorted(taken) == sorted(2 * list(range(10)))
+    assert sorted(taken[:10]) == list(range(10))
+    assert made.rejected == {"pool_used_up": 4}
+
+
+def test_the_same_structure_in_two_files_is_a_duplicate(tmp_path: Path) -> None:
+    for name in ("a.extxyz", "b.extxyz"):
+        write_frames(tmp_path / name, crystals(2))
+    made = make(tmp_path, "crystal", 4)
+    assert (len(made.structures), made.rejected["duplicate"]) == (2, 2)
+
+
+# refusals
+
+
+def test_every_row_that_is_refused_is_counted_once_and_named(tmp_path: Path) -> None:
+    ion = molecule("NH3", info={"charge": 1})
+    close = molecule("CH4")
+    close.positions[1] = close.positions[0] + 0.1
+    write_frames(tmp_path / "a.extxyz", [*molecules()[:6], molecule("LiF"), ion, close])
+    with (tmp_path / "a.extxyz").open("a") as file:
+        file.write("4\nProperties=species:S:1:pos:R:3\nH 0 0 ****\nH 0 0 1\nH 0 0 2\nH 0 0 3\n")
+    made = make(tmp_path, "molecule", 5)
+    more = make(tmp_path, "molecule", 5, pool_slice={"seed": 3, "start": 5})
+    counts = made.rejected + more.rejected
+    assert len(made.structures) + len(more.structures) == 6
+    assert counts == {"charged": 1, "unreadable": 1, "unknown_element": 1, "atoms_too_close": 1, "pool_used_up": 3}
+    named = made.named + more.named
+    for row, reason in {6: "unknown_element", 7: "charged", 9: "unreadable"}.items():
+        assert f"a.extxyz: {reason}: row {row}" in named
+    assert any(name.startswith("a.extxyz: atoms_too_close: row 8: C-H 0.1") for name in named)
+
+
+def test_a_disordered_cif_is_refused_and_the_rest_is_used(tmp_path: Path) -> None:
+    write_crystal_files(tmp_path)
+    Structure(Lattice.cubic(4.4), [{"Si": 0.5, "C": 0.5}, "Si"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(filename=str(tmp_path / "mixed.cif"))
+    (tmp_path / "broken.cif").write_text("data_x\nloop_\n_atom_site_label\n_atom_site_fract_x\nSi1\n")
+    made = make(tmp_path, "crystal")
+    assert len(made.structures) == 2
+    assert (made.rejected["disordered"], made.rejected["unreadable"]) == (1, 1)
+    assert {"mixed.cif: disordered: row 0", "broken.cif: unreadable: row 0"} <= set(made.named)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.xyz.gz", gzip.compress(b"1\n\nH 0 0 0\n")[:-9], "a.xyz.gz: it can't be unpacked"),
+        ("a.db", b"not a database at all, but long enough to be looked at" * 20, "a.db: it is no database of ASE"),
+        ("a.h5", b"no HDF5", "a.h5: it can't be read as HDF5"),
+        ("a.aselmdb", b"\0" * 9000, "a.aselmdb: it is no LMDB file"),
+        ("a.cif", b"nothing", "a.cif: none of its 1 rows is a structure: 1 unreadable (row 0)"),
+        ("a.txt", b"text", "a.txt is of no format that is read here: .extxyz, .xyz, .cif"),
+    ],
+)
+def test_a_file_that_can_not_be_used_at_all_is_found_at_the_start(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert said in refuse(tmp_path, "crystal", options={"files": [name]})
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["missing.cif"], "there is no such file or folder"),
+        (["*.cif"], "it means no file of a format"),
+        (["../outside.cif"], "outside the service's input folder"),
+        (["/etc"], "outside the service's input folder"),
+    ],
+)
+def test_what_names_no_file_of_the_folder_is_refused(tmp_path: Path, files: list[str], said: str) -> None:
+    assert said in refuse(tmp_path, "crystal", options={"files": files})
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (inside := tmp_path / "inside").mkdir()
+    write_frames(tmp_path / "secret.extxyz", crystals(1))
+    (inside / "link.extxyz").symlink_to(tmp_path / "secret.extxyz")
+    assert "it means no file" in refuse(inside, "crystal")
+
+
+def test_no_row_of_the_system_says_what_was_refused(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.extxyz", [bulk("Cu", cubic=True)])
+    assert "Refused: a.extxyz: unknown_element: row 0" in refuse(tmp_path, "crystal")
+
+
+def test_a_file_that_changes_between_requests_is_refused_where_its_digest_is_known(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.extxyz", crystals(2))
+    said = refuse(tmp_path, "crystal", options={"sha256": "0" * 64})
+    digest = said.split("their digest is ")[1].split(",")[0]
+    assert len(make(tmp_path, "crystal", options={"sha256": digest}).structures) == 2
+    write_frames(tmp_path / "a.extxyz", crystals(2, seed=1))
+    assert "are others than" in refuse(tmp_path, "crystal", options={"sha256": digest})
+
+
+def test_without_a_folder_it_says_which_setting_is_wanted() -> None:
+    with pytest.raises(Unsupported, match="DISTILLERY_SERVICE_INPUTS"):
+        resolve(StructuresGenerator(InputSettings(inputs=None)), "crystal")
+
+
+def test_a_file_that_is_lost_while_it_runs_is_unavailable(tmp_path: Path) -> None:
+    from services.structures.options import FileOptions
+    from services.structures.shelf import open_files
+
+    write_frames(tmp_path / "a.extxyz", crystals(2))
+    (file,) = open_files(FileOptions(), tmp_path)
+    write_frames(tmp_path / "a.extxyz", crystals(3))
+    with pytest.raises(Unavailable, match="has changed since it was scanned"):
+        next(file.read([0]))
