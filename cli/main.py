@@ -7,12 +7,27 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from cli import check, export, recipe, report, run, schema, serve, services, status, verify, weights
+from cli import check, export, label, recipe, report, run, schema, serve, services, status, verify, weights
 from cli.app import ERROR, app
 from cli.terminal import write_in_any_encoding
 from distillery.errors import InvalidRequest, Problem, Unavailable
 
-__all__ = ["app", "check", "export", "main", "recipe", "report", "run", "schema", "serve", "services", "status", "verify", "weights"]
+__all__ = [
+    "app",
+    "check",
+    "export",
+    "label",
+    "main",
+    "recipe",
+    "report",
+    "run",
+    "schema",
+    "serve",
+    "services",
+    "status",
+    "verify",
+    "weights",
+]
 
 
 def main() -> None:

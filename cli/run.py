@@ -36,44 +36,55 @@ def run(
     ] = False,
 ) -> None:
     """Make the dataset of a recipe, or go on with it."""
-    from cli.live import choose_view, raise_if_failed
     from distillery.recipe.recipe import read_recipe
     from distillery.recipe.target import Target
     from distillery.schema.explain import validate_message
 
-    console = Console()
     parsed, text = read_recipe(recipe)
     target = {name: value for name, value in (("until", until), ("stage", stage)) if value is not None}
     parsed.stages_until(validate_message(Target, target, "").last)
     require_sound(recipe, parsed, text, gateway)
     if dry_run:
-        _show_plan(gateway, data, text, target, console)
+        _show_plan(gateway, data, text, target, Console())
         return
-    view = choose_view(console)
-    work = _run(parsed, text, view, target, gateway, data, recipe.parent)
     flags = [flag for name, value in target.items() for flag in (f"--{name}", value)]
     again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else []), *flags])
+    use_inputs(recipe.parent)
+    raise typer.Exit(_make(parsed, text, target, gateway, data, again))
+
+
+def make_here(recipe: "Recipe", text: str, data: Path, again: str) -> int:
+    """Make the whole of a recipe in this process, showing how far it is; the exit code. `again` is the command that goes on with it."""
+    return _make(recipe, text, {}, None, data, again)
+
+
+def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | None, data: Path, again: str) -> int:
+    from cli.live import choose_view, raise_if_failed
+
+    console = Console()
+    view = choose_view(console)
+    work = _run(recipe, text, view, target, gateway, data)
     try:
         with view:
             status = run_until_signal(work, lambda: view.stop("stopping: the shards in the making are given up …"))
     except asyncio.CancelledError:
         goes_on = f"The gateway goes on with it. `{again} --gateway {gateway}` shows it again."
         print(
-            f"\nStopped. {goes_on if gateway else f'{_describe_stop(data / parsed.name, view.last)} `{again}` goes on.'}", file=sys.stderr
+            f"\nStopped. {goes_on if gateway else f'{_describe_stop(data / recipe.name, view.last)} `{again}` goes on.'}", file=sys.stderr
         )
-        raise typer.Exit(STOPPED) from None
+        return STOPPED
     raise_if_failed(status)
-    raise typer.Exit(_conclude(status, console, _place(parsed.name, data, gateway)))
+    return _conclude(status, console, _place(recipe.name, data, gateway))
 
 
 async def _run(
-    recipe: "Recipe", text: str, view: "LiveView | LineView", target: dict[str, str], gateway: str | None, data: Path, inputs: Path
+    recipe: "Recipe", text: str, view: "LiveView | LineView", target: dict[str, str], gateway: str | None, data: Path
 ) -> "Status":
     from cli.live import follow
     from cli.sessions import open_remote
 
     view.tell(f"asking {gateway}" if gateway else f"loading teacher {recipe.teacher} and the services")
-    async with open_remote(gateway) if gateway else _embedded(recipe, data, inputs) as client:
+    async with open_remote(gateway) if gateway else _embedded(recipe, data) as client:
         status = await follow(client, text, view, target)
         view.tell("ending teacher and services")
     return status
@@ -99,11 +110,10 @@ async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str
 
 
 @asynccontextmanager
-async def _embedded(recipe: "Recipe", data: Path, inputs: Path) -> "AsyncIterator[Client]":
+async def _embedded(recipe: "Recipe", data: Path) -> "AsyncIterator[Client]":
     from cli.local import run_embedded
     from cli.sessions import settings_here
 
-    use_inputs(inputs)
     wanted = {source.service for source in recipe.sources.values()}
     async with run_embedded(settings_here(data), recipe.teacher, wanted) as client:
         yield client

@@ -1,0 +1,143 @@
+"""`distillery label`."""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.app import Data, app
+from cli.terminal import under_way
+
+if TYPE_CHECKING:
+    from services.structures.survey import Survey
+
+_PLURALS = {"molecule": "molecules", "crystal": "crystals", "cluster": "clusters", "surface": "surfaces"}
+_WORDS = frozenset({"n", "y", "no", "yes", "on", "off", "true", "false", "null"})
+"""What some readers of YAML take for something else than a text."""
+_NAMED = 20
+"""Lines of refused rows that are printed."""
+
+
+@app.command()
+def label(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES…", help="Files, folders: extxyz, CIF, POSCAR, ASE databases, dataset.h5, …")
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="NAME", help="Name of the dataset.")],
+    teacher: Annotated[str, typer.Option("--teacher", help="The model that labels.")] = "7net-0",
+    rattle: Annotated[float, typer.Option("--rattle", metavar="Å", help="Displace all atoms, standard deviation.")] = 0.0,
+    strain: Annotated[float, typer.Option("--strain", help="Strain what is periodic, at most so much.")] = 0.0,
+    copies: Annotated[int, typer.Option("--copies", help="Structures made of each row; with --rattle or --strain.")] = 1,
+    relax: Annotated[int, typer.Option("--relax", metavar="STEPS", help="Let the teacher relax each so many steps first.")] = 0,
+    licence: Annotated[str, typer.Option("--licence", help="Of the files; kept with every structure.")] = "",
+    seed: Annotated[int, typer.Option("--seed", help="Order and displacements.")] = 0,
+    data: Data = Path("data"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe that this makes; start nothing.")] = False,
+) -> None:
+    """Label your own structures: a dataset with a verdict, as `distillery run` makes it of a recipe, which is written for you.
+
+    Rows that can't be used are counted and named. Stopped or killed, the same command goes on.
+    """
+    from cli.run import make_here
+    from distillery.recipe.recipe import parse_recipe
+
+    root, names = _find_root(files)
+    os.environ["DISTILLERY_SERVICE_INPUTS"] = str(root)
+    with under_way(f"reading {len(names)} file{'s' if len(names) > 1 else ''} or folders"):
+        survey = _survey(names, root, teacher)
+    content = _write_content(out, seed, teacher, names, survey, copies, licence)
+    content |= _describe_changes(rattle, strain, relax)
+    flags = _repeat_flags(locals())
+    again = shlex.join(["distillery", "label", *map(str, files), *flags])
+    text = _write_text(content, again, root)
+    recipe = parse_recipe(text, "the recipe of these files")
+    if dry_run:
+        print(text, end="")
+        return
+    _tell(survey, Console(stderr=True))
+    raise typer.Exit(make_here(recipe, text, data, again))
+
+
+def _find_root(files: Iterable[Path]) -> tuple[Path, list[str]]:
+    """The folder that all files lie below, and their names from there."""
+    from distillery.errors import InvalidRequest
+
+    paths = [path.resolve() for path in files]
+    if missing := [str(given) for given, path in zip(files, paths, strict=True) if not path.exists()]:
+        raise InvalidRequest(f"there is no file or folder {', '.join(missing)}")
+    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
+    return root, sorted({path.relative_to(root).as_posix() for path in paths})
+
+
+def _survey(names: list[str], root: Path, teacher: str) -> "Survey":
+    from labeller.teachers import find_elements
+    from services.structures.survey import survey_files
+
+    return survey_files(tuple(names), root, find_elements(teacher))
+
+
+def _write_content(out: str, seed: int, teacher: str, names: list[str], survey: "Survey", copies: int, licence: str) -> dict[str, Any]:
+    """The keys of the recipe. Gates that ask whether a generator is diverse have nothing to say of what a user chose."""
+    options = {"files": names, "sort": True, "sha256": survey.sha256}
+    options |= {"copies": copies} if copies > 1 else {}
+    options |= {"licence": licence} if licence else {}
+    sources = {
+        _PLURALS[system]: {"service": "structures", "system": system, "count": n * copies, "attempts": 1, "atoms": list(survey.atoms)}
+        | {"options": options}
+        for system, n in survey.counts.items()
+    }
+    gates = {gate: {"required": False} for gate in ("distinct_sizes", "distinct_compositions", "duplicates", "element_coverage")}
+    return {
+        "name": out,
+        "seed": seed,
+        "teacher": teacher,
+        "elements": list(survey.elements),
+        "sources": sources,
+        "gates": {"completeness": {"threshold": 0.5}, **gates},
+    }
+
+
+def _describe_changes(rattle: float, strain: float, relax: int) -> dict[str, Any]:
+    perturb = {key: value for key, value in (("rattle", rattle), ("strain", strain)) if value}
+    return {**({"perturb": perturb} if perturb else {}), **({"sample": {"relax": {"steps": relax}}} if relax else {})}
+
+
+def _repeat_flags(given: dict[str, Any]) -> list[str]:
+    """The options that were not left as they are, to repeat the command."""
+    defaults = {"teacher": "7net-0", "rattle": 0.0, "strain": 0.0, "copies": 1, "relax": 0, "licence": "", "seed": 0, "data": Path("data")}
+    changed = [(name, given[name]) for name, default in defaults.items() if given[name] != default]
+    return ["--out", given["out"], *(word for name, value in changed for word in (f"--{name}", str(value)))]
+
+
+def _write_text(content: dict[str, Any], command: str, root: Path) -> str:
+    """The recipe as YAML, below a comment that says where it came from."""
+    head = f"# made by: {command}\n# the files lie below {root}: DISTILLERY_SERVICE_INPUTS names it to `distillery run`\n"
+    lines = [f"{key}: {_write_value(value)}" for key, value in content.items() if key != "sources"]
+    sources = [f"  {name}: {_write_value(source)}" for name, source in content["sources"].items()]
+    return head + "\n".join([*lines, "sources:", *sources]) + "\n"
+
+
+def _write_value(value: Any) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_write_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_write_value, value)) + "]"
+    is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) and value.lower() not in _WORDS
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
+
+
+def _tell(survey: "Survey", console: Console) -> None:
+    """How many rows of each system there are, and which are left out."""
+    found = ", ".join(f"{n} {_PLURALS[system]}" for system, n in survey.counts.items())
+    console.print(f"{found} of {survey.atoms[0]}-{survey.atoms[1]} atoms of {' '.join(survey.elements)}", highlight=False, soft_wrap=True)
+    for line in survey.refused[:_NAMED]:
+        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
+    if len(survey.refused) > _NAMED:
+        console.print(f"left out: {survey.n_refused} rows in all; the receipts of the parts name them", highlight=False, soft_wrap=True)

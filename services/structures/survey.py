@@ -1,0 +1,83 @@
+"""What files hold, before anything is made of them: how many rows look like each system, their elements, what is refused."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from distillery.errors import InvalidRequest
+from distillery.generators.files.contents import Contents, pack
+from distillery.structures.structure import SYSTEMS, System
+from services.structures.conversion import to_bits
+from services.structures.generator import list_rows
+from services.structures.options import FileOptions
+from services.structures.shelf import InputFile, digest_files, open_files
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The rows of files that can be labelled.
+
+    counts    rows that look like each system; systems without any are left out
+    elements  that occur in them, by atomic number
+    atoms     the smallest and largest number of atoms
+    sha256    of all files together
+    refused   a line for each file and reason, with its rows
+    n_refused  rows
+    """
+
+    counts: Mapping[System, int]
+    elements: tuple[str, ...]
+    atoms: tuple[int, int]
+    sha256: str
+    refused: tuple[str, ...]
+    n_refused: int
+
+
+def survey_files(names: tuple[str, ...], folder: Path, known: Collection[str] = ()) -> Survey:
+    """Look at files below a folder; rows with other elements than those `known` (any, if there are none) are refused.
+
+    InvalidRequest if a file can't be used, or no row is left.
+    """
+    files = open_files(FileOptions(files=names), folder)
+    reasons = [_find_reasons(file.contents, known) for file in files]
+    usable = [own == "" for own in reasons]
+    refused = [
+        (f"{file.name}: {reason}: row {list_rows(rows)}", len(rows))
+        for file, own in zip(files, reasons, strict=True)
+        for reason in np.unique(own[own != ""]).tolist()
+        if len(rows := np.flatnonzero(own == reason))
+    ]
+    if not any(own.any() for own in usable):
+        raise InvalidRequest(f"no row of the {len(files)} files can be labelled: {'; '.join(line for line, _ in refused[:5])}")
+    sizes = np.concatenate([file.contents.n_atoms[own] for file, own in zip(files, usable, strict=True)])
+    return Survey(
+        counts=_count_systems(files, usable),
+        elements=_list_elements([file.contents.elements[own] for file, own in zip(files, usable, strict=True)]),
+        atoms=(int(sizes.min()), int(sizes.max())),
+        sha256=digest_files(files),
+        refused=tuple(line for line, _ in refused),
+        n_refused=sum(n for _, n in refused),
+    )
+
+
+def _find_reasons(contents: Contents, known: Collection[str]) -> "np.ndarray[tuple[int, ...], np.dtype[np.str_]]":
+    """Why each row can't be labelled, "" where it can."""
+    reasons = contents.refused.astype("<U24")
+    if known:
+        foreign = ~pack([[atomic_numbers[element] for element in known]])
+        reasons[(reasons == "") & (contents.elements & foreign).any(axis=1)] = "unknown_element"
+    return reasons
+
+
+def _count_systems(files: tuple[InputFile, ...], usable: "list[np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]") -> dict[System, int]:
+    guessed = [file.guess()[own] for file, own in zip(files, usable, strict=True)]
+    counts = {system: sum(int((own & to_bits([system]) != 0).sum()) for own in guessed) for system in SYSTEMS}
+    return {system: n for system, n in counts.items() if n}
+
+
+def _list_elements(held: "list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]") -> tuple[str, ...]:
+    present = np.unpackbits(np.bitwise_or.reduce(np.concatenate(held), axis=0))
+    return tuple(chemical_symbols[int(z)] for z in np.flatnonzero(present))

@@ -1,0 +1,71 @@
+"""`distillery label`: files of every kind in one command, by the real teacher; and the recipe that it writes."""
+
+import json
+from pathlib import Path
+
+import h5py
+import pytest
+from ase.build import molecule
+
+from distillery.recipe.recipe import parse_recipe
+from tests.command import ROOT, distillery
+from tests.input_files import crystals, write_crystal_files, write_frames
+
+ION = molecule("NH3", info={"charge": 1})
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CIF, a POSCAR, four molecules and an ion, and in a folder two crystals more."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_crystal_files(folder)
+    write_frames(folder / "molecules.extxyz.gz", [*(molecule(name) for name in ("H2O", "CH4", "NH3", "CH3OH")), ION])
+    (folder / "more").mkdir()
+    write_frames(folder / "more" / "moved.xyz", crystals(2))
+    return folder
+
+
+def test_files_of_every_kind_become_a_dataset_with_a_verdict_that_can_be_verified(inputs: Path, tmp_path: Path) -> None:
+    command = ("label", str(inputs), "--out", "mine", "--rattle", "0.03", "--copies", "2")
+    done = distillery(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.output
+    assert "4 molecules, 4 crystals of 3-8 atoms of H C N O Si" in done.output
+    assert "left out: molecules.extxyz.gz: charged: row 4" in done.output
+    assert "GO  16 of 16 structures" in done.output
+    report = json.loads((tmp_path / "data" / "mine" / "report.json").read_text())
+    assert report["sources"]["molecules"]["rejected"] == {"generation: charged": 1}
+    with h5py.File(tmp_path / "data" / "mine" / "dataset.h5") as file:
+        origins = [json.loads(origin) for origin in file["provenance/origin"].asstr()]
+    assert {origin["file"] for origin in origins} == {"POSCAR_silicon", "carbide.cif", "molecules.extxyz.gz", "more/moved.xyz"}
+    assert distillery("verify", "mine", cwd=tmp_path).returncode == 0
+    assert distillery(*command, cwd=tmp_path).returncode == 0
+
+
+def test_a_dry_run_prints_a_recipe_and_makes_nothing(inputs: Path, tmp_path: Path) -> None:
+    done = distillery("label", str(inputs / "more"), "--out", "mine", "--relax", "3", "--licence", "CC0-1.0", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.output
+    recipe = parse_recipe(done.output[done.output.index("# made by") :])
+    assert recipe.counts() == {"crystals": 2}
+    assert recipe.elements == ("C", "Si")
+    assert recipe.sample is not None
+    assert recipe.sources["crystals"].options["licence"] == "CC0-1.0"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = distillery("label", "missing.cif", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is no file or folder missing.cif" in done.output
+
+
+def test_files_without_any_usable_row_are_refused_at_once(tmp_path: Path) -> None:
+    write_frames(tmp_path / "ion.xyz", [ION])
+    done = distillery("label", "ion.xyz", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "ion.xyz: none of its 1 rows is a structure: 1 charged (row 0)" in done.output
+
+
+def test_the_page_says_what_the_command_says() -> None:
+    page = (ROOT / "docs" / "own-structures.md").read_text()
+    for option in ("--out", "--teacher", "--rattle", "--strain", "--copies", "--relax", "--licence", "--seed"):
+        assert f"`{option}`" in page
