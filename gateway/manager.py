@@ -8,6 +8,7 @@ from pathlib import Path
 from distillery.errors import Conflict, Internal, Problem, Unavailable
 from distillery.planning.forecast import describe_forecast
 from distillery.planning.recipe_checks import check_recipe
+from distillery.recipe.growth import grow_recipe
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.recipe.target import Target
 from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, StateEvent
@@ -60,11 +61,13 @@ class Manager:
         await self._webhooks.close()
 
     async def create(self, text: str, target: Target) -> str:
-        """Begin a dataset, or go on with it if the recipe is the same; its name. Conflict if the recipe is another."""
-        recipe = await asyncio.to_thread(parse_recipe, text)
+        """Begin a dataset, go on with it if the recipe is the same, or let it grow if that asks for more; its name.
+
+        Conflict if the recipe would spoil what is there.
+        """
+        text, recipe = await asyncio.to_thread(self._take_recipe, text)
         recipe.stages_until(target.last)
         dataset, job = self._store.at(recipe.name), self._find_working(recipe.name)
-        self._refuse_another(dataset, recipe)
         self._refuse_other_process(dataset)
         target.refuse_cutting_back(recipe, dataset.list_parts())
         if job is not None:
@@ -75,14 +78,16 @@ class Manager:
         await self._go_on(dataset)
         return recipe.name
 
-    def _refuse_another(self, dataset: StoredDataset, recipe: Recipe) -> None:
-        """Conflict if the name is another recipe's of which something is there: one that was refused, for a typo perhaps, gives way."""
-        is_begun = self._find_working(dataset.name) is not None or dataset.is_begun
-        if is_begun and dataset.exists and (own := dataset.read_recipe()).sha256 != recipe.sha256:
-            raise Conflict(
-                f"there is a dataset {recipe.name!r} from another recipe ({own.sha256[:12]}, not {recipe.sha256[:12]}); "
-                f"give this one another name or move {dataset.folder} away"
-            )
+    def _take_recipe(self, text: str) -> tuple[str, Recipe]:
+        """A recipe as it was handed in, or grown from the one of its name of which parts are there; one without any gives way."""
+        recipe = parse_recipe(text)
+        dataset, is_working = self._store.at(recipe.name), self._find_working(recipe.name) is not None
+        if not dataset.exists or not (is_working or dataset.is_begun):
+            return text, recipe
+        if is_working:
+            dataset.refuse_growth_at_work(recipe)
+        grown = grow_recipe(text, dataset.read_text(), dataset.list_parts())
+        return grown, parse_recipe(grown)
 
     def _refuse_other_process(self, dataset: StoredDataset) -> None:
         """Conflict, before anything is written, if another process makes the dataset."""
@@ -149,16 +154,14 @@ class Manager:
 
     async def check(self, text: str) -> RecipeCheck:
         """What keeps a recipe from being made by these services and this labeller, which are asked once; starts nothing."""
-        recipe = await asyncio.to_thread(parse_recipe, text)
-        self._refuse_another(self._store.at(recipe.name), recipe)
+        text, recipe = await asyncio.to_thread(self._take_recipe, text)
         return await check_recipe(recipe, text, DeployedMakers(self._clients))
 
     async def forecast(self, text: str, target: Target) -> Forecast:
         """What making this recipe would take, by what its parts show so far; starts nothing."""
-        recipe = await asyncio.to_thread(parse_recipe, text)
+        text, recipe = await asyncio.to_thread(self._take_recipe, text)
         recipe.stages_until(target.last)
         dataset = self._store.at(recipe.name)
-        self._refuse_another(dataset, recipe)
         async with self._forecasting:
             return await asyncio.to_thread(describe_forecast, self.statuses.ledgers.find(dataset.folder, recipe), target.last)
 

@@ -138,6 +138,7 @@ class Run:
             dataset=self._recipe.name,
             recipe=self._text,
             recipe_sha256=self._recipe.sha256,
+            earlier_sha256=tuple(step.recipe.sha256 for step in self._recipe.steps),
             seed=self._recipe.seed,
             checkpoints=canonical_json([record.model_dump(mode="json") for record in describe_checkpoints(self.plan)]),
             parts=parts,

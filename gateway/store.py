@@ -132,6 +132,15 @@ class StoredDataset:
                 f"{self.name!r} is being made to the end of stage {known.last}; ask again when that has ended, or cancel it first"
             )
 
+    def refuse_growth_at_work(self, recipe: Recipe) -> None:
+        """Conflict if the recipe asks for something else than the one that the dataset is being made from."""
+        own = self.read_recipe()
+        if not (recipe.is_same_as(own) or recipe.sha256 == own.sha256):
+            raise Conflict(
+                f"{self.name!r} is being made from another recipe ({own.sha256[:12]}, not {recipe.sha256[:12]}); hand this one in when "
+                "that has ended, or cancel it first: what is there stays"
+            )
+
     def refuse_renamed(self, recipe: Recipe) -> None:
         """Conflict if the folder has not the name that its recipe gives the dataset."""
         if recipe.name != self.name:

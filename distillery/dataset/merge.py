@@ -104,7 +104,7 @@ def _find_part(folder: Path, request: FinaliseRequest, selection: PartSelection)
 
 def _refuse_stranger(folder: Path, request: FinaliseRequest, receipt: Receipt) -> None:
     found = receipt.record.recipe_sha256
-    if found != request.recipe_sha256:
+    if found not in {request.recipe_sha256, *request.earlier_sha256}:
         raise Conflict(
             f"{part_path(folder, receipt.part)} belongs to another recipe: its recipe_sha256 is {found}, "
             f"that of this dataset {request.recipe_sha256}; move it away and resume"

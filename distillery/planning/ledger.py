@@ -40,6 +40,7 @@ class Ledger:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder = folder
         self.recipe = recipe
+        self._known_sha256 = recipe.known_sha256
         self._entries: dict[str, Entry] = {}
         self._walks: dict[StageName, Walk] = {}
         self._walking = threading.Lock()
@@ -127,8 +128,8 @@ class Ledger:
         return None if entry is None else entry.facts
 
     def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
-        """What the gates say at a position."""
-        return sum_up(judge(self.measure(plan, wanted), self.recipe, position.stage, wanted))
+        """What the gates say at a position, by the recipe of its step."""
+        return sum_up(judge(self.measure(plan, wanted), self.recipe.at(position.step), position.stage, wanted))
 
     def screen(self, plan: Plan) -> Mapping[str, Collection[int]]:
         """The structures whose energies are far off those of their source by elements."""
@@ -140,7 +141,7 @@ class Ledger:
         record = part.receipt.record
         if part.receipt.part != name:
             raise corrupt(path, f"it holds part {part.receipt.part}")
-        if record.recipe_sha256 != self.recipe.sha256:
+        if record.recipe_sha256 not in self._known_sha256:
             raise Conflict(
                 f"{path} was made from another recipe ({record.recipe_sha256[:12]}, not {self.recipe.sha256[:12]}); move it away"
             )

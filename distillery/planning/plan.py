@@ -19,6 +19,7 @@ class Shard:
     start   how many were asked of the maker before, by all sources: where in its pool the shard's slice begins
     block   which block of the round it belongs to; each ends with a checkpoint
     probes  structures of it on which the teacher's physics is tried
+    step    how many recipes the dataset had grown from when it was planned
     """
 
     name: str
@@ -31,6 +32,7 @@ class Shard:
     round: int
     block: int = 0
     probes: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,16 @@ class PlannedPart:
 
 @dataclass(frozen=True)
 class PlanPosition:
-    """Where in the plan something is judged: stage, how often its shares were changed, wave and block of it."""
+    """Where in the plan something is judged: stage, how often its shares were changed, wave and block of it.
+
+    step  how many recipes the dataset had grown from when it was
+    """
 
     stage: StageName
     attempt: int
     wave: int
     block: int | None = None
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,7 @@ class Plan:
 
     rounds       all shards planned; the last round may be unfinished
     planned_parts  the parts that are there, as far as they are without a gap
-    stage, attempt, wave, n_waves  what is at hand
+    step, stage, attempt, wave, n_waves  what is at hand
     checkpoints  in order
     is_complete  no further shard is needed or allowed
     """
@@ -199,6 +205,7 @@ class Plan:
     rounds: list[list[Shard]] = field(default_factory=list)
     tallies: dict[str, SourceTally] = field(default_factory=dict)
     planned_parts: dict[str, PlannedPart] = field(default_factory=dict)
+    step: int = 0
     stage: StageName = "full"
     attempt: int = 0
     wave: int = 1

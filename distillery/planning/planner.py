@@ -37,7 +37,10 @@ class Judge(Protocol):
 
 
 def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> Plan:
-    """Plan stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`."""
+    """Plan stages, waves and rounds as far as `look_up` knows their parts, to the end of stage `until`.
+
+    A dataset that has grown is planned as it did: what it grew from first, to where that had come, then what was asked for beyond it.
+    """
     return Walk(recipe, look_up, judge, until, screen).go_on()
 
 
@@ -46,7 +49,7 @@ class Walk:
 
     def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> None:
         self._planner = _Planner(recipe, look_up, judge, screen)
-        self._steps = self._planner.plan_until(until)
+        self._steps = self._planner.plan_all(recipe, until)
 
     def go_on(self) -> Plan:
         """The plan as far as the parts that are there now allow. What a part or a judge raises ends the walk: begin another."""
@@ -60,19 +63,29 @@ class _Planner:
     def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, screen: Screen) -> None:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
         self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
+        self._without: frozenset[str] = frozenset()
         self._seen: set[str] = set()
         self._lookalikes = Lookalikes()
         self._is_lookalike: dict[str, bool] = {}
 
-    def plan_until(self, until: StageName) -> Iterator[None]:
-        for stage in self._recipe.stages_until(until):
+    def plan_all(self, recipe: Recipe, until: StageName) -> Iterator[None]:
+        """What the dataset grew from, step by step, then what this recipe asks for beyond it."""
+        for step in recipe.steps:
+            yield from self._plan_step(step.recipe, step.until, step.without)
+            self.plan.step += 1
+        yield from self._plan_step(recipe, until)
+        self.plan.is_complete = True
+
+    def _plan_step(self, recipe: Recipe, until: StageName, without: frozenset[str] = frozenset()) -> Iterator[None]:
+        """Stages of a recipe, at its own shares from the first on; nothing is made of the sources `without`."""
+        self._recipe, self._without, self.plan.attempt = recipe, without, 0
+        for stage in recipe.stages_until(until):
             yield from self._plan_stage(stage)
             while self._may_rebalance():
                 self.plan.attempt += 1
                 yield from self._plan_stage(stage)
             if not self.plan.checkpoints[-1].judgement.is_go:
                 break
-        self.plan.is_complete = True
 
     def _may_rebalance(self) -> bool:
         """True if other shares may turn a NO-GO; a pilot takes the same of every source, whatever the shares."""
@@ -82,7 +95,8 @@ class _Planner:
 
     def _plan_stage(self, stage: StageName) -> Iterator[None]:
         """Make a stage's structures, wave after wave, and judge."""
-        target = self._recipe.stage_counts(stage, self.plan.attempt)
+        owed = self._recipe.stage_counts(stage, self.plan.attempt)
+        target = {name: 0 if name in self._without else owed.get(name, 0) for name in self.plan.tallies}
         waves = cut_waves(self._made(), target, _largest_wave(self._recipe, stage))
         self.plan.stage, self.plan.n_waves = stage, len(waves)
         for wave, goal in enumerate(waves, start=1):
@@ -164,7 +178,7 @@ class _Planner:
 
     def _add_checkpoint(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
         plan, made = self.plan, self._made()
-        position = PlanPosition(plan.stage, plan.attempt, plan.wave, block)
+        position = PlanPosition(plan.stage, plan.attempt, plan.wave, block, plan.step)
         checkpoint = Checkpoint(
             position=position,
             n_waves=plan.n_waves,
@@ -213,6 +227,7 @@ class _Planner:
                 round=len(self.plan.rounds),
                 block=block,
                 probes=_count_probes(indices[stem]),
+                step=self.plan.step,
             )
             indices[stem] += 1
             start += size

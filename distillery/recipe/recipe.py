@@ -1,16 +1,19 @@
 """The recipe: the YAML file that decides a dataset."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import Field, StrictInt, StrictStr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from distillery.errors import InvalidRequest
+from distillery.recipe.digest import digest_recipe
 from distillery.recipe.source import LARGEST_COUNT, Source, SourceName
-from distillery.runtime.canonical_json import canonical_json
+from distillery.recipe.stages import CHECKPOINT_EVERY as CHECKPOINT_EVERY
+from distillery.recipe.stages import GateRule, Stages
 from distillery.runtime.yaml import Location, NotYaml, read_lines
 from distillery.schema.base import Elements, Message, Name, Number
 from distillery.schema.explain import explain, suggest
@@ -22,45 +25,22 @@ from distillery.schema.report import StageName as StageName
 from distillery.schema.sample import Sample
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
-CHECKPOINT_EVERY = 10_000
-"""A dataset in stages is judged at least so often, in structures."""
-LARGEST_WAVE = 40_000
+
+class GrowthStep(Message):
+    """A recipe that a dataset was made from before it was given more: its parts stay."""
+
+    recipe: dict[str, Any] = Field(description="the recipe's keys, without its own history")
+    until: StageName = Field(description="how far it was made")
+    without: tuple[SourceName, ...] = Field((), description="sources of it that had no part when the next recipe came")
 
 
-class GateRule(Message):
-    """A change to one gate."""
+@dataclass(frozen=True)
+class Step:
+    """A growth step with its recipe read."""
 
-    threshold: Number | None = Field(None, description="what the value is compared with; docs/gates.md has the sign and the default")
-    required: StrictBool | None = Field(None, description="false: a dataset that does not reach it may be GO all the same")
-
-
-class PilotStage(Message):
-    """A first look: the same few structures of every source."""
-
-    per_source: StrictInt = Field(10, ge=1, le=LARGEST_COUNT, description="structures of every source; all of a source that owes fewer")
-    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
-
-
-class TestStage(Message):
-    """A small version of the dataset, to decide whether the whole is worth making."""
-
-    total: StrictInt = Field(ge=1, le=LARGEST_COUNT, description="structures in the dataset at its end, the pilot's among them")
-    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
-
-
-class FullStage(Message):
-    """All structures of the recipe."""
-
-    wave: StrictInt = Field(CHECKPOINT_EVERY, ge=1, le=LARGEST_WAVE, description="structures in a wave; every wave has all sources' shares")
-    gates: dict[GateName, GateRule] = Field({}, description="changes to the gates in this stage")
-
-
-class Stages(Message):
-    """The stages of a dataset. Each counts on from the one before and begins when that one's gates are passed."""
-
-    pilot: PilotStage | None = Field(None, description="a first look: the same few structures of every source")
-    test: TestStage | None = Field(None, description="a small version of the dataset")
-    full: FullStage = Field(FullStage(), description="all structures of the recipe, in waves")
+    recipe: "Recipe"
+    until: StageName
+    without: frozenset[str]
 
 
 class Recipe(Message):
@@ -84,10 +64,11 @@ class Recipe(Message):
         (), max_length=100, description="generative fractions to try in turn where a stage's gates are not passed"
     )
     gates: dict[GateName, GateRule] = Field({}, description="changes to the gates, in all stages")
+    grown_from: tuple[GrowthStep, ...] = Field((), max_length=100, description="written by Distillery: what the dataset grew from")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for find in (_find_source_faults, _find_count_faults, _find_fraction_faults, _find_stage_faults):
+        for find in (_find_source_faults, _find_count_faults, _find_fraction_faults, _find_stage_faults, _find_growth_faults):
             if faults := [_locate(at, message) for at, message in find(self)]:
                 raise ValidationError.from_exception_data("Recipe", faults)
         return self
@@ -153,21 +134,33 @@ class Recipe(Message):
 
     @property
     def sha256(self) -> str:
-        """Of everything that decides which structures come out: gates only judge them, unless they may change the shares."""
-        content = self.model_dump(mode="json")
-        if not self.rebalance:
-            del content["gates"], content["rebalance"]
-            for stage in filter(None, (content["stages"] or {}).values()):
-                del stage["gates"]
-        if self.stages is None:
-            del content["stages"]
-        if self.limits == LabelLimits():
-            del content["limits"]
-        for part in (content, *content["sources"].values()):
-            for key in ("limits", "sample"):
-                if part.get(key) is None:
-                    part.pop(key, None)
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        """Of everything that decides which structures come out."""
+        return self._digest([[step.recipe.sha256, step.until, sorted(step.without)] for step in self.steps])
+
+    @property
+    def known_sha256(self) -> frozenset[str]:
+        """Those that parts of the dataset may have been made with: its own, and those of what it grew from."""
+        return frozenset({self.sha256, *(step.recipe.sha256 for step in self.steps)})
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """What the dataset grew from, in order; each step's recipe has those before it for its history."""
+        return tuple(
+            Step(Recipe.model_validate({**step.recipe, "grown_from": self.grown_from[:k]}), step.until, frozenset(step.without))
+            for k, step in enumerate(self.grown_from)
+        )
+
+    def at(self, step: int) -> "Recipe":
+        """The recipe of a step; behind the last one it is this recipe."""
+        return self if step == len(self.steps) else self.steps[step].recipe
+
+    def is_same_as(self, other: Self) -> bool:
+        """True if both ask for the same, whatever they grew from."""
+        return self._digest([]) == other._digest([])
+
+    def _digest(self, history: Sequence[Any]) -> str:
+        content = self.model_dump(mode="json", exclude={"grown_from"})
+        return digest_recipe(content, history, gates_decide=bool(self.rebalance))
 
 
 def _locate(at: Location, message: str) -> InitErrorDetails:
@@ -228,6 +221,17 @@ def _find_stage_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
     if not piloted <= test.total < recipe.size:
         least = f"at least the {piloted} of the pilot and " if piloted else ""
         yield ("stages", "test", "total"), f"must be {least}below the {recipe.size} of the whole, got {test.total}"
+
+
+def _find_growth_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    for k, step in enumerate(recipe.grown_from):
+        try:
+            sources = set(Recipe.model_validate(step.recipe).sources) - set(step.without)
+        except ValidationError as error:
+            yield ("grown_from", k, "recipe"), f"is no recipe: {error.errors()[0]['msg']}"
+            return
+        if foreign := sources - set(recipe.sources):
+            yield ("grown_from", k, "recipe"), f"has the sources {', '.join(sorted(foreign))}, which are gone"
 
 
 def _rescale(weights: Mapping[str, float], generative: Mapping[str, bool], fraction: float) -> dict[str, float]:

@@ -22,6 +22,7 @@ def describe_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:
         waves=checkpoint.n_waves,
         stretch=None if position.block is None else position.block + 1,
         ends_stage=checkpoint.ends_stage,
+        step=position.step,
         n_structures=checkpoint.n_structures,
         wanted=dict(checkpoint.wanted),
         verdict="GO" if judgement.is_go else "NO-GO",
@@ -64,7 +65,7 @@ def _explain_fallback(name: str, tally: SourceTally) -> str:
 
 def describe_progress(ledger: Ledger, plan: Plan, in_work: Mapping[tuple[str, str], int]) -> Progress:
     """Counts, stages and checkpoints for the status, from the parts; `wanted` of a source is for the end of the stage at hand."""
-    wanted = ledger.recipe.stage_counts(plan.stage, plan.attempt)
+    wanted = ledger.recipe.at(plan.step).stage_counts(plan.stage, plan.attempt)
     return Progress(
         round=max(len(plan.rounds) - 1, 0),
         stage=plan.stage,
@@ -72,7 +73,7 @@ def describe_progress(ledger: Ledger, plan: Plan, in_work: Mapping[tuple[str, st
         waves=plan.n_waves,
         checkpoints=describe_checkpoints(plan),
         scenario=describe_scenario(plan).text,
-        sources={name: _describe_source(ledger, plan, name, count, in_work) for name, count in wanted.items()},
+        sources={name: _describe_source(ledger, plan, name, wanted.get(name, 0), in_work) for name in ledger.recipe.sources},
     )
 
 

@@ -58,6 +58,7 @@ class CheckpointRecord(Answer):
     waves: Count = Field(description="waves in this stage")
     stretch: int | None = Field(description="the slice of the wave that ends here; null at the wave's end")
     ends_stage: bool
+    step: Count = Field(0, description="how many recipes the dataset had grown from then")
     n_structures: Count = Field(description="structures that count")
     wanted: dict[str, int] = Field(description="structures owed by every source")
     verdict: VerdictWord

@@ -24,7 +24,7 @@ class FileLedger(Ledger):
 
     def __init__(self, path: Path, recipe: Recipe, remembered: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(path.parent, recipe)
-        self._remembered = {(row["stage"], row["attempt"], row["wave"], row["stretch"]): row for row in remembered}
+        self._remembered = {(row["stage"], row["attempt"], row["wave"], row["stretch"], row.get("step", 0)): row for row in remembered}
         self._left_out: dict[str, set[int]] = {}
         self._outliers_since: dict[str, dict[int, int]] = {}
         self.parts: list[MergedPart] = []
@@ -68,10 +68,11 @@ class FileLedger(Ledger):
 
     def _remember(self, position: PlanPosition) -> Judgement:
         stretch = None if position.block is None else position.block + 1
-        row = self._remembered.get((position.stage, position.attempt, position.wave, stretch))
+        row = self._remembered.get((position.stage, position.attempt, position.wave, stretch, position.step))
         if row is None:
             raise ValueError(f"what the gates said in stage {position.stage} at the shares given up later is not in the file")
-        went_on = any(stage == position.stage and attempt > position.attempt for stage, attempt, _, _ in self._remembered)
+        attempts = [attempt for stage, attempt, _, _, step in self._remembered if (stage, step) == (position.stage, position.step)]
+        went_on = max(attempts) > position.attempt
         return Judgement(tuple(row["reasons"]), is_for_good=not went_on)
 
     def make_whole_plan(self) -> Plan:

@@ -29,7 +29,7 @@ from distillery.report.summary import describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.machine import count_cores
 from distillery.schema.label import FinaliseReceipt
-from distillery.schema.report import Report
+from distillery.schema.report import CheckpointRecord, Report
 from distillery.structures.identity import digest_structures
 from distillery.verify.file_checks import (
     Check,
@@ -115,7 +115,7 @@ class Verification:
                 yield problem.detail
                 return
             recorded = {section.part.receipt.record.recipe_sha256 for section in self.sections}
-            if recorded - {recipe.sha256}:
+            if recorded - recipe.known_sha256:
                 yield f"its sha256 is {recipe.sha256}, parts were made from {' '.join(sorted(recorded))}"
             if {section.part.receipt.dataset for section in self.sections} - {recipe.name}:
                 yield f"its name is {recipe.name}, that of the parts is not"
@@ -235,7 +235,7 @@ class Verification:
         wanted = {name: tally.count for name, tally in plan.tallies.items()}
         verdicts = judge(ledger.measure(plan, wanted), ledger.recipe, plan.stage, wanted)
         faults = [f"{v.gate} ({v.scope}) is {v.value}, not {v.sign} {v.threshold}" for v in verdicts if v.required and not v.passed]
-        if [record.model_dump(mode="json") for record in describe_checkpoints(plan)] != self._remembered:
+        if describe_checkpoints(plan) != [CheckpointRecord.model_validate(record) for record in self._remembered]:
             faults.append("the values of the gates differ from those stored in the file")
         said = "GO" if is_go(verdicts) else "NO-GO"
         return conclude("gates", f"{said} at the end of stage {plan.stage}: {len(verdicts)} recomputed", faults)

@@ -248,9 +248,9 @@ def test_a_recipe_that_was_refused_leaves_its_name_to_the_mended_one_and_a_begun
             status = await make(client, RECIPE.replace("service: other", "service: othr"))
             assert (status["state"], status["problem"]["kind"]) == ("failed", "not_found")
             assert (await make(client))["state"] == "finished"
-            other = await client.post("/v1/datasets", content=RECIPE.replace("count: 12", "count: 13"))
+            other = await client.post("/v1/datasets", content=RECIPE.replace("seed: 1", "seed: 2"))
             assert other.status_code == 409
-            assert "from another recipe" in other.json()["detail"]
+            assert "seed is 2, it was 1" in other.json()["detail"]
 
     run(main())
 
