@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from cli.completion import complete_dataset
+
 GO, ERROR, NO_GO, STOPPED = 0, 1, 3, 130
 
 app = typer.Typer(
@@ -50,7 +52,9 @@ Gateway = Annotated[
         "DISTILLERY_API_KEY_FILE). Without it everything runs in this process.",
     ),
 ]
-Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: its name, its folder or its dataset.h5.")]
+Dataset = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="A dataset: its name, its folder or its dataset.h5.", autocompletion=complete_dataset)
+]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, where they are not on a gateway.")]
 
 

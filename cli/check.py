@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from cli.app import Gateway, app
+from cli.completion import complete_recipe
 from cli.terminal import under_way
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def check(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.", autocompletion=complete_recipe)],
     gateway: Gateway = None,
 ) -> None:
     """Check whether a recipe can be made: its services, teacher, elements, sizes and options; starts and writes nothing.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from cli.story import Story, count_labelled, describe_row, describe_work, list_rows
+from cli.story import Story, count_labelled, describe_row, describe_steps, describe_work, list_rows
 from distillery.errors import Unavailable, from_body
 from distillery.http.client import Client
 from distillery.report.rates import Rates
@@ -59,7 +59,7 @@ class LiveView:
             SpinnerColumn(),
             TextColumn("{task.description:<12}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[rate]}"),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
@@ -84,6 +84,10 @@ class LiveView:
         if not self._is_stopping:
             self._head.update(self._doing, description=doing)
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def stop(self, line: str) -> None:
         """Say that it is being stopped; nothing else is said of what is under way from then on. May come from a signal handler."""
         self.tell(line)
@@ -96,11 +100,16 @@ class LiveView:
         self.tell(status.doing or describe_work(status))
         for line in self._story.tell_stages(status):
             self._live.console.print(line, markup=False, highlight=False)
+        for line in self._story.tell_retries(status):
+            self._live.console.print(line, markup=False, highlight=False)
         for name, row, rate in list_rows(status, self._rates):
             if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=row.wanted, rate="", note="")
-            note = describe_row(row)
-            self._bars.update(self._tasks[name], total=row.wanted, completed=count_labelled(row), rate=rate, note=note)
+                self._tasks[name] = self._bars.add_task(name, total=None, count="", rate="", note="")
+            labelled = count_labelled(row)
+            note = ", ".join(filter(None, (describe_steps(row), describe_row(row))))
+            is_moving = not labelled and bool(row.in_work.generate or row.in_work.label)  # a bar at zero would say that nothing is done
+            total = None if is_moving else row.wanted
+            self._bars.update(self._tasks[name], total=total, completed=labelled, count=f"{labelled}/{row.wanted}", rate=rate, note=note)
 
 
 class LineView:
@@ -123,7 +132,13 @@ class LineView:
         pass
 
     def tell(self, doing: str) -> None:
-        """What is under way is in the lines of `show`, once."""
+        """Say what comes before anything can be shown; later what is under way is in the lines of `show`, once."""
+        if self.last is None:
+            self._print(f"{doing} …")
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._print(line)
 
     def stop(self, line: str) -> None:
         """Say that it is being stopped."""
@@ -132,7 +147,7 @@ class LineView:
     def show(self, status: Status) -> None:
         """Print what is new."""
         self.last = status
-        for line in self._story.tell(status):
+        for line in [*self._story.tell(status), *self._story.tell_retries(status)]:
             self._print(line)
         for name, row, rate in list_rows(status, self._rates):
             if self._is_news(name, row, status.state in ENDED):

@@ -1,6 +1,6 @@
 """The embedded factory: the same apps in one process, joined by httpx's ASGI transport. The one composition root."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import httpx
 
 from distillery.errors import NotFound, Problem, Unavailable
 from distillery.generators.plugins import build_service
+from distillery.http.beside import serve_beside
 from distillery.http.client import Client, EmbeddedServers, open_client
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
@@ -35,14 +36,19 @@ async def run_apps(data: Path, teacher: str, wanted: set[str]) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def run_embedded(settings: GatewaySettings, teacher: str, wanted: set[str]) -> AsyncIterator[Client]:
+async def run_embedded(
+    settings: GatewaySettings, teacher: str, wanted: set[str], show_page: Callable[[str], None] | None = None
+) -> AsyncIterator[Client]:
     """A client of a gateway whose labeller and services run in this process.
 
-    `wanted` are the services to start; the gateway finds no others.
+    `wanted` are the services to start; the gateway finds no others. `show_page` is told the address of its live page, which is
+    served on this machine as long as it runs.
     """
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(run_apps(settings.data, teacher, wanted))
         gateway = create_gateway(settings, servers)
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
+        if show_page is not None:
+            show_page(await stack.enter_async_context(serve_beside(gateway)))
         http = await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(60)))
         yield Client("the gateway", http, names_answers=False)

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from cli import check, export, label, recipe, report, run, schema, serve, services, status, verify, weights
+from cli import check, export, init, label, logs, open, recipe, report, run, schema, serve, services, status, steer, verify, weights  # noqa: A004
 from cli.app import ERROR, app
 from cli.terminal import write_in_any_encoding
 from distillery.errors import InvalidRequest, Problem, Unavailable
@@ -16,8 +16,11 @@ __all__ = [
     "app",
     "check",
     "export",
+    "init",
     "label",
+    "logs",
     "main",
+    "open",
     "recipe",
     "report",
     "run",
@@ -25,6 +28,7 @@ __all__ = [
     "serve",
     "services",
     "status",
+    "steer",
     "verify",
     "weights",
 ]

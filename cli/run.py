@@ -3,8 +3,8 @@
 import asyncio
 import shlex
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,9 @@ from rich.console import Console
 
 from cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app, run_until_signal
 from cli.check import require_sound, use_inputs
+from cli.completion import complete_recipe
 from cli.terminal import under_way
+from distillery.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from cli.live import LineView, LiveView
@@ -24,13 +26,18 @@ if TYPE_CHECKING:
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML; recipes/quickstart.yaml explains every key.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe, YAML; recipes/quickstart.yaml explains every key.", autocompletion=complete_recipe)
+    ],
     gateway: Gateway = None,
     data: Data = Path("data"),
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage; its verdict is the result.")] = None,
     stage: Annotated[
         str | None, typer.Option("--stage", metavar="STAGE", help="Make this stage alone; those before it must be there and GO.")
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Show a live page of it on this machine while it runs; its address is printed at the start.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, with time and disk by the rates of the parts so far; start nothing.")
     ] = False,
@@ -44,13 +51,15 @@ def run(
     target = {name: value for name, value in (("until", until), ("stage", stage)) if value is not None}
     parsed.stages_until(validate_message(Target, target, "").last)
     require_sound(recipe, parsed, text, gateway)
+    if page and gateway:
+        raise InvalidRequest(f"--page is of a run in this process; the page of {gateway} is there already: `distillery open`")
     if dry_run:
         _show_plan(gateway, data, text, target, Console())
         return
     flags = [flag for name, value in target.items() for flag in (f"--{name}", value)]
     again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else []), *flags])
     use_inputs(recipe.parent)
-    raise typer.Exit(_make(parsed, text, target, gateway, data, again))
+    raise typer.Exit(_make(parsed, text, target, gateway, data, again, page))
 
 
 def make_here(recipe: "Recipe", text: str, data: Path, again: str) -> int:
@@ -58,12 +67,13 @@ def make_here(recipe: "Recipe", text: str, data: Path, again: str) -> int:
     return _make(recipe, text, {}, None, data, again)
 
 
-def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | None, data: Path, again: str) -> int:
+def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | None, data: Path, again: str, page: bool = False) -> int:
     from cli.live import choose_view, raise_if_failed
 
     console = Console()
     view = choose_view(console)
-    work = _run(recipe, text, view, target, gateway, data)
+    show_page = (lambda address: view.say(f"live page: {address}datasets/{recipe.name}")) if page else None
+    work = _run(recipe, text, view, target, gateway, lambda: _embedded(recipe, data, show_page))
     try:
         with view:
             status = run_until_signal(work, lambda: view.stop("stopping: the shards in the making are given up …"))
@@ -78,13 +88,18 @@ def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | No
 
 
 async def _run(
-    recipe: "Recipe", text: str, view: "LiveView | LineView", target: dict[str, str], gateway: str | None, data: Path
+    recipe: "Recipe",
+    text: str,
+    view: "LiveView | LineView",
+    target: dict[str, str],
+    gateway: str | None,
+    open_here: "Callable[[], AbstractAsyncContextManager[Client]]",
 ) -> "Status":
     from cli.live import follow
     from cli.sessions import open_remote
 
     view.tell(f"asking {gateway}" if gateway else f"loading teacher {recipe.teacher} and the services")
-    async with open_remote(gateway) if gateway else _embedded(recipe, data) as client:
+    async with open_remote(gateway) if gateway else open_here() as client:
         status = await follow(client, text, view, target)
         view.tell("ending teacher and services")
     return status
@@ -110,12 +125,12 @@ async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str
 
 
 @asynccontextmanager
-async def _embedded(recipe: "Recipe", data: Path) -> "AsyncIterator[Client]":
+async def _embedded(recipe: "Recipe", data: Path, show_page: "Callable[[str], None] | None") -> "AsyncIterator[Client]":
     from cli.local import run_embedded
     from cli.sessions import settings_here
 
     wanted = {source.service for source in recipe.sources.values()}
-    async with run_embedded(settings_here(data), recipe.teacher, wanted) as client:
+    async with run_embedded(settings_here(data), recipe.teacher, wanted, show_page) as client:
         yield client
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from distillery.errors import Unavailable, from_response
 from distillery.http.access import AccessSettings
 from distillery.http.address import read_address
 from distillery.http.client import Client
@@ -20,6 +21,20 @@ async def open_remote(gateway: str) -> AsyncIterator[Client]:
     access, url = AccessSettings(), read_address(gateway)
     async with httpx.AsyncClient(base_url=url, headers=access.headers, timeout=httpx.Timeout(60, connect=5), verify=access.trust()) as http:
         yield Client(f"the gateway at {url}", http, names_answers=False)
+
+
+@asynccontextmanager
+async def open_stream(gateway: str, path: str) -> AsyncIterator[AsyncIterator[str]]:
+    """The lines of an answer that goes on as long as there is something to tell; a Problem if it can't be had."""
+    access, url = AccessSettings(), read_address(gateway)
+    async with httpx.AsyncClient(base_url=url, headers=access.headers, timeout=httpx.Timeout(60, connect=5), verify=access.trust()) as http:
+        try:
+            async with http.stream("GET", path) as answer:
+                if answer.status_code >= 400:
+                    raise from_response(answer.status_code, (await answer.aread()).decode())
+                yield answer.aiter_lines()
+        except httpx.TransportError as error:
+            raise Unavailable(f"the gateway at {url} can't be reached, or left: {error or type(error).__name__}") from error
 
 
 def open_manager(data: Path) -> Manager:

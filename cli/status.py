@@ -1,14 +1,19 @@
 """`distillery status`."""
 
 import asyncio
+import contextlib
+import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from cli.app import Data, Gateway, app
+from cli.completion import complete_dataset
 from cli.places import find_folder
 from cli.terminal import under_way
 
@@ -16,26 +21,60 @@ if TYPE_CHECKING:
     from distillery.http.client import Client
     from distillery.schema.dataset import Status
 
+_WATCH_SECONDS = 1.0
+
 
 @app.command()
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="DATASET", help="One dataset: its name, its folder or its dataset.h5; all if absent.")
+        str | None,
+        typer.Argument(
+            metavar="DATASET", help="One dataset: its name, its folder or its dataset.h5; all if absent.", autocompletion=complete_dataset
+        ),
     ] = None,
     gateway: Gateway = None,
     data: Data = Path("data"),
+    as_json: Annotated[bool, typer.Option("--json", help="As the gateway tells it: a JSON list of statuses.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every second until nothing is being made.")] = False,
 ) -> None:
     """Show how far datasets are."""
     if name and not gateway:
         folder = find_folder(Path(name), data).resolve()
         name, data = folder.name, folder.parent
+    if watch:
+        _watch(name, gateway, data)
+        return
     with under_way("reading the parts"):
-        found = asyncio.run(_ask_status(name, gateway) if gateway else _read_status(name, data))
+        found = _find(name, gateway, data)
+    if as_json:
+        print(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+        return
     console = Console()
     if not found:
         console.print("there are no datasets yet; `distillery run recipes/quickstart.yaml` makes one")
     for one in found:
         _show_status(one, console)
+
+
+def _find(name: str | None, gateway: str | None, data: Path) -> "list[Status]":
+    return asyncio.run(_ask_status(name, gateway) if gateway else _read_status(name, data))
+
+
+def _watch(name: str | None, gateway: str | None, data: Path) -> None:
+    """Redraw until nothing is being made, or Ctrl-C."""
+    from rich.live import Live
+
+    console = Console()
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            found = _find(name, gateway, data)
+            with console.capture() as shown:
+                for one in found:
+                    _show_status(one, console)
+            live.update(Text.from_ansi(shown.get()), refresh=True)
+            if all(one.state != "running" for one in found):
+                return
+            time.sleep(_WATCH_SECONDS)
 
 
 async def _ask_status(name: str | None, gateway: str) -> "list[Status]":
@@ -80,9 +119,10 @@ def _show_status(one: "Status", console: Console) -> None:
     lines = [one.problem.detail] if one.problem else _list_news(one)
     if lines:
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=one.problem is None)
-    table = Table("source", "wanted", "labelled", "shards", "notes")
+    table = Table("source", "wanted", "proposals", "labelled", "shards", "notes")
     for source, row in one.sources.items():
-        table.add_row(source, str(row.wanted), str(row.labelled), f"{row.shards_done}/{row.shards}", describe_row(row))
+        counts = map(str, (row.wanted, row.generated, row.labelled))
+        table.add_row(source, *counts, f"{row.shards_done}/{row.shards}", describe_row(row))
     console.print(table)
 
 
@@ -93,4 +133,5 @@ def _list_news(one: "Status") -> list[str]:
     lines = [tell_checkpoint(checkpoint) for checkpoint in one.checkpoints if len(one.stages) > 1]
     lines += [f"failed: {line}" for line in describe_failed(one.failed_gates)]
     lines += [one.doing] if one.doing else []
+    lines += [f"{retry.detail} ({retry.tries} tries so far)" for retry in one.retries]
     return lines + ([f"scenario {one.scenario}"] if one.state == "finished" else [])

@@ -34,6 +34,14 @@ class Story:
         self._n_told = 0
         self._at: tuple[str | None, int, int] | None = None
         self._doing = ""
+        self._retries: set[str] = set()
+
+    def tell_retries(self, status: Status) -> list[str]:
+        """What has begun to be asked again, and that there is an answer now."""
+        now = {retry.detail for retry in status.retries}
+        fresh, over = now - self._retries, self._retries - now
+        self._retries = now
+        return [f"{detail}; it is asked again" for detail in sorted(fresh)] + ["there is an answer again"] * bool(over and not now)
 
     def tell(self, status: Status) -> list[str]:
         """The lines since the last time."""
@@ -79,6 +87,14 @@ def describe_row(row: SourceProgress) -> str:
     rejected = sorted(row.rejected.items(), key=lambda item: (-item[1], item[0]))
     notes += [f"{count} {reason}" for reason, count in rejected[:3]]
     return ("rejected " if rejected and not row.fallback else "") + ", ".join(notes)
+
+
+def describe_steps(row: SourceProgress) -> str:
+    """For example `12 proposals, generating 2 shards`: what is done already and not to be seen in what is labelled."""
+    notes = [f"{row.generated} proposals"] if row.generated > row.labelled else []
+    steps = (("generating", row.in_work.generate), ("labelling", row.in_work.label))
+    notes += [f"{step} {n} shard{'s' if n > 1 else ''}" for step, n in steps if n]
+    return ", ".join(notes)
 
 
 def count_labelled(row: SourceProgress) -> int:

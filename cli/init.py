@@ -1,0 +1,108 @@
+"""`distillery init`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.app import app
+from distillery.errors import InvalidRequest
+
+_NAME, _TEACHER, _N = "my-dataset", "7net-0", 1000
+_ELEMENTS = "H,C,N,O"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of structures: who makes it, and how much of a dataset it is to be."""
+
+    source: str
+    service: str
+    system: str
+    share: int
+
+
+_KINDS = (
+    Kind("molecules", "rdkit", "molecule", 4),
+    Kind("crystals", "pymatgen", "crystal", 3),
+    Kind("clusters", "ase", "cluster", 2),
+    Kind("surfaces", "ase", "surface", 1),
+)
+
+
+@app.command()
+def init(
+    elements: Annotated[
+        str | None, typer.Option("--elements", metavar="Fe,O", help="Chemical symbols; asked for if absent, as the rest.")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", min=4, help="How many structures.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The dataset's name.")] = None,
+    teacher: Annotated[str | None, typer.Option("--teacher", help="Who labels it: 7net-0, orb-v2, …")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; <name>.yaml if absent.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there already.")] = False,
+) -> None:
+    """Write a recipe for some elements, by questions or without any: `distillery init --elements Fe,O --n 5000`."""
+    from distillery.recipe.recipe import parse_recipe
+    from distillery.runtime.atomic_files import require_target, write_text_whole
+
+    asks = elements is None
+    elements = elements or typer.prompt("Elements", default=_ELEMENTS)
+    n = n if n is not None else int(typer.prompt("Structures", default=_N, type=int)) if asks else _N
+    name = name or (typer.prompt("Name of the dataset", default=_NAME) if asks else _name_after(elements))
+    teacher = teacher or (typer.prompt("Teacher", default=_TEACHER) if asks else _TEACHER)
+    text = write_recipe(name, _split(elements), n, teacher)
+    parse_recipe(text)
+    path = require_target(out or Path(f"{name}.yaml"), inputs=(), overwrite=force)
+    write_text_whole(path, text)
+    done = f"{path} is written; `distillery check {path}` says whether it can be made here, `run` makes it"
+    Console().print(done, highlight=False, soft_wrap=True)
+
+
+def _split(elements: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part for part in elements.replace(",", " ").split() if part))
+
+
+def _name_after(elements: str) -> str:
+    return "-".join(symbol.lower() for symbol in _split(elements))
+
+
+def write_recipe(name: str, elements: Sequence[str], n: int, teacher: str) -> str:
+    """A recipe of `n` structures of these elements: of every kind that some of them can be made into. InvalidRequest if there is none."""
+    chosen = [(kind, own) for kind in _KINDS if (own := _find_elements(kind, elements))]
+    if not chosen:
+        raise InvalidRequest(
+            f"none of {', '.join(kind.service for kind in _KINDS)} makes anything of {' '.join(elements) or 'no elements'}"
+        )
+    counts = _share_out(n, [kind.share for kind, _ in chosen])
+    lines = [_write_source(kind, own, count, elements) for (kind, own), count in zip(chosen, counts, strict=True)]
+    head = f"name: {name}\nseed: 1\nelements: [{', '.join(elements)}]\nteacher: {teacher}\n"
+    perturb = "perturb: {rattle: 0.05, strain: 0.03, share: 0.8}   # labels at perfect equilibrium teach no forces\n"
+    return head + perturb + "sources:\n" + "".join(lines)
+
+
+def _find_elements(kind: Kind, elements: Sequence[str]) -> tuple[str, ...]:
+    """Those of the elements that a service can use for its system; none if that is too little to make anything, or it is not here."""
+    from distillery.errors import NotFound, Unavailable
+    from distillery.generators.plugins import build_generator
+
+    try:
+        card = build_generator(kind.service).metadata.systems[kind.system]  # type: ignore[index]
+    except (NotFound, Unavailable):
+        return ()
+    own = tuple(element for element in elements if element in card.elements)
+    return () if kind.system == "molecule" and "C" not in own else own
+
+
+def _share_out(n: int, shares: Sequence[int]) -> list[int]:
+    """`n` in these proportions, each at least one; the first takes what rounding leaves."""
+    counts = [max(n * share // sum(shares), 1) for share in shares]
+    counts[0] += n - sum(counts)
+    return counts
+
+
+def _write_source(kind: Kind, own: Sequence[str], count: int, elements: Sequence[str]) -> str:
+    less = f", elements: [{', '.join(own)}]" if len(own) < len(elements) else ""
+    return f"  {kind.source}: {{service: {kind.service}, system: {kind.system}, count: {count}{less}}}\n"

@@ -1,0 +1,123 @@
+"""Commands that steer a gateway from a terminal, show how far datasets are, and write a first recipe."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from cli.completion import complete_dataset, complete_recipe
+from cli.init import write_recipe
+from cli.main import app
+from distillery.errors import InvalidRequest
+from distillery.generators.service import ServiceSettings, create_app
+from distillery.recipe.recipe import parse_recipe
+from gateway.app import create_gateway
+from gateway.settings import GatewaySettings
+from labeller.app import create_labeller
+from labeller.settings import LabellerSettings
+from tests.fake_teacher import FakeTeacher
+from tests.integration.factory import RECIPE, two_fakes
+from tests.serving import serve
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A gateway whose sources take half a minute a shard, with a dataset `small` at work."""
+    data, generators = tmp_path_factory.mktemp("data"), two_fakes()
+    for generator in generators.values():
+        generator.seconds = 30
+    with ExitStack() as stack:
+        urls = {name: stack.enter_context(serve(create_app(one, ServiceSettings(concurrency=4)))) for name, one in generators.items()}
+        labeller = stack.enter_context(serve(create_labeller(FakeTeacher(), LabellerSettings(data=data, self_test=False))))
+        settings = GatewaySettings(data=data, labeller=labeller, services=urls, page=False)
+        url = stack.enter_context(serve(create_gateway(settings)))
+        httpx.post(f"{url}/v1/datasets", content=RECIPE).raise_for_status()
+        yield url
+
+
+def say(*arguments: str, input: str | None = None) -> tuple[int, str]:
+    done = CliRunner().invoke(app, arguments, input=input)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def test_a_dataset_is_paused_resumed_cancelled_and_deleted_from_a_terminal(gateway: str) -> None:
+    assert say("pause", "small", "--gateway", gateway) == (0, "small is paused\n")
+    assert say("resume", "small", "--gateway", gateway) == (0, "small is running\n")
+    (status,) = json.loads(say("status", "--gateway", gateway, "--json")[1])
+    assert (status["name"], status["state"]) == ("small", "running")
+    assert say("cancel", "small", "--gateway", gateway) == (0, "small is cancelled\n")
+    assert "cancelled" in say("status", "small", "--gateway", gateway, "--watch")[1]
+    assert "state=cancelled" in say("logs", "small", "--gateway", gateway)[1]
+    with pytest.raises(InvalidRequest, match="another name"):
+        say("delete", "small", "--gateway", gateway, input="smal\n")
+    assert say("delete", "small", "--gateway", gateway, input="small\n")[1].endswith("small is deleted\n")
+    assert json.loads(say("status", "--gateway", gateway, "--json")[1]) == []
+
+
+def test_a_verb_without_a_gateway_says_what_to_do() -> None:
+    with pytest.raises(InvalidRequest, match=r"--gateway URL.*Ctrl-C"):
+        say("pause", "small")
+
+
+def test_a_dataset_here_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "recipe.yaml").write_text(RECIPE)
+    assert say("delete", "small", "--data", str(tmp_path), "--yes")[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("elements", "sources"),
+    [
+        ("Fe,O", {"crystals", "clusters", "surfaces"}),
+        ("H,C,N,O", {"molecules", "crystals", "clusters", "surfaces"}),
+        ("Fe,C,O", {"molecules", "crystals", "clusters", "surfaces"}),
+    ],
+)
+def test_a_recipe_of_some_elements_is_one_and_has_as_many_structures_as_are_wanted(elements: str, sources: set[str]) -> None:
+    recipe = parse_recipe(write_recipe("mine", elements.split(","), 500, "7net-0"))
+    assert recipe.size == 500
+    assert set(recipe.sources) == sources
+    known = {"molecules": {"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I", "B"}}
+    assert all(set(own.elements or recipe.elements) <= known.get(name, {*recipe.elements}) for name, own in recipe.sources.items())
+
+
+def test_a_first_recipe_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "is written" in say("init", "--elements", "Fe,O", "--n", "50")[1]
+    assert parse_recipe(Path("fe-o.yaml").read_text()).size == 50
+    with pytest.raises(InvalidRequest, match="--force"):
+        say("init", "--elements", "Fe,O", "--n", "60")
+    assert say("init", input="Si\n40\nquestions\n7net-0\n")[0] == 0
+    assert parse_recipe(Path("questions.yaml").read_text()).size == 40
+
+
+def test_the_shell_is_offered_datasets_and_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("small", "smart", "large"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "recipe.yaml").touch()
+    (tmp_path / "first.yaml").touch()
+    (tmp_path / "first.txt").touch()
+    assert complete_dataset("sm") == ["small", "smart"]
+    assert complete_recipe("fi") == ["first.yaml"]
+    assert complete_recipe("data/sm") == [f"data{os.sep}small/", f"data{os.sep}smart/"]
+
+
+def test_the_page_of_a_gateway_or_a_report_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    monkeypatch.setattr("cli.open.typer.launch", opened.append)
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "small" / "report.html").touch()
+    say("open", "small", "--gateway", "http://127.0.0.1:8000")
+    say("open", "small", "--data", str(tmp_path))
+    assert opened == ["http://127.0.0.1:8000/datasets/small", (tmp_path / "small" / "report.html").resolve().as_uri()]
