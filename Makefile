@@ -6,6 +6,7 @@
 # make mutants MODULE=distillery/planning/gates.py   does a test fail when a line of it is wrong? A module has minutes (docs/testing.md)
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 # make bench-host  µs of processor time an atom by step on a labeller's host, with a teacher whose forward pass costs nothing
+# make bench-worth   what students learn from the quickstart, and from what other ways make with as many calls of the teacher (docs/worth.md)
 # make openapi  docs/openapi/*.json anew, from the apps
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
 PYTHON ?= python3
@@ -15,7 +16,7 @@ WORKERS ?= 2
 STRUCTURES ?= 120000
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder # a file is one worker's; those that take longest come first
 SMALL = rdkit,pymatgen,ase,7net
-ALL = $(SMALL),labeller,benchmarks,optimade,mattergen,crystalflow,moldiff,geodiff,training,test
+ALL = $(SMALL),labeller,benchmarks,optimade,mattergen,crystalflow,moldiff,geodiff,training,assess,test
 QUICKSTART_INSTALLED = $(VENV)/.quickstart
 INSTALLED = $(VENV)/.installed
 REQUIREMENTS = pyproject.toml constraints.txt $(wildcard */requirements.txt */*/requirements.txt distillery/generators/models/requirements.txt)
@@ -23,7 +24,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants bench bench-host scale openapi clean
+.PHONY: run test test-containers test-pythons check mutants bench bench-host bench-worth scale openapi clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -50,6 +51,10 @@ bench: $(INSTALLED)
 
 bench-host: $(INSTALLED)
 	$(VENV)/bin/python -m tests.bench_host
+
+bench-worth: $(INSTALLED)
+	$(INSTALL) augment-atoms
+	nice $(VENV)/bin/python -m tests.worth $(WORTH)
 
 scale: $(INSTALLED)
 	$(VENV)/bin/python -m tests.scale --structures $(STRUCTURES)

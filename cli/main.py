@@ -7,13 +7,32 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from cli import check, export, init, label, logs, open, recipe, report, run, schema, serve, services, status, steer, verify, weights  # noqa: A004
+from cli import (
+    assess,
+    check,
+    export,
+    init,
+    label,
+    logs,
+    open,
+    recipe,
+    report,
+    run,
+    schema,
+    serve,
+    services,
+    status,
+    steer,
+    verify,
+    weights,
+)
 from cli.app import ERROR, app
 from cli.terminal import write_in_any_encoding
 from distillery.errors import InvalidRequest, Problem, Unavailable
 
 __all__ = [
     "app",
+    "assess",
     "check",
     "export",
     "init",

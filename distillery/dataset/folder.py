@@ -14,6 +14,8 @@ CHECKPOINTS = "checkpoints.json"
 REPORT = "report.json"
 PAGE = "report.html"
 DATASET = "dataset.h5"
+ASSESSMENT = "assess.json"
+"""What a student learnt from it (`distillery assess`), where it was asked."""
 PARTS = "parts"
 """The folder of the parts, one file a shard."""
 

@@ -5,12 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from distillery.dataset.folder import CHECKPOINTS, PAGE, REPORT, list_parts, name_part, split_part_name
+from distillery.dataset.folder import ASSESSMENT, CHECKPOINTS, DATASET, PAGE, REPORT, list_parts, name_part, split_part_name
+from distillery.dataset.layout import open_dataset
 from distillery.errors import Internal, Unavailable
 from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.report.summary import describe_checkpoints
 from distillery.runtime.atomic_files import write_text_whole
+from distillery.schema.assess import Assessment
 from distillery.schema.report import Report
 
 
@@ -20,12 +22,12 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def find_report(folder: Path, report: Report) -> Report | None:
-    """The report that is there already, if it says the same as this one; with its `diversity`."""
+    """The report that is there already, if it says the same as this one; with its `diversity` and `assessment`."""
     try:
         found = read_report(folder)
     except Internal:
         return None
-    return found if found is not None and found.model_copy(update={"diversity": None}) == report else None
+    return found if found is not None and found.model_copy(update={"diversity": None, "assessment": None}) == report else None
 
 
 def write_checkpoints(folder: Path, plan: Plan) -> None:
@@ -45,6 +47,22 @@ def read_report(folder: Path) -> Report | None:
         return None
     except (OSError, ValueError) as error:
         raise Internal(f"{folder / REPORT} can't be read: {error}; remove it and resume: it is made again") from error
+
+
+def read_assessment(folder: Path) -> Assessment | None:
+    """What a student learnt from the dataset.h5 of a folder; None if it was not asked, or of other structures than lie there now.
+
+    Internal if assess.json can't be read.
+    """
+    path = folder / ASSESSMENT
+    if not path.is_file() or not (folder / DATASET).is_file():
+        return None
+    try:
+        found = Assessment.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Internal(f"{path} can't be read: {error}; remove it, and `distillery assess` makes it again") from error
+    with open_dataset(folder / DATASET) as file:
+        return found if found.structures_sha256 == file["metadata"].attrs["structures_sha256"] else None
 
 
 def find_finished(folder: Path, recipe: Recipe, last: StageName) -> Report | None:

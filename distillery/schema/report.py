@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from distillery.schema.assess import Assessment
 from distillery.schema.base import Count
 from distillery.schema.label import TeacherCard
 from distillery.schema.problem import Answer
@@ -170,6 +171,9 @@ class Report(Answer):
     recipe_sha256: str
     structures_sha256: str
     diversity: DiversityRecord | None = Field(None, description="absent if no page was made", exclude_if=lambda value: value is None)
+    assessment: Assessment | None = Field(
+        None, description="what a student learnt from it; absent before `distillery assess`", exclude_if=lambda value: value is None
+    )
 
     def as_json(self) -> dict[str, Any]:
         """What is written."""

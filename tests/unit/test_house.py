@@ -21,7 +21,21 @@ import distillery
 from tests.command import ROOT, Finished
 
 PACKAGES = ("cli", "distillery", "gateway", "labeller", "services")
-FLOORS = ["errors", "runtime", "structures", "schema", "dataset", "http", "weights", "recipe", "generators", "planning", "report", "verify"]
+FLOORS = [
+    "errors",
+    "runtime",
+    "structures",
+    "schema",
+    "dataset",
+    "http",
+    "weights",
+    "recipe",
+    "generators",
+    "planning",
+    "report",
+    "verify",
+    "assess",
+]
 """The folders of the library; each imports only those before it."""
 
 

@@ -21,6 +21,7 @@ from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import read_target
 from distillery.report.diversity import Diversity, measure_diversity
+from distillery.report.files import read_assessment
 from distillery.report.page.chart import Chart
 from distillery.report.page.composition import chart_composition
 from distillery.report.page.contact_charts import chart_contacts, measure_contacts
@@ -33,6 +34,7 @@ from distillery.report.page.label_charts import chart_labels
 from distillery.report.page.outliers import Outliers, fetch_outliers, find_outliers
 from distillery.report.page.sampling import merge_samples
 from distillery.report.page.survey import SAMPLE_SIZE, Survey
+from distillery.report.page.worth_charts import chart_worth, list_errors
 from distillery.report.summary import describe_scenario, describe_stages
 from distillery.runtime.atomic_files import write_text_whole
 
@@ -69,6 +71,7 @@ def make_page(ledger: Ledger, recipe_text: str) -> tuple[str, Diversity | None]:
         "yields": list_yields(found.measures, found.wanted),
         "gallery": None,
         "diversity": None,
+        "worth": None,
     }
     if found.survey.ids:
         context |= _describe_structures(found, ledger)
@@ -121,17 +124,21 @@ def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
     samples = {name: [drawn.structure for drawn in own.sample.drawn] for name, own in survey.sources.items()}
     diversity = measure_diversity(samples, recipe.seed)
     outliers = find_outliers(survey, residuals, contacts)
+    worth = read_assessment(ledger.folder)
     charts = {
         "composition": chart_composition(found.measures, survey, recipe, found.wanted, _find_threshold(found, "element_entropy")),
         "labels": chart_labels(survey, residuals, _find_threshold(found, "largest_force")),
         "geometry": chart_contacts(contacts),
         "diversity": chart_diversity(diversity, survey.names),
         "making": chart_making(found.measures),
+        "worth": [] if worth is None else chart_worth(worth),
     }
     return {
         "charts": charts,
         "figures": _embed_figures([chart for group in charts.values() for chart in group]),
         "diversity": diversity,
+        "worth": worth,
+        "worth_rows": [] if worth is None else list_errors(worth),
         "outliers": outliers,
         "sample_size": SAMPLE_SIZE,
         "gallery": describe_gallery(_fill_gallery(survey, outliers, ledger)),

@@ -1,0 +1,153 @@
+"""An assessment: students of growing shares of a dataset, their errors, their dynamics, and what that says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distillery.assess.dynamics import watch_dynamics
+from distillery.assess.errors import group_errors
+from distillery.assess.frames import Frame, read_frames
+from distillery.assess.probe import describe_teacher, require_same_teacher
+from distillery.assess.shares import SHARES, choose_shares
+from distillery.assess.student import Student, describe_student, train_student
+from distillery.assess.verdict import find_needs, say_verdict
+from distillery.dataset.layout import open_dataset
+from distillery.dataset.splits import split_dataset
+from distillery.errors import InvalidRequest
+from distillery.schema.assess import Assessment, CurvePoint, Dynamics
+from distillery.structures.structure import PERIODIC_SYSTEMS
+
+Tell = Callable[[str], None]
+STEPS = 400
+"""Of training, for each share."""
+FEMTOSECONDS = 200
+_TRAJECTORIES = 3
+"""Of each family."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is spent.
+
+    steps         of training, the same for every share
+    femtoseconds  of each trajectory; none with 0
+    shares        of the training side
+    """
+
+    steps: int = STEPS
+    femtoseconds: int = FEMTOSECONDS
+    shares: tuple[float, ...] = SHARES
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What students learn from and are asked about.
+
+    train  the training side
+    held   validation and test side
+    probe  the probe set; the source of a frame is its family
+    """
+
+    train: list[Frame]
+    held: list[Frame]
+    probe: list[Frame]
+
+
+def assess_dataset(dataset: Path, probe: Path, *, budget: Budget = Budget(), seed: int = 0, tell: Tell = lambda what: None) -> Assessment:
+    """Train students on growing shares of a dataset's training side and ask them about the rest and about a probe set.
+
+    The same files, budget and seed give the same figures on one machine, times aside.
+
+    InvalidRequest: a file is no dataset, or a side is empty. Unsupported: two teachers. Unavailable: no nequip.
+    """
+    student = describe_student()
+    require_same_teacher(dataset, probe)
+    material = read_material(dataset, probe)
+    shares = choose_shares([f.structure.id for f in material.train], [f.source for f in material.train], budget.shares, seed=seed)
+    known, n_left_out = leave_out_strangers(material, shares[0])
+    curve: list[CurvePoint] = []
+    for share, places in zip(budget.shares, shares, strict=True):
+        what = f"student of {len(places)} structures"
+        own = [known.train[place] for place in places]
+        tell(what)
+        trained = train_student(own, seed=seed, steps=budget.steps)
+        curve.append(describe_point(share, own, trained, known))
+    needs = find_needs(curve)
+    with open_dataset(dataset) as file:
+        teacher, digest = describe_teacher(file), str(file["metadata"].attrs["structures_sha256"])
+    return Assessment(
+        dataset=dataset.parent.name if dataset.parent.name else dataset.name,
+        structures_sha256=digest,
+        teacher=f"{teacher['teacher_model']} ({teacher['teacher_version']})",
+        student=student,
+        seed=seed,
+        steps=budget.steps,
+        n_left_out=n_left_out,
+        curve=curve,
+        dynamics=_watch_families(trained, known.probe, budget.femtoseconds, seed, tell),
+        needs=needs,
+        verdict=say_verdict(curve, needs),
+    )
+
+
+def read_material(dataset: Path, probe: Path) -> Material:
+    """All frames, the sides as `split_dataset` cuts them; InvalidRequest if one of the sides has none."""
+    split = split_dataset(dataset)
+    held = np.sort(np.concatenate([split.indices["val"], split.indices["test"]]))
+    material = Material(read_frames(dataset, split.indices["train"]), read_frames(dataset, held), read_frames(probe))
+    for what, frames in (
+        ("training side", material.train),
+        ("validation and test sides", material.held),
+        ("probe set's side", material.probe),
+    ):
+        if not frames:
+            raise InvalidRequest(f"{dataset} can't be assessed: there are no structures on its {what}; make more of them")
+    return material
+
+
+def leave_out_strangers(material: Material, smallest: Sequence[int]) -> tuple[Material, int]:
+    """The same without what the student of the smallest share can't be asked about, as it has none of an element; how many those are."""
+    elements = {int(z) for place in smallest for z in material.train[place].structure.numbers}
+    held, probe = ([frame for frame in own if set(frame.structure.numbers.tolist()) <= elements] for own in (material.held, material.probe))
+    if not held or not probe:
+        raise InvalidRequest("nothing can be asked of the student of the smallest share: it has too few elements; make more structures")
+    return Material(material.train, held, probe), len(material.held) - len(held) + len(material.probe) - len(probe)
+
+
+def describe_point(share: float, own: Sequence[Frame], trained: Student, material: Material) -> CurvePoint:
+    """The errors of one student."""
+    held, probe = trained.predict(material.held), trained.predict(material.probe)
+    seen = {name_composition(frame) for frame in material.train}
+    new = [k for k, frame in enumerate(material.probe) if name_composition(frame) not in seen]
+    return CurvePoint(
+        share=share,
+        n_structures=len(own),
+        n_atoms=sum(len(frame.structure) for frame in own),
+        seconds=round(trained.seconds, 1),
+        source=group_errors(material.held, held, lambda frame: frame.source),
+        system=group_errors(material.held, held, lambda frame: frame.structure.system),
+        family=group_errors(material.probe, probe, lambda frame: frame.source),
+        unseen=group_errors([material.probe[k] for k in new], [probe[k] for k in new], lambda frame: frame.source),
+    )
+
+
+def name_composition(frame: Frame) -> tuple[object, ...]:
+    """What two structures of one compound have in common: whether they are periodic, and the formula, then reduced."""
+    elements, counts = np.unique(frame.structure.numbers, return_counts=True)
+    is_periodic = frame.structure.system in PERIODIC_SYSTEMS
+    unit = int(np.gcd.reduce(counts)) if is_periodic else 1
+    return (is_periodic, *zip(elements.tolist(), (counts // unit).tolist(), strict=True))
+
+
+def _watch_families(student: Student, probe: Sequence[Frame], femtoseconds: int, seed: int, tell: Tell) -> dict[str, Dynamics]:
+    """Dynamics from the first structures of each family, one frame of each parent."""
+    if not femtoseconds:
+        return {}
+    found = {}
+    for name in sorted({frame.source for frame in probe}):
+        tell(f"dynamics of {name}")
+        parents = {name_composition(frame): frame for frame in probe if frame.source == name}
+        found[name] = watch_dynamics(student, list(parents.values())[:_TRAJECTORIES], steps=femtoseconds, seed=seed)
+    return found
