@@ -14,7 +14,7 @@ from cli import (
     init,
     label,
     logs,
-    open,
+    open,  # noqa: A004
     recipe,
     report,
     run,

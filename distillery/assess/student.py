@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -109,8 +110,7 @@ def _fit_shifts(frames: Sequence[Frame]) -> dict[str, float]:
 
 def _build(frames: Sequence[Frame], numbers: Sequence[int], seed: int) -> Any:
     names = [chemical_symbols[z] for z in numbers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch on torch.jit, and of e3nn on its constants
+    with _quiet_and_restored():
         from nequip.model import NequIPGNNModel
         from nequip.utils.global_state import set_global_state
 
@@ -131,6 +131,20 @@ def _build(frames: Sequence[Frame], numbers: Sequence[int], seed: int) -> Any:
             per_type_energy_scales=max(float(np.sqrt((forces**2).mean())), 1e-3),
             per_type_energy_shifts=_fit_shifts(frames),
         )
+
+
+@contextmanager
+def _quiet_and_restored() -> Iterator[None]:
+    """Warnings of torch and e3nn are kept back, and torch's default type, which nequip changes for all that comes after, is put back."""
+    import torch
+
+    before = torch.get_default_dtype()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def _compute_loss(model: Any, batch: dict[str, Any]) -> Any:
