@@ -7,6 +7,8 @@
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 # make bench-host  µs of processor time an atom by step on a labeller's host, with a teacher whose forward pass costs nothing
 # make bench-worth   what students learn from the quickstart, and from what other ways make with as many calls of the teacher (docs/worth.md)
+# make kubernetes  deploy/kubernetes/base and models anew, from compose.yaml
+# make test-slurm  tests on a real Slurm of four nodes, which apt-get install slurm-wlm brings
 # make openapi  docs/openapi/*.json anew, from the apps
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
 PYTHON ?= python3
@@ -24,7 +26,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants bench bench-host bench-worth scale openapi clean
+.PHONY: run test test-containers test-pythons check mutants bench bench-host bench-worth scale openapi kubernetes test-slurm clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -34,6 +36,9 @@ test: $(INSTALLED)
 
 test-containers: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(PARALLEL) tests/containers
+
+test-slurm: $(INSTALLED)
+	$(VENV)/bin/python -m pytest tests/slurm
 
 test-pythons: $(INSTALLED)
 	$(VENV)/bin/python scripts/test_pythons.py $(if $(QUICKSTART),--quickstart)
@@ -58,6 +63,9 @@ bench-worth: $(INSTALLED)
 
 scale: $(INSTALLED)
 	$(VENV)/bin/python -m tests.scale --structures $(STRUCTURES)
+
+kubernetes: $(INSTALLED)
+	$(VENV)/bin/python scripts/kubernetes.py
 
 openapi: $(INSTALLED)
 	$(VENV)/bin/python -m tests.openapi

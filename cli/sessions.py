@@ -18,7 +18,7 @@ from gateway.settings import GatewaySettings
 @asynccontextmanager
 async def open_remote(gateway: str) -> AsyncIterator[Client]:
     """A client of the gateway at this URL, or the one in this file, with the API key from DISTILLERY_API_KEY or DISTILLERY_API_KEY_FILE."""
-    access, url = AccessSettings(), read_address(gateway)
+    access, url = _find_access(gateway), read_address(gateway)
     async with httpx.AsyncClient(base_url=url, headers=access.headers, timeout=httpx.Timeout(60, connect=5), verify=access.trust()) as http:
         yield Client(f"the gateway at {url}", http, names_answers=False)
 
@@ -26,7 +26,7 @@ async def open_remote(gateway: str) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def open_stream(gateway: str, path: str) -> AsyncIterator[AsyncIterator[str]]:
     """The lines of an answer that goes on as long as there is something to tell; a Problem if it can't be had."""
-    access, url = AccessSettings(), read_address(gateway)
+    access, url = _find_access(gateway), read_address(gateway)
     async with httpx.AsyncClient(base_url=url, headers=access.headers, timeout=httpx.Timeout(60, connect=5), verify=access.trust()) as http:
         try:
             async with http.stream("GET", path) as answer:
@@ -35,6 +35,12 @@ async def open_stream(gateway: str, path: str) -> AsyncIterator[AsyncIterator[st
                 yield answer.aiter_lines()
         except httpx.TransportError as error:
             raise Unavailable(f"the gateway at {url} can't be reached, or left: {error or type(error).__name__}") from error
+
+
+def _find_access(gateway: str) -> AccessSettings:
+    """The environment's; where that has no key, the one beside the file with the gateway's address, where `distillery slurm` puts it."""
+    access, key = AccessSettings(), Path(gateway).with_name("key")
+    return access if access.key is not None or not Path(gateway).is_file() or not key.is_file() else AccessSettings(api_key_file=key)
 
 
 def open_manager(data: Path) -> Manager:

@@ -68,16 +68,16 @@ class Clients:
 
     async def describe_teacher(self, tries: int | None = None) -> TeacherCard:
         """The ready labeller's teacher; retried while it is loading, and while it is away as often as the settings say, or `tries`."""
+        return await self._find(LABELLER).retry(self.peek_teacher, tries)
+
+    async def peek_teacher(self) -> TeacherCard:
+        """The ready labeller's teacher; one try."""
         labeller = self._find(LABELLER)
-
-        async def ask() -> TeacherCard:
-            await labeller.send("GET", "/v1/health/ready")
-            teacher = (await labeller.ask(LabellerCard, "GET", "/v1/metadata")).teacher
-            if teacher is None:
-                raise Unavailable("the labeller is ready, but names no teacher; ask again soon", retry_after=2)
-            return teacher
-
-        return await labeller.retry(ask, tries)
+        await labeller.send("GET", "/v1/health/ready")
+        teacher = (await labeller.ask(LabellerCard, "GET", "/v1/metadata")).teacher
+        if teacher is None:
+            raise Unavailable("the labeller is ready, but names no teacher; ask again soon", retry_after=2)
+        return teacher
 
     async def generate(self, service: str, request: GenerateRequest) -> Batch:
         """Structures of a service."""

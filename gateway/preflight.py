@@ -33,7 +33,7 @@ class DeployedMakers:
 
     async def find_elements(self, teacher: str) -> tuple[str, ...]:
         """See `Makers`."""
-        there = await self._clients.describe_teacher(1)
+        there = await self._clients.peek_teacher()
         require_teacher(there, teacher)
         return there.elements
 

@@ -11,7 +11,7 @@ from distillery.runtime.stopping import Stop
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import BudgetRange, PhysicsTolerance
+from labeller.teachers.teacher import BudgetRange, PhysicsTolerance, TeacherFamily
 
 NAME = "null-teacher"
 _ONE_IN = 500
@@ -55,3 +55,7 @@ def label_of(structure: Structure) -> Label:
 def build() -> FastAPI:
     """A labeller with this teacher as a container runs it: settings from the environment."""
     return create_labeller(NullTeacher(), LabellerSettings())
+
+
+FAMILY = TeacherFamily(names=(NAME,), create=lambda name, settings: NullTeacher(), find_elements=lambda name: DEFAULT_ELEMENTS)
+"""For an entry point, which tests write: `distillery serve labeller` then finds it."""

@@ -1,6 +1,7 @@
 """Addresses: of a gateway that may move, and of this machine as another one reaches it."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,13 @@ def write_address(path: Path, url: str) -> None:
     """Write where a gateway is, for those who share the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_whole(path, f"{url}\n")
+
+
+def remove_address(path: Path, url: str) -> None:
+    """Remove it, unless another gateway has written its own meanwhile: its port may be a stranger's soon, who must not get the key."""
+    with suppress(FileNotFoundError):
+        if path.read_text(encoding="utf-8").strip() == url:
+            path.unlink()
 
 
 def name_self(host: str, towards: str | None = None) -> str:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from distillery.http.access import AccessSettings
-from distillery.http.address import name_self, write_address
+from distillery.http.address import name_self, remove_address, write_address
 from distillery.http.announcer import Announcer, describe_replica
 from distillery.http.api_key import ApiKeyGuard
 from distillery.http.app import OPEN_PATHS
@@ -94,6 +94,11 @@ async def _announced(announcer: Announcer) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _written(path: Path | None, url: str) -> AsyncIterator[None]:
-    if path is not None:
-        await asyncio.to_thread(write_address, path, url)
-    yield
+    if path is None:
+        yield
+        return
+    await asyncio.to_thread(write_address, path, url)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(remove_address, path, url)

@@ -1,6 +1,7 @@
 """Many processes behind one name, found by DNS or by their own announcements: each request goes to the one that has least to do."""
 
 import asyncio
+import logging
 import socket
 import ssl
 import time
@@ -12,6 +13,7 @@ import httpx
 from distillery.errors import Unavailable
 from distillery.http.leases import Leases, Tenant
 
+_log = logging.getLogger("distillery")
 _AVOID_SECONDS = 10.0
 _WAIT_SECONDS = 2.0
 """Until one asks again whether a replica has come."""
@@ -96,6 +98,8 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
             self._failed[place] = time.monotonic()
         elif place.tenant is not None and response.is_success:
             place.tenant.answered += 1
+            if request.method == "POST":
+                _log.info("%s was answered by %s", request.url.raw_path.decode(), place.tenant.describe())
         return response
 
     async def aclose(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from distillery.generators.generator import Generator
 from tests.fast_service import make_ase
 from tests.integration.factory import factory, identity, make
 from tests.null_teacher import NAME, NullTeacher
@@ -107,10 +108,12 @@ def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
         time.sleep(0.02)
 
 
-def make_embedded(data: Path) -> list[tuple[str, str]]:
+def make_embedded(data: Path, recipe: str, generators: dict[str, Generator]) -> list[tuple[str, str]]:
+    """The structures of the dataset that one process makes of a recipe."""
+
     async def main() -> None:
-        async with factory(data, {"ase": make_ase()}, NullTeacher()) as client:
-            assert (await make(client, RECIPE))["state"] == "finished"
+        async with factory(data, generators, NullTeacher()) as client:
+            assert (await make(client, recipe, seconds=300))["state"] == "finished"
 
     asyncio.run(main())
     return identity(data)
@@ -131,7 +134,7 @@ def test_replicas_join_and_die_in_the_middle_and_the_dataset_is_that_of_one_proc
         wait_until(lambda: factory.status()["state"] == "finished")
         assert n_parts < factory.n_parts() == 8
         assert sum(replica["answered"] for replica in factory.replicas() if replica["name"] == "labeller") >= 8 - n_parts
-    assert identity(tmp_path / "data") == make_embedded(tmp_path / "embedded")
+    assert identity(tmp_path / "data") == make_embedded(tmp_path / "embedded", RECIPE, {"ase": make_ase()})
 
 
 @pytest.fixture(scope="module")

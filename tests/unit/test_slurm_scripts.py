@@ -1,0 +1,87 @@
+"""`distillery slurm --dry-run`: scripts that a person can read, that bash takes, and that ask for what the options say."""
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli.slurm_scripts import Resources, write_scripts
+from distillery.recipe.recipe import parse_recipe
+from tests.unit.test_serve import distillery
+
+RECIPE = """\
+name: both
+seed: 1
+teacher: 7net-0
+sources:
+  clusters: {service: ase, system: cluster, count: 8}
+  generated: {service: mattergen, system: crystal, count: 8}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts of a recipe, in a folder whose name a shell must be told of."""
+    folder = tmp_path_factory.mktemp("shared") / "with a blank"
+    resources = Resources("04:00:00", "long", "me", 4, "8G", 1)
+    counts = {"labeller": 4, "ase": 8, "mattergen": 1}
+    write_scripts(folder, folder / "recipe.yaml", folder / "data", parse_recipe(RECIPE), counts, resources, None)
+    return folder
+
+
+def test_bash_takes_every_script(folder: Path) -> None:
+    scripts = sorted(folder.glob("*.sh"))
+    assert [path.stem for path in scripts] == ["ase", "gateway", "labeller", "mattergen", "settings", "stop", "submit"]
+    for script in scripts:
+        subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_options_become_what_slurm_is_asked_for(folder: Path) -> None:
+    labeller, ase, gateway = ((folder / f"{name}.sh").read_text() for name in ("labeller", "ase", "gateway"))
+    for line in ("--time=04:00:00", "--partition=long", "--account=me", "--cpus-per-task=4", "--mem=8G", "--gpus-per-task=1"):
+        assert f"#SBATCH {line}\n" in labeller
+    assert "--gpus" not in ase + gateway
+    assert "--gpus-per-task=1" in (folder / "mattergen.sh").read_text()
+    submit = (folder / "submit.sh").read_text()
+    assert "--array=0-3 labeller.sh" in submit
+    assert "--array=0-7 ase.sh" in submit
+
+
+def test_the_key_is_the_users_alone_and_stays(folder: Path) -> None:
+    key = folder / "key"
+    before = key.read_text()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    write_scripts(folder, folder / "r.yaml", folder / "data", parse_recipe(RECIPE), {}, Resources("1", None, None, 1, "1G", 0), None)
+    assert key.read_text() == before
+
+
+def test_images_of_apptainer_take_the_place_of_the_environment(tmp_path: Path) -> None:
+    resources = Resources("04:00:00", None, None, 4, "8G", 0)
+    write_scripts(tmp_path, tmp_path / "r.yaml", tmp_path / "data", parse_recipe(RECIPE), {"ase": 1}, resources, tmp_path / "images")
+    assert f"{tmp_path}/images/distillery-ase.sif distillery" in (tmp_path / "ase.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--rdkit", "2"), "the recipe asks nothing of rdkit; its services are ase"),
+        (("--ase", "none"), "--ase takes the number of its replicas, at least 1; got 'none'"),
+        (("--labellers", "0"), "labellers"),
+        (("--nothing", "2"), "nothing"),
+    ],
+)
+def test_what_can_not_be_asked_for_is_said(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE.partition("  generated")[0])
+    done = distillery("slurm", "r.yaml", *arguments, "--dry-run", cwd=tmp_path)
+    assert done.returncode
+    assert says in done.stdout + done.stderr
+    assert not (tmp_path / "slurm").exists()
+
+
+def test_without_slurm_the_scripts_are_written_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE.partition("  generated")[0])
+    done = distillery("slurm", "r.yaml", "--ase=2", cwd=tmp_path, PATH="/nowhere")
+    assert done.returncode == 1
+    assert "submit.sh" in done.stderr
+    assert (tmp_path / "slurm" / "both" / "ase.sh").exists()
