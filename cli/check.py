@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distillery.recipe.recipe import Recipe
     from distillery.schema.dataset import RecipeCheck
     from distillery.schema.generate import GenerateRequest, RequestFault
+    from distillery.schema.label import TeacherOutline
 
 
 @app.command()
@@ -88,12 +89,12 @@ class InstalledMakers:
             self._generators[service] = build_generator(service)
         return find_faults(request, self._generators[service])
 
-    async def find_elements(self, teacher: str) -> tuple[str, ...]:
+    async def outline_teacher(self, teacher: str) -> "TeacherOutline":
         """See `Makers`; what is not installed here does not come by itself, so it is Unsupported too."""
         from distillery.errors import Unavailable, Unsupported
-        from labeller.teachers import find_elements
+        from labeller.teachers import outline_teacher
 
         try:
-            return find_elements(teacher)
+            return outline_teacher(teacher)
         except Unavailable as problem:
             raise Unsupported(problem.detail) from problem

@@ -76,10 +76,10 @@ def _find_root(files: Iterable[Path]) -> tuple[Path, list[str]]:
 
 
 def _survey(names: list[str], root: Path, teacher: str) -> "Survey":
-    from labeller.teachers import find_elements
+    from labeller.teachers import outline_teacher
     from services.structures.survey import survey_files
 
-    return survey_files(tuple(names), root, find_elements(teacher))
+    return survey_files(tuple(names), root, outline_teacher(teacher).elements)
 
 
 def _write_content(out: str, seed: int, teacher: str, names: list[str], survey: "Survey", copies: int, licence: str) -> dict[str, Any]:

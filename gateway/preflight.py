@@ -6,13 +6,13 @@ from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsuppor
 from distillery.generators.generator import find_limits
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import PartFacts, Plan
-from distillery.planning.recipe_checks import find_unknown_elements
+from distillery.planning.recipe_checks import find_teacher_faults
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.requests import find_largest, has_stand_ins, list_makers
 from distillery.recipe.source import Source
 from distillery.schema.dataset import EventData, EventKind, MissingServiceEvent
 from distillery.schema.generate import GenerateRequest, Metadata, RequestFault
-from distillery.schema.label import TeacherCard
+from distillery.schema.label import TeacherCard, TeacherOutline
 from gateway.clients import Clients
 from gateway.concurrency import run_all
 
@@ -31,11 +31,11 @@ class DeployedMakers:
         """See `Makers`."""
         return (await self._clients.check(service, request)).faults
 
-    async def find_elements(self, teacher: str) -> tuple[str, ...]:
+    async def outline_teacher(self, teacher: str) -> TeacherOutline:
         """See `Makers`."""
         there = await self._clients.peek_teacher()
         require_teacher(there, teacher)
-        return there.elements
+        return there.outline
 
 
 def require_teacher(there: TeacherCard, wanted: str) -> None:
@@ -58,14 +58,14 @@ class Preflight:
         self._recipe, self._ledger, self._clients, self._emit = recipe, ledger, clients, emit
 
     async def check_teacher(self, tries: int | None = None) -> None:
-        """Unsupported if the labeller has another teacher than the recipe's, or one that does not know its elements.
+        """Unsupported if the labeller has another teacher than the recipe's, or one that can't do what it asks for.
 
         Conflict if the parts that are there have labels of other weights.
         """
         teacher = await self._clients.describe_teacher(tries)
         require_teacher(teacher, self._recipe.teacher)
-        if foreign := find_unknown_elements(self._recipe, teacher.elements):
-            raise Unsupported(foreign)
+        if faults := find_teacher_faults(self._recipe, teacher.outline):
+            raise Unsupported("; ".join(detail for _, detail in faults))
         known = self._ledger.teacher
         if known is not None and known.identity != teacher.identity:
             raise Conflict(

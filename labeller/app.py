@@ -103,7 +103,8 @@ class Labeller:
         """The teacher's self-test, told in the log; what it finds decides nothing here, but goes into every part for the gates to judge."""
         if not self._settings.self_test:
             return ()
-        checks = run_self_test(engine.label_all, self._teacher.tolerance, self._teacher.elements)
+        outline = describe_teacher(self._teacher).outline
+        checks = run_self_test(engine.label_all, self._teacher.tolerance, outline)
         for detail in dict.fromkeys(check.detail for check in checks if check.passed is False):
             _log.error("the self-test of %s failed: %s", self._teacher.name, detail)
         return checks
@@ -125,10 +126,11 @@ class Labeller:
         )
 
     def close(self) -> None:
-        """Give up a download that is under way, fail what is unfinished, end all threads."""
+        """Give up a download that is under way, fail what is unfinished, end all threads and the teacher."""
         self._closing.set()
         if self._running is not None:
             self._running.close()
+        self._teacher.close()
 
 
 def describe_teacher(teacher: Teacher, checks: tuple[PhysicsCheck, ...] = ()) -> TeacherCard:
@@ -140,6 +142,7 @@ def describe_teacher(teacher: Teacher, checks: tuple[PhysicsCheck, ...] = ()) ->
         licence=teacher.licence,
         device=teacher.device,
         elements=teacher.elements,
+        abilities=teacher.abilities,
         self_test=SelfTest.of(checks) if checks else None,
     )
 

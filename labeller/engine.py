@@ -18,7 +18,7 @@ from labeller.batching import AtomBudget
 from labeller.label_checks import find_label_fault
 from labeller.metrics import Meter
 from labeller.pool import Item, Labelled, StructureQueue, Ticket
-from labeller.teachers.teacher import Teacher
+from labeller.teachers.teacher import StructureFailed, Teacher
 
 _log = logging.getLogger("distillery")
 _MEMORY_SECONDS = 10.0
@@ -147,6 +147,13 @@ class Engine:
 
     def _recover(self, batch: Batch, error: Exception) -> None:
         """Try the halves of a batch that failed, smaller structures first; one that fails alone is rejected if it is at fault."""
+        if isinstance(error, Problem):  # the teacher itself is not there: nobody's structure is at fault
+            for item in batch:
+                item.ticket.fail(error)
+            return
+        if isinstance(error, StructureFailed) and len(batch) == 1:
+            self._reject(batch[0], error.reason, error.detail)
+            return
         if is_fatal(error):
             self._give_up(error)
             return

@@ -21,11 +21,10 @@ from distillery.errors import Conflict, InvalidRequest
 from distillery.schema.explain import validate_message
 from distillery.schema.label import LabelledBatch, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.arrow import from_arrow, read_hashes
-from distillery.structures.cells import restate
-from distillery.structures.checks import find_input_fault, find_plain_fault
 from distillery.structures.identity import digest_structures, find_proposal, structure_hash
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
+from labeller.input_checks import inspect_structures
 from labeller.isolated_atoms import IsolatedAtoms
 from labeller.judgement import Judged, Made, describe_labels, judge
 from labeller.pool import LabelAll, Labelled
@@ -55,7 +54,7 @@ class Labelling:
         async with self._turn(path):
             if await self._on_host(path.exists):
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
-            sound, refused = await self._on_host(_inspect, request.structures, request.hashes, self._teacher.elements)
+            sound, refused = await self._on_host(inspect_structures, request.structures, request.hashes, self._teacher.outline)
             made = await self._make_labels(sound, request)
             judged = judge(made, request.record.limits, self._tolerance)
             trial = await self._try_physics(judged, request.record.probes)
@@ -66,7 +65,7 @@ class Labelling:
     async def label_alone(self, body: bytes | bytearray) -> LabelledBatch:
         """Labels of structures that are of no dataset; nothing is written."""
         structures, _ = await self._on_host(from_arrow, body)
-        sound, refused = await self._on_host(_inspect, structures, {}, self._teacher.elements)
+        sound, refused = await self._on_host(inspect_structures, structures, {}, self._teacher.outline)
         future = asyncio.wrap_future(self._engine.submit(sound).future)
         try:
             labelled = await future
@@ -213,33 +212,6 @@ def _read_request(dataset: str, part: str, body: bytes | bytearray) -> _Request:
         raise InvalidRequest(f"ids must be unique in a part; twice or more: {', '.join(twice[:_LIST_IDS])}")
     hashes = read_hashes(body, len(structures))
     return _Request(dataset, part, record, structures, {} if hashes is None else dict(zip(ids, hashes, strict=True)))
-
-
-def _inspect(structures: Sequence[Structure], hashes: Mapping[str, str], elements: tuple[str, ...]) -> tuple[list[Structure], list[Reject]]:
-    """The structures a teacher may see, and why the others may not be seen.
-
-    A client that sends structure hashes has found neighbours and checked distances: that is not done again, once the hash of the first
-    shows that it does so as this labeller would.
-    """
-    find_any_fault = find_plain_fault if hashes else find_input_fault
-    sound, refused = [], []
-    for structure in map(restate, structures):
-        fault = find_any_fault(structure, elements)
-        if fault is None:
-            sound.append(structure)
-        else:
-            refused.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label"))
-    if sound and hashes:
-        _require_same_hash(sound[0], hashes)
-    return sound, refused
-
-
-def _require_same_hash(structure: Structure, known: Mapping[str, str]) -> None:
-    """The client's hashes are taken if this one is what it would be here."""
-    if (own := structure_hash(structure)) != (given := known[structure.id]):
-        raise InvalidRequest(
-            f"the structure hash of {structure.id} is {own} here, and {given} came: gateway and labeller must be of one version"
-        )
 
 
 def _hash_all(structures: Sequence[Structure], known: Mapping[str, str]) -> list[str]:

@@ -62,8 +62,8 @@ def judge_laws(
         if law == "forces":
             yield _judge_forces(structure, label, found, tolerance)
         elif law == "stress":
-            if label.stress is not None:
-                yield _judge_stress(structure, label, label.stress, found, tolerance)
+            assert label.stress is not None, "variants for a stress are made where there is one"
+            yield _judge_stress(structure, label, label.stress, found, tolerance)
         elif law == "extensivity":
             yield _judge_extensivity(structure, label, found[0][1], tolerance)
         else:

@@ -1,6 +1,7 @@
 """Self-test of a teacher's physics: on small structures of our own when it is loaded, on structures of every source in a run."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from distillery.dataset.layout import Label
-from distillery.schema.label import PhysicsCheck, Reject
+from distillery.schema.label import PhysicsCheck, Reject, TeacherOutline
 from distillery.structures.structure import Structure, System, from_ase
 from labeller.physics import judge_laws
 from labeller.pool import LabelAll
@@ -17,19 +18,21 @@ from labeller.variants import make_variants
 
 _RATTLE, _SHEAR = 0.08, 0.04
 """Å and largest strain: so that no force and no component of the stress is zero, and no two are alike."""
-_N_MOLECULES, _N_CRYSTALS = 2, 2
+_EACH, _MOST = 2, 6
+"""Molecules and crystals that are tried, and that there are."""
 
 
-def make_probes(elements: Iterable[str]) -> list[Structure]:
-    """Small displaced molecules and crystals of these elements, the same at every call; none if none of them is known."""
-    known = set(elements)
-    molecules = [
-        atoms for name in ("H2O", "CH3OH", "NH3", "CH4", "N2", "H2") if known >= set((atoms := molecule(name)).get_chemical_symbols())
-    ]
-    crystals = [atoms for atoms in _list_crystals() if known >= set(atoms.get_chemical_symbols())]
-    chosen: list[tuple[Atoms, System]] = [(atoms, "molecule") for atoms in molecules[:_N_MOLECULES]]
-    chosen += [(atoms, "crystal") for atoms in crystals[:_N_CRYSTALS]]
-    return [_displace(atoms, system, k) for k, (atoms, system) in enumerate(chosen)]
+def make_probes(teacher: TeacherOutline) -> list[list[Structure]]:
+    """Small displaced molecules and crystals that a teacher should know, the same at every call: rounds of up to two of each.
+
+    Later rounds are for what it refuses of earlier ones. There are none if it knows none of their elements.
+    """
+    known = set(teacher.elements)
+    kinds: list[tuple[System, list[Atoms]]] = [("molecule", [molecule(name) for name in ("H2O", "CH3OH", "NH3", "CH4", "N2", "H2")])]
+    kinds += [("crystal", _list_crystals())] if teacher.abilities.periodic else []
+    chosen = [(system, [atoms for atoms in list_ if known >= set(atoms.get_chemical_symbols())]) for system, list_ in kinds]
+    rounds = [[(atoms, system) for system, list_ in chosen for atoms in list_[k : k + _EACH]] for k in range(0, _MOST, _EACH)]
+    return [[_displace(atoms, system, k) for k, (atoms, system) in enumerate(round_)] for round_ in rounds if round_]
 
 
 def _list_crystals() -> list[Atoms]:
@@ -53,6 +56,9 @@ def _displace(atoms: Atoms, system: System, seed: int) -> Structure:
     return from_ase(atoms, id=f"{system} {name}", system=system)
 
 
+_MAY_BE_UNABLE = {"teacher_failed", "teacher_crashed", "teacher_timeout", "out_of_memory"}
+
+
 @dataclass(frozen=True)
 class Trial:
     """What was tried, and the teacher's time that it took, s."""
@@ -61,18 +67,25 @@ class Trial:
     seconds: float = 0.0
 
 
-def run_self_test(label_all: LabelAll, tolerance: PhysicsTolerance, elements: Iterable[str]) -> tuple[PhysicsCheck, ...]:
-    """The teacher's physics on our own structures of its elements; those that it can't label are told as not tried."""
-    probes = make_probes(elements)
-    outcomes = label_all(probes).outcomes
-    refused = tuple(_tell_refused(probe, outcome) for probe, outcome in zip(probes, outcomes, strict=True) if isinstance(outcome, Reject))
-    labelled = [(probe, outcome) for probe, outcome in zip(probes, outcomes, strict=True) if isinstance(outcome, Label)]
-    return refused + try_physics(label_all, tolerance, labelled, is_thorough=True).checks
+def run_self_test(label_all: LabelAll, tolerance: PhysicsTolerance, teacher: TeacherOutline) -> tuple[PhysicsCheck, ...]:
+    """The teacher's physics on our own structures of its elements; those that it can't label are told as not tried.
+
+    Two molecules and two crystals are enough; of what is refused others are tried.
+    """
+    refused: list[PhysicsCheck] = []
+    labelled: list[tuple[Structure, Label]] = []
+    for probes in make_probes(teacher):
+        done = Counter(structure.system for structure, _ in labelled)
+        wanted = [probe for probe in probes if done[probe.system] < _EACH]
+        outcomes = label_all(wanted).outcomes if wanted else []
+        refused += [_tell_refused(probe, outcome) for probe, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Reject)]
+        labelled += [(probe, outcome) for probe, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Label)]
+    return (*refused, *try_physics(label_all, tolerance, labelled, is_thorough=True).checks)
 
 
 def _tell_refused(probe: Structure, reject: Reject) -> PhysicsCheck:
     """A teacher may know no crystals, or no molecules; one that answers with nonsense is another matter."""
-    passed = None if reject.reason in {"teacher_failed", "out_of_memory"} else False
+    passed = None if reject.reason in _MAY_BE_UNABLE else False
     detail = f"{probe.id}: no label ({reject.reason}: {reject.detail})"
     return PhysicsCheck(law="repeat", structure=probe.id, value=None, wanted="a label", passed=passed, detail=detail)
 
@@ -81,7 +94,7 @@ def try_physics(
     label_all: LabelAll, tolerance: PhysicsTolerance, labelled: Sequence[tuple[Structure, Label]], *, is_thorough: bool = False
 ) -> Trial:
     """The teacher's physics on structures that it has labelled; all variants are handed to it at once."""
-    families = [make_variants(structure, label.forces.astype(np.float64), is_thorough=is_thorough) for structure, label in labelled]
+    families = [make_variants(structure, label, is_thorough=is_thorough) for structure, label in labelled]
     answer = label_all([variant.structure for family in families for variant in family])
     outcomes, checks = list(answer.outcomes), list[PhysicsCheck]()
     for (structure, label), family in zip(labelled, families, strict=True):

@@ -6,6 +6,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from distillery.runtime.device import Device
+from distillery.schema.teacher_name import TeacherName
 
 
 class LabellerSettings(BaseSettings):
@@ -13,7 +14,7 @@ class LabellerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DISTILLERY_LABELLER_", env_ignore_empty=True, frozen=True)
 
-    teacher: str = Field("7net-0", description="name of the teacher")
+    teacher: TeacherName = Field("7net-0", description="name of the teacher")
     device: Device = Field("auto", description="auto is cuda where there is one")
     data: Path = Field(Path("data"), description="folder of all datasets")
     weights: Path = Field(Path("weights"), description="folder that downloaded weights are kept in")
@@ -28,6 +29,9 @@ class LabellerSettings(BaseSettings):
     )
     atom_budget: int | None = Field(
         None, ge=1, description="atoms a batch; if absent the teacher's own, which grows on cuda while memory lasts"
+    )
+    structure_seconds: float = Field(
+        600.0, gt=0, description="longest time for one structure, s, of a teacher that labels one at a time in processes of its own"
     )
     queue: int = Field(50_000, ge=1, description="structures that may wait; more get 429")
     body_limit_mib: int = Field(256, ge=1, description="largest body of a request, MiB")

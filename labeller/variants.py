@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from distillery.dataset.layout import Label
 from distillery.schema.label import Law
 from distillery.structures.strain import VOIGT, apply_strain
 from distillery.structures.structure import Structure, Vectors
@@ -34,17 +35,17 @@ class Variant:
     step: Matrix | None = None
 
 
-def make_variants(structure: Structure, forces: Matrix, *, is_thorough: bool) -> list[Variant]:
+def make_variants(structure: Structure, label: Label, *, is_thorough: bool) -> list[Variant]:
     """The structures whose labels tell whether the laws are kept; the same for the same structure.
 
-    forces       eV/Å, shape (n_atoms, 3): the energy is followed along them too
+    label        its own: the energy is followed along the forces too, and by strain where there is a stress
     is_thorough  each symmetry and each component of the stress by itself; else a few directions at random
     """
     rng = np.random.default_rng(len(structure))
     variants = [Variant("repeat", structure), *_make_symmetric(structure, rng, is_thorough)]
-    for direction in _choose_directions(forces, rng, 3 if is_thorough else 1):
+    for direction in _choose_directions(label.forces.astype(np.float64), rng, 3 if is_thorough else 1):
         variants += [Variant("forces", _displace(structure, sign * direction), step=direction) for sign in (1, -1)]
-    if structure.is_periodic:
+    if label.stress is not None:
         for strain in _choose_strains(rng, is_thorough):
             variants += [Variant("stress", apply_strain(structure, sign * strain), step=strain) for sign in (1, -1)]
     variants.append(Variant("extensivity", _double(structure)))
@@ -79,7 +80,7 @@ def _random_rotation(rng: np.random.Generator) -> Matrix:
 
 def _choose_directions(forces: Matrix, rng: np.random.Generator, n_random: int) -> list[Matrix]:
     """Displacements of all atoms: along the forces where there are any, and at random."""
-    raw = [forces.astype(np.float64)] if np.abs(forces).max(initial=0.0) > 1e-6 else []
+    raw = [forces] if np.abs(forces).max(initial=0.0) > 1e-6 else []
     raw += [rng.normal(size=forces.shape) for _ in range(n_random)]
     return [_STEP * d / np.sqrt((d**2).sum(axis=1).mean()) for d in raw]
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from distillery.dataset.layout import Label
 from distillery.runtime.stopping import Stop
+from distillery.schema.label import Abilities
 from distillery.structures.geometry import find_pairs
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from labeller.app import create_labeller
@@ -74,6 +75,7 @@ class FakeTeacher:
     device: str = "cpu"
     elements: tuple[str, ...] = DEFAULT_ELEMENTS
     tolerance: PhysicsTolerance = CONSERVATIVE
+    abilities: Abilities = field(default_factory=Abilities)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     featurised: list[str] = field(default_factory=list)
@@ -129,6 +131,9 @@ class FakeTeacher:
 
     def release_memory(self) -> None:
         self.n_released += 1
+
+    def close(self) -> None:
+        pass
 
 
 def build_losing() -> FastAPI:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from distillery.dataset.layout import Label
 from distillery.runtime.stopping import Stop
+from distillery.schema.label import Abilities
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
@@ -30,6 +31,8 @@ class NullTeacher:
     budget = BudgetRange(2_000, 32_000)
     tolerance = PhysicsTolerance(slope=inf, cosine=-1.0, energy=inf, forces=inf, net_force=inf)  # it keeps no law
 
+    abilities = Abilities()
+
     def load(self, stop: Stop) -> None: ...
 
     def use_threads(self, n_threads: int) -> None: ...
@@ -41,6 +44,8 @@ class NullTeacher:
         return [label_of(structure) for structure in features]
 
     def release_memory(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def label_of(structure: Structure) -> Label:

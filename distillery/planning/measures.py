@@ -22,7 +22,16 @@ _IN_GPA = 1 / GPa
 _N_ELEMENTS = len(chemical_symbols)
 REFUSED_BY_LIMITS = ("large_force", "large_pressure")
 """Reasons of the labeller for labels that are sound, but beyond the recipe's limits."""
-TEACHER_FAULTS = ("teacher_failed", "not_finite_label", "wrong_shape", "out_of_memory", "net_force", "torque")
+TEACHER_FAULTS = (
+    "teacher_failed",
+    "teacher_crashed",
+    "teacher_timeout",
+    "not_finite_label",
+    "wrong_shape",
+    "out_of_memory",
+    "net_force",
+    "torque",
+)
 BEYOND_LIMITS = (*(f"label: {reason}" for reason in REFUSED_BY_LIMITS), "dataset: energy_outlier")
 _CONTACT_SAMPLE = 20
 """Structures of a part whose shortest contact is measured."""

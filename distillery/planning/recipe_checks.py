@@ -1,6 +1,6 @@
 """What keeps a recipe from being made, as far as it can be known before anything is: asked of those who are to make it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,8 @@ from distillery.recipe.requests import find_largest, has_stand_ins, list_makers,
 from distillery.runtime.yaml import Location
 from distillery.schema.dataset import RecipeCheck
 from distillery.schema.generate import GenerateRequest, RequestFault
+from distillery.schema.label import TeacherOutline
+from distillery.structures.structure import PERIODIC_SYSTEMS
 
 _KEYS = {"n": ("shard_size",)}
 """Keys of a request that are the whole recipe's."""
@@ -22,10 +24,8 @@ class Makers(Protocol):
     async def check_request(self, service: str, request: GenerateRequest) -> Sequence[RequestFault]:
         """What keeps a service from a request; NotFound if there is no such service, Unavailable if it is not there now."""
 
-    async def find_elements(self, teacher: str) -> tuple[str, ...]:
-        """The elements a teacher knows, none if that shows only once it is loaded; Unsupported if there is no such teacher,
-        Unavailable if it is not there now.
-        """
+    async def outline_teacher(self, teacher: str) -> TeacherOutline:
+        """What a teacher knows and can do; Unsupported if there is no such teacher, Unavailable if it is not there now."""
 
 
 @dataclass
@@ -45,21 +45,29 @@ async def check_recipe(recipe: Recipe, text: str, makers: Makers) -> RecipeCheck
 
 async def _check_teacher(recipe: Recipe, makers: Makers, found: _Findings) -> None:
     try:
-        elements = await makers.find_elements(recipe.teacher)
+        outline = await makers.outline_teacher(recipe.teacher)
     except Unsupported as problem:
         found.faults.append((("teacher",), problem.detail))
         return
     except Unavailable as problem:
         found.notes.append(f"teacher {recipe.teacher}: {problem.detail}")
         return
-    if elements and (detail := find_unknown_elements(recipe, elements)):
-        found.faults.append((("elements",) if "elements" in recipe.model_fields_set else ("teacher",), detail))
+    found.faults += find_teacher_faults(recipe, outline)
 
 
-def find_unknown_elements(recipe: Recipe, known: Collection[str]) -> str | None:
-    """Which of a recipe's elements its teacher, that knows these, does not know, as a sentence; None if it knows all."""
-    foreign = [element for element in recipe.elements if element not in known]
-    return f"teacher {recipe.teacher} does not know {' '.join(foreign)}; it knows {' '.join(known)}" if foreign else None
+def find_teacher_faults(recipe: Recipe, teacher: TeacherOutline) -> list[tuple[Location, str]]:
+    """What a recipe asks of its teacher that it does not know or can't do, each at the key to change."""
+    faults: list[tuple[Location, str]] = []
+    if foreign := [element for element in recipe.elements if teacher.elements and element not in teacher.elements]:
+        at = ("elements",) if "elements" in recipe.model_fields_set else ("teacher",)
+        faults.append((at, f"teacher {recipe.teacher} does not know {' '.join(foreign)}; it knows {' '.join(teacher.elements)}"))
+    for name, source in recipe.sources.items():
+        if source.system in PERIODIC_SYSTEMS and not teacher.abilities.periodic:
+            detail = (
+                f"teacher {recipe.teacher} labels molecules and clusters alone, nothing periodic; source {name} makes a {source.system}"
+            )
+            faults.append((("sources", name, "system"), detail))
+    return faults
 
 
 async def _check_source(recipe: Recipe, maker: str, makers: Makers, found: _Findings) -> None:

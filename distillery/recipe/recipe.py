@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import Field, StrictInt, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from distillery.errors import InvalidRequest
@@ -23,6 +23,7 @@ from distillery.schema.problem import RecipeFault
 from distillery.schema.report import GateName as GateName
 from distillery.schema.report import StageName as StageName
 from distillery.schema.sample import Sample
+from distillery.schema.teacher_name import TeacherName
 from distillery.structures.structure import DEFAULT_ELEMENTS
 
 
@@ -50,7 +51,7 @@ class Recipe(Message):
     seed: StrictInt = Field(ge=0, lt=2**63, description="another seed, another dataset")
     total: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT, description="number of structures; the sum of the counts if absent")
     elements: Elements = Field(DEFAULT_ELEMENTS, description="the elements that may occur")
-    teacher: StrictStr = Field(description="the model that labels: 7net-0, orb-v2, …")
+    teacher: TeacherName = Field(description="the model that labels: 7net-0, orb-v2, chgnet, gfn2-xtb, ase:module:factory(option=value), …")
     shard_size: StrictInt = Field(
         200, ge=1, le=1000, description="structures asked of a service at once; a kill loses at most the shards in work"
     )

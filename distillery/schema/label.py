@@ -106,6 +106,20 @@ class SelfTest(Message):
         )
 
 
+class Abilities(Message):
+    """What a teacher can do; by itself all but what few can."""
+
+    stress: StrictBool = Field(True, description="gives the stress of what is periodic")
+    periodic: StrictBool = Field(True, description="labels what is periodic; else molecules and clusters alone")
+
+
+class TeacherOutline(Message):
+    """What is known of a teacher before it is loaded."""
+
+    elements: tuple[Element, ...] = Field((), description="the elements that it knows; none where that shows only once it is loaded")
+    abilities: Abilities = Abilities()
+
+
 class TeacherCard(Message):
     """Which teacher made the labels."""
 
@@ -115,12 +129,18 @@ class TeacherCard(Message):
     licence: str = Field("", description="of the weights")
     device: str
     elements: tuple[Element, ...]
+    abilities: Abilities = Field(Abilities(), description="what it can do", exclude_if=lambda given: given == Abilities())
     self_test: SelfTest | None = Field(None, description="what was found when it was loaded; absent if its physics was not tried then")
 
     @property
     def identity(self) -> tuple[str, str]:
         """What parts of one dataset must have in common."""
         return self.name, self.weights_sha256
+
+    @property
+    def outline(self) -> TeacherOutline:
+        """What it knows and can do."""
+        return TeacherOutline(elements=self.elements, abilities=self.abilities)
 
     def describe(self) -> str:
         """For a person."""

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 from distillery.errors import Unavailable
 from distillery.schema.explain import suggest
+from distillery.schema.label import TeacherOutline
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import Teacher, TeacherFamily
 
@@ -30,8 +31,8 @@ def create_teacher(settings: LabellerSettings) -> Teacher:
         raise Unavailable(f"{name} needs a package that is not installed here: {error}; {_explain_installing(entry)}") from error
 
 
-def find_elements(name: str) -> tuple[str, ...]:
-    """The elements a teacher knows, none where that shows only once it is loaded; nothing heavy is imported.
+def outline_teacher(name: str) -> TeacherOutline:
+    """What a teacher knows and can do, as far as that is known before it is loaded; nothing heavy is imported.
 
     Unavailable as of `create_teacher`.
     """
@@ -39,7 +40,7 @@ def find_elements(name: str) -> tuple[str, ...]:
     missing = [package for package in family.needs if find_spec(package) is None]
     if missing:
         raise Unavailable(f"{name} needs a package that is not installed here: {', '.join(missing)}; {_explain_installing(entry)}")
-    return family.find_elements(name)
+    return TeacherOutline(elements=family.find_elements(name), abilities=family.find_abilities(name))
 
 
 def _explain_installing(entry: str) -> str:

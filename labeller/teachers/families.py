@@ -21,6 +21,18 @@ def _create_orb(name: str, settings: LabellerSettings) -> Teacher:
     return OrbTeacher(name, settings)
 
 
+def _create_chgnet(name: str, settings: LabellerSettings) -> Teacher:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from labeller.teachers.chgnet import ChgnetTeacher
+
+    return ChgnetTeacher(name, settings)
+
+
+CHGNET = TeacherFamily(
+    ("chgnet", "chgnet-r2scan"), _create_chgnet, needs=("chgnet", "pymatgen", "torch"), find_elements=lambda name: MATERIALS
+)
+
 SEVENNET = TeacherFamily(("7net-0",), _create_sevennet, needs=("sevenn", "torch"), find_elements=lambda name: MATERIALS)
 
 ORB = TeacherFamily(

@@ -21,7 +21,7 @@ from distillery.runtime.stopping import Stop
 from distillery.structures.structure import Structure
 from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import CONSERVATIVE, DIRECT, BudgetRange, PhysicsTolerance
+from labeller.teachers.teacher import CONSERVATIVE, DIRECT, BudgetRange, PhysicsTolerance, Teacher
 from labeller.teachers.training_elements import MATERIALS, OMOL
 
 _LABELLER = Path(__file__).parents[1]
@@ -55,16 +55,18 @@ class Features:
     periodic: list[bool]
 
 
-class OrbTeacher:
+class OrbTeacher(Teacher):
     """An orb model in batches. Loading it sets torch's float32 matmul precision to "high" and its compile stance process-wide."""
+
+    name: str = ""
+    version: str = ""
+    weights_sha256: str = ""
+    licence: str = ""
+    device: str = "cpu"
+    elements: tuple[str, ...] = ()
 
     def __init__(self, name: str, settings: LabellerSettings) -> None:
         self.name = name
-        self.device = "cpu"
-        self.weights_sha256 = ""
-        self.licence = ""
-        self.version = ""
-        self.elements: tuple[str, ...] = ()
         self._settings = settings
         self._model: Any = None
         self._adapter: Any = None

@@ -20,7 +20,7 @@ from distillery.structures.geometry import find_pairs
 from distillery.structures.structure import Structure
 from distillery.weights.checksums import sha256_of
 from labeller.settings import LabellerSettings
-from labeller.teachers.teacher import CONSERVATIVE, BudgetRange
+from labeller.teachers.teacher import CONSERVATIVE, BudgetRange, Teacher
 
 _TO_ASE = [0, 1, 2, 4, 5, 3]
 """sevenn orders the stress xx yy zz xy yz zx, ASE xx yy zz yz xz xy."""
@@ -28,19 +28,20 @@ _BUDGETS = {"cpu": BudgetRange(64, 64), "cuda": BudgetRange(2_000, 32_000)}
 """On cpu as measured (larger batches do not pay); on cuda a careful start that grows while memory lasts."""
 
 
-class SevenNetTeacher:
+class SevenNetTeacher(Teacher):
     """7net-0 in batches; energies, forces and stresses agree with `sevenn.calculator.SevenNetCalculator`."""
 
-    licence = "MIT"
+    name: str = ""
+    version: str = f"sevenn=={version('sevenn')}"
+    weights_sha256: str = ""
+    licence: str = "MIT"
+    device: str = "cpu"
+    elements: tuple[str, ...] = ()
     tolerance = CONSERVATIVE
 
     def __init__(self, name: str, settings: LabellerSettings) -> None:
         self.name = name
         self._settings = settings
-        self.device = "cpu"
-        self.elements: tuple[str, ...] = ()
-        self.weights_sha256 = ""
-        self.version = f"sevenn=={version('sevenn')}"
         self._model: Any = None
         self._cutoff = 0.0
 

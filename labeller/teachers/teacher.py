@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from distillery.dataset.layout import Label
 from distillery.runtime.stopping import Stop
+from distillery.schema.label import Abilities
 from distillery.structures.structure import Structure
 from labeller.settings import LabellerSettings
 
@@ -39,6 +40,17 @@ CONSERVATIVE = PhysicsTolerance(slope=0.03, cosine=0.999, energy=1e-3, forces=1e
 """Forces and stress are derivatives of the energy, which turns with the structure; 7net-0 has 0.003, 0.99999, 2e-6, 1e-5 and 1e-6."""
 DIRECT = PhysicsTolerance(slope=0.25, cosine=0.9, energy=2e-2, forces=0.2, net_force=0.05)
 """Forces and stress are outputs of their own, and the model has learnt only to turn with the structure."""
+
+
+class StructureFailed(Exception):
+    """A teacher could not label a structure that it was given alone; `reason` is counted in the report.
+
+    reason  teacher_failed (it said so) | teacher_crashed (its process died) | teacher_timeout
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
 
 
 class Teacher(Protocol):
@@ -81,6 +93,11 @@ class Teacher(Protocol):
         """How exactly it keeps the laws of physics: `CONSERVATIVE` where forces are derivatives of the energy, else `DIRECT`."""
         return CONSERVATIVE
 
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do; all but charges and spins if it does not say."""
+        return Abilities()
+
     def load(self, stop: Stop) -> None:
         """Load the weights; Unavailable says what is missing and where to put it, Stopped soon after `stop` is set."""
         return
@@ -100,6 +117,10 @@ class Teacher(Protocol):
         """Give cached device memory back; called after an allocation failed."""
         return
 
+    def close(self) -> None:
+        """End what it has started; called once, when nothing more is asked."""
+        return
+
 
 @dataclass(frozen=True)
 class TeacherFamily:
@@ -109,7 +130,8 @@ class TeacherFamily:
     create  makes the teacher of a name, not yet loaded; ImportError if what it needs is not installed
     prefix  of an open family: every name that begins so is its own; empty if it knows its names alone
     needs   packages that it can't do without; asked for before anything is loaded
-    find_elements  of a name the chemical symbols that it knows, none where that shows only once it is loaded
+    find_elements   of a name the chemical symbols that it knows, none where that shows only once it is loaded
+    find_abilities  of a name what it can do, as far as that is known before it is loaded
     """
 
     names: tuple[str, ...]
@@ -117,3 +139,4 @@ class TeacherFamily:
     prefix: str = ""
     needs: tuple[str, ...] = ()
     find_elements: Callable[[str], tuple[str, ...]] = lambda name: ()
+    find_abilities: Callable[[str], Abilities] = lambda name: Abilities()

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from distillery.errors import Unavailable
+from labeller.calculators import families as calculators
 from labeller.settings import LabellerSettings
 from labeller.teachers import GROUP, create_teacher, list_teachers
-from labeller.teachers.families import ORB, SEVENNET
+from labeller.teachers.families import CHGNET, ORB, SEVENNET
+from labeller.teachers.teacher import TeacherFamily
 from tests.fake_teacher import FakeTeacher
 
 MODULE = """
@@ -28,6 +30,10 @@ HEAVY = TeacherFamily(("heavy",), fail)
 TWIN = TeacherFamily(("7net-0",), create)
 NUMBER = 7
 """
+
+
+BUILT_IN = [*ORB.names, *SEVENNET.names, *CHGNET.names, *calculators.XTB.names, *calculators.MATTERSIM.names]
+BUILT_IN += ["ase:…", "mace-…", "mace:…", "nequip:…", "uma-…"]
 
 
 @pytest.fixture
@@ -53,7 +59,8 @@ def create(name: str) -> object:
 
 def test_the_repositorys_own_families_come_by_the_same_door() -> None:
     families = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
-    assert families == {"sevennet": SEVENNET, "orb": ORB}
+    own = {name.lower().replace("_", "-"): family for name, family in vars(calculators).items() if isinstance(family, TeacherFamily)}
+    assert families == {"sevennet": SEVENNET, "orb": ORB, "chgnet": CHGNET, **own}
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known_one_and_torch_is_not_imported() -> None:
@@ -81,7 +88,7 @@ def test_a_family_of_another_package_makes_its_names_and_all_that_begin_as_it_sa
 
 @pytest.mark.usefixtures("install")
 def test_all_names_are_listed_and_a_broken_family_is_told_of_and_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    assert list_teachers() == sorted([*ORB.names, *SEVENNET.names, "own", "own:…", "heavy"])
+    assert list_teachers() == sorted([*BUILT_IN, "own", "own:…", "heavy"])
     assert "gone = other_teachers_gone:GONE are left out: No module named 'other_teachers_gone'" in caplog.text
     assert "number = other_teachers:NUMBER are left out: it must name a TeacherFamily, it is int" in caplog.text
 

@@ -1,0 +1,1 @@
+"""ASE calculators as teachers: one structure at a time, in worker processes."""

@@ -1,0 +1,45 @@
+"""CHGNet as a teacher: its labels are those of its own calculator, and what is not periodic stands free."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from distillery.structures.structure import to_ase
+from labeller.settings import LabellerSettings
+from labeller.teachers import create_teacher
+from labeller.teachers.teacher import Teacher
+from tests.labelling import NEVER, one_atom, silicon, water
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from chgnet.model.dynamics import CHGNetCalculator
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    made = create_teacher(LabellerSettings(teacher="chgnet", device="cpu"))
+    made.load(NEVER)
+    return made
+
+
+def test_a_batch_has_the_labels_of_chgnets_own_calculator(teacher: Teacher) -> None:
+    crystals = [silicon("a", seed=1), silicon("b", 2, seed=2)]
+    labels = teacher.predict(teacher.featurise([crystals[0], water("w"), crystals[1]]))
+    for label, structure in zip(labels[::2], crystals, strict=True):
+        atoms = to_ase(structure)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            atoms.calc = CHGNetCalculator(use_device="cpu")
+            assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
+            assert np.allclose(label.forces, atoms.get_forces(), atol=1e-4)
+            assert label.stress is not None
+            assert np.allclose(label.stress, atoms.get_stress(), atol=1e-5)
+
+
+def test_molecules_and_single_atoms_stand_free_in_a_box_and_have_no_stress(teacher: Teacher) -> None:
+    labels = teacher.predict(teacher.featurise([water("w"), one_atom("f")]))
+    assert [label.stress for label in labels] == [None, None]
+    assert -16 < labels[0].energy < -13
+    assert np.isfinite(labels[1].energy)
+    assert np.abs(labels[1].forces).max() == 0
