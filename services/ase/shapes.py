@@ -61,7 +61,12 @@ def possible_shapes(elements: tuple[str, ...], options: ClusterOptions) -> list[
 
 def _packable(elements: Sequence[str]) -> list[str]:
     """Elements that can be close-packed at their bond length without being denser than diamond, which leaves out H B C N O and halogens."""
-    return [e for e in elements if VALENCE.get(e) != 1 and 2**0.5 / _nearest_distance([e], 1.0)[0] ** 3 <= LARGEST_SOLID_DENSITY]
+    return [element for element in elements if _is_packable(element)]
+
+
+@cache
+def _is_packable(element: str) -> bool:
+    return VALENCE.get(element) != 1 and 2**0.5 / _nearest_distance([element], 1.0)[0] ** 3 <= LARGEST_SOLID_DENSITY
 
 
 def _build_packed(shape: Shape, task: Task, options: ClusterOptions, rng: np.random.Generator) -> Atoms:

@@ -188,7 +188,7 @@ def test_reading_splitting_and_exporting_need_h5py_numpy_and_ase_alone(quickstar
 
 def test_verifying_needs_pydantic_vesin_and_a_yaml_reader_beside_them(quickstart: Finished, tmp_path: Path) -> None:
     said = run_with_only(VERIFY_NEEDS, VERIFY, quickstart.dataset, tmp_path)
-    checks = dict(line.split() for line in said.splitlines())
+    checks = dict(line.rsplit(maxsplit=1) for line in said.splitlines())
     assert {"bytes", "hashes", "gates", "report"} <= checks.keys()
     assert set(checks.values()) == {"True"}
 
