@@ -4,6 +4,7 @@
 # make test-pythons      what can be tested cheaply on the other Pythons of this machine; with QUICKSTART=1 the quickstart on each, whatever torch weighs
 # make check  lint and types
 # make mutants MODULE=distillery/planning/gates.py   does a test fail when a line of it is wrong? A module has minutes (docs/testing.md)
+# make bench-checks   what the checks refuse of real matter, and what they find of what is damaged, by system (docs/refusals.md); a minute
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 # make bench-host  µs of processor time an atom by step on a labeller's host, with a teacher whose forward pass costs nothing
 # make bench-worth   what students learn from the quickstart, and from what other ways make with as many calls of the teacher (docs/worth.md)
@@ -26,7 +27,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants bench bench-host bench-worth scale openapi kubernetes test-slurm clean
+.PHONY: run test test-containers test-pythons check mutants bench bench-checks bench-host bench-worth scale openapi kubernetes test-slurm clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -50,6 +51,9 @@ check: $(INSTALLED)
 
 mutants: $(INSTALLED)
 	nice $(VENV)/bin/python scripts/mutants.py $(MODULE) $(MUTANTS)
+
+bench-checks: $(INSTALLED)
+	nice $(VENV)/bin/python -m tests.bench_checks
 
 bench: $(INSTALLED)
 	$(VENV)/bin/python -m tests.bench

@@ -1,37 +1,30 @@
-"""Steps of single structures: FIRE, a cell that follows its stress, and Langevin dynamics. Forces come from outside."""
+"""Steps of single structures: FIRE, with and without the cell, and Langevin dynamics. Labels come from outside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import units
 
 from distillery.dataset.layout import Label
-from distillery.structures.strain import VOIGT, apply_strain, keep_in_plane
+from distillery.structures.strain import VOIGT, keep_in_plane
 from distillery.structures.structure import Structure, Vectors
 
-_STIFFNESS = 0.6
-"""eV/Å³, about 100 GPa: the strain that a stress is answered with is the stress over this."""
-_LARGEST_STRAIN = 0.02
 _FRICTION = 0.02
 """1/fs: a thermostat that equilibrates within some 50 fs."""
 
 
 @dataclass
 class Fire:
-    """The minimiser FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)) with ASE's parameters; steps of at most 0.2 Å in all.
+    """The minimiser FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)) with ASE's parameters; steps of at most 0.2 Å in all."""
 
-    n_atoms  of the structure
-    """
-
-    n_atoms: int
     timestep: float = 0.1
     mixing: float = 0.1
     n_downhill: int = 0
     _velocities: Vectors | None = None
 
     def advance(self, forces: Vectors) -> Vectors:
-        """The displacements of the next step, Å, shape (n_atoms, 3), for forces in eV/Å."""
-        velocities = np.zeros((self.n_atoms, 3)) if self._velocities is None else self._velocities
+        """The displacements of the next step, Å, for forces in eV/Å, both of shape (n, 3)."""
+        velocities = np.zeros(forces.shape) if self._velocities is None else self._velocities
         power = float((forces * velocities).sum())
         if power > 0:
             along = np.linalg.norm(velocities) / max(float(np.linalg.norm(forces)), 1e-12)
@@ -46,14 +39,41 @@ class Fire:
         return step * min(1.0, 0.2 / max(float(np.linalg.norm(step)), 1e-12))
 
 
-def relax_cell(structure: Structure, label: Label) -> Structure:
-    """The structure strained against its stress, of a slab in its plane only, by at most 2 %; as it is where there is no stress."""
-    if label.stress is None:
-        return structure
-    strain = np.zeros((3, 3))
-    for component, (i, j) in zip(label.stress, VOIGT, strict=True):
-        strain[i, j] = strain[j, i] = -component / _STIFFNESS
-    return apply_strain(structure, np.clip(keep_in_plane(structure, strain), -_LARGEST_STRAIN, _LARGEST_STRAIN))
+class Relaxation:
+    """A structure on its way downhill by FIRE, its atoms alone or its cell too.
+
+    With the cell, three rows follow those of the atoms: the deformation gradient times the number of atoms, whose force is the virial over
+    that number; atoms are moved in the cell that it began with (Tadmor et al., Phys. Rev. B 59, 235 (1999); ASE's UnitCellFilter). A slab's
+    cell moves in its plane only; where there is no stress it stays.
+    """
+
+    def __init__(self, structure: Structure, *, with_cell: bool) -> None:
+        self.structure = structure
+        self._fire, self._with_cell = Fire(), with_cell and structure.is_periodic
+        self._first_cell, self._gradient = structure.cell, np.eye(3)
+
+    def find_forces(self, label: Label) -> Vectors:
+        """What the structure as it is now is pulled by, eV/Å: of the atoms, shape (n_atoms, 3), and with the cell three rows more."""
+        forces = label.forces.astype(np.float64)
+        if not self._with_cell or label.stress is None:
+            return forces
+        stress = np.zeros((3, 3))
+        for component, (i, j) in zip(label.stress, VOIGT, strict=True):
+            stress[i, j] = stress[j, i] = component
+        virial = keep_in_plane(self.structure, -self.structure.volume * stress)
+        pull = np.linalg.solve(self._gradient, virial.T).T / len(self.structure)
+        return np.concatenate([forces @ self._gradient, pull])
+
+    def advance(self, forces: Vectors) -> None:
+        """Take a step by what `find_forces` gave."""
+        step, n_atoms = self._fire.advance(forces), len(self.structure)
+        if len(step) == n_atoms:
+            self.structure = replace(self.structure, positions=self.structure.positions + step)
+            return
+        unstrained = np.linalg.solve(self._gradient, self.structure.positions.T).T + step[:n_atoms]
+        self._gradient = self._gradient + step[n_atoms:] / n_atoms
+        turned = self._gradient.T
+        self.structure = replace(self.structure, cell=self._first_cell @ turned, positions=unstrained @ turned)
 
 
 class Langevin:

@@ -19,7 +19,7 @@ from distillery.structures.checks import find_fault, find_input_fault
 from distillery.structures.identity import derive_seed, structure_hash
 from distillery.structures.strain import apply_strain, draw_strain, list_components
 from distillery.structures.structure import Structure, Vectors
-from labeller.dynamics import Fire, Langevin, relax_cell
+from labeller.dynamics import Langevin, Relaxation
 from labeller.pool import LabelAll, Outcome
 from labeller.thermal import displace_by_temperature
 
@@ -78,36 +78,42 @@ class Sampler:
         """The last `keep` frames of every proposal; a proposal that is refused on its way comes back as it was."""
         sample = self._sample
         walkers = [Walker(p, p, np.random.default_rng(derive_seed(self._seed, p.id, 0))) for p in proposals]
-        if sample.relax is not None:
+        if sample.relax is not None and not sample.relax.after:
             self._relax(walkers, sample.relax)
+            self._keep_all(walkers, sample.keeps_first)
         for walker in _active(walkers):
             self._displace(walker, sample.strain, sample.rattle)
+        if sample.relax is not None and sample.relax.after:
+            self._keep_all(walkers, sample.keeps_first)
+            self._relax(walkers, sample.relax)
+        self._keep_all(walkers, sample.md is None)
         if sample.md is not None:
             self._move(walkers, sample.md)
         return self._label_frames(walkers)
 
+    def _keep_all(self, walkers: Sequence[Walker], is_frame: bool) -> None:
+        """Keep all as they are now, if that is a frame."""
+        for walker in _active(walkers) if is_frame else ():
+            walker.keep()
+
     def _relax(self, walkers: Sequence[Walker], relax: Relax) -> None:
-        minimisers = {id(walker): Fire(len(walker.structure)) for walker in walkers}
+        descents = {id(walker): Relaxation(walker.structure, with_cell=relax.cell) for walker in _active(walkers)}
         for _ in range(relax.steps):
             for walker, label in self._label([walker for walker in _active(walkers) if not walker.has_converged]):
-                if float(np.linalg.norm(label.forces, axis=1).max()) < relax.until:
+                descent = descents[id(walker)]
+                forces = descent.find_forces(label)
+                if float(np.linalg.norm(forces, axis=1).max()) < relax.until:
                     walker.has_converged = True
                     continue
-                step = minimisers[id(walker)].advance(label.forces.astype(np.float64))
-                moved = replace(walker.structure, positions=walker.structure.positions + step)
-                walker.structure = relax_cell(moved, label) if relax.cell else moved
+                descent.advance(forces)
+                walker.structure = descent.structure
                 walker.n_steps += 1
-        if self._sample.keeps_relaxed:
-            for walker in _active(walkers):
-                walker.keep()
 
     def _displace(self, walker: Walker, strain: float, rattle: Rattle | None) -> None:
         if strain > 0 and walker.structure.is_periodic:
             walker.structure = _strain(walker, strain)
         if rattle is not None:
             walker.structure = _rattle(walker, rattle)
-        if self._sample.md is None:
-            walker.keep()
 
     def _move(self, walkers: Sequence[Walker], md: MolecularDynamics) -> None:
         movers = {id(walker): self._start(walker, md) for walker in _active(walkers)}

@@ -21,7 +21,12 @@ class Relax(Message):
 
     steps: StrictInt = Field(5, ge=1, le=1000, description="of FIRE; each costs a label of every structure that has not converged")
     until: Number = Field(0.05, ge=0, description="largest force at which a structure has converged, eV/Å")
-    cell: StrictBool = Field(False, description="let the cell follow its stress; a slab's in its plane")
+    cell: StrictBool = Field(False, description="move the cell by its stress too; a slab's in its plane")
+    after: StrictBool = Field(
+        False,
+        exclude_if=lambda after: not after,  # recipes that do not say so keep their identity
+        description="after strain and rattle in place of before them",
+    )
 
 
 class Rattle(Message):
@@ -53,29 +58,32 @@ class MolecularDynamics(Message):
 
 
 class Sample(Message):
-    """What the labeller makes of a proposal, in this order: relaxed, strained, displaced, moved. A recipe's counts are frames."""
+    """What the labeller makes of a proposal, in this order: relaxed, strained, displaced (or relaxed after both), moved.
 
-    relax: Relax | None = Field(None, description="steps downhill, first of all")
+    A recipe's counts are frames.
+    """
+
+    relax: Relax | None = Field(None, description="steps downhill")
     strain: Number = Field(0.0, ge=0, le=0.5, description="largest component of a random strain; periodic only, of slabs in their plane")
     rattle: Rattle | None = Field(None, description="displacements of all atoms, by heat or of one width")
     md: MolecularDynamics | None = Field(None, description="a short run of molecular dynamics")
     keep: StrictInt = Field(1, ge=1, le=1000, description="frames of each proposal, the last ones")
 
     @property
-    def keeps_relaxed(self) -> bool:
-        """Whether the relaxed structure may be a frame of its own beside what becomes of it."""
+    def keeps_first(self) -> bool:
+        """Whether the structure that was relaxed and is then displaced, or the other way round, may be a frame of its own in between."""
         return self.relax is not None and self.keep > 1 and (self.strain > 0 or self.rattle is not None or self.md is not None)
 
     @property
     def most_frames(self) -> int:
         """Frames that a proposal can give: the relaxed one, the displaced one or those of the dynamics."""
-        return int(self.keeps_relaxed) + (1 if self.md is None else self.md.steps // self.md.every)
+        return int(self.keeps_first) + (1 if self.md is None else self.md.steps // self.md.every)
 
     @property
     def n_calls(self) -> int:
         """Labels that a proposal costs at most."""
         moved = 1 if self.md is None else self.md.steps
-        return (self.relax.steps if self.relax else 0) + moved + int(self.keeps_relaxed)
+        return (self.relax.steps if self.relax else 0) + moved + int(self.keeps_first)
 
     @model_validator(mode="after")
     def _gives_frames(self) -> Self:

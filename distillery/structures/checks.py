@@ -15,6 +15,7 @@ from distillery.structures.packing import (
     SHORTEST_RATIO_LOOSE,
     find_compression,
     find_isolated_atom,
+    find_stretching,
     is_loose,
 )
 from distillery.structures.structure import PERIODIC_SYSTEMS, Structure
@@ -128,6 +129,8 @@ def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = N
 def _find_scale_fault(structure: Structure, neighbours: Neighbours) -> Fault | None:
     if isolated := find_isolated_atom(structure, neighbours):
         return Fault("isolated_atom", isolated)
+    if stretched := find_stretching(structure, neighbours):
+        return Fault("stretched", stretched)
     if compressed := find_compression(structure, neighbours):
         return Fault("compressed", compressed)
     return None

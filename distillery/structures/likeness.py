@@ -185,6 +185,9 @@ def find_distance(one: Fingerprint, other: Fingerprint) -> Distance:
     free = variances > max(_LEAST_VARIANCE * float(variances[-1]), 0.0)
     if not free.any():  # nothing moves them: an atom alone, two perfect lattices
         return Distance(float("inf"))
+    rest = float(np.linalg.norm((apart @ axes)[~free]))
+    if rest > 3 * ALIKE * np.sqrt(_N_SUMS * _LEAST_VARIANCE * variances[-1]) + 2 * _NOISE**2 * np.linalg.norm(looser.drift):
+        return Distance(float("inf"))  # a strain moves what displacements don't
     steps, drift = (vector @ axes[:, free] / np.sqrt(variances[free]) for vector in (apart, looser.drift))
     share = float(np.clip(steps @ drift / max(float(drift @ drift), 1e-30), -(_NOISE**2), _NOISE**2))
     return Distance(float(np.sqrt(((steps - share * drift) ** 2).mean())), _find_width(one, int(free.sum())))

@@ -35,6 +35,8 @@ Cryst. B 41, 244 (1985)), add up to in nine of ten measured crystals and molecul
 _SOFTNESS = 0.37
 """Å."""
 _NONMETALS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 32, 33, 34, 35, 52, 53})
+_LEAST_OF_SUMS = 0.09
+"""And how much of them it has at least: Si2 0.12, S2 0.26, others 0.3 and more; with lengths in Bohr 0.08 at most."""
 _MOST_OF_SUMS, _MOST_OF_METALS = 1.3, 2.6
 """How far beyond these sums the mean of a structure may be: of non-metals, 1.1 at most in crystals, slabs and clusters that are sound;
 and of others, where bonds of metals to oxygen count for much (HoH3 2.5)."""
@@ -86,14 +88,28 @@ def _find_short_bonds(structure: Structure, neighbours: Neighbours) -> str | Non
 
 
 def _find_strong_bonds(structure: Structure, neighbours: Neighbours) -> str | None:
-    """Whether the bonds are stronger than those of the same elements in real matter, counted up over all neighbours."""
+    share = _compare_bond_sums(structure, neighbours)
+    most = _MOST_OF_SUMS if set(structure.numbers.tolist()) <= _NONMETALS else _MOST_OF_METALS
+    if share is None or share <= most:
+        return None
+    return f"bonds are {share:.1f} times as strong as in real matter of these elements: lengths in another unit, or a cell too small?"
+
+
+def find_stretching(structure: Structure, neighbours: Neighbours) -> str | None:
+    """By how much the bonds of non-metals are too weak; None if they are not. With lengths in Bohr the atoms of N2 are still near."""
+    if not set(structure.numbers.tolist()) <= _NONMETALS or (len(structure) == 1 and not structure.is_periodic):
+        return None
+    share = _compare_bond_sums(structure, neighbours)
+    if share is None or share >= _LEAST_OF_SUMS:
+        return None
+    return f"bonds have {share:.2f} of the strength that they have in real matter of these elements: lengths in another unit?"
+
+
+def _compare_bond_sums(structure: Structure, neighbours: Neighbours) -> float | None:
+    """The strengths of all bonds over those of the same elements in real matter; None where an element's are not known."""
     usual = np.array([_BOND_SUMS.get(symbol, np.nan) for symbol in structure.symbols])
     if not np.isfinite(usual).all():
         return None
     pairs = neighbours.bonds(FARTHEST_NEIGHBOUR)
     strength = np.exp((sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j]) - pairs.distance) / _SOFTNESS)
-    share = float((np.bincount(pairs.i, strength, len(structure)) / usual).mean())
-    most = _MOST_OF_SUMS if set(structure.numbers.tolist()) <= _NONMETALS else _MOST_OF_METALS
-    if share <= most:
-        return None
-    return f"bonds are {share:.1f} times as strong as in real matter of these elements: lengths in another unit, or a cell too small?"
+    return float((np.bincount(pairs.i, strength, len(structure)) / usual).mean())

@@ -111,6 +111,12 @@ def test_a_cell_of_042_times_the_volume_is_found(name: str) -> None:
     assert reason(scaled(of(SOLIDS[name], "crystal"), 0.42 ** (1 / 3))) in {"compressed", "too_dense", "atoms_too_close"}
 
 
+def test_nitrogen_in_bohr_is_stretched_though_its_atoms_are_near() -> None:
+    assert reason(scaled(of(molecule("N2"), "cluster"), 1.889726)) in {"stretched", "isolated_atom"}
+    (nitrogen,) = [c.structure for c in read_compounds() if c.label == "A_cP8_198_2a" and c.formula == "N2"]
+    assert reason(scaled(nitrogen, 1.889726)) == "stretched"
+
+
 def test_bonds_that_are_too_strong_in_sum_are_told() -> None:
     """Silicon's own bonds are 1.06 times the sum of radii: each by itself may be so short."""
     fault = find_fault(scaled(of(SOLIDS["silicon"], "crystal"), 0.76), None, None)

@@ -8,6 +8,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.filters import FrechetCellFilter, UnitCellFilter
 from ase.optimize import FIRE
 from pydantic import ValidationError
 
@@ -15,11 +17,12 @@ from distillery.dataset.layout import Label
 from distillery.schema.label import Reject
 from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
 from distillery.structures.structure import Structure, from_ase, to_ase
-from labeller.dynamics import Fire, Langevin, relax_cell
+from labeller.dynamics import Fire, Langevin, Relaxation
 from labeller.pool import Labelled
 from labeller.sampling import Sampler
 from labeller.thermal import displace_by_temperature
 from tests.fake_teacher import pair_label
+from tests.structures import copper_slab
 
 
 def some_molecules(n: int = 3) -> list[Structure]:
@@ -63,7 +66,7 @@ def test_relaxing_is_ases_fire() -> None:
     atoms = to_ase(structure)
     atoms.calc = Springs()
     FIRE(atoms, logfile=None).run(fmax=0.0, steps=30)
-    fire, now = Fire(len(structure)), structure
+    fire, now = Fire(), structure
     for _ in range(30):
         now = replace(now, positions=now.positions + fire.advance(springs(now).forces.astype(np.float64)))
     assert np.allclose(now.positions, atoms.positions, atol=1e-6)
@@ -137,10 +140,93 @@ def test_a_trajectory_that_explodes_is_refused_and_harms_no_other() -> None:
 
 def test_a_cell_follows_its_stress() -> None:
     squeezed = from_ase(bulk("Si", a=5.0, cubic=True), id="a/0", system="crystal")
-    label = pair_label(squeezed)
-    assert label.stress is not None
-    assert relax_cell(squeezed, label).volume > squeezed.volume
-    assert relax_cell(squeezed, replace(label, stress=-label.stress)).volume < squeezed.volume
+    (frame,) = Sampler(by_pairs, Sample(relax=Relax(steps=3, cell=True)), seed=1).make_frames([squeezed]).structures
+    assert frame.volume > squeezed.volume
+    assert frame.origin["sample"]["relax_steps"] == 3
+
+
+def by_pairs(structures: Sequence[Structure]) -> Labelled:
+    return Labelled([pair_label(structure) for structure in structures], 0.0)
+
+
+def distorted(atoms: Atoms) -> Atoms:
+    rng = np.random.default_rng(0)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(scale=0.03, size=(3, 3))), scale_atoms=True)
+    atoms.positions += rng.normal(scale=0.08, size=atoms.positions.shape)
+    return atoms
+
+
+def by_emt(structure: Structure) -> Label:
+    atoms = to_ase(structure)
+    atoms.calc = EMT()
+    return Label(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())
+
+
+METALS = {"Al": bulk("Al"), "CuAu": bulk("CuAu", "cesiumchloride", a=3.1)}
+
+
+@pytest.mark.parametrize("name", METALS)
+def test_relaxing_a_cell_is_ases_fire_with_its_cell_filter(name: str) -> None:
+    """Forces, virial and the path of both, 15 steps far; the effective medium theory of ASE stands for a teacher."""
+    atoms = distorted(METALS[name])
+    descent = Relaxation(from_ase(atoms, id="a/0", system="crystal"), with_cell=True)
+    atoms.calc = EMT()
+    whole = UnitCellFilter(atoms)
+    fire = FIRE(whole, logfile=None)
+    for _ in range(15):
+        forces = descent.find_forces(by_emt(descent.structure))
+        assert np.allclose(forces, whole.get_forces(), atol=1e-7)
+        descent.advance(forces)
+        fire.step()
+    assert np.allclose(descent.structure.cell, atoms.cell.array, atol=1e-8)
+    assert np.allclose(descent.structure.positions, atoms.positions, atol=1e-8)
+
+
+def test_a_relaxed_cell_is_that_of_ases_frechet_filter() -> None:
+    atoms = distorted(METALS["CuAu"])
+    descent = Relaxation(from_ase(atoms, id="a/0", system="crystal"), with_cell=True)
+    for _ in range(100):
+        forces = descent.find_forces(by_emt(descent.structure))
+        if np.linalg.norm(forces, axis=1).max() < 0.02:
+            break
+        descent.advance(forces)
+    atoms.calc = EMT()
+    assert FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=0.02, steps=100)
+    assert descent.structure.volume == pytest.approx(atoms.get_volume(), rel=5e-3)
+    assert by_emt(descent.structure).energy == pytest.approx(atoms.get_potential_energy(), abs=2e-3 * len(atoms))
+
+
+def test_a_slabs_cell_is_relaxed_in_its_plane() -> None:
+    slab = copper_slab()
+    descent = Relaxation(replace(slab, positions=0.97 * slab.positions, cell=slab.cell * [[0.97], [0.97], [1.0]]), with_cell=True)
+    before = descent.structure
+    for _ in range(5):
+        descent.advance(descent.find_forces(by_emt(descent.structure)))
+    assert np.array_equal(descent.structure.cell[2], before.cell[2])
+    assert descent.structure.volume > before.volume
+
+
+def test_a_cell_without_a_stress_stays() -> None:
+    crystal = from_ase(bulk("Si", a=5.0, cubic=True), id="a/0", system="crystal")
+    descent = Relaxation(crystal, with_cell=True)
+    descent.advance(descent.find_forces(replace(pair_label(crystal), stress=None)))
+    assert np.array_equal(descent.structure.cell, crystal.cell)
+
+
+def test_rattled_first_and_relaxed_then_gives_calmer_frames_and_both_where_two_are_kept() -> None:
+    rattle = Rattle(width=(0.1, 0.1))
+    before = some_molecules(3)
+    usual = Sampler(by_springs, Sample(relax=Relax(steps=5), rattle=rattle), seed=1).make_frames(before)
+    other = Sampler(by_springs, Sample(relax=Relax(steps=5, after=True), rattle=rattle, keep=2), seed=1).make_frames(before)
+    assert [s.id for s in other.structures] == [f"full-a-00000/{k:04d}/{f}" for k in range(3) for f in range(2)]
+    assert other.n_calls == usual.n_calls + len(before)
+    assert other.structures[1].origin["sample"]["relax_steps"] == 5
+
+    def force(structure: Structure) -> float:
+        return float(np.abs(springs(structure).forces).max())
+
+    for rattled, relaxed, shaken in zip(other.structures[::2], other.structures[1::2], usual.structures, strict=True):
+        assert force(relaxed) < 0.5 * min(force(rattled), force(shaken))
 
 
 def test_heat_moves_torsions_more_than_bonds() -> None:
