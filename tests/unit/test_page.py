@@ -23,6 +23,7 @@ from distillery.report.page.gate_table import list_rows, write_number
 from distillery.report.page.generation_charts import write_duration
 from distillery.report.page.page import make_page, write_page
 from distillery.report.page.sampling import Sample, SampledStructure, draw_keys, merge_samples
+from distillery.report.page.survey import Survey
 from distillery.structures.structure import Structure
 from tests.dataset_folder import RECIPE, with_origin, write_parts
 from tests.labelling import silicon, water
@@ -168,6 +169,18 @@ def test_the_outlier_is_named_and_is_in_the_gallery(page: Page) -> None:
     assert "largest force: " in outlier["remark"]
 
 
+def test_a_structure_drawn_at_random_says_what_it_is_an_outlier_by(page: Page) -> None:
+    random, outliers = (group["structures"] for group in page.structures["groups"])
+    remarks = {one["id"]: one["remark"] for one in outliers}
+    assert all(one["remark"] == remarks.get(one["id"], "") for one in random)
+    assert any(one["remark"] for one in random)
+
+
+def test_the_page_says_how_to_load_and_to_cite(page: Page) -> None:
+    assert "distillery.read_dataset" in page.text
+    assert "made with Distillery from the recipe with sha256" in page.text
+
+
 def test_benchmark_structures_are_counted_as_contamination(page: Page) -> None:
     assert "30 of the structures were taken from public benchmarks" in page.text
     assert "matbench_x 30" in page.text
@@ -252,6 +265,23 @@ def test_the_gallery_keeps_positions_and_bonds(make: Callable[[str], Structure],
     i, j, vectors = bonds[:, 0], bonds[:, 1], bonds[:, 2:] * shown["scale"]
     images = (vectors - (structure.positions[j] - structure.positions[i])) @ np.linalg.pinv(structure.cell)
     assert np.allclose(images, np.round(images), atol=0.01)
+
+
+def test_the_gallery_has_forces_where_they_are_known() -> None:
+    forces = np.array([[0.0, 0.0, -3.25], [0.0, 1.5, 1.625], [0.0, -1.5, 1.625]], np.float32)
+    known = replace(drawn(water("a/0000")), forces=forces)
+    shown, without = describe_gallery([("some", [("", known), ("", drawn(water("a/0001")))])])["groups"][0]["structures"]
+    assert np.allclose(unpack(shown["forces"]).reshape(-1, 3) * shown["force_scale"], forces, atol=1e-3)
+    assert "forces" not in without
+
+
+def test_pressures_of_slabs_are_apart_from_those_of_bulk() -> None:
+    survey = Survey(["one"], 1)
+    survey.pressure.append(np.array([1.0, 2.0, np.nan], np.float32))
+    survey.is_slab.append(np.array([False, True, False]))
+    bulk, slabs = survey.split_slabs("pressure")
+    assert np.array_equal(bulk, [1.0, np.nan, np.nan], equal_nan=True)
+    assert np.array_equal(slabs, [np.nan, 2.0, np.nan], equal_nan=True)
 
 
 def test_a_huge_structure_is_scaled_to_fit() -> None:

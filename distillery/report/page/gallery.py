@@ -48,7 +48,16 @@ def _describe(drawn: SampledStructure, remark: str) -> dict[str, Any]:
         "force": f"{drawn.largest_force:.2f}",
         "origin": origin if len(origin) <= _LONGEST_ORIGIN else origin[:_LONGEST_ORIGIN] + " …",
         **_describe_geometry(structure),
+        **_describe_forces(drawn),
     }
+
+
+def _describe_forces(drawn: SampledStructure) -> dict[str, Any]:
+    """Forces in units of `force_scale` eV/Å, where they are known."""
+    if drawn.forces is None:
+        return {}
+    scale = max(1e-3, float(np.abs(drawn.forces).max(initial=0.0)) / _LARGEST_NUMBER)
+    return {"force_scale": scale, "forces": _pack(drawn.forces.astype(np.float64) / scale)}
 
 
 def _describe_geometry(structure: Structure) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def chart_labels(survey: Survey, residuals: NDArray[np.float64], force_gate: flo
         "Energy per atom after the best sum of one energy per element is taken off: strain, bonding, distortion. "
         "Expect one hump around zero; far tails are listed under outliers."
     )
-    pressure = "Of periodic structures; positive is compressed. A centre far from zero means cells that are too small or too large."
+    pressure = "Of bulk; positive is compressed. A centre far from zero means cells that are too small or too large."
+    of_slabs = "Of slabs, over the whole cell with its vacuum: smaller than that of the slab alone, so not to be compared with bulk's."
     shear = "How far the stress is from equal in all directions. Zero everywhere would mean that no cell is strained."
     charts = [
         _chart_values("energy", "Energy per atom", survey, survey.join("energy"), "energy, eV/atom", "eV/atom", energy),
@@ -26,11 +27,13 @@ def chart_labels(survey: Survey, residuals: NDArray[np.float64], force_gate: flo
         _chart_forces(survey),
         _chart_largest_forces(survey, force_gate),
     ]
-    if np.isfinite(survey.join("pressure")).any():
-        charts += [
-            _chart_values("pressure", "Pressure", survey, survey.join("pressure"), "pressure, GPa", "GPa", pressure),
-            _chart_values("shear", "Shear stress", survey, survey.join("shear"), "von Mises stress, GPa", "GPa", shear),
-        ]
+    bulk, slabs = survey.split_slabs("pressure")
+    if np.isfinite(bulk).any():
+        charts.append(_chart_values("pressure", "Pressure", survey, bulk, "pressure, GPa", "GPa", pressure))
+    if np.isfinite(slabs).any():
+        charts.append(_chart_values("slab-pressure", "Pressure of slabs", survey, slabs, "pressure, GPa", "GPa", of_slabs))
+    if np.isfinite(survey.join("shear")).any():
+        charts.append(_chart_values("shear", "Shear stress", survey, survey.join("shear"), "von Mises stress, GPa", "GPa", shear))
     return charts
 
 

@@ -39,7 +39,7 @@ class Outliers:
 def find_outliers(survey: Survey, residuals: NDArray[np.float64], contacts: Contacts) -> list[Outliers]:
     """By energy, force, pressure and closest contact; `residuals` in eV/atom, shape (n_structures,)."""
     z = robust_z(residuals)
-    forces, pressure = survey.join("largest_force"), survey.join("pressure")
+    forces, (bulk, slabs) = survey.join("largest_force"), survey.split_slabs("pressure")
     return [
         Outliers(
             "Energy beyond composition",
@@ -47,7 +47,8 @@ def find_outliers(survey: Survey, residuals: NDArray[np.float64], contacts: Cont
             _name(survey, np.abs(residuals), lambda i: (f"{residuals[i]:+.2f} eV/atom", f"{z[i]:.1f} deviations")),
         ),
         Outliers("Largest force", "On any atom of the structure.", _name(survey, forces, lambda i: (f"{forces[i]:.1f} eV/Å", ""))),
-        Outliers("Pressure", "Largest in size, either sign.", _name(survey, np.abs(pressure), lambda i: (f"{pressure[i]:+.1f} GPa", ""))),
+        Outliers("Pressure", "Of bulk, largest in size, either sign.", _name_pressures(survey, bulk)),
+        Outliers("Pressure of slabs", "The same over the whole cell, vacuum included.", _name_pressures(survey, slabs)),
         Outliers("Closest contact", "Shortest distance over the sum of covalent radii, in the sample alone.", _name_contacts(contacts)),
     ]
 
@@ -65,6 +66,10 @@ def _name(survey: Survey, sizes: NDArray[np.floating], describe: Callable[[int],
     return found
 
 
+def _name_pressures(survey: Survey, pressure: NDArray[np.floating]) -> list[Outlier]:
+    return _name(survey, np.abs(pressure), lambda i: (f"{pressure[i]:+.1f} GPa", ""))
+
+
 def _name_contacts(contacts: Contacts) -> list[Outlier]:
     shortest = sorted(contacts.shortest, key=lambda pair: (pair[0], pair[1].structure.id))[:N_OUTLIERS]
     return [
@@ -74,15 +79,23 @@ def _name_contacts(contacts: Contacts) -> list[Outlier]:
     ]
 
 
-def fetch_outliers(outliers: Iterable[Outliers], read: Callable[[str], Part]) -> Iterator[tuple[str, SampledStructure]]:
-    """Every structure named, once, with what it is named for; a part is read once."""
-    why: dict[tuple[str, str], list[str]] = {}
+def describe_outliers(outliers: Iterable[Outliers]) -> dict[str, str]:
+    """What every structure is named for, by its id."""
+    why: dict[str, list[str]] = {}
     for group in outliers:
         for member in group.members:
-            why.setdefault((member.part, member.id), []).append(f"{group.title.lower()}: {member.value}")
-    for name in sorted({part for part, _ in why}):
+            why.setdefault(member.id, []).append(f"{group.title.lower()}: {member.value}")
+    return {id: "; ".join(reasons) for id, reasons in why.items()}
+
+
+def fetch_outliers(outliers: Iterable[Outliers], read: Callable[[str], Part]) -> Iterator[tuple[str, SampledStructure]]:
+    """Every structure named, once, with what it is named for; a part is read once."""
+    outliers = list(outliers)
+    remarks = describe_outliers(outliers)
+    named = dict.fromkeys((member.part, member.id) for group in outliers for member in group.members)
+    for name in sorted({part for part, _ in named}):
         arrays = read(name).arrays
         rows = {id: i for i, id in enumerate(arrays["provenance/id"].tolist())}
-        for part, id in why:
+        for part, id in named:
             if part == name:
-                yield "; ".join(why[part, id]), read_sampled(arrays, rows[id])
+                yield remarks[id], read_sampled(arrays, rows[id])

@@ -31,7 +31,7 @@ from distillery.report.page.gate_table import list_rows, write_number
 from distillery.report.page.generation_charts import chart_making, list_yields
 from distillery.report.page.header import describe_dataset
 from distillery.report.page.label_charts import chart_labels
-from distillery.report.page.outliers import Outliers, fetch_outliers, find_outliers
+from distillery.report.page.outliers import Outliers, describe_outliers, fetch_outliers, find_outliers
 from distillery.report.page.sampling import merge_samples
 from distillery.report.page.survey import SAMPLE_SIZE, Survey
 from distillery.report.page.worth_charts import chart_worth, list_errors
@@ -151,7 +151,8 @@ def _find_threshold(found: Measured, gate: str) -> float | None:
 
 def _fill_gallery(survey: Survey, outliers: list[Outliers], ledger: Ledger) -> Iterator[tuple[str, Any]]:
     drawn = merge_samples((own.sample.drawn for own in survey.sources.values()), GALLERY_SIZE)
-    yield f"{len(drawn)} drawn at random", (("", one) for one in drawn)
+    remarks = describe_outliers(outliers)
+    yield f"{len(drawn)} drawn at random", ((remarks.get(one.structure.id, ""), one) for one in drawn)
     yield "outliers", fetch_outliers(outliers, ledger.read)
 
 

@@ -20,6 +20,7 @@ class SampledStructure:
     key            its place in the order of drawing, in [0, 1)
     energy         eV
     largest_force  eV/Å
+    forces         eV/Å, shape (n_atoms, 3)
     """
 
     key: float
@@ -27,6 +28,7 @@ class SampledStructure:
     source: str
     energy: float
     largest_force: float
+    forces: NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -57,7 +59,8 @@ def draw_keys(seed: int, part: str, n: int) -> NDArray[np.float64]:
 def read_sampled(arrays: Arrays, i: int, key: float = 0.0) -> SampledStructure:
     """Structure i of a part and its labels."""
     rows = slice(*arrays["structures/atomic_numbers_splits"][i : i + 2])
-    largest_force = float(np.linalg.norm(arrays["labels/forces"][rows].astype(np.float64), axis=1).max())
+    forces = arrays["labels/forces"][rows].copy()
+    largest_force = float(np.linalg.norm(forces.astype(np.float64), axis=1).max())
     return SampledStructure(
-        key, make_structure(arrays, i), str(arrays["provenance/source"][i]), float(arrays["labels/energy"][i]), largest_force
+        key, make_structure(arrays, i), str(arrays["provenance/source"][i]), float(arrays["labels/energy"][i]), largest_force, forces
     )

@@ -53,6 +53,7 @@ class Survey:
     energy           eV/atom
     largest_force    eV/Å
     pressure, shear  minus a third of the trace, and von Mises' equivalent of the stress, GPa; NaN where there is no stress
+    is_slab          whether it is a surface, whose stress is that of slab and vacuum together
     ids              of the structures
     parts            their parts' names; `n_parts` counts those without structures too
     benchmarks       structures taken from a public benchmark, by its name
@@ -67,6 +68,7 @@ class Survey:
     largest_force: list[NDArray[np.float32]] = field(default_factory=list)
     pressure: list[NDArray[np.float32]] = field(default_factory=list)
     shear: list[NDArray[np.float32]] = field(default_factory=list)
+    is_slab: list[NDArray[np.bool_]] = field(default_factory=list)
     ids: list[NDArray[Any]] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     benchmarks: Counter[str] = field(default_factory=Counter)
@@ -91,6 +93,11 @@ class Survey:
         lists: list[NDArray[Any]] = getattr(self, name)
         return np.concatenate(lists) if lists else np.zeros(0)
 
+    def split_slabs(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """One of the lists for bulk and for slabs, NaN where it is of the others; shape (n_structures,) each."""
+        values, is_slab = self.join(name), self.join("is_slab").astype(bool)
+        return np.where(is_slab, np.nan, values), np.where(is_slab, values, np.nan)
+
     def _note_makers(self, part: Part) -> None:
         receipt, record = part.receipt, part.receipt.record
         self.n_parts += 1
@@ -114,6 +121,7 @@ class Survey:
         self.largest_force.append(np.maximum.reduceat(forces, splits[:-1]).astype(np.float32))
         self.pressure.append(pressure)
         self.shear.append(shear)
+        self.is_slab.append(arrays["provenance/system"] == "surface")
         self.ids.append(arrays["provenance/id"])
         self.benchmarks.update(_find_benchmarks(arrays["provenance/origin"]))
 
