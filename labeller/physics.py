@@ -42,6 +42,7 @@ _UNITS = {
     -160.21766: "sign, GPa and eV/Å³",
     -1 / 160.21766: "sign, GPa and eV/Å³",
     1602.1766: "kbar and eV/Å³",
+    1602176.6: "bar and eV/Å³",
     -1602.1766: "sign, kbar and eV/Å³",
 }
 """What may have been confused where labels are so many times what the energy says."""
@@ -112,7 +113,7 @@ def _judge_extensivity(structure: Structure, label: Label, double: Label, tolera
         value=off,
         wanted=f"<= {tolerance.energy:g} eV/atom",
         passed=off <= tolerance.energy,
-        detail=f"energy: {what} has {ratio:.3f} times the energy of one, not 2"
+        detail=f"energy: that of {what} is {ratio:.3f} times that of one, not 2"
         + (": an energy per atom?" if abs(ratio - 1) < _ALIKE else ""),
     )
 

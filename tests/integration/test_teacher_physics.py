@@ -15,7 +15,7 @@ from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
 from distillery.structures.structure import Structure
 from distillery.verify.verification import Verification
-from tests.fake_teacher import FakeTeacher, Features
+from tests.fake_teacher import FakeTeacher, Features, pair_label
 from tests.integration.factory import RECIPE, factory, make, two_fakes
 
 Spoil = Callable[[Sequence[Structure], list[Label], np.random.Generator], list[Label]]
@@ -65,7 +65,63 @@ def some_replaced(structures: Sequence[Structure], labels: list[Label], rng: np.
     ]
 
 
+def only(where: Callable[[Structure], bool], spoil: Spoil) -> Spoil:
+    """Wrong for some structures alone."""
+
+    def wrong(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+        spoiled = spoil(structures, labels, rng)
+        return [bad if where(s) else good for s, good, bad in zip(structures, labels, spoiled, strict=True)]
+
+    return wrong
+
+
+def turning(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    """Forces with a torque, but no net force."""
+    turns = [0.1 * np.cross(_arms(s), [0, 0, 1]) for s in structures]
+    return [replace(label, forces=label.forces + turn.astype(np.float32)) for turn, label in zip(turns, labels, strict=True)]
+
+
+def _arms(structure: Structure) -> np.ndarray[Any, Any]:
+    return structure.positions - structure.positions.mean(axis=0)
+
+
+def along_z(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    """An energy that depends on how the structure is turned."""
+    lifts = [0.05 * float((_arms(s)[:, 2] ** 2).sum()) for s in structures]
+    return [replace(label, energy=label.energy + lift) for lift, label in zip(lifts, labels, strict=True)]
+
+
+def growing(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    """An energy that grows faster than the number of atoms."""
+    return [replace(label, energy=label.energy + 0.01 * len(s) ** 2) for s, label in zip(structures, labels, strict=True)]
+
+
+def by_batch(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    """Energies that depend on who else is in the batch."""
+    return [replace(label, energy=label.energy + 0.02 * sum(map(len, structures))) for label in labels]
+
+
+def of_another_frame(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    """Forces of the same atoms, 0.1 Å elsewhere."""
+    steps = [np.random.default_rng(len(s)).normal(scale=0.1, size=s.positions.shape) for s in structures]
+    moved = [replace(s, positions=s.positions + step) for s, step in zip(structures, steps, strict=True)]
+    return [replace(label, forces=pair_label(s).forces) for s, label in zip(moved, labels, strict=True)]
+
+
+def flipped(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    return [replace(label, forces=-label.forces) for label in labels]
+
+
 WRONG: dict[str, tuple[Spoil, str]] = {
+    "forces that turn the whole": (turning, "turn the whole structure"),
+    "forces of another frame": (of_another_frame, "forces"),
+    "an energy that depends on the orientation": (along_z, "turned"),
+    "an energy that is not extensive": (growing, "energy: that of two copies 60 Å apart is"),
+    "an energy that depends on the batch": (by_batch, "in another batch"),
+    "wrong only with periodicity": (only(lambda s: s.is_periodic, flipped), "sign or unit, slope -1.00"),
+    "wrong only without periodicity": (only(lambda s: not s.is_periodic, flipped), "sign or unit, slope -1.00"),
+    "wrong only above 8 atoms": (only(lambda s: len(s) > 8, flipped), "sign or unit, slope -1.00"),
+    "stress in bar": (with_stress(lambda stress: 1602176.6 * stress), "bar and eV/Å³ confused"),
     "forces zero": (each(lambda label: replace(label, forces=0 * label.forces)), "all zero, yet the energy changes"),
     "forces constant": (each(lambda label: replace(label, forces=0 * label.forces + np.float32(0.1))), "move the whole structure"),
     "forces with the other sign": (each(lambda label: replace(label, forces=-label.forces)), "sign or unit, slope -1.00"),
