@@ -62,9 +62,10 @@ class Clients:
         await client.send("GET", "/v1/health/ready")
         return await client.ask(Metadata, "GET", "/v1/metadata")
 
-    async def check(self, service: str, request: GenerateRequest) -> RequestCheck:
-        """What keeps a service from a request, loaded or not; one try."""
-        return await self._find(service).ask(RequestCheck, "POST", "/check", json=request.model_dump(mode="json"))
+    async def check(self, service: str, request: GenerateRequest, tries: int | None) -> RequestCheck:
+        """What keeps a service from a request, loaded or not; retried while it is away as often as the settings say, or `tries`."""
+        client, body = self._find(service), request.model_dump(mode="json")
+        return await client.retry(lambda: client.ask(RequestCheck, "POST", "/check", json=body), tries)
 
     async def describe_teacher(self, tries: int | None = None) -> TeacherCard:
         """The ready labeller's teacher; retried while it is loading, and while it is away as often as the settings say, or `tries`."""

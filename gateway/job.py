@@ -39,10 +39,14 @@ class Events:
 
 @dataclass
 class Job:
-    """A run, its task and its events."""
+    """A run, its task and its events.
+
+    is_new  its folder was made for it
+    """
 
     run: Run
     events: Events
+    is_new: bool = False
     task: asyncio.Task[None] | None = None
     is_cancelling: bool = False
     problem: Problem | None = None

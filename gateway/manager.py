@@ -70,12 +70,13 @@ class Manager:
         dataset, job = self._store.at(recipe.name), self._find_working(recipe.name)
         self._refuse_other_process(dataset)
         target.refuse_cutting_back(recipe, dataset.list_parts())
+        is_new = not dataset.exists
         if job is not None:
             dataset.refuse_change(job.run.ledger.recipe, recipe, target)
             dataset.want(target.wanted)
         else:
             dataset.put(text, target)
-        await self._go_on(dataset)
+        await self._go_on(dataset, is_new)
         return recipe.name
 
     def _take_recipe(self, text: str) -> tuple[str, Recipe]:
@@ -105,7 +106,7 @@ class Manager:
             await self._go_on(dataset)
         return not is_finished
 
-    async def _go_on(self, dataset: StoredDataset) -> None:
+    async def _go_on(self, dataset: StoredDataset, is_new: bool = False) -> None:
         job = self._jobs.get(dataset.name)
         if job is not None and job.is_cancelling:
             await job.wait()
@@ -113,7 +114,7 @@ class Manager:
             working.run.go_on()
             working.events.emit("state", StateEvent(state="running"))
         else:
-            self._start(dataset)
+            self._start(dataset, is_new)
 
     async def pause(self, name: str) -> None:
         """Finish the shards in work, begin no others; Conflict if it is finished."""
@@ -155,7 +156,7 @@ class Manager:
     async def check(self, text: str) -> RecipeCheck:
         """What keeps a recipe from being made by these services and this labeller, which are asked once; starts nothing."""
         text, recipe = await asyncio.to_thread(self._take_recipe, text)
-        return await check_recipe(recipe, text, DeployedMakers(self._clients))
+        return await check_recipe(recipe, text, DeployedMakers(self._clients, 1))
 
     async def forecast(self, text: str, target: Target) -> Forecast:
         """What making this recipe would take, by what its parts show so far; starts nothing."""
@@ -192,17 +193,17 @@ class Manager:
 
     def follow(self, name: str, after: int) -> AsyncIterator[Event]:
         """Events with an id over `after`, until the dataset's task ends; none if this process never worked on it."""
-        self._store.find(name)
+        self.statuses.find(name)
         job = self._jobs.get(name)
         return _follow_nothing() if job is None else job.follow(after)
 
-    def _start(self, dataset: StoredDataset) -> None:
+    def _start(self, dataset: StoredDataset, is_new: bool = False) -> None:
         recipe = dataset.read_recipe()
         dataset.refuse_renamed(recipe)
         before = self._jobs.get(dataset.name)
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
         run = Run(dataset.folder, recipe, dataset.read_text(), self._clients, self._settings, events.emit, dataset.read_target())
-        self._jobs[dataset.name] = job = Job(run, events)
+        self._jobs[dataset.name] = job = Job(run, events, is_new)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
 
     async def _make(self, dataset: StoredDataset, job: Job) -> None:
@@ -219,6 +220,8 @@ class Manager:
             _log.exception("making %s failed", dataset.name)
             job.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
         if job.problem is not None:
+            if job.is_new and job.run.is_refused:
+                dataset.withdraw()
             _log.warning("%s stopped: %s", dataset.name, job.problem.detail)
             job.events.emit("failed", document(job.problem))
 

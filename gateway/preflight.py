@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsupported
-from distillery.generators.generator import find_limits
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import PartFacts, Plan
-from distillery.planning.recipe_checks import find_teacher_faults
+from distillery.planning.recipe_checks import find_source_faults, find_teacher_faults
 from distillery.recipe.recipe import Recipe
-from distillery.recipe.requests import find_largest, has_stand_ins, list_makers
+from distillery.recipe.requests import has_stand_ins, list_makers
 from distillery.recipe.source import Source
 from distillery.schema.dataset import EventData, EventKind, MissingServiceEvent
-from distillery.schema.generate import GenerateRequest, Metadata, RequestFault
+from distillery.schema.generate import GenerateRequest, RequestFault
 from distillery.schema.label import TeacherCard, TeacherOutline
 from gateway.clients import Clients
 from gateway.concurrency import run_all
@@ -22,14 +21,15 @@ TRIES_AT_THE_START = 4
 
 
 class DeployedMakers:
-    """The running services and labeller as `distillery.planning.recipe_checks.Makers`; each is asked once."""
+    """The running services and labeller as `distillery.planning.recipe_checks.Makers`."""
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
+    def __init__(self, clients: Clients, tries: int | None) -> None:
+        """`tries` of each that is away, as many as the settings say if absent."""
+        self._clients, self._tries = clients, tries
 
     async def check_request(self, service: str, request: GenerateRequest) -> Sequence[RequestFault]:
         """See `Makers`."""
-        return (await self._clients.check(service, request)).faults
+        return (await self._clients.check(service, request, self._tries)).faults
 
     async def outline_teacher(self, teacher: str) -> TeacherOutline:
         """See `Makers`."""
@@ -56,6 +56,7 @@ class Preflight:
     def __init__(self, recipe: Recipe, ledger: Ledger, clients: Clients, emit: Emit) -> None:
         self.missing_services: dict[str, str] = {}
         self._recipe, self._ledger, self._clients, self._emit = recipe, ledger, clients, emit
+        self._makers = DeployedMakers(clients, None)
 
     async def check_teacher(self, tries: int | None = None) -> None:
         """Unsupported if the labeller has another teacher than the recipe's, or one that can't do what it asks for.
@@ -76,7 +77,8 @@ class Preflight:
     async def check_sources(self, plan: Plan) -> None:
         """Ask every service that owes something, or may have to step in, whether it can do its part.
 
-        Unavailable or NotFound if one is not there that nobody stands in for, or that has begun; Unsupported if it can't do it.
+        Unavailable or NotFound if one is not there that nobody stands in for, or that has begun; Unsupported if it can't do it. Where
+        only its options are refused, as a model's checkpoint may do, a fallback will step in.
         """
         await run_all(self._check_source(name, self._recipe.sources[name], plan) for name in list_makers(self._recipe))
 
@@ -89,16 +91,15 @@ class Preflight:
         is_needed = has_begun or not has_stand_ins(self._recipe, source.service)
         try:
             # One that others stand in for is not waited for as long as one that the run can't do without.
-            card = await self._clients.describe_service(source.service, None if is_needed else TRIES_AT_THE_START)
+            await self._clients.describe_service(source.service, None if is_needed else TRIES_AT_THE_START)
+            faults = await find_source_faults(self._recipe, name, self._makers)
         except (Unavailable, NotFound) as problem:
             if is_needed:
                 raise
             self._give_up_service(source, problem)
             return
-        try:
-            self._check_card(source, find_largest(self._recipe, name), card)
-        except Unsupported as refusal:
-            raise Unsupported(f"source {name}: {refusal.detail}") from refusal
+        if refused := [message for at, message in faults if source.fallback is None or "options" not in at]:
+            raise Unsupported(f"source {name}: {'; '.join(refused)}")
 
     def _find_facts(self, service: str, plan: Plan) -> Iterator[PartFacts]:
         """What the parts say that this service was to make: an outage after it has begun is waited for, or it would change the result."""
@@ -110,17 +111,3 @@ class Preflight:
         if source.service not in self.missing_services:
             self.missing_services[source.service] = problem.detail
             self._emit("missing_service", MissingServiceEvent(service=source.service, detail=problem.detail))
-
-    def _check_card(self, source: Source, largest: int, card: Metadata) -> None:
-        """Unsupported if what the recipe will ask for is beyond what the service says of itself."""
-        limits = find_limits(card, source.system, source.elements or self._recipe.elements)
-        if largest > card.n_max:
-            raise Unsupported(
-                f"{card.service} makes at most {card.n_max} structures a request, shard_size asks for {largest}; "
-                f"set shard_size to {card.n_max} or less"
-            )
-        if source.atoms is not None and not limits.spans(*source.atoms):
-            raise Unsupported(
-                f"a {source.system} of {card.service} has {limits.min_atoms}-{limits.max_atoms} atoms, the recipe asks for "
-                f"{source.atoms[0]}-{source.atoms[1]}; set atoms within that"
-            )

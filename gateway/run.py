@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from distillery.dataset.folder import DATASET, PAGE, list_parts
-from distillery.errors import Conflict, Internal
+from distillery.errors import Conflict, Internal, NotFound, Unsupported
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Judgement, Plan, Shard
 from distillery.recipe.recipe import Recipe, StageName
@@ -43,6 +43,8 @@ class Run:
         self.shard_maker = ShardMaker(self.ledger, clients, emit, self.preflight.missing_services)
         self.doing = ""
         """What else takes its time, for people."""
+        self.is_refused = False
+        """True if nothing was made, as teacher or services can't make it."""
         self._folder, self._recipe, self._text = folder, recipe, text
         self._clients, self._settings, self._emit = clients, settings, emit
         self._turns = Turns(self._count_turns)
@@ -71,14 +73,21 @@ class Run:
             self._require_earlier_stages()
             if not self.plan.is_complete:
                 forget_report(self._folder)
-                self.doing = f"waiting for teacher {self._recipe.teacher} and the services to load"
-                await self.preflight.check_teacher()
-                await self.preflight.check_sources(self.plan)
-                self.doing = ""
+                await self._ask_makers()
             while not self.plan.is_complete:
                 await self._make_round(self.plan.rounds[-1])
                 await self._look_again()
             return await self._finish()
+
+    async def _ask_makers(self) -> None:
+        self.doing = f"waiting for teacher {self._recipe.teacher} and the services to load"
+        try:
+            await self.preflight.check_teacher()
+            await self.preflight.check_sources(self.plan)
+        except (NotFound, Unsupported):
+            self.is_refused = not list_parts(self._folder)
+            raise
+        self.doing = ""
 
     async def _look_again(self) -> None:
         """Plan anew, and tell of the checkpoints that came."""

@@ -86,7 +86,7 @@ class Statuses:
 
     async def tell(self, name: str) -> Status:
         """Where a dataset stands, from its parts, or once it is finished from its report."""
-        dataset, job = self._store.find(name), self._jobs.get(name)
+        dataset, job = self.find(name), self._jobs.get(name)
         is_at_rest = job is None or (job.problem is None and not job.is_working)
         known, started = (job.run.ledger.recipe, job.started) if job else (None, None)
         if is_at_rest and (status := await asyncio.to_thread(self._store.tell_finished, dataset, known, started)) is not None:
@@ -108,6 +108,11 @@ class Statuses:
         """What a job at work does now, and what holds it up."""
         asked = {LABELLER, *(source.service for source in job.run.ledger.recipe.sources.values())}
         return {"at_work": list(job.run.shard_maker.at_work.values()), "retries": self._clients.list_retries(asked)}
+
+    def find(self, name: str) -> StoredDataset:
+        """A dataset that is there, or one whose recipe was refused, which has no folder, in this process; NotFound of another."""
+        job = self._jobs.get(name)
+        return self._store.at(name) if job is not None and job.run.is_refused else self._store.find(name)
 
     async def is_finished(self, dataset: StoredDataset) -> bool:
         """True if it is made as far as is wanted; of one at work this is known at once, so that a cancel and a resume keep their order."""

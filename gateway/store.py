@@ -4,6 +4,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from distillery.recipe.target import Target, Wanted, read_target
 from distillery.report.files import find_finished, forget_report
 from distillery.report.summary import describe_end
 from distillery.runtime.atomic_files import write_text_whole
-from distillery.runtime.locks import is_locked
+from distillery.runtime.locks import LOCK, OWNER, is_locked
 from distillery.schema.base import NAME_PATTERN
 from distillery.schema.dataset import FileEntry, Status
 from distillery.schema.report import Report
@@ -116,6 +117,13 @@ class StoredDataset:
             shutil.rmtree(grave)
         except OSError as error:
             raise Unavailable(f"can't delete {self.folder}: {error}; correct that, then remove the folder") from error
+
+    def withdraw(self) -> None:
+        """Remove recipe and target of a dataset of which nothing was made, and the folder unless other files are in it."""
+        for name in (RECIPE, TARGET, OWNER, LOCK):
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def refuse_other_process(self) -> None:
         """Conflict if a process makes the dataset; for one that does not make it itself."""

@@ -93,7 +93,8 @@ def resolve_task(request: GenerateRequest, generator: Generator) -> Task:
     system: System = next(iter(card.systems)) if request.system is None else request.system
     elements = _choose_elements(request, card, system)
     limits = find_limits(card, system, elements)
-    _refuse_too_many(card, request.n)
+    if too_many := _find_too_many(card, request.n):
+        raise Unsupported(f"{too_many}; ask several times with other seeds")
     low, high = _size_range(request, limits, f"{card.service}'s {system}")
     task = Task(
         n=request.n,
@@ -137,13 +138,14 @@ def find_faults(request: GenerateRequest, generator: Generator) -> list[RequestF
     limits, faults = card.systems[system], list[RequestFault]()
     for key, check in (
         ("elements", lambda: _refuse_foreign(card, limits, _choose_elements(request, card, system))),
-        ("n", lambda: _refuse_too_many(card, request.n)),
         ("atoms", lambda: _size_range(request, limits, f"{card.service}'s {system}")),
     ):
         try:
             check()
         except (InvalidRequest, Unsupported) as problem:
             faults.append(_fault(key, problem.detail))
+    if too_many := _find_too_many(card, request.n):
+        faults.append(_fault("n", too_many))
     faults += _find_option_faults(request, generator.options[system])
     if not faults:
         try:
@@ -179,9 +181,8 @@ def _refuse_foreign(card: Metadata, limits: SystemCard, elements: tuple[str, ...
         raise Unsupported(f"{card.service} cannot make {' '.join(foreign)}; it knows {' '.join(limits.elements)}")
 
 
-def _refuse_too_many(card: Metadata, n: int) -> None:
-    if n > card.n_max:
-        raise Unsupported(f"n must be at most {card.n_max} in one request, got {n}; ask several times with other seeds")
+def _find_too_many(card: Metadata, n: int) -> str | None:
+    return f"{card.service} makes at most {card.n_max} structures in one request, got n = {n}" if n > card.n_max else None
 
 
 def _size_range(request: GenerateRequest, limits: SystemCard, whose: str) -> tuple[int, int]:

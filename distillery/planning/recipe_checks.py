@@ -72,19 +72,22 @@ def find_teacher_faults(recipe: Recipe, teacher: TeacherOutline) -> list[tuple[L
 
 async def _check_source(recipe: Recipe, maker: str, makers: Makers, found: _Findings) -> None:
     source, at = recipe.sources[maker], ("sources", maker)
-    request = make_request(recipe, maker, find_largest(recipe, maker), recipe.seed)
     try:
-        faults = await makers.check_request(source.service, request)
+        found.faults += await find_source_faults(recipe, maker, makers)
     except (NotFound, Unavailable) as problem:
         if isinstance(problem, NotFound) or not has_stand_ins(recipe, source.service):
             found.faults.append(((*at, "service"), problem.detail))
         else:
             found.notes.append(f"source {maker}: {problem.detail}; {source.fallback} will stand in")
-        return
     except Problem as problem:
         found.faults.append(((*at, "service"), problem.detail))
-        return
-    found.faults += [(_KEYS.get(str(fault.key[0])) or (*at, *fault.key), _name_size(fault)) for fault in faults]
+
+
+async def find_source_faults(recipe: Recipe, maker: str, makers: Makers) -> list[tuple[Location, str]]:
+    """What keeps the service of the source `maker` from the largest request that it can come to, by the recipe's keys."""
+    request = make_request(recipe, maker, find_largest(recipe, maker), recipe.seed)
+    faults = await makers.check_request(recipe.sources[maker].service, request)
+    return [(_KEYS.get(str(fault.key[0])) or ("sources", maker, *fault.key), _name_size(fault)) for fault in faults]
 
 
 def _name_size(fault: RequestFault) -> str:

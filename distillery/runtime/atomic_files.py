@@ -86,15 +86,9 @@ def write_whole(target: Path) -> Iterator[Path]:
 
 
 def write_text_whole(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all, durably."""
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
-    temporary.unlink(missing_ok=True)  # of a process that was killed; or a link, which must not be followed
-    with temporary.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    fsync_folder(path.parent)
+    """Write a small text file whole or not at all, durably; of several who write it at once the last one's stays."""
+    with write_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def name_new(temporary: Path, path: Path) -> bool:

@@ -45,6 +45,8 @@ def hold_alone(path: Path, stop: Stop | None) -> Iterator[None]:
 
 
 _TRIES, _PAUSE = 5, 0.01
+LOCK = ".lock"
+"""The file in a dataset's folder that whoever makes it holds."""
 OWNER = ".owner"
 """Beside the lock: who holds it, with a number that goes up while that process lives."""
 _BEAT_SECONDS = 5.0
@@ -54,7 +56,7 @@ _SILENT_BEATS = 4
 def is_locked(folder: Path) -> bool:
     """True while a process, perhaps another one, makes the dataset in this folder, as far as flock can tell."""
     try:
-        with (folder / ".lock").open() as file:
+        with (folder / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -70,7 +72,7 @@ def hold_lock(folder: Path, beat_seconds: float = _BEAT_SECONDS) -> Iterator[Non
     flock keeps out who is on this host, and on NFS who is on another one, until the server hears of a dead host's end. Where a file
     system keeps it to one host (Lustre mounted with localflock, some FUSE), `watch_owner` does that, which is called first.
     """
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         for left in reversed(range(_TRIES)):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -114,11 +114,14 @@ def _guarded(find: Callable[[Arrays, Expected], Iterator[str]]) -> Callable[[Arr
 
 
 _FINDERS = {
-    "finite": _find_infinite,
-    "stresses": _find_wrong_stresses,
-    "ids": _find_strange_ids,
-    "digests": _find_changed_content,
-    "provenance": _find_wrong_provenance,
-    "chemistry": _guarded(_find_unsound),
-    "hashes": _guarded(_find_wrong_hashes),
+    check: _guarded(find)
+    for check, find in {
+        "finite": _find_infinite,
+        "stresses": _find_wrong_stresses,
+        "ids": _find_strange_ids,
+        "digests": _find_changed_content,
+        "provenance": _find_wrong_provenance,
+        "chemistry": _find_unsound,
+        "hashes": _find_wrong_hashes,
+    }.items()
 }

@@ -485,6 +485,28 @@ def test_a_recipe_for_another_teacher_is_refused_before_anything_is_made(tmp_pat
     assert not any(generator.calls for generator in generators.values())
 
 
+def test_a_refused_recipe_leaves_no_folder_and_is_told_of_until_it_is_mended(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            refused = await make(client, RECIPE.replace("teacher: fake", "teacher: orb-v2"))
+            assert refused["state"] == "failed"
+            assert not list(tmp_path.glob("small*"))
+            assert (await client.get("/v1/datasets")).json() == []
+            assert "event: failed" in (await client.get("/v1/datasets/small/events")).text
+            assert (await client.post("/v1/datasets/small/resume")).status_code == 404
+            assert (await make(client))["state"] == "finished"
+
+    run(main())
+
+
+def test_a_dataset_that_was_there_before_stays_whatever_a_labeller_of_today_says(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("teacher: fake", "teacher: orb-v2")
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "recipe.yaml").write_text(recipe)
+    run(make_in(tmp_path, recipe=recipe))
+    assert (tmp_path / "small" / "recipe.yaml").read_text() == recipe
+
+
 def test_elements_a_service_does_not_know_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     recipe = RECIPE.replace("seed: 1", "seed: 1\nelements: [H, C, Fe]")
     status = run(make_in(tmp_path, recipe=recipe))
@@ -494,8 +516,8 @@ def test_elements_a_service_does_not_know_are_refused_before_anything_is_made(tm
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (("shard_size: 5", "shard_size: 15"), "source one: fake makes at most 10 structures a request, shard_size asks for 15"),
-        (("count: 12, atoms: [4, 20]", "count: 12, atoms: [4, 200]"), "source two: a cluster of other has 1-100 atoms"),
+        (("shard_size: 5", "shard_size: 15"), "source one: fake makes at most 10 structures in one request, got n = 15; set shard_size"),
+        (("count: 12, atoms: [4, 20]", "count: 12, atoms: [4, 200]"), "source two: other's cluster has 1-100 atoms, asked for 4-200"),
     ],
 )
 def test_requests_beyond_what_a_service_says_are_refused_before_anything_is_made(
@@ -522,7 +544,7 @@ def test_the_largest_request_that_may_come_is_checked_before_anything_is_made(tm
     generators["fake"].n_max, generators["fake"].made = 10, 3
     status = run(make_in(tmp_path, generators, f"name: small\nseed: 1\nteacher: fake\nshard_size: 20\nsources: {sources}\n"))
     assert status["problem"]["kind"] == "unsupported"
-    assert "source one: fake makes at most 10 structures a request, shard_size asks for 20" in status["problem"]["detail"]
+    assert "source one: fake makes at most 10 structures in one request, got n = 20" in status["problem"]["detail"]
     assert not any(generator.calls for generator in generators.values())
 
 

@@ -36,7 +36,7 @@ sources:
 """
 FAULTS = [
     (4, "teacher", "unknown teacher '7net-1'; did you mean '7net-0'?"),
-    (5, "shard_size", "n must be at most 500"),
+    (5, "shard_size", "makes at most 500 structures in one request, got n = 900"),
     (7, "sources.unknown.service", "did you mean 'rdkit'?"),
     (8, "sources.options.atoms", "5-200 atoms, asked for 10-600"),
     (8, "sources.options.elements", "rdkit cannot make Po"),

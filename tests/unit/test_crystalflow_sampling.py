@@ -57,9 +57,9 @@ def test_same_seed_gives_the_same_bytes_whatever_was_asked_in_between(generator:
     assert bytes_of(generate(generator, seed=5)) != first
 
 
-@pytest.mark.parametrize("elements", [["Si"], ["N", "S", "Cl"], ["Fe", "Pu"]])
+@pytest.mark.parametrize("elements", [["Si"], ["N", "S", "Cl"], ["As", "Se"]])
 def test_only_allowed_elements_come_out(generator: SampledGenerator, elements: list[str]) -> None:
-    made = generate(generator, elements=elements)
+    made = generate(generator, n=60, elements=elements)
     assert made.structures
     assert {symbol for s in made.structures for symbol in s.symbols} <= set(elements)
     assert "unknown_element" not in made.rejected
@@ -168,7 +168,7 @@ def conditioned(generator: SampledGenerator, tmp_path_factory: pytest.TempPathFa
 def test_conditions_and_guidance_change_the_samples(conditioned: Path, tmp_path: Path) -> None:
     generator = load(str(conditioned), tmp_path)
     made = [
-        generate(generator, n=4, seed=7, options={**FAST, "conditions": {PROPERTY: value}, "guidance": guidance})
+        generate(generator, n=30, seed=7, options={**FAST, "conditions": {PROPERTY: value}, "guidance": guidance})
         for value, guidance in ((-1.0, 1.0), (-2.5, 1.0), (-1.0, 2.0), (-1.0, 2.0))
     ]
     answers = [bytes_of(one) for one in made]

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -283,11 +284,14 @@ def test_an_export_that_fails_leaves_nothing_and_loses_nothing(path: Path, to: s
     assert to == "aselmdb" or target.read_text() == "mine"
 
 
-def test_a_temporary_of_before_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("mine")
-    (tmp_path / ".page.html.tmp").symlink_to(tmp_path / "mine")
-    write_text_whole(tmp_path / "page.html", "page")
-    assert ((tmp_path / "mine").read_text(), (tmp_path / "page.html").read_text()) == ("mine", "page")
+def test_several_may_write_the_same_file_at_once(tmp_path: Path) -> None:
+    path, texts = tmp_path / "folder" / "state.json", [f"{k}" * 100_000 for k in range(4)]
+    path.parent.mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(25):
+            list(pool.map(lambda text: write_text_whole(path, text), texts))
+            assert path.read_text() in texts
+    assert [file.name for file in path.parent.iterdir()] == ["state.json"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from distillery.dataset.layout import Arrays
+from distillery.dataset.layout import COLUMNS, Arrays
 from distillery.dataset.parts import digest_arrays
 from distillery.verify.structure_checks import Expected, inspect_part
 from tests.datasets import write_dataset
@@ -135,4 +135,15 @@ def test_a_stress_of_another_shape_is_found(part: tuple[Any, Expected], shape: t
     with h5py.File(path, "r+") as file:
         del file["labels/stress"]
         file.create_dataset("labels/stress", data=np.zeros(shape))
+    assert {"digests"} <= {check for check, _ in inspect_part(path, expected)}
+
+
+@pytest.mark.parametrize("name", [name for name, column in COLUMNS.items() if column.rows != "split"])
+def test_a_column_of_too_few_rows_is_a_fault_and_no_crash(part: tuple[Any, Expected], name: str) -> None:
+    path, expected = part
+    with h5py.File(path, "r+") as file:
+        rows = file[name][:-1]
+        dtype = file[name].dtype
+        del file[name]
+        file.create_dataset(name, data=rows, dtype=dtype)
     assert {"digests"} <= {check for check, _ in inspect_part(path, expected)}

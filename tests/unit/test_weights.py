@@ -203,7 +203,7 @@ def test_a_file_fetched_again_must_be_the_one_recorded_before(server: FileServer
 
 def test_a_digest_that_cannot_be_recorded_is_logged_and_the_file_is_taken(service: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = service.parent / "weights" / "model" / "base"
-    (folder / ".model.ckpt.sha256.tmp").mkdir(parents=True)
+    (folder / "model.ckpt.sha256").mkdir(parents=True)
     (folder / "model.ckpt").write_bytes(CONTENT)
     assert ensure(service).sha256 == SHA256
     assert "can't be recorded" in caplog.text
