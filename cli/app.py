@@ -1,9 +1,10 @@
 """The `distillery` command's root, its exit codes, and the options that several commands take."""
 
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -57,22 +58,31 @@ Dataset = Annotated[
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder of the datasets, where they are not on a gateway.")]
 
+_STOP_SECONDS = 1.5
 
 T = TypeVar("T")
 
 
-def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], None]) -> T:
+def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], None], abandon: Callable[[], NoReturn] | None = None) -> T:
     """The result of `work`; at SIGINT or SIGTERM it is cancelled, and asyncio.CancelledError raised once it has cleaned up.
 
     acknowledge  called at once, also while `work` keeps the event loop from running
+    abandon      ends the process; called, in whatever thread, if it is still there 1.5 s later, or at a second signal
     """
     import asyncio
 
     async def watch() -> T:
         task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+        is_stopping = False
 
         def stop(number: int, frame: object) -> None:
+            nonlocal is_stopping
+            if abandon is not None and is_stopping:
+                abandon()
             acknowledge()
+            if abandon is not None:
+                _call_later(_STOP_SECONDS, abandon)
+            is_stopping = True
             loop.call_soon_threadsafe(task.cancel)
 
         before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
@@ -83,3 +93,9 @@ def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], Non
                 signal.signal(name, handler)
 
     return asyncio.run(watch())
+
+
+def _call_later(seconds: float, work: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, work)
+    timer.daemon = True
+    timer.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 import shlex
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -72,20 +71,21 @@ def make_here(recipe: "Recipe", text: str, data: Path, again: str) -> int:
 
 
 def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | None, data: Path, again: str, page: bool = False) -> int:
+    from cli.farewell import Farewell
     from cli.live import choose_view, raise_if_failed
 
     console = Console()
     view = choose_view(console)
     show_page = (lambda address: view.say(f"live page: {address}datasets/{recipe.name}")) if page else None
     work = _run(recipe, text, view, target, gateway, lambda: _embedded(recipe, data, show_page))
+    farewell = Farewell(view, data / recipe.name, again, gateway)
     try:
         with view:
-            status = run_until_signal(work, lambda: view.stop("stopping: the shards in the making are given up …"))
+            status = run_until_signal(
+                work, lambda: view.stop("stopping: the shards in the making are given up …"), None if gateway else farewell.end
+            )
     except asyncio.CancelledError:
-        goes_on = f"The gateway goes on with it. `{again} --gateway {gateway}` shows it again."
-        print(
-            f"\nStopped. {goes_on if gateway else f'{_describe_stop(data / recipe.name, view.last)} `{again}` goes on.'}", file=sys.stderr
-        )
+        farewell.say()
         return STOPPED
     raise_if_failed(status)
     return _conclude(status, console, _place(recipe.name, data, gateway))
@@ -136,17 +136,6 @@ async def _embedded(recipe: "Recipe", data: Path, show_page: "Callable[[str], No
     wanted = {source.service for source in recipe.sources.values()}
     async with run_embedded(settings_here(data), recipe.teacher, wanted, show_page) as client:
         yield client
-
-
-def _describe_stop(folder: Path, last: "Status | None") -> str:
-    """What is kept of a dataset that was stopped, and what has to be made again."""
-    from distillery.dataset.folder import list_parts
-
-    kept, rows = len(list_parts(folder)), list(last.sources.values()) if last else []
-    n_since = kept - sum(row.shards_done for row in rows)
-    in_work = max(sum(row.in_work.generate + row.in_work.label for row in rows) - n_since, 0)
-    shards = f"{kept} finished shard{'s are' if kept != 1 else ' is'} kept" if kept else "No shard was finished, so nothing is kept"
-    return shards + (f"; {in_work} in the making {'are' if in_work != 1 else 'is'} made again." if in_work else ".")
 
 
 def _place(name: str, data: Path, gateway: str | None) -> str:

@@ -1,19 +1,13 @@
 """`distillery weights`: list, pull and verify the weights of models and teachers."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from cli.app import ERROR, GO, NO_GO, app
 from cli.terminal import under_way
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from distillery.errors import Unavailable
-    from distillery.weights.http_download import ReportBytes
 
 weights = typer.Typer(no_args_is_help=True, help="Show, fetch and check the weights of models and teachers.")
 app.add_typer(weights, name="weights")
@@ -55,42 +49,19 @@ def pull(
     folder: Folder = Path("weights"),
 ) -> None:
     """Fetch weights into the folder; what is there is checked and stays, what was broken off goes on."""
-    from functools import partial
-
     from cli.weights_folder import choose_sets, describe_size
-    from distillery.errors import Unavailable
-    from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
+    from cli.weights_pull import Pull
+    from distillery.weights.catalogue import read_weights_file
 
     chosen = list(choose_sets(names or [], everything))
-    console, failures = Console(), list[Unavailable]()
     sources = [source for service, name in chosen for source in read_weights_file(service).sets[name].files.values()]
+    console = Console()
     console.print(f"{len(chosen)} sets, size {describe_size(sources)}, into {folder.absolute()}", highlight=False, soft_wrap=True)
+    pull = Pull(folder, console, is_alone=len(chosen) == 1)
     for service, name in chosen:
-        try:
-            with _bars(console) as bars:
-                made = ensure_checkpoint(service, name, folder, download=True, show=partial(_show, bars))
-        except Unavailable as problem:
-            console.print(f"[red]{service.name}/{name}[/red]", highlight=False)
-            failures.append(problem)
-            console.print(_shorten(problem, len(chosen)), markup=False, highlight=False, soft_wrap=True)
-        else:
-            console.print(f"{service.name}/{name}  sha256 {made.sha256}", highlight=False, soft_wrap=True)
-    if failures and len(chosen) > 1:
-        console.print(_BY_HAND, markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(ERROR if failures else GO)
-
-
-_BY_HAND = (
-    "What came is kept: the same command goes on from there. Or run it where there is a network and copy its folder here, or get the "
-    "files named above yourself and put each at its path."
-)
-
-
-def _shorten(problem: "Unavailable", n_sets: int) -> str:
-    """What is wrong; where several sets are fetched, without what to do about it, which is said once at the end."""
-    from distillery.weights.fetch import OutOfReach
-
-    return problem.what if n_sets > 1 and isinstance(problem, OutOfReach) else problem.detail
+        pull.take(service, name)
+    pull.conclude()
+    raise typer.Exit(ERROR if pull.has_failed else GO)
 
 
 @weights.command()
@@ -113,16 +84,3 @@ def verify(folder: Folder = Path("weights")) -> None:
     for fault in faults:
         console.print(fault, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(NO_GO if faults else GO)
-
-
-def _bars(console: Console) -> "Progress":
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=console
-    )
-
-
-def _show(bars: "Progress", file: str) -> "ReportBytes":
-    task = bars.add_task(file, total=None)
-    return lambda at, total: bars.update(task, completed=at, total=total)

@@ -31,12 +31,11 @@ def build_generator(name: str) -> "Generator":
     """
     entry = _find_entry(name)
     try:
-        build = entry.load()
+        generator: Generator = entry.load()()
     except ImportError as error:
         raise Unavailable(
             f"{name} needs a package that is not installed here: {error}; `pip install 'distillery[{name}]'`, or run it as a container"
         ) from error
-    generator: Generator = build()
     return generator
 
 

@@ -17,7 +17,8 @@ from distillery.runtime.locks import hold_alone
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message, Sha256
 from distillery.weights.checksums import find_foreign_content, read_record, require_known, sha256_of, write_record
-from distillery.weights.google_drive import DriveRefused, download_from_drive
+from distillery.weights.google_drive import HOST as DRIVE
+from distillery.weights.google_drive import DriveOutOfReach, DriveRefused, download_from_drive
 from distillery.weights.http_download import ReportBytes, download, log_progress
 
 _log = logging.getLogger("distillery")
@@ -38,6 +39,11 @@ class FileSource(Message):
         if (self.url is None) == (self.drive_folder is None) or (self.drive_folder is None) != (self.name is None):
             raise ValueError("a file has either a url or a drive_folder and a name")
         return self
+
+    @property
+    def host(self) -> str:
+        """The name of the server that has it."""
+        return DRIVE if self.url is None else urlsplit(self.url).hostname or ""
 
     def __str__(self) -> str:
         """A place that a person can go to; of a URL neither user and password nor the query, which may hold a token."""
@@ -65,13 +71,20 @@ class Fetch:
     show: Callable[[str], ReportBytes] = log_progress
 
 
+_NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, DriveOutOfReach)
+
+
 class OutOfReach(Unavailable):
     """A file that can't be downloaded now.
 
-    what  the same without what to do about it, for where several are told of together
+    what    the same without what to do about it, for where several are told of together
+    host    the server, if it can't even be connected to: nothing else will come from it now
+    reason  why
     """
 
     what = ""
+    host: str | None = None
+    reason = ""
 
 
 class _Wrong(Exception):
@@ -108,7 +121,8 @@ def _fetch(source: FileSource, path: Path, fetch: Fetch, by_hand: str) -> None:
         except (httpx.HTTPError, DriveRefused) as error:
             what = f"{path} is missing and {source} can't be fetched ({_describe(error)})"
             problem = OutOfReach(f"{what}; what came is kept, the next try goes on from there. {by_hand}")
-            problem.what = what
+            problem.what, problem.reason = what, _describe(error)
+            problem.host = source.host if isinstance(error, _NO_CONNECTION) else None
             raise problem from error
         except _Wrong as wrong:
             came.replace(refused)

@@ -1,5 +1,6 @@
 """Files of public Google Drive folders, by way of gdown, which is imported when one is wanted."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,8 +13,15 @@ _TIMEOUT_SECONDS = (10.0, 30.0)
 _LONGEST_REASON = 200
 
 
+HOST = "drive.google.com"
+
+
 class DriveRefused(Exception):
     """gdown is missing, Drive does not give the file, or the folder has no such file."""
+
+
+class DriveOutOfReach(DriveRefused):
+    """Drive can't be connected to."""
 
 
 def download_from_drive(folder: str, name: str, partial: Path, stop: Stop | None, report: ReportBytes) -> None:
@@ -41,6 +49,9 @@ def download_from_drive(folder: str, name: str, partial: Path, stop: Stop | None
             id=file.id, output=str(partial), quiet=True, use_cookies=False, resume=True, timeout=_TIMEOUT_SECONDS, progress=on_block
         )
     except (DownloadError, requests.RequestException) as error:
+        if isinstance(error, requests.ConnectionError):
+            cause = re.search(r"Caused by (\w+)", str(error))
+            raise DriveOutOfReach(f"Google Drive: {cause[1] if cause else type(error).__name__}") from error
         raise DriveRefused(f"Google Drive: {type(error).__name__}: {str(error)[:_LONGEST_REASON]}") from error
 
 

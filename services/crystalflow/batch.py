@@ -12,9 +12,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from distillery.generators.models.model import BatchFailed
 from distillery.structures.structure import Structure
 from services.crystalflow.cells import Content
-
-LARGEST_NUMBER = 94
-"""Pu: heavier elements have a place in the network's types, but were never trained."""
+from services.crystalflow.options import LARGEST_NUMBER
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from services.crystalflow.options import CrystalFlowOptions
 
 SCALES = "prop_scalers.pt"
 """Upstream's name of the file, beside the checkpoint, that says how conditions are scaled."""
-_EXACT = 1e-4
-"""Guidance nearer to 1 than this is 1 to upstream, which then asks the network once a step instead of twice."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Conditions:
             raise Unsupported(
                 f"options.conditions: this checkpoint is conditioned on {', '.join(wanted) or 'nothing'}, got {', '.join(given) or 'none'}"
             )
-        if is_guided(options) and not self.is_dropped:
+        if options.is_guided and not self.is_dropped:
             raise Unsupported(
                 f"options.guidance: {options.guidance} needs a checkpoint trained with and without conditions, unlike this: leave it at 1"
             )
@@ -50,11 +48,6 @@ class Conditions:
     def scale(self, options: CrystalFlowOptions) -> dict[str, float]:
         """The request's conditions as the network takes them."""
         return {name: (options.conditions[name] - scale.mean) / scale.deviation for name, scale in self.scales.items()}
-
-
-def is_guided(options: CrystalFlowOptions) -> bool:
-    """The network is asked twice a step, with and without conditions."""
-    return abs(options.guidance - 1) >= _EXACT
 
 
 def read_conditions(model: Any, properties: Sequence[str], checkpoint: CheckpointFiles, cache: Path | None) -> Conditions:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -14,7 +14,7 @@ from distillery.errors import Unavailable, Unsupported
 from distillery.generators.generator import Task
 from distillery.generators.models.cells import check_cell
 from distillery.generators.models.model import Loaded, ReportProgress, watching
-from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.models.sampling import SampledGenerator, require_packages
 from distillery.generators.proposals import Proposal, Rejected
 from distillery.generators.supercell import expand_to
 from distillery.runtime.stopping import Stop
@@ -24,14 +24,12 @@ from distillery.structures.checks import SHORTEST_DISTANCE, find_input_fault
 from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure, System
 from distillery.weights.catalogue import ensure_checkpoint
-from services.crystalflow.batch import LARGEST_NUMBER, Integration, sample, to_batch
 from services.crystalflow.cells import Content, Tables, check_fit, draw_contents
-from services.crystalflow.conditions import is_guided
-from services.crystalflow.network import Network, read_networks
-from services.crystalflow.options import CrystalFlowOptions
+from services.crystalflow.options import LARGEST_NUMBER, CrystalFlowOptions
 from services.crystalflow.settings import CrystalFlowSettings
-from services.crystalflow.steering import steered
-from services.crystalflow.upstream import import_upstream
+
+if TYPE_CHECKING:
+    from services.crystalflow.network import Network
 
 FOLDER = Path(__file__).parent
 ELEMENTS = tuple(chemical_symbols[1 : LARGEST_NUMBER + 1])
@@ -43,7 +41,7 @@ ANNEAL_CSP = 5.0
 class Equipment:
     """Networks by whether they work de novo, and how often cells have how many atoms."""
 
-    networks: Mapping[bool, Network]
+    networks: Mapping[bool, "Network"]
     sizes: Tables
 
 
@@ -81,6 +79,9 @@ class CrystalFlow:
 
     def load(self, device: str, stop: Stop) -> Loaded[Equipment]:
         """See `distillery.generators.models.model.Model`."""
+        from services.crystalflow.network import read_networks
+        from services.crystalflow.upstream import import_upstream
+
         settings = self.settings
         names = [name for name in (settings.checkpoint, settings.csp_checkpoint) if name]
         if not settings.checkpoint:
@@ -108,6 +109,8 @@ class CrystalFlow:
 
     def draw(self, task: Task, loaded: Loaded[Equipment], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
         """See `distillery.generators.models.model.Model`."""
+        from services.crystalflow.batch import to_batch
+
         options = cast(CrystalFlowOptions, task.options)
         network = _choose(loaded.networks, options)
         contents = draw_contents(task, options, loaded.networks.sizes, n, np.random.default_rng(seed))
@@ -119,7 +122,7 @@ class CrystalFlow:
         ]
 
 
-def _choose(equipment: Equipment, options: CrystalFlowOptions) -> Network:
+def _choose(equipment: Equipment, options: CrystalFlowOptions) -> "Network":
     """The network for the request; Unsupported if it is not loaded."""
     networks = equipment.networks
     if not options.compositions and True not in networks:
@@ -133,15 +136,18 @@ def _digest(digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _sample(network: Network, batch: Any, task: Task, options: CrystalFlowOptions, report: ReportProgress) -> list[Structure | str]:
+def _sample(network: "Network", batch: Any, task: Task, options: CrystalFlowOptions, report: ReportProgress) -> list[Structure | str]:
     """Cells of the task's elements."""
+    from services.crystalflow.batch import Integration, sample
+    from services.crystalflow.steering import steered
+
     anneal = options.anneal if options.anneal is not None else ANNEAL_CSP if options.compositions else 0.0
     integration = Integration(options.steps, anneal, options.guidance if network.conditions.scales else None)
     model: Any = network.model
     with ExitStack() as stack:
         stack.enter_context(watching(model.time_embedding, options.steps, report))
         if network.is_de_novo:
-            stack.enter_context(steered(model, task.elements, options.steps, 2 if is_guided(options) else 1))
+            stack.enter_context(steered(model, task.elements, options.steps, 2 if options.is_guided else 1))
         return sample(model, batch, integration)
 
 
@@ -163,4 +169,5 @@ def _propose(cell: Structure | str, content: Content, task: Task, rng: np.random
 
 def build() -> SampledGenerator:
     """The service's generator, set up from the environment."""
+    require_packages("torch", "hydra", "omegaconf", "torch_geometric")
     return SampledGenerator(CrystalFlow(CrystalFlowSettings()))

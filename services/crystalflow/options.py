@@ -14,6 +14,10 @@ LARGEST_CELL = 20
 MOST_ATOMS = 100
 """In a cell of any model."""
 BY_DIVISORS = "divisors"
+LARGEST_NUMBER = 94
+"""Pu: heavier elements have a place in the network's types, but were never trained."""
+_EXACT = 1e-4
+"""Guidance nearer to 1 than this is 1 to upstream, which then asks the network once a step instead of twice."""
 
 
 def read_composition(formula: str) -> Numbers:
@@ -67,3 +71,8 @@ class CrystalFlowOptions(Message):
         {}, description="properties the crystals should have, by upstream's names and in its units; for checkpoints trained with them"
     )
     guidance: float = Field(1.0, gt=0, le=10, description="how strongly the conditions count; 1 is how they were trained")
+
+    @property
+    def is_guided(self) -> bool:
+        """The network is asked twice a step, with and without conditions."""
+        return abs(self.guidance - 1) >= _EXACT

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import rdkit
@@ -14,7 +14,7 @@ from rdkit.Geometry import Point3D
 from distillery.generators.generator import Task
 from distillery.generators.models.model import Loaded, ReportProgress
 from distillery.generators.models.molecules import relax_hydrogens, to_structure, verify_geometry, verify_graph
-from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.models.sampling import SampledGenerator, require_packages
 from distillery.generators.proposals import Proposal, Rejected
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
@@ -22,12 +22,13 @@ from distillery.schema.generate import Metadata, SystemCard
 from distillery.structures.checks import SHORTEST_DISTANCE
 from distillery.structures.structure import DEFAULT_ELEMENTS, System
 from distillery.weights.catalogue import ensure_checkpoint
-from services.geodiff.network import Network, read_network
 from services.geodiff.options import GeoDiffOptions
 from services.geodiff.pool import BuiltInPool, MoleculePool, Wanted, choose, require_given
 from services.geodiff.rdkit_pool import find_rdkit
 from services.geodiff.settings import GeoDiffSettings
-from services.geodiff.upstream import open_upstream
+
+if TYPE_CHECKING:
+    from services.geodiff.network import Network
 
 FOLDER = Path(__file__).parent
 
@@ -36,7 +37,7 @@ FOLDER = Path(__file__).parent
 class Equipment:
     """A network, and the pool its molecules come from if a request names none."""
 
-    network: Network
+    network: "Network"
     pool: MoleculePool
 
 
@@ -75,6 +76,9 @@ class GeoDiff:
 
     def load(self, device: str, stop: Stop) -> Loaded[Equipment]:
         """See `distillery.generators.models.model.Model`."""
+        from services.geodiff.network import read_network
+        from services.geodiff.upstream import open_upstream
+
         settings = self.settings
         pool = BuiltInPool() if settings.pool is None else find_rdkit(str(settings.pool))
         upstream = open_upstream()
@@ -141,4 +145,5 @@ def verify_stereo(wanted: Chem.Mol, found: str) -> None:
 
 def build() -> SampledGenerator:
     """The service's generator, set up from the environment."""
+    require_packages("torch", "easydict")
     return SampledGenerator(GeoDiff(GeoDiffSettings()))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -11,9 +11,8 @@ from pydantic import Field
 
 from distillery.errors import Unavailable, Unsupported
 from distillery.generators.generator import Task
-from distillery.generators.models.checkpoints import convert_once
 from distillery.generators.models.model import Loaded, ReportProgress
-from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.models.sampling import SampledGenerator, require_packages
 from distillery.generators.proposals import Proposal, Rejected
 from distillery.generators.supercell import expand_to
 from distillery.runtime.stopping import Stop
@@ -26,12 +25,12 @@ from distillery.structures.structure import Structure, System
 from distillery.weights.catalogue import CheckpointFiles, ensure_checkpoint
 from distillery.weights.checksums import sha256_of
 from services.mattergen.crystals import Sample, as_crystal
-from services.mattergen.network import Network, build_network, pick_tensors, read_config
 from services.mattergen.options import MatterGenOptions, elements_of
-from services.mattergen.sampler import Condition, draw_samples
 from services.mattergen.settings import MatterGenSettings
 from services.mattergen.sizes import draw_cell_sizes, select_cell_sizes
-from services.mattergen.upstream import import_upstream
+
+if TYPE_CHECKING:
+    from services.mattergen.network import Network
 
 _FOLDER = Path(__file__).parent
 _CHECKPOINT, _CONFIG = "last.ckpt", "config.yaml"
@@ -52,7 +51,7 @@ class TrainedOn(Message):
 class Trained:
     """A network with the elements it was trained on, and how often its cells have how many atoms."""
 
-    network: Network
+    network: "Network"
     elements: tuple[str, ...]
     cell_sizes: Mapping[int, float]
 
@@ -91,6 +90,10 @@ class MatterGenModel:
 
     def load(self, device: str, stop: Stop) -> Loaded[Trained]:
         """Import upstream's code and load the checkpoint."""
+        from distillery.generators.models.checkpoints import convert_once
+        from services.mattergen.network import build_network, pick_tensors, read_config
+        from services.mattergen.upstream import import_upstream
+
         upstream = import_upstream()
         settings = self.settings
         checkpoint = ensure_checkpoint(_FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=stop)
@@ -129,6 +132,8 @@ class MatterGenModel:
 
     def draw(self, task: Task, loaded: Loaded[Trained], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
         """See `distillery.generators.models.model.Model`."""
+        from services.mattergen.sampler import Condition, draw_samples
+
         trained, options = loaded.networks, cast(MatterGenOptions, task.options)
         shares = select_cell_sizes(trained.cell_sizes, task.min_atoms, task.max_atoms)
         sizes = draw_cell_sizes(shares, n, np.random.default_rng([seed, 0]))
@@ -174,4 +179,5 @@ def _read_cell_sizes() -> Mapping[int, float]:
 
 def build() -> SampledGenerator:
     """The service's generator, set up from the environment."""
+    require_packages("torch", "omegaconf")
     return SampledGenerator(MatterGenModel(MatterGenSettings()))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import rdkit
@@ -13,7 +13,7 @@ from distillery.errors import Unsupported
 from distillery.generators.generator import Task
 from distillery.generators.models.model import Loaded, ReportProgress
 from distillery.generators.models.molecules import add_hydrogens, to_structure, verify_geometry, verify_graph
-from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.models.sampling import SampledGenerator, require_packages
 from distillery.generators.proposals import Proposal, Rejected
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
@@ -21,13 +21,14 @@ from distillery.schema.generate import Metadata, SystemCard
 from distillery.structures.checks import SHORTEST_DISTANCE, find_input_fault
 from distillery.structures.structure import Structure, System
 from distillery.weights.catalogue import ensure_checkpoint
-from services.moldiff.networks import Networks, read_networks
 from services.moldiff.options import MolDiffOptions
 from services.moldiff.reconstruction import reconstruct
 from services.moldiff.settings import MolDiffSettings
 from services.moldiff.sizes import ATOMS_PER_HEAVY, Sizes, weigh_sizes
 from services.moldiff.sketch import Sketch
-from services.moldiff.upstream import import_upstream
+
+if TYPE_CHECKING:
+    from services.moldiff.networks import Networks
 
 FOLDER = Path(__file__).parent
 ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl")
@@ -43,7 +44,7 @@ class MolDiff:
     def options(self) -> Mapping[System, type[Message]]:
         return {"molecule": MolDiffOptions}
 
-    def describe(self, loaded: Loaded[Networks] | None) -> Metadata:
+    def describe(self, loaded: "Loaded[Networks] | None") -> Metadata:
         """See `distillery.generators.models.model.Model`."""
         return Metadata(
             service="moldiff",
@@ -66,15 +67,18 @@ class MolDiff:
             versions={"rdkit": rdkit.__version__},
         )
 
-    def load(self, device: str, stop: Stop) -> Loaded[Networks]:
+    def load(self, device: str, stop: Stop) -> "Loaded[Networks]":
         """See `distillery.generators.models.model.Model`."""
+        from services.moldiff.networks import read_networks
+        from services.moldiff.upstream import import_upstream
+
         settings = self.settings
         upstream = import_upstream()
         checkpoint = ensure_checkpoint(FOLDER, settings.checkpoint, settings.weights, download=settings.download, stop=stop)
         networks = read_networks(checkpoint, settings.weights / FOLDER.name / "converted", upstream, device)
         return Loaded(networks, device, upstream.version, checkpoint.name, checkpoint.sha256)
 
-    def check(self, task: Task, loaded: Loaded[Networks]) -> None:
+    def check(self, task: Task, loaded: "Loaded[Networks]") -> None:
         """Unsupported without H or C, for guidance without a bond predictor, and for heavy atoms that can't give the wanted size."""
         options = cast(MolDiffOptions, task.options)
         missing = [element for element in ("H", "C") if element not in task.elements]
@@ -92,7 +96,7 @@ class MolDiff:
                 f"hydrogens, asked for {task.min_atoms}-{task.max_atoms}"
             )
 
-    def draw(self, task: Task, loaded: Loaded[Networks], n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
+    def draw(self, task: Task, loaded: "Loaded[Networks]", n: int, seed: int, report: ReportProgress) -> Sequence[Proposal | str]:
         """See `distillery.generators.models.model.Model`."""
         options = cast(MolDiffOptions, task.options)
         sizes = _weigh(task, loaded).draw(n, np.random.default_rng(seed))
@@ -106,7 +110,7 @@ class MolDiff:
         return outcomes
 
 
-def _weigh(task: Task, loaded: Loaded[Networks]) -> Sizes:
+def _weigh(task: Task, loaded: "Loaded[Networks]") -> Sizes:
     options = cast(MolDiffOptions, task.options)
     return weigh_sizes((task.min_atoms, task.max_atoms), options.heavy_range, loaded.networks.trained)
 
@@ -130,4 +134,5 @@ def propose(sketch: Sketch, *, may_be_charged: bool) -> Proposal | str:
 
 def build() -> SampledGenerator:
     """The service's generator, set up from the environment."""
+    require_packages("torch", "easydict")
     return SampledGenerator(MolDiff(MolDiffSettings()))

@@ -9,6 +9,7 @@ import pytest
 
 from cli.check import InstalledMakers
 from distillery.errors import NotFound, Unavailable
+from distillery.generators.plugins import build_generator
 from distillery.planning.recipe_checks import check_recipe
 from distillery.recipe.recipe import parse_recipe
 from distillery.schema.dataset import RecipeCheck
@@ -56,6 +57,14 @@ require_sound(path, *read_recipe(path), None)
 assert not {"torch", "sevenn", "fastapi"} & set(sys.modules)
 """
 
+ALL_SERVICES = """
+import sys
+from distillery.generators.plugins import build_generator, list_services
+for name in list_services():
+    build_generator(name).metadata
+assert "torch" not in sys.modules
+"""
+
 
 @pytest.mark.parametrize("command", [("check",), ("run",), ("run", "--dry-run")])
 def test_every_fault_is_told_at_its_line_before_anything_is_made(tmp_path: Path, command: tuple[str, ...]) -> None:
@@ -75,6 +84,16 @@ def test_the_quickstart_can_be_made_and_finding_that_out_loads_neither_torch_nor
     assert "can be made: 160 structures of 4 sources, teacher 7net-0" in done.output, done.output
     subprocess.run([sys.executable, "-c", LIGHT, ROOT / "recipes" / "quickstart.yaml"], check=True, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_generative_models_need_is_not_imported_before_they_are_loaded() -> None:
+    subprocess.run([sys.executable, "-c", ALL_SERVICES], check=True, cwd=ROOT)
+
+
+def test_a_model_without_its_packages_is_refused_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distillery.generators.models.sampling.find_spec", lambda name: None if name == "easydict" else True)
+    with pytest.raises(Unavailable, match="moldiff needs a package that is not installed here: No module named 'easydict'"):
+        build_generator("moldiff")
 
 
 class Absent(InstalledMakers):

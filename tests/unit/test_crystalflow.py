@@ -16,7 +16,6 @@ from distillery.generators.models.sampling import SampledGenerator
 from distillery.generators.proposals import Proposal
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.structure import DEFAULT_ELEMENTS
-from services.crystalflow import model as crystalflow_model
 from services.crystalflow.cells import Tables, check_fit, draw_contents, list_sizes, list_units
 from services.crystalflow.conditions import Conditions, Scale
 from services.crystalflow.model import CrystalFlow
@@ -68,8 +67,8 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *networks: Network) ->
     """The service with these networks in place of what a checkpoint holds."""
     file = tmp_path / "some.ckpt"
     file.write_bytes(b"PK")
-    monkeypatch.setattr(crystalflow_model, "import_upstream", lambda: Upstream("fake", {}))
-    monkeypatch.setattr(crystalflow_model, "read_networks", lambda *_: list(networks))
+    monkeypatch.setattr("services.crystalflow.upstream.import_upstream", lambda: Upstream("fake", {}))
+    monkeypatch.setattr("services.crystalflow.network.read_networks", lambda *_: list(networks))
     made = SampledGenerator(CrystalFlow(CrystalFlowSettings(checkpoint=str(file), weights=tmp_path, device="cpu")))
     made.load()
     return made

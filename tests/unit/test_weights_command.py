@@ -11,14 +11,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import distillery.http.app
+import distillery.weights.fetch
 from cli.app import ERROR, GO, NO_GO
 from cli.main import app
 from distillery.errors import InvalidRequest, NotFound
 from distillery.http.app import create_base_app
 from distillery.schema.base import Message
 from distillery.weights.catalogue import Catalogue, ensure_checkpoint, read_weights_file
+from distillery.weights.http_download import download
 from tests.file_server import FileServer, serve_files
-from tests.serving import serve, wait_for_answer
+from tests.serving import free_port, serve, wait_for_answer
 
 ROOT = Path(__file__).parents[2]
 A, B = b"a" * 100_000, b"b" * 1000
@@ -111,6 +113,32 @@ def test_a_set_that_fails_does_not_keep_the_others(service: Path, server: FileSe
     assert result.exit_code == ERROR
     assert "answered 404" in result.output
     assert states(service) == ["missing", "as recorded"]
+
+
+def test_a_server_out_of_reach_is_tried_once_and_told_of_once(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    invoke(service, "pull", "model/two")
+    address = f"http://127.0.0.1:{free_port()}"
+    sets = "".join(f"  set{k}: {{files: {{a.pt: {{url: {address}/a{k}.pt}}}}}}\n" for k in range(9))
+    (service / "weights.yaml").write_text(
+        "licence: MIT\nsource: https://example.org\nsets:\n" + sets + f"  two: {{files: {{b.pt: {{url: {address}/b.pt}}}}}}\n"
+    )
+    tried = []
+    monkeypatch.setattr(distillery.weights.fetch, "download", lambda url, *_: tried.append(url) or download(url, *_))
+    result = invoke(service, "pull", "--all")
+    assert result.exit_code == ERROR
+    assert tried == [f"{address}/a0.pt"]
+    _, there, away, advice = result.output.splitlines()
+    assert there.startswith("model/two  sha256 "), "what is there needs no server"
+    assert away.startswith("127.0.0.1 can't be reached (ConnectError: ")
+    assert away.endswith(f": {', '.join(f'model/set{k}' for k in range(9))}")
+    assert advice.startswith("What came is kept")
+
+
+def test_of_a_single_set_all_is_told(service: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    (service / "weights.yaml").write_text(CATALOGUE.format(url=address, sha256=hashlib.sha256(A).hexdigest(), note="none"))
+    output = invoke(service, "pull", "model/one").output
+    assert f"put it at {service.parent / 'weights' / 'model' / 'one' / 'a.pt'}" in output
 
 
 def test_a_download_that_broke_off_is_partly_there(service: Path, server: FileServer) -> None:

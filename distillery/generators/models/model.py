@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from distillery.generators.generator import Task
 from distillery.generators.models.settings import ModelSettings
@@ -14,6 +12,9 @@ from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
 from distillery.schema.generate import Metadata
 from distillery.structures.structure import System
+
+if TYPE_CHECKING:
+    import torch
 
 N = TypeVar("N")
 
@@ -75,7 +76,7 @@ class Model(Protocol[N]):
 
 
 @contextmanager
-def watching(module: torch.nn.Module, n_calls: int, report: ReportProgress) -> Iterator[None]:
+def watching(module: "torch.nn.Module", n_calls: int, report: ReportProgress) -> Iterator[None]:
     """Inside, every call of `module` reports the share of `n_calls` done; a report that raises leaves the module as it was."""
     done = 0
 

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import torch
 
 from distillery.errors import OutOfMemory, Problem, Unavailable
 from distillery.generators.generator import Made, Progress, Task
@@ -56,7 +57,7 @@ class SampledGenerator:
         """The model's card with what the samples depend on besides."""
         settings, loaded = self._model.settings, self.loaded
         card = self._model.describe(loaded)
-        versions = {"torch": str(torch.__version__), "threads": str(settings.threads), "batch": str(settings.batch)}
+        versions = {"torch": version("torch"), "threads": str(settings.threads), "batch": str(settings.batch)}
         if loaded is not None:
             versions |= {"upstream": loaded.upstream, "device": self._device_name, "checkpoint": loaded.checkpoint}
         sha256 = None if loaded is None else loaded.sha256
@@ -152,8 +153,17 @@ class SampledGenerator:
         return [_sign(sample, {**origin, "place": place}) for place, sample in enumerate(samples)]
 
 
+def require_packages(*names: str) -> None:
+    """ModuleNotFoundError if a package that a model imports when it is loaded is not installed; none is imported, as that takes seconds."""
+    for name in names:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def seed_everything(seed: int) -> None:
     """Seed random, numpy and torch (all devices)."""
+    import torch
+
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -209,6 +219,8 @@ def _reproducible(n_threads: int) -> Iterator[None]:
 
     An orb teacher in the same process sets the precision of products to "high" (TF32 on a GPU) for all.
     """
+    import torch
+
     n_before, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warned_only, precision = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_float32_matmul_precision()
     torch.set_num_threads(n_threads)
