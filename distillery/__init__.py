@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distillery.dataset.element_energies import read_element_energies
-    from distillery.dataset.export import export_ase_db, export_aselmdb, export_extxyz, read_dataset
     from distillery.dataset.layout import open_dataset
+    from distillery.dataset.reading import read_dataset
     from distillery.dataset.splits import split_dataset
     from distillery.dataset.torch_dataset import BlockDataset, StructureDataset, collate
     from distillery.errors import Problem
+    from distillery.export.ase_databases import export_ase_db, export_aselmdb
+    from distillery.export.extxyz import export_extxyz
     from distillery.verify.verification import verify_dataset
 
 __all__ = [
@@ -42,11 +44,13 @@ __all__ = [
 
 _MODULES = {
     "distillery.dataset.element_energies": ("read_element_energies",),
-    "distillery.dataset.export": ("export_ase_db", "export_aselmdb", "export_extxyz", "read_dataset"),
     "distillery.dataset.layout": ("open_dataset",),
+    "distillery.dataset.reading": ("read_dataset",),
     "distillery.dataset.splits": ("split_dataset",),
     "distillery.dataset.torch_dataset": ("BlockDataset", "StructureDataset", "collate"),
     "distillery.errors": ("Problem",),
+    "distillery.export.ase_databases": ("export_ase_db", "export_aselmdb"),
+    "distillery.export.extxyz": ("export_extxyz",),
     "distillery.verify.verification": ("verify_dataset",),
 }
 

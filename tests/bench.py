@@ -18,12 +18,12 @@ from ase.db import connect
 from rich.console import Console
 from rich.table import Table
 
-from distillery.dataset.export import export_ase_db
 from distillery.dataset.folder import part_path
 from distillery.dataset.layout import Label, to_arrays
 from distillery.dataset.merge import DATASET, finalise
 from distillery.dataset.parts import digest_arrays, write_part
 from distillery.dataset.torch_dataset import BlockDataset, StructureDataset
+from distillery.export.ase_databases import export_ase_db
 from distillery.generators.generator import resolve_task
 from distillery.generators.plugins import build_service, list_services
 from distillery.generators.proposals import ProposalGenerator, propose_one

@@ -18,11 +18,13 @@ import httpx
 import numpy as np
 import pytest
 
-from distillery.dataset.export import export_ase_db, export_aselmdb, export_extxyz, read_dataset
 from distillery.dataset.folder import part_path
 from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
+from distillery.dataset.reading import read_dataset
 from distillery.errors import Busy, Internal, Unavailable, Unsupported
+from distillery.export.ase_databases import export_ase_db, export_aselmdb
+from distillery.export.extxyz import export_extxyz
 from distillery.generators.generator import Task
 from distillery.http.client import EmbeddedServers
 from distillery.structures.structure import Structure

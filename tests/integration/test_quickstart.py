@@ -11,7 +11,7 @@ import pytest
 from ase.db import connect
 from ase.io import read
 
-from distillery.dataset.export import read_dataset
+from distillery.dataset.reading import read_dataset
 from distillery.structures.checks import find_chemistry_fault, find_input_fault
 from distillery.structures.identity import structure_hash
 from distillery.structures.structure import DEFAULT_ELEMENTS, from_ase

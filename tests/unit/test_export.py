@@ -19,10 +19,13 @@ from ase.io import read
 from typer.testing import CliRunner
 
 from cli.main import app
-from distillery.dataset.export import export_ase_db, export_aselmdb, export_extxyz, find_stressed, read_dataset
 from distillery.dataset.layout import Arrays
+from distillery.dataset.reading import read_dataset
+from distillery.dataset.selection import Selection, choose_structures
 from distillery.dataset.splits import split_dataset
 from distillery.errors import InvalidRequest, Unavailable
+from distillery.export.ase_databases import export_ase_db, export_aselmdb
+from distillery.export.extxyz import Keys, export_extxyz
 from distillery.runtime.atomic_files import write_text_whole
 from tests.datasets import write_dataset
 from tests.labelling import mixed, water
@@ -60,7 +63,7 @@ def test_origins_are_read_back_from_extxyz_as_they_were(path: Path, smiles: str,
 
 
 def test_crystals_and_surfaces_have_a_stress(path: Path) -> None:
-    assert find_stressed(path).tolist() == PERIODIC
+    assert choose_structures(path, Selection(with_stress=True)).indices.tolist() == PERIODIC
 
 
 def test_ase_db_rows_hold_what_orb_asks_of_them(path: Path, arrays: Arrays) -> None:
@@ -277,8 +280,11 @@ def test_an_export_that_fails_leaves_nothing_and_loses_nothing(path: Path, to: s
     if to != "aselmdb":
         target.write_text("mine")
     export = {"extxyz": partial(export_extxyz, mace_keys=True), "ase-db": export_ase_db, "aselmdb": export_aselmdb}[to]
-    with pytest.raises(IndexError):
-        export(path, target, indices=[0, 10**6])
+    with h5py.File(path, "r+") as file:
+        file["structures/atomic_numbers"][-1] = 300
+        file["provenance/origin"][N - 1] = "no JSON"
+    with pytest.raises((IndexError, ValueError)):
+        export(path, target)
     left = [file.relative_to(path.parent) for file in path.parent.rglob("*") if file.is_file()]
     assert sorted(map(str, left)) == (["dataset.h5"] if to == "aselmdb" else ["dataset.h5", "out"])
     assert to == "aselmdb" or target.read_text() == "mine"
@@ -310,7 +316,7 @@ def test_mistakes_are_named(path: Path, arguments: tuple[str, ...], text: str) -
 
 @pytest.mark.parametrize("mace_keys", [False, True])
 def test_extxyz_holds_structures_and_labels_as_they_are(path: Path, mace_keys: bool) -> None:
-    """MACE's keys are no calculator's results; its stress is a matrix in rows."""
+    """MACE's keys are no calculator's results; its stress is nine numbers, a matrix in rows."""
     target = path.with_suffix(".extxyz")
     assert export_extxyz(path, target, mace_keys=mace_keys) == N
     for i, (found, wanted) in enumerate(zip(read(target, ":"), read_dataset(path), strict=True)):
@@ -325,12 +331,46 @@ def test_extxyz_holds_structures_and_labels_as_they_are(path: Path, mace_keys: b
         assert ("REF_stress" in found.info) == (mace_keys and i in PERIODIC)
 
 
+@pytest.mark.parametrize("mace_keys", [False, True])
+def test_numbers_are_read_back_from_extxyz_to_the_bit(path: Path, arrays: Arrays, mace_keys: bool) -> None:
+    target = path.with_suffix(".extxyz")
+    export_extxyz(path, target, mace_keys=mace_keys)
+    found = read(target, ":")
+    assert np.array_equal(np.concatenate([atoms.positions for atoms in found]), arrays["structures/positions"])
+    assert np.array_equal([atoms.cell.array for atoms in found], arrays["structures/cells"])
+    energies = [atoms.info["REF_energy"] if mace_keys else atoms.get_potential_energy() for atoms in found]
+    assert np.array_equal(energies, arrays["labels/energy"])
+    forces = np.concatenate([atoms.arrays["REF_forces"] if mace_keys else atoms.get_forces() for atoms in found])
+    assert np.array_equal(forces.astype(np.float32), arrays["labels/forces"])
+    stresses = [found[i].info["REF_stress"].ravel()[[0, 4, 8, 5, 2, 1]] if mace_keys else found[i].get_stress() for i in PERIODIC]
+    assert np.array_equal(stresses, arrays["labels/stress"][PERIODIC])
+
+
+def test_extxyz_names_the_source_as_trainers_weight_and_part_by_it(path: Path) -> None:
+    target = path.with_suffix(".extxyz")
+    export_extxyz(path, target)
+    assert {(atoms.info["config_type"], atoms.info["head"]) for atoms in read(target, ":")} == {("tests", "tests")}
+
+
+def test_a_stress_without_a_meaning_is_nan_where_a_reader_wants_the_same_keys_everywhere(path: Path) -> None:
+    target = path.with_suffix(".extxyz")
+    export_extxyz(path, target, keys=Keys(missing_stress="nan"))
+    found = [np.isnan(atoms.calc.results["stress"]).all() for atoms in read(target, ":")]
+    assert found == [i not in PERIODIC for i in range(N)]
+
+
+def test_no_stress_is_written_if_none_is_wanted(path: Path) -> None:
+    target = path.with_suffix(".extxyz")
+    export_extxyz(path, target, keys=Keys(stress=False))
+    assert [set(atoms.calc.results) for atoms in read(target, ":")] == [{"energy", "forces"}] * N
+
+
 def test_the_stress_for_mace_is_the_matrix_of_the_voigt_components(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["labels/stress"][PERIODIC[0]] = [1, 2, 3, 4, 5, 6]
     target = path.with_suffix(".extxyz")
     export_extxyz(path, target, mace_keys=True, indices=PERIODIC[:1])
-    assert read(target).info["REF_stress"].tolist() == [[1, 6, 5], [6, 2, 4], [5, 4, 3]]
+    assert read(target).info["REF_stress"].tolist() == [1, 6, 5, 6, 2, 4, 5, 4, 3]
 
 
 def open_rows(target: Path, to: str) -> Any:
@@ -367,7 +407,7 @@ def test_an_export_in_place_of_another_holds_its_own_rows_alone_and_leaves_nothi
     assert names == {"dataset.h5", *(["out"] if to == "ase-db" else ["out/data.aselmdb", "out/metadata.npz"])}
 
 
-def test_an_export_that_is_killed_after_its_structures_leaves_no_other_metadata(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_lmdb_export_that_is_killed_leaves_what_was_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = path.with_name("out")
     export_aselmdb(path, target)
 
@@ -377,7 +417,30 @@ def test_an_export_that_is_killed_after_its_structures_leaves_no_other_metadata(
     monkeypatch.setattr(np, "savez", stop)
     with pytest.raises(KeyboardInterrupt):
         export_aselmdb(path, target, indices=[0])
-    assert [file.name for file in target.iterdir()] == ["data.aselmdb"]
+    assert np.load(target / "metadata.npz")["natoms"].size == N
+    assert sorted(file.name for file in path.parent.iterdir()) == ["dataset.h5", "out"]
+
+
+def test_lmdbs_are_as_many_as_the_shard_size_asks_for_and_natoms_follows_them(path: Path) -> None:
+    target = path.with_name("out")
+    run(str(path), "--to", "aselmdb", "--shard-size", "4", "--out", str(target))
+    names = sorted(file.name for file in target.glob("*.aselmdb"))
+    assert names == ["data.0000.aselmdb", "data.0001.aselmdb", "data.0002.aselmdb"]
+    found: list[Any] = []
+    for name in names:
+        with connect(target / name, readonly=True, use_lock_file=False) as database:
+            found += list(database.select())
+    assert [row.structure_id for row in found] == [f"t/{i:04d}" for i in range(N)]
+    assert np.load(target / "metadata.npz")["natoms"].tolist() == [row.natoms for row in found]
+
+
+def test_a_folder_that_holds_anything_else_is_not_replaced(path: Path) -> None:
+    target = path.with_name("out")
+    export_aselmdb(path, target)
+    (target / "thesis.tex").write_text("mine")
+    with pytest.raises(InvalidRequest, match=r"out holds thesis\.tex, which this export does not write"):
+        export_aselmdb(path, target)
+    assert (target / "thesis.tex").read_text() == "mine"
 
 
 def test_a_file_in_the_place_of_an_lmdb_folder_is_refused(path: Path) -> None:

@@ -35,6 +35,7 @@ FLOORS = [
     "report",
     "verify",
     "assess",
+    "export",
 ]
 """The folders of the library; each imports only those before it."""
 

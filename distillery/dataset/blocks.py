@@ -1,0 +1,139 @@
+"""A dataset read in blocks of structures whose columns lie side by side: some thirty times as fast as one structure at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.dataset.layout import open_dataset
+from distillery.errors import InvalidRequest
+
+Indices = Sequence[int] | NDArray[np.int64]
+_BLOCK_STRUCTURES = 2048
+_BLOCK_ATOMS = 200_000
+"""At most so many in a block (a structure that has more is a block of its own): some 12 MB."""
+_TEXTS = ("id", "source", "system", "origin")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """n structures with N atoms in all, their labels and where they are from.
+
+    indices    rows in the dataset, (n,)
+    splits     structure k has the rows splits[k]:splits[k+1] of the arrays by atom, (n + 1,)
+    numbers    atomic numbers, (N,)
+    positions  Å, float64, (N, 3)
+    cells      Å, (n, 3, 3), rows are vectors
+    pbc        (n, 3)
+    energy     eV, (n,)
+    forces     eV/Å, float32, (N, 3)
+    stress     eV/Å³, (n, 6), ASE order and sign; zero where `has_stress` is False, (n,)
+    texts      id, source, system and origin (JSON) of each, n of them
+    """
+
+    indices: NDArray[np.int64]
+    splits: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    cells: NDArray[np.float64]
+    pbc: NDArray[np.bool_]
+    energy: NDArray[np.float64]
+    forces: NDArray[np.float32]
+    stress: NDArray[np.float64]
+    has_stress: NDArray[np.bool_]
+    texts: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def n_atoms(self) -> NDArray[np.int64]:
+        """Of each structure, (n,)."""
+        return np.diff(self.splits)
+
+    def rows(self, k: int) -> slice:
+        """Where the arrays by atom hold structure k."""
+        return slice(int(self.splits[k]), int(self.splits[k + 1]))
+
+
+def count_structures(path: Path | str) -> int:
+    """How many structures a dataset has; InvalidRequest if it is none."""
+    with open_dataset(path) as file:
+        return len(file["labels/energy"])
+
+
+def read_blocks(path: Path | str, indices: Indices | None = None) -> Iterator[Block]:
+    """The structures of a dataset in blocks; `indices` says which and in which order, all if absent.
+
+    Ascending indices are read fastest; of a piece of the file that holds some of them all is read. InvalidRequest: the file is
+    no dataset, or has no such index.
+    """
+    with open_dataset(path) as file:
+        splits = file["structures/atomic_numbers_splits"][:]
+        chosen = _check_indices(path, indices, len(splits) - 1)
+        for own in _cut(chosen, np.diff(splits)):
+            yield _gather(file, splits, own)
+
+
+def _check_indices(path: Path | str, indices: Indices | None, n_structures: int) -> NDArray[np.int64]:
+    chosen = np.arange(n_structures) if indices is None else np.asarray(indices, dtype=np.int64)
+    wrong = chosen[(chosen < 0) | (chosen >= n_structures)]
+    if wrong.size:
+        raise InvalidRequest(f"{path} has structures 0 to {n_structures - 1}, not {wrong[0]}")
+    return chosen
+
+
+def _cut(chosen: NDArray[np.int64], n_atoms: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Pieces of `chosen`, in order, none with too many structures or atoms."""
+    ends = np.cumsum(n_atoms[chosen])
+    start = 0
+    while start < len(chosen):
+        limit = (ends[start - 1] if start else 0) + _BLOCK_ATOMS
+        stop = int(np.searchsorted(ends, limit, side="right"))
+        stop = min(max(stop, start + 1), start + _BLOCK_STRUCTURES)
+        yield chosen[start:stop]
+        start = stop
+
+
+def _gather(file: h5py.File, splits: NDArray[np.int64], own: NDArray[np.int64]) -> Block:
+    """The block of these rows, each stretch of the file that holds some of them read as one piece."""
+    ascending, place = np.unique(own, return_inverse=True)
+    gaps = np.flatnonzero(np.diff(ascending) > _BLOCK_STRUCTURES) + 1
+    pieces = [_read_piece(file, splits, piece) for piece in np.split(ascending, gaps)]
+    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    n_atoms = np.diff(splits)[ascending]
+    atoms = _find_rows(np.concatenate([[0], np.cumsum(n_atoms)])[:-1], n_atoms, place)
+    return Block(
+        indices=own,
+        splits=np.concatenate([[0], np.cumsum(n_atoms[place])]).astype(np.int64),
+        texts={name: columns[name][place].tolist() for name in _TEXTS},
+        **{name: columns[name][atoms] for name in ("numbers", "positions", "forces")},
+        **{name: columns[name][place] for name in ("cells", "pbc", "energy", "stress", "has_stress")},
+    )
+
+
+def _read_piece(file: h5py.File, splits: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Columns of these ascending rows."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    start, stop = int(splits[first]), int(splits[last])
+    kept = rows - first
+    atoms = _find_rows(splits[first:last] - start, np.diff(splits[first : last + 1]), kept)
+    structures = {"cells": "structures/cells", "pbc": "structures/pbc", "energy": "labels/energy"}
+    structures |= {"stress": "labels/stress", "has_stress": "labels/stress_mask"}
+    by_atom = {"numbers": "structures/atomic_numbers", "positions": "structures/positions", "forces": "labels/forces"}
+    return {
+        **{name: file[column][first:last][kept] for name, column in structures.items()},
+        **{name: file[column][start:stop][atoms] for name, column in by_atom.items()},
+        **{name: file[f"provenance/{name}"].asstr()[first:last][kept] for name in _TEXTS},
+    }
+
+
+def _find_rows(starts: NDArray[np.int64], n_atoms: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows by atom of the chosen structures, one structure after the other."""
+    counts = n_atoms[chosen]
+    ends = np.cumsum(counts)
+    return np.repeat(starts[chosen] - ends + counts, counts) + np.arange(ends[-1] if ends.size else 0)

@@ -1,0 +1,109 @@
+"""Extended XYZ, the text that ASE and nearly every trainer reads; written in blocks, numbers as exact as they are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from distillery.dataset.blocks import Block, Indices, read_blocks
+from distillery.export.places import require_file
+from distillery.runtime.atomic_files import write_whole
+
+MissingStress = Literal["absent", "nan"]
+_FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
+"""The 3 × 3 matrix, in rows, of xx yy zz yz xz xy."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """How the labels are named, and what of them is written.
+
+    prefix          before energy, forces and stress: "" as ASE's calculators name them, "REF_" as MACE reads them
+    stress          whether any is written
+    missing_stress  of a structure whose stress has no meaning: no key, or nine times nan, where a reader wants the same keys everywhere
+    """
+
+    prefix: str = ""
+    stress: bool = True
+    missing_stress: MissingStress = "absent"
+
+
+ASE_KEYS = Keys()
+REFERENCE_KEYS = Keys("REF_")
+
+
+def export_extxyz(
+    dataset: Path | str,
+    target: Path | str,
+    *,
+    mace_keys: bool = False,
+    keys: Keys | None = None,
+    indices: Indices | None = None,
+    overwrite: bool = True,
+) -> int:
+    """Write extended XYZ; the number of structures.
+
+    With `mace_keys` the labels are REF_energy, REF_forces and REF_stress; `keys` says it in full. Beside the labels are id, source,
+    system, origin (JSON), and the source again as `config_type` and `head`, by which trainers weight and part. A stress is nine
+    numbers. Positions, cells, energies and stresses are read back as the same float64, forces as the same float32.
+    """
+    path = require_file(Path(dataset), Path(target), overwrite=overwrite)
+    with write_whole(path) as temporary:
+        return write_extxyz(temporary, dataset, indices, keys or (REFERENCE_KEYS if mace_keys else ASE_KEYS))
+
+
+def write_extxyz(path: Path, dataset: Path | str, indices: Indices | None, keys: Keys) -> int:
+    """Write a file; the number of structures."""
+    n = 0
+    with path.open("w", encoding="utf-8") as file:
+        for block in read_blocks(dataset, indices):
+            file.writelines(_format_block(block, keys))
+            n += len(block)
+    return n
+
+
+def _format_block(block: Block, keys: Keys) -> Iterator[str]:
+    """The text of each structure."""
+    symbols = [chemical_symbols[z] for z in block.numbers.tolist()]
+    columns = [symbols, *block.positions.T.tolist(), *block.forces.T.tolist()]
+    values = [value for row in zip(*columns, strict=True) for value in row]
+    line = "%s %r %r %r %.9g %.9g %.9g\n"
+    for k, comment in enumerate(_format_comments(block, keys)):
+        rows = block.rows(k)
+        n_atoms = rows.stop - rows.start
+        yield f"{n_atoms}\n{comment}\n" + line * n_atoms % tuple(values[rows.start * len(columns) : rows.stop * len(columns)])
+
+
+def _format_comments(block: Block, keys: Keys) -> Iterator[str]:
+    """The second line of each structure."""
+    texts = zip(*(block.texts[name] for name in ("id", "source", "system", "origin")), strict=True)
+    columns = zip(block.cells, block.pbc.tolist(), block.energy.tolist(), block.stress, block.has_stress.tolist(), texts, strict=True)
+    for cell, pbc, energy, stress, has_stress, (id, source, system, origin) in columns:
+        lattice = f'Lattice="{_join(cell.ravel())}" ' if cell.any() else ""
+        name = quote(source)
+        yield (
+            f"{lattice}Properties=species:S:1:pos:R:3:{keys.prefix}forces:R:3 id={quote(id)} source={name} system={quote(system)} "
+            f"config_type={name} head={name} origin={quote(origin)} {keys.prefix}energy={energy!r}"
+            f'{_format_stress(stress if has_stress else None, keys)} pbc="{" ".join("FT"[side] for side in pbc)}"'
+        )
+
+
+def _format_stress(stress: NDArray[np.float64] | None, keys: Keys) -> str:
+    if not keys.stress or (stress is None and keys.missing_stress == "absent"):
+        return ""
+    matrix = _join(stress[_FULL]) if stress is not None else " ".join(["nan"] * 9)
+    return f' {keys.prefix}stress="{matrix}"'
+
+
+def _join(values: NDArray[np.float64] | Sequence[float]) -> str:
+    return " ".join(map(repr, np.asarray(values).tolist()))
+
+
+def quote(text: str) -> str:
+    """A value of the second line, in quotes, as ASE reads it: backslashes and quotes escaped."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
