@@ -28,7 +28,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants bench bench-checks bench-growth bench-host bench-worth scale openapi kubernetes test-slurm clean
+.PHONY: run test test-containers test-pythons check mutants consumers bench bench-checks bench-growth bench-host bench-worth scale openapi kubernetes test-slurm clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml

@@ -1,5 +1,6 @@
 """`distillery export`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,9 +24,16 @@ ONE_OF = "which to write; may be given several times."
 @app.command()
 def export(
     dataset: Dataset,
-    to: Annotated[str, typer.Option("--to", help="extxyz, ase-db, aselmdb.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="A trainer (mace, mace-hdf5, nequip, sevenn, graph-pes, fairchem) or huggingface: a folder with all three sides, and a "
+            "configuration or card. Or a format (extxyz, ase-db, aselmdb, zarr): structures alone.",
+        ),
+    ],
     data: Data = Path("data"),
-    out: Annotated[Path | None, typer.Option("--out", help="File to write, for aselmdb a folder; beside the dataset if absent.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File or folder to write; beside the dataset if absent.")] = None,
     mace: Annotated[
         bool, typer.Option("--mace", help="extxyz: name the labels REF_energy, REF_forces, REF_stress, as MACE reads them.")
     ] = False,
@@ -46,14 +54,12 @@ def export(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what an export wrote before; never the dataset itself.")] = False,
 ) -> None:
-    """Write a dataset, or some of it, as extended XYZ, as an ASE database (orb) or as ASE LMDBs (fairchem)."""
-    from distillery.dataset.selection import Selection
-    from distillery.export.formats import FORMATS
+    """Hand a dataset to a trainer or the Hugging Face Hub, with a configuration or a card; or write structures as plain files.
 
-    if to not in FORMATS:
-        raise InvalidRequest(f"--to must be one of {', '.join(FORMATS)}; got {to!r}")
-    options = _read_options(FORMATS[to].options, mace_keys=mace or None, shard_size=shard_size)
-    sides = _Sides(split, split_seed, fractions)
+    Trainers are tried with their own packages: docs/trainers.md.
+    """
+    from distillery.dataset.selection import Selection
+
     selection = Selection(
         sources=tuple(source or ()),
         systems=tuple(system or ()),
@@ -64,20 +70,77 @@ def export(
         with_stress=with_stress,
     )
     file = find_file(dataset, data)
-    name = file.stem if split == "all" else f"{file.stem}-{split}"
-    target = out or file.with_name(name + FORMATS[to].suffix)
-    FORMATS[to].require(file, target, overwrite=force)
-    indices = _choose(file, sides, selection)
+    options = {"mace_keys": mace or None, "shard_size": shard_size}
+    asked = _Asked(file, out, split, split_seed, fractions, selection, force)
+    if _is_receiver(to):
+        _hand_over(to, asked, options)
+    else:
+        _write_format(to, asked, options)
+
+
+def _is_receiver(to: str) -> bool:
+    """Whether a folder for a receiver is asked for; InvalidRequest if there is neither receiver nor format of this name."""
+    from distillery.export.formats import FORMATS
+    from distillery.export.receivers import RECEIVERS
+
+    if to not in RECEIVERS and to not in FORMATS:
+        raise InvalidRequest(f"--to must be one of {', '.join((*RECEIVERS, *FORMATS))}; got {to!r}")
+    return to in RECEIVERS
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be written, and where."""
+
+    dataset: Path
+    out: Path | None
+    side: str
+    seed: int | None
+    fractions: str | None
+    selection: "Selection"
+    overwrite: bool
+
+
+def _hand_over(to: str, asked: _Asked, options: dict[str, Any]) -> None:
+    """Write the folder for a receiver; print what is in it and what to type."""
+    from distillery.dataset.splits import FRACTIONS, parse_fractions
+    from distillery.export.hand_over import hand_over
+
+    _read_options((), options)
+    if asked.side != "all":
+        raise InvalidRequest(f"--to {to} writes all three sides into one folder; leave --split out, or name a format")
+    target = asked.out or asked.dataset.with_name(f"{asked.dataset.stem}-{to}")
+    fractions = FRACTIONS if asked.fractions is None else parse_fractions(asked.fractions)
     with under_way(f"writing {target}"):
-        n = FORMATS[to].export(file, target, indices=indices, overwrite=force, **options)
+        done = hand_over(
+            asked.dataset, target, to, seed=asked.seed or 0, fractions=fractions, selection=asked.selection, overwrite=asked.overwrite
+        )
+    _print_left_out(", ".join(f"{n} {reason}" for reason, n in done.left_out.items()))
+    counts = ", ".join(f"{side} {n}" for side, n in done.n_structures.items())
+    Console().print(f"{counts} structures written to {target}. There: {done.command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_format(to: str, asked: _Asked, options: dict[str, Any]) -> None:
+    """Write a file or folder with structures alone; print how many."""
+    from distillery.export.formats import FORMATS
+
+    own = FORMATS[to]
+    options = _read_options(own.options, options)
+    sides = _Sides(asked.side, asked.seed, asked.fractions)
+    name = asked.dataset.stem if asked.side == "all" else f"{asked.dataset.stem}-{asked.side}"
+    target = asked.out or asked.dataset.with_name(name + own.suffix)
+    own.require(asked.dataset, target, overwrite=asked.overwrite)
+    indices = _choose(asked.dataset, sides, asked.selection)
+    with under_way(f"writing {target}"):
+        n = own.export(asked.dataset, target, indices=indices, overwrite=asked.overwrite, **options)
     Console().print(f"{n} structures written to {target}", highlight=False)
 
 
 _FLAGS = {"mace_keys": ("--mace", "extxyz"), "shard_size": ("--shard-size", "aselmdb")}
 
 
-def _read_options(known: tuple[str, ...], **given: Any) -> dict[str, Any]:
-    """The options that were given; InvalidRequest if the format does not know one."""
+def _read_options(known: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; InvalidRequest if one is of another format."""
     found = {name: value for name, value in given.items() if value is not None}
     for name in found:
         if name not in known:
@@ -94,11 +157,15 @@ def _choose(file: Path, sides: "_Sides", selection: "Selection") -> "NDArray[np.
     if selection != Selection():
         selected = choose_structures(file, selection, indices)
         indices = selected.indices
-        if selected.left_out:
-            Console().print(f"left out: {selected.describe_left_out()}", highlight=False, soft_wrap=True)
+        _print_left_out(selected.describe_left_out())
     if indices is not None and not len(indices):
         raise InvalidRequest(f"nothing of {file} is left to write; choose another side, --split-seed or --fractions, or wider limits")
     return indices
+
+
+def _print_left_out(counts: str) -> None:
+    if counts:
+        Console().print(f"left out: {counts}", highlight=False, soft_wrap=True)
 
 
 class _Sides:

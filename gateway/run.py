@@ -5,12 +5,13 @@ import logging
 from itertools import groupby
 from pathlib import Path
 
-from distillery.dataset.folder import DATASET, PAGE, list_parts
+from distillery.dataset.folder import CARD, DATASET, PAGE, list_parts
 from distillery.errors import Conflict, Internal, NotFound, Unsupported
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Judgement, Plan, Shard
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.target import Target
+from distillery.report.card.readme import write_card
 from distillery.report.files import find_report, forget_report, write_checkpoints, write_report
 from distillery.report.page.subprocess import write_page_aside
 from distillery.report.report import make_report
@@ -160,14 +161,17 @@ class Run:
         return report
 
     async def _report(self, report: Report) -> Report:
-        """Write page and report, unless they are there and say the same."""
+        """Write page, report and card, unless they are there and say the same."""
         has_page = (self._folder / PAGE).is_file() or not self._settings.page
         if has_page and (known := await asyncio.to_thread(find_report, self._folder, report)) is not None:
+            if not (self._folder / CARD).is_file():
+                await asyncio.to_thread(write_card, self._folder / DATASET)
             return known
         forget_report(self._folder)
         if self._settings.page:
             report = report.model_copy(update={"diversity": await self._make_page()})
         await asyncio.to_thread(write_report, self._folder, report)
+        await asyncio.to_thread(write_card, self._folder / DATASET)
         return report
 
     async def _make_page(self) -> DiversityRecord | None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distillery.dataset.folder import CHECKPOINTS, DATASET, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
+from distillery.dataset.folder import CARD, CHECKPOINTS, CROISSANT, DATASET, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
 from distillery.errors import Conflict, NotFound, Unavailable
 from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import Target, Wanted, read_target
@@ -83,7 +83,7 @@ class StoredDataset:
         raise NotFound(f"dataset {self.name!r} has no file {path!r}; GET /v1/datasets/{self.name}/files lists them")
 
     def _find_files(self) -> Iterator[tuple[str, Path]]:
-        own = (self.folder / file for file in (RECIPE, REPORT, PAGE, CHECKPOINTS, DATASET))
+        own = (self.folder / file for file in (RECIPE, REPORT, PAGE, CARD, CROISSANT, CHECKPOINTS, DATASET))
         for path in (*own, *sorted((self.folder / PARTS).glob("[!.]*.h5"))):
             if path.is_file():
                 yield str(path.relative_to(self.folder)), path

@@ -66,6 +66,13 @@ def count_structures(path: Path | str) -> int:
         return len(file["labels/energy"])
 
 
+def read_sizes(path: Path | str) -> NDArray[np.int64]:
+    """The number of atoms of each structure; InvalidRequest if it is no dataset."""
+    with open_dataset(path) as file:
+        splits: NDArray[np.int64] = file["structures/atomic_numbers_splits"][:]
+        return np.diff(splits)
+
+
 def read_blocks(path: Path | str, indices: Indices | None = None) -> Iterator[Block]:
     """The structures of a dataset in blocks; `indices` says which and in which order, all if absent.
 

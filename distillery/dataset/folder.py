@@ -16,6 +16,8 @@ PAGE = "report.html"
 DATASET = "dataset.h5"
 ASSESSMENT = "assess.json"
 """What a student learnt from it (`distillery assess`), where it was asked."""
+CARD, CROISSANT = "README.md", "croissant.json"
+"""The dataset's card, for people and for programs."""
 PARTS = "parts"
 """The folder of the parts, one file a shard."""
 

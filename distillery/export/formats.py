@@ -8,6 +8,7 @@ from pathlib import Path
 from distillery.export.ase_databases import LMDB_FILES, export_ase_db, export_aselmdb
 from distillery.export.extxyz import export_extxyz
 from distillery.export.places import require_file, require_folder
+from distillery.export.zarr_store import STORE_FILES, export_zarr
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,5 @@ FORMATS: Mapping[str, Format] = {
     "extxyz": Format(".extxyz", require_file, export_extxyz, ("mace_keys",)),
     "ase-db": Format(".db", require_file, export_ase_db),
     "aselmdb": Format("-aselmdb", partial(require_folder, patterns=LMDB_FILES), export_aselmdb, ("shard_size",)),
+    "zarr": Format(".zarr", partial(require_folder, patterns=STORE_FILES), export_zarr),
 }

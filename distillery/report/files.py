@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from distillery.dataset.folder import ASSESSMENT, CHECKPOINTS, DATASET, PAGE, REPORT, list_parts, name_part, split_part_name
+from distillery.dataset.folder import ASSESSMENT, CARD, CHECKPOINTS, CROISSANT, DATASET, PAGE, REPORT, list_parts, name_part, split_part_name
 from distillery.dataset.layout import open_dataset
 from distillery.errors import Internal, Unavailable
 from distillery.planning.plan import Plan
@@ -80,8 +80,8 @@ def find_finished(folder: Path, recipe: Recipe, last: StageName) -> Report | Non
 
 
 def forget_report(folder: Path) -> None:
-    """Remove report and page: a verdict holds until the dataset is worked on again. Unavailable if they can't be removed."""
-    for path in (folder / REPORT, folder / PAGE):
+    """Remove report, page and card: a verdict holds until the dataset is worked on again. Unavailable if they can't be removed."""
+    for path in (folder / REPORT, folder / PAGE, folder / CARD, folder / CROISSANT):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

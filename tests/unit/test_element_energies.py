@@ -12,9 +12,9 @@ import pytest
 from ase.db import connect
 
 from distillery.dataset.element_energies import FITTED, ISOLATED, fit_elements, read_element_energies
-from distillery.dataset.export import export_ase_db, export_aselmdb
 from distillery.dataset.layout import Label
 from distillery.dataset.merge import finalise
+from distillery.export.ase_databases import export_ase_db, export_aselmdb
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.structures.structure import Structure
 from labeller.app import create_labeller

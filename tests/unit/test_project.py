@@ -19,7 +19,8 @@ from tests.command import ROOT, distillery
 
 METADATA = distribution("distillery").metadata
 ELSEWHERE = {
-    "distillery": {"jinja2", "markupsafe", "plotly", "quests", "rdkit"},  # of the gateway's page, and of the services of molecules
+    # of the gateway's page, of the services of molecules, and of whoever reads Zarr
+    "distillery": {"jinja2", "markupsafe", "plotly", "quests", "rdkit", "zarr"},
     "services/mattergen": {"mattergen"},  # upstream's code, in no package index
 }
 """What a part imports that those who use it name, or that can't be named."""

@@ -1,0 +1,56 @@
+"""MACE's preprocessed HDF5: files of structures that are read one by one while it trains, for sets that don't fit into memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.dataset.blocks import Block, read_blocks
+
+_BATCH = 64
+"""Structures a group; all groups of a file have as many."""
+_FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
+
+
+def write_mace_hdf5(folder: Path, dataset: Path | str, rows: NDArray[np.int64]) -> None:
+    """Fill a folder, made here, with files as `mace_prepare_data` writes them: groups of 64, what is left over in a file of its own."""
+    folder.mkdir()
+    whole = len(rows) - len(rows) % _BATCH
+    for number, own in enumerate(part for part in (rows[:whole], rows[whole:]) if part.size):
+        with h5py.File(folder / f"{folder.name}_{number}.h5", "w") as file:
+            file.attrs["drop_last"] = False
+            _write_structures(file, dataset, own)
+
+
+def _write_structures(file: h5py.File, dataset: Path | str, rows: NDArray[np.int64]) -> None:
+    for k, values in enumerate(_list_structures(dataset, rows)):
+        group = file.require_group(f"config_batch_{k // _BATCH}").create_group(f"config_{k % _BATCH}")
+        for name, value in values.items():
+            group[name] = value
+
+
+def _list_structures(dataset: Path | str, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+    for block in read_blocks(dataset, rows):
+        yield from (_describe(block, k) for k in range(len(block)))
+
+
+def _describe(block: Block, k: int) -> dict[str, Any]:
+    """The datasets of a structure's group; a label that is missing is the text None, of no weight."""
+    atoms, has_stress = block.rows(k), bool(block.has_stress[k])
+    return {
+        "atomic_numbers": block.numbers[atoms],
+        "positions": block.positions[atoms],
+        "cell": block.cells[k],
+        "pbc": block.pbc[k],
+        "weight": 1.0,
+        "config_type": block.texts["source"][k],
+        "properties/energy": block.energy[k],
+        "properties/forces": block.forces[atoms].astype(np.float64),
+        "properties/stress": block.stress[k][_FULL].reshape(3, 3) if has_stress else "None",
+        "property_weights/energy": 1.0,
+        "property_weights/forces": 1.0,
+        "property_weights/stress": float(has_stress),
+    }

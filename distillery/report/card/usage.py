@@ -1,0 +1,53 @@
+"""How to load a dataset and how to cite it: the one place that report.html, README.md and Croissant take it from."""
+
+from collections.abc import Iterable
+
+from distillery.report.card.facts import CardFacts
+
+UNITS = "energies in eV, forces in eV/Å, positions and cells in Å, stress in eV/Å³ (ASE's order xx yy zz yz xz xy and ASE's sign)"
+
+
+def describe_loading(file: str = "dataset.h5") -> dict[str, str]:
+    """Ways to load dataset.h5, each as Python or a command, by what is needed for it."""
+    return {
+        "ASE": f'import distillery\n\nfor atoms in distillery.read_dataset("{file}"):\n    atoms.get_forces()',
+        "PyTorch": (
+            "from torch.utils.data import DataLoader\n"
+            "from distillery import StructureDataset, collate, split_dataset\n\n"
+            f'split = split_dataset("{file}", seed=0)\n'
+            f'train = DataLoader(StructureDataset("{file}", split.indices["train"]), batch_size=8, shuffle=True, collate_fn=collate)'
+        ),
+        "h5py": (
+            "import h5py\n\n"
+            f'with h5py.File("{file}") as file:\n'
+            '    splits = file["structures/atomic_numbers_splits"][:]\n'
+            '    energies = file["labels/energy"][:]\n'
+            '    forces_of_the_first = file["labels/forces"][splits[0] : splits[1]]'
+        ),
+        "a trainer": f"distillery export {file} --to mace    # or nequip, sevenn, graph-pes, fairchem",
+    }
+
+
+def cite_dataset(facts: CardFacts) -> str:
+    """A BibTeX entry of the dataset itself."""
+    key = "".join(letter for letter in facts.name if letter.isalnum()) or "dataset"
+    teacher = f", labelled by {facts.teacher.name} ({facts.teacher.version})" if facts.teacher else ""
+    return (
+        f"@misc{{{key}{facts.year if facts.year.isdigit() else ''},\n"
+        f"  title = {{{facts.name}: {facts.n_structures} structures{teacher}}},\n"
+        f"  year = {{{facts.year}}},\n"
+        f"  note = {{Made with Distillery; structures sha256 {str(facts.metadata.get('structures_sha256', 'not recorded'))[:16]}}},\n"
+        "}"
+    )
+
+
+def list_credits(facts: CardFacts) -> list[str]:
+    """Whom else to cite: the teacher, and the services that made structures, with versions."""
+    services = {
+        maker.service: maker.versions.get(f"service {maker.service}", "") for source in facts.sources for maker in source.makers.values()
+    }
+    return [*_describe_teacher(facts), *(f"{name} {version}".strip() for name, version in sorted(services.items()))]
+
+
+def _describe_teacher(facts: CardFacts) -> Iterable[str]:
+    return [f"{facts.teacher.name} ({facts.teacher.version}), the teacher"] if facts.teacher else []

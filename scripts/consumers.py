@@ -1,0 +1,83 @@
+"""Exports tried with the programs that read them, each in an environment of its own; prints the table of docs/trainers.md.
+
+    python scripts/consumers.py data/quickstart/dataset.h5 [NAME …]
+
+An environment shares what is installed here, torch above all, and lies in .consumers/; it is removed unless --keep is given.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import sysconfig
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.consumers.trial import CONSUMERS, check, hand_to, train  # noqa: E402
+
+
+def make_environment(folder: Path, requirements: tuple[str, ...]) -> Path:
+    """The Python of a virtual environment with these packages over those installed here."""
+    python = folder / "bin" / "python"
+    if python.exists():
+        return python
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    own = next(folder.glob("lib/python*/site-packages"))
+    (own / "shared.pth").write_text(f"{sysconfig.get_path('purelib')}\n{SHARED}")
+    pin = folder / "pin.txt"
+    pin.write_text(f"torch=={version('torch')}\n")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", pin, *requirements], check=True)
+    return python
+
+
+SHARED = "".join(path.read_text() for path in Path(sysconfig.get_path("purelib")).glob("zz_shared.pth"))
+"""Where this environment takes packages from in its turn."""
+
+
+def try_consumer(name: str, dataset: Path, work: Path) -> str:
+    """A row of the table; what fails is said in it."""
+    consumer = CONSUMERS[name]
+    python = make_environment(work / f"venv-{consumer.module}", consumer.requirements)
+    folder = work / name
+    shutil.rmtree(folder, ignore_errors=True)
+    sides = hand_to(name, dataset, folder)
+    try:
+        found = check(name, python, folder, dataset, sides)
+    except AssertionError as error:
+        return f"| {name} | {', '.join(consumer.requirements)} | no: {str(error).strip().splitlines()[-1]} | | | | |"
+    step = "not tried"
+    if consumer.finished:
+        try:
+            step = f"yes: `{train(name, python, folder)}`"
+        except AssertionError as error:
+            step = f"no: {str(error).strip().splitlines()[-1]}"
+    counts = ", ".join(f"{side} {n}" for side, n in found["sides"].items())
+    return f"| {name} | {found['package']} | yes | {found['values']} | {found['stress']} | {counts} | {step} |"
+
+
+def main() -> None:
+    """Try those that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CONSUMERS))
+    parser.add_argument("--work", type=Path, default=ROOT / ".consumers")
+    parser.add_argument("--keep", action="store_true")
+    given = parser.parse_args()
+    unknown = set(given.names) - set(CONSUMERS)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(CONSUMERS)}")
+    given.work.mkdir(exist_ok=True)
+    rows = [try_consumer(name, given.dataset.resolve(), given.work.resolve()) for name in given.names or CONSUMERS]
+    print(f"\nPython {sys.version.split()[0]}, torch {version('torch')}, {date.today()}\n")
+    print("| consumer | package | loads unchanged | values | stress | splits | trains |\n|---|---|---|---|---|---|---|")
+    print("\n".join(rows))
+    if not given.keep:
+        shutil.rmtree(given.work)
+
+
+if __name__ == "__main__":
+    main()
