@@ -126,7 +126,7 @@ def write_extxyz(frames: Iterable[Atoms]) -> bytes:
 
 def _describe_atoms(structure: Structure) -> Atoms:
     atoms = to_ase(structure)
-    atoms.info["origin"] = canonical_json(dict(structure.origin)).replace("\\", "\\\\")  # as in distillery.dataset.export
+    atoms.info["origin"] = canonical_json(dict(structure.origin)).replace("\\", "\\\\")  # as in distillery.export.extxyz
     return atoms
 
 

@@ -150,7 +150,8 @@ def open_dataset(path: Path | str) -> h5py.File:
     missing = [name for name in COLUMNS if name not in file]
     if missing:
         file.close()
-        raise InvalidRequest(f"{path} is no Distillery dataset: it has no {', '.join(missing)}")
+        advice = "; `distillery import` makes one of it" if all(name.startswith("provenance/") for name in missing) else ""
+        raise InvalidRequest(f"{path} is no Distillery dataset: it has no {', '.join(missing)}{advice}")
     return file
 
 
