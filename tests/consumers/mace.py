@@ -30,7 +30,8 @@ def load_hdf5(folder: Path) -> list[Label]:
     table = AtomicNumberTable(list(range(1, 20)))
     found = []
     for path in sorted(folder.iterdir()):
-        for data in HDF5Dataset(str(path), r_max=5.0, z_table=table):
+        own = HDF5Dataset(str(path), r_max=5.0, z_table=table)
+        for data in (own[k] for k in range(len(own))):
             stress = data.stress[0].numpy() if float(data.stress_weight) else None
             found.append(Label(float(data.energy), data.forces.numpy().astype(np.float64), stress))
     return found

@@ -17,7 +17,7 @@ def load(folder: Path, side: str) -> list[Label]:
     for atoms in ase_reader(str(folder / f"{side}.extxyz"), index=":"):
         info = atoms.info
         stress = -np.asarray(info["y_stress"])[MATRIX].reshape(3, 3)
-        found.append(Label(float(info["y_energy"]), info["y_force"], stress))
+        found.append(Label(float(info["y_energy"]), atoms.arrays["y_force"], stress))
     return found
 
 
