@@ -5,7 +5,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from distillery.dataset.folder import ASSESSMENT, CARD, CHECKPOINTS, CROISSANT, DATASET, PAGE, REPORT, list_parts, name_part, split_part_name
+from distillery.dataset.folder import (
+    ASSESSMENT,
+    CARD,
+    CHECKPOINTS,
+    CROISSANT,
+    DATASET,
+    PAGE,
+    REPORT,
+    list_parts,
+    name_part,
+    split_part_name,
+)
 from distillery.dataset.layout import open_dataset
 from distillery.errors import Internal, Unavailable
 from distillery.planning.plan import Plan
