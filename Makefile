@@ -5,6 +5,7 @@
 # make check  lint and types
 # make mutants MODULE=distillery/planning/gates.py   does a test fail when a line of it is wrong? A module has minutes (docs/testing.md)
 # make bench-checks   what the checks refuse of real matter, and what they find of what is damaged, by system (docs/refusals.md); a minute
+# make consumers  exports read and trained on by the programs that they are for, each in an environment of its own (docs/trainers.md); needs the quickstart
 # make bench  labeller, writer and sources against plain ways, a table of ratios
 # make bench-host  µs of processor time an atom by step on a labeller's host, with a teacher whose forward pass costs nothing
 # make bench-worth   what students learn from the quickstart, and from what other ways make with as many calls of the teacher (docs/worth.md)
@@ -55,6 +56,9 @@ mutants: $(INSTALLED)
 
 bench-checks: $(INSTALLED)
 	nice $(VENV)/bin/python -m tests.bench_checks
+
+consumers: $(INSTALLED)
+	nice $(VENV)/bin/python scripts/consumers.py data/quickstart/dataset.h5 $(NAMES)
 
 bench: $(INSTALLED)
 	$(VENV)/bin/python -m tests.bench
