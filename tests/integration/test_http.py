@@ -246,6 +246,7 @@ def test_a_report_of_before_is_read_and_would_be_written_the_same() -> None:
     since = [again["teacher"].pop("self_test"), *(source.pop("teacher_calls") for source in again["sources"].values())]
     assert since == [None] * len(since)
     assert {gate.pop("detail") for gate in again["gates"]} == {""}
+    assert {checkpoint.pop("step") for checkpoint in (*again["checkpoints"], *again["stages"])} == {0}
     assert again == stored
 
 

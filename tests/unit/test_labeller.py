@@ -16,6 +16,7 @@ import h5py
 import httpx
 import numpy as np
 import pytest
+from ase.build import molecule
 
 from distillery.dataset.folder import list_parts, part_path
 from distillery.dataset.layout import Label
@@ -29,7 +30,7 @@ from distillery.schema.generate import Perturb
 from distillery.structures import geometry, identity
 from distillery.structures.arrow import ARROW_TYPE, to_arrow
 from distillery.structures.identity import digest_structures, structure_hash
-from distillery.structures.structure import Structure
+from distillery.structures.structure import Structure, from_ase
 from gateway.curate import curate
 from labeller.app import create_labeller
 from labeller.labelling import _read_request
@@ -456,14 +457,21 @@ def test_a_skewed_cell_is_labelled_and_kept_by_its_reduced_one(start: Start, tmp
     assert np.allclose(np.linalg.norm(kept, axis=1), 5.43)
 
 
+UNLIKE = (
+    *("CH3CHO", "OCHCHO", "CH3COF", "CH3CH2OCH3", "HCOOH", "C2H2", "C4H4NH", "C2H6CHOH", "CH2NHCH2", "isobutene", "bicyclobutane"),
+    *("C2H6", "H3CNH2", "methylenecyclopropane", "CH3CH2OH", "CH3CN", "cyclobutene", "CH3ONO", "C3H6_D3h", "CO2", "trans-butane"),
+    *("CH2OCH2", "C6H6", "CH3CONH2", "cyclobutane", "H2CCHCN", "butadiene", "H2CO", "CH3COOH", "N2H4"),
+)
+
+
 def test_on_its_way_a_structure_has_two_lists_of_neighbours_and_one_hash(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Service and gateway one each; the labeller hashes the first of a part once more, the teacher has its own."""
     cutoffs, hashes = Counter[float](), []
     find, describe = geometry.NeighborList, identity._environments
     monkeypatch.setattr(geometry, "NeighborList", lambda **k: cutoffs.update([k["cutoff"]]) or find(**k))
     monkeypatch.setattr(identity, "_environments", lambda *a: hashes.append(a[0].id) or describe(*a))
-    proposals = [Proposal((s,)) for s in mixed("p", 30)]
-    task = Task(30, 1, "p", "molecule", ("H", "C", "O", "Si"), 1, 100, Perturb(share=0), Message())
+    proposals = [Proposal((from_ase(molecule(name), id=f"p/{k:04d}", system="molecule"),)) for k, name in enumerate(UNLIKE)]
+    task = Task(30, 1, "p", "molecule", ("H", "C", "N", "O", "F"), 1, 100, Perturb(share=0), Message())
     made = [finish_proposal(one, task, np.random.default_rng(1)) for one in proposals]
     structures = [s for one in made if isinstance(one, Proposal) for s in one.structures]
     curated = curate(structures, task.elements, None)

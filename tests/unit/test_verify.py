@@ -142,7 +142,8 @@ def test_what_is_kept_of_the_parts_opens_with_plain_h5py_and_is_small(sound: Pat
     with h5py.File(sound) as file:
         row = json.loads(file[MERGED_PARTS].asstr()[0])
         assert row["receipt"]["part"] == "full-one-00000"
-        assert file[MERGED_PARTS].id.get_storage_size() < 300 * file[MERGED_PARTS].size
+        fingerprints = 400 * len(file["labels/energy"])  # what near-duplicates are known by
+        assert file[MERGED_PARTS].id.get_storage_size() < 300 * file[MERGED_PARTS].size + fingerprints
 
 
 def put(name: str, at: Any, value: Any) -> Callable[[h5py.File], None]:
@@ -478,7 +479,8 @@ def test_a_scratch_dataset_removes_what_a_killed_process_left_and_nothing_else(t
     for folder in (left, named_by_a_user):
         (folder / "parts").mkdir(parents=True)
     with hold_scratch(tmp_path) as scratch:
-        assert {path.name for path in tmp_path.iterdir()} == {".lock", scratch.name, named_by_a_user.name}
+        seen = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}  # beside the lock and its owner
+        assert seen == {scratch.name, named_by_a_user.name}
         with pytest.raises(Conflict, match="another process is at work"), hold_scratch(tmp_path):
             pass
         (scratch / "parts").mkdir()
