@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const place = document.getElementById("structures"), caption = document.getElementById("caption"), forces = document.getElementById("forces");
-  let viewer = null, all = [], at = 0, asked = 0;
+  let viewer = null, all = [], at = 0, again = 0;
 
   function writeXyz(structure) {
     const lines = structure.symbols.map((symbol, i) => `${symbol} ${structure.positions[i].join(" ")}`);
@@ -45,12 +45,12 @@
   }
 
   async function load() {
-    asked = Date.now();
-    const answer = await fetch(place.dataset.url);
-    if (!answer.ok) return;
-    all = await answer.json();
+    clearTimeout(again);
+    const answer = await fetch(place.dataset.url).catch(() => ({ ok: false }));
+    if (answer.ok) all = await answer.json();
     at = 0;
     show();
+    if (!all.length) again = setTimeout(load, 4000);
   }
 
   const step = (by) => { if (all.length) { at = (at + by + all.length) % all.length; show(); } };
@@ -58,6 +58,5 @@
   document.getElementById("newer").addEventListener("click", () => step(-1));
   document.getElementById("reload").addEventListener("click", load);
   forces.addEventListener("change", show);
-  document.body.addEventListener("htmx:sseMessage", () => { if (!all.length && Date.now() - asked > 4000) load(); });
   load();
 })();
