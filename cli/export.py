@@ -69,10 +69,11 @@ def export(
         max_force=max_force,
         with_stress=with_stress,
     )
+    is_receiver = _is_receiver(to)
     file = find_file(dataset, data)
     options = {"mace_keys": mace or None, "shard_size": shard_size}
     asked = _Asked(file, out, split, split_seed, fractions, selection, force)
-    if _is_receiver(to):
+    if is_receiver:
         _hand_over(to, asked, options)
     else:
         _write_format(to, asked, options)

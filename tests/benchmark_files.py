@@ -6,7 +6,6 @@ import json
 import lzma
 import pickle
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 
 import ase.io
@@ -18,18 +17,65 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.data import atomic_numbers, covalent_radii
 
-from distillery.structures.structure import DEFAULT_ELEMENTS
-
-PAIRS = tuple(pair for pair in combinations(DEFAULT_ELEMENTS, 2) if pair[0] != "H" or pair[1] in {"Si", "P", "S", "Cl"})
-"""Of which rock salts pass the checks: smaller atoms would be too far from hydrogen."""
+_NAMES = [
+    "H-Si",
+    "H-P",
+    "H-S",
+    "H-Cl",
+    "C-F",
+    "C-Si",
+    "C-P",
+    "C-S",
+    "N-O",
+    "N-Si",
+    "N-P",
+    "N-S",
+    "O-Si",
+    "O-P",
+    "O-S",
+    "Si-P",
+    "Si-S",
+    "Si-Cl",
+    "P-S",
+    "P-Cl",
+    "S-Cl",
+]
+PAIRS = tuple(
+    tuple(pair.split("-"))
+    for pair in [
+        "H-Si",
+        "H-P",
+        "H-S",
+        "H-Cl",
+        "C-F",
+        "C-Si",
+        "C-P",
+        "C-S",
+        "N-O",
+        "N-Si",
+        "N-P",
+        "N-S",
+        "O-Si",
+        "O-P",
+        "O-S",
+        "Si-P",
+        "Si-S",
+        "Si-Cl",
+        "P-S",
+        "P-Cl",
+        "S-Cl",
+    ]
+)
+"""Of which rock salts pass the checks, with bonds 1.10 to 1.15 times the sum of covalent radii."""
 _SMALLEST_EDGE = 3.45
 """Å; below this eight atoms are denser than any solid."""
 
 
 def rock_salts(n: int, seed: int = 0) -> list[Atoms]:
     """Cubic cells of 8 atoms, no two alike, going through the pairs of the nine elements."""
-    rng = np.random.default_rng(seed)
-    return [_rock_salt(*PAIRS[k % len(PAIRS)], stretch=float(rng.uniform(1.0, 1.06))) for k in range(n)]
+    rng, n_rounds = np.random.default_rng(seed), -(-n // len(PAIRS))
+    shares = [(k // len(PAIRS) + float(rng.uniform(0, 0.3))) / n_rounds for k in range(n)]
+    return [_rock_salt(*PAIRS[k % len(PAIRS)], stretch=1.10 + 0.05 * share) for k, share in enumerate(shares)]
 
 
 def _rock_salt(a: str, b: str, stretch: float) -> Atoms:

@@ -29,6 +29,8 @@ def require_folder(dataset: Path, target: Path, patterns: Sequence[str], *, over
     open_dataset(dataset).close()
     if target.exists() and not target.is_dir():
         raise InvalidRequest(f"--out must be a folder, {target} is a file; name another")
+    if (file := next((above for above in target.parents if above.is_file()), None)) is not None:
+        raise InvalidRequest(f"--out names a folder in {file}, which is a file; name another")
     folder = target.resolve()
     for file in sorted(folder.rglob("*")):
         if file.is_dir() and not file.is_symlink():

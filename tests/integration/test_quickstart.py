@@ -69,7 +69,7 @@ def test_the_documents_python_runs(quickstart: Finished, monkeypatch: pytest.Mon
     monkeypatch.chdir(quickstart.folder)
     pages = [(ROOT / name).read_text() for name in ("README.md", "docs/dataset.md")]
     blocks = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, "a page", "exec"), {})
     assert re.search(r"full-\w+-00000/0000 \S+ -\d+\.\d+ eV", capsys.readouterr().out)
@@ -97,7 +97,7 @@ def test_mace_keys(quickstart: Finished, tmp_path: Path) -> None:
         assert np.allclose(back.arrays["REF_forces"], ours.get_forces(), atol=1e-6)
         assert ("REF_stress" in back.info) == all(ours.pbc)
         if all(ours.pbc):
-            assert np.allclose(back.info["REF_stress"], ours.get_stress(voigt=False), atol=1e-7)
+            assert np.allclose(back.info["REF_stress"].reshape(3, 3), ours.get_stress(voigt=False), atol=1e-7)
 
 
 def test_ase_db_is_read_back(quickstart: Finished, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_ase_db_is_read_back(quickstart: Finished, tmp_path: Path) -> None:
     ("arguments", "text"),
     [
         (("export", "nothing.h5", "--to", "extxyz"), "there is no file or dataset 'nothing.h5'"),
-        (("export", "nothing.h5", "--to", "xyz"), "--to must be one of extxyz, ase-db, aselmdb; got 'xyz'"),
+        (("export", "nothing.h5", "--to", "xyz"), "--to must be one of mace, "),
         (("run", "nothing.yaml"), "can't read the recipe nothing.yaml"),
         (("services", "rdkitt"), "did you mean 'rdkit'?"),
         (("status", "nothing"), "there is no dataset 'nothing'"),
@@ -142,7 +142,7 @@ def test_mistakes_end_with_one_clear_message(arguments: tuple[str, ...], text: s
         ),
         (("export", "DATASET", "--to", "extxyz", "--out", "."), "--out must be a file, . is a folder"),
         (("export", "DATASET", "--to", "aselmdb", "--out", "file"), "--out must be a folder, file is a file"),
-        (("export", "DATASET", "--to", "aselmdb", "--out", "file/x"), "Not a directory: 'file/x'; correct that"),
+        (("export", "DATASET", "--to", "aselmdb", "--out", "file/x"), "--out names a folder in file, which is a file"),
         (("report", "FOLDER", "--out", "no/p.html"), "--out names a file in no, and there is no such folder"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_place_that_can_not_be_written_is_named_before_the_work(
 def test_wrong_settings_are_named_without_what_may_be_a_key(tmp_path: Path, command: str, variable: str, value: str, text: str) -> None:
     done = distillery(*command.split(), cwd=tmp_path, env={f"DISTILLERY_GATEWAY_{variable}": value})
     assert done.returncode == 1
-    assert "DISTILLERY_GATEWAY_" in done.output
+    assert "DISTILLERY_" in done.output
     assert text in " ".join(done.output.split())
     assert value not in done.output
     assert "Traceback" not in done.output
