@@ -75,7 +75,11 @@ def main() -> None:
         faults = _find_settings_faults(error)
         if faults is None:
             raise
-        _end_with(InvalidRequest(f"settings in the environment (DISTILLERY_…) are wrong: {faults}"))
+        _end_with(
+            InvalidRequest(
+                f"settings in the environment (DISTILLERY_GATEWAY_…, _LABELLER_…, _SERVICE_… or DISTILLERY_… itself) are wrong: {faults}"
+            )
+        )
 
 
 def _find_settings_faults(error: ValueError) -> str | None:

@@ -17,55 +17,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.data import atomic_numbers, covalent_radii
 
-_NAMES = [
-    "H-Si",
-    "H-P",
-    "H-S",
-    "H-Cl",
-    "C-F",
-    "C-Si",
-    "C-P",
-    "C-S",
-    "N-O",
-    "N-Si",
-    "N-P",
-    "N-S",
-    "O-Si",
-    "O-P",
-    "O-S",
-    "Si-P",
-    "Si-S",
-    "Si-Cl",
-    "P-S",
-    "P-Cl",
-    "S-Cl",
-]
-PAIRS = tuple(
-    tuple(pair.split("-"))
-    for pair in [
-        "H-Si",
-        "H-P",
-        "H-S",
-        "H-Cl",
-        "C-F",
-        "C-Si",
-        "C-P",
-        "C-S",
-        "N-O",
-        "N-Si",
-        "N-P",
-        "N-S",
-        "O-Si",
-        "O-P",
-        "O-S",
-        "Si-P",
-        "Si-S",
-        "Si-Cl",
-        "P-S",
-        "P-Cl",
-        "S-Cl",
-    ]
-)
+_PARTNERS = {
+    "H": ("Si", "P", "S", "Cl"),
+    "C": ("F", "Si", "P", "S"),
+    "N": ("O", "Si", "P", "S"),
+    "O": ("Si", "P", "S"),
+    "Si": ("P", "S", "Cl"),
+    "P": ("S", "Cl"),
+    "S": ("Cl",),
+}
+PAIRS = tuple((one, other) for one, partners in _PARTNERS.items() for other in partners)
 """Of which rock salts pass the checks, with bonds 1.10 to 1.15 times the sum of covalent radii."""
 _SMALLEST_EDGE = 3.45
 """Å; below this eight atoms are denser than any solid."""

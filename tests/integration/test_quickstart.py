@@ -168,7 +168,7 @@ def test_a_place_that_can_not_be_written_is_named_before_the_work(
 def test_wrong_settings_are_named_without_what_may_be_a_key(tmp_path: Path, command: str, variable: str, value: str, text: str) -> None:
     done = distillery(*command.split(), cwd=tmp_path, env={f"DISTILLERY_GATEWAY_{variable}": value})
     assert done.returncode == 1
-    assert "DISTILLERY_" in done.output
+    assert "DISTILLERY_GATEWAY_" in done.output
     assert text in " ".join(done.output.split())
     assert value not in done.output
     assert "Traceback" not in done.output
