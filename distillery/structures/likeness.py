@@ -20,10 +20,11 @@ from distillery.structures.structure import Structure
 ALIKE = 0.013
 """Å: two structures are alike where displacements of this width would make one of the other. A copy with noise of 0.01 Å is 0.01 off; two
 that were rattled by 0.02 Å each, as recipes do, are 0.028 off, and far more where they are strained too."""
-_FEWEST, _LEAST_SHARE, _TOO_FEW_ATOMS = 1.6, 0.4, 3
+_FEWEST, _TOO_FEW_ATOMS = 1.6, 3
+_LEAST_SHARE, _LEAST_SHARE_PERIODIC = 0.4, 0.62
 """The fewer distances a structure has, the more of them agree by chance. With k independent sums the width is ALIKE times (k - 1.6) / 10.4,
-by the quantiles of the chi distribution, but two fifths of it at least; of up to three atoms nothing is told. Periodic structures have
-all of it: where recipes want copies of a crystal they strain it too."""
+by the quantiles of the chi distribution, but these shares of it at least; of up to three atoms nothing is told. Periodic structures are
+given more: where recipes want copies of a crystal they strain it too."""
 _NOISE = 0.011
 """Å: noise that a copy may have. In a perfect lattice it moves the sums in second order alone, all one way."""
 _N_WAVES, _N_WEIGHTS = 6, 2
@@ -194,9 +195,8 @@ def find_distance(one: Fingerprint, other: Fingerprint) -> Distance:
 
 
 def _find_width(one: Fingerprint, n_free: int) -> float:
-    if one.is_periodic:
-        return ALIKE
-    return ALIKE * max((n_free - _FEWEST) / (_N_SUMS - _FEWEST), _LEAST_SHARE)
+    least = _LEAST_SHARE_PERIODIC if one.is_periodic else _LEAST_SHARE
+    return ALIKE * max((n_free - _FEWEST) / (_N_SUMS - _FEWEST), least)
 
 
 @dataclass

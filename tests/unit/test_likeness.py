@@ -31,10 +31,10 @@ def crystals() -> list[Structure]:
     return [expand_to(_COMPOUNDS[k], 20, 60, rng) for k in rng.permutation(len(_COMPOUNDS))[:25].tolist()]
 
 
-@pytest.mark.parametrize("width", [1e-3, 1e-2])
-def test_copies_of_perfect_crystals_with_noise_are_found(width: float) -> None:
+@pytest.mark.parametrize(("width", "least"), [(1e-3, 0.98), (5e-3, 0.85), (1e-2, 0.4)])
+def test_copies_of_perfect_crystals_with_noise_are_found(width: float, least: float) -> None:
     found = [are_alike(crystal, shaken(crystal, width, k)) for k, crystal in enumerate(crystals())]
-    assert np.mean(found) >= 0.8
+    assert np.mean(found) >= least
 
 
 def test_copies_with_a_hundredth_of_an_angstrom_of_noise_are_mostly_found_where_there_are_enough_distances() -> None:
@@ -45,7 +45,7 @@ def test_copies_with_a_hundredth_of_an_angstrom_of_noise_are_mostly_found_where_
 
 def test_rattles_of_two_hundredths_are_mostly_told_apart() -> None:
     found = [are_alike(shaken(crystal, 0.02, k), shaken(crystal, 0.02, 1000 + k)) for k, crystal in enumerate(crystals())]
-    assert np.mean(found) <= 0.25
+    assert np.mean(found) <= 0.1
 
 
 def test_crystals_that_a_recipe_perturbs_are_told_apart() -> None:
