@@ -1,15 +1,31 @@
 """Distances and neighbours of a structure, periodic images included."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
-from vesin import NeighborList
 
 from distillery.structures.structure import Structure
+
+
+def _import_finder() -> Any:
+    """vesin's neighbour lists. It imports torch and cupy where they are, for arrays of theirs: seconds that no service should spend."""
+    hidden = [name for name in ("torch", "cupy") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: importing it fails
+    try:
+        from vesin import NeighborList
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+    return NeighborList
+
+
+NeighborList = _import_finder()
 
 CONTACT = 3.0
 """Å; what is farther apart is never too close."""

@@ -218,7 +218,7 @@ def test_weights_and_configuration_that_do_not_belong_together_are_refused(gener
     config = read_config(SMALL / "config.yaml")
     tensors = dict(generator.require().networks.network.module.state_dict())
     tensors.popitem()
-    with pytest.raises(Unavailable, match="not of the same checkpoint"):
+    with pytest.raises(Unavailable, match="do not belong together"):
         build_network(config, tensors, "cpu")
 
 
