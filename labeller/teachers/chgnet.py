@@ -82,7 +82,9 @@ class ChgnetTeacher(Teacher):
     def predict(self, features: Features) -> list[Label]:
         """One label a structure, in order."""
         n = len(features.graphs)
-        answer = self._model.predict_graph(features.graphs, task="efs", batch_size=n)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad", category=UserWarning)  # upstream's own
+            answer = self._model.predict_graph(features.graphs, task="efs", batch_size=n)
         return [_label(one, periodic) for one, periodic in zip([answer] if n == 1 else answer, features.periodic, strict=True)]
 
     def release_memory(self) -> None:
