@@ -51,7 +51,7 @@ def download_from_drive(folder: str, name: str, partial: Path, stop: Stop | None
     except (DownloadError, requests.RequestException) as error:
         if isinstance(error, requests.ConnectionError):
             cause = re.search(r"Caused by (\w+)", str(error))
-            raise DriveOutOfReach(f"Google Drive: {cause[1] if cause else type(error).__name__}") from error
+            raise DriveOutOfReach(f"Google Drive: {cause[1] if cause else str(error)[:_LONGEST_REASON]}") from error
         raise DriveRefused(f"Google Drive: {type(error).__name__}: {str(error)[:_LONGEST_REASON]}") from error
 
 
