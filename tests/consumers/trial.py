@@ -29,12 +29,14 @@ class Consumer:
     module        its check in tests/consumers
     smaller       what is written in its configuration in place of what is there, for a model that trains in seconds
     finished      what a training that came to its end prints
+    log           the file that it prints this to, rather than to the terminal
     """
 
     requirements: tuple[str, ...]
     module: str
     smaller: Mapping[str, str] = field(default_factory=dict)
     finished: str = ""
+    log: str = ""
 
 
 _MACE = {"num_channels: 64": "num_channels: 8", "max_L: 1": "max_L: 0", "max_num_epochs: 200": "max_num_epochs: 1", "cuda": "cpu"}
@@ -48,7 +50,11 @@ CONSUMERS: Mapping[str, Consumer] = {
         "TEST RUN END",
     ),
     "sevenn": Consumer(
-        ("sevenn==0.13.0",), "sevenn", {"epoch: 200": "epoch: 1", "channel: 32": "channel: 4", "lmax: 2": "lmax: 1"}, "Total wall time"
+        ("sevenn==0.13.0",),
+        "sevenn",
+        {"epoch: 200": "epoch: 1", "channel: 32": "channel: 4", "lmax: 2": "lmax: 1"},
+        "Total wall time",
+        "log.sevenn",
     ),
     "graph-pes": Consumer(
         ("graph-pes==1.0.2",), "graph_pes", {"max_epochs: 200": "max_epochs: 1", "channels: 64": "channels: 8"}, "Testing complete"
@@ -105,6 +111,8 @@ def train(name: str, python: Path, folder: Path) -> str:
         text = text.replace(whole, small)
     path.write_text(text)
     output = _run(["bash", "-c", receiver.command], folder, python)
+    if consumer.log:
+        output = (folder / consumer.log).read_text()
     assert consumer.finished in output, output[-5000:]
     return receiver.command
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from distillery.errors import Conflict
+from distillery.runtime.atomic_files import write_text_whole
 from distillery.runtime.locks import OWNER, hold_lock, is_locked, watch_owner
 
 
@@ -35,7 +36,7 @@ def test_who_only_looks_disturbs_neither_those_at_work_nor_others_that_look(tmp_
 
 
 def write_owner(folder: Path, host: str, beat: int) -> None:
-    (folder / OWNER).write_text(json.dumps({"host": host, "process": 7, "beat": beat}))
+    write_text_whole(folder / OWNER, json.dumps({"host": host, "process": 7, "beat": beat}))  # as those that beat do
 
 
 def test_one_at_work_on_another_host_is_known_by_its_beats_and_a_dead_one_by_its_silence(tmp_path: Path) -> None:
