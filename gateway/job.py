@@ -48,7 +48,6 @@ class Job:
     events: Events
     is_new: bool = False
     task: asyncio.Task[None] | None = None
-    is_cancelling: bool = False
     problem: Problem | None = None
     started: float = field(default_factory=time.time)
 

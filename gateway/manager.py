@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from distillery.errors import Conflict, Internal, Problem, Unavailable
@@ -33,6 +35,8 @@ class Manager:
         self._store = Store(settings.data)
         self._jobs: dict[str, Job] = {}
         self.statuses = Statuses(self._store, self._jobs, clients)
+        self._changing = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        """By dataset: one is begun, paused, cancelled, resumed or deleted by one request after the other, in the order they came in."""
         self._forecasting = asyncio.Lock()
         self._pages = PageJobs()
         self._webhooks = Webhooks(settings)
@@ -43,7 +47,7 @@ class Manager:
         for dataset in map(self._store.at, await asyncio.to_thread(self._store.list_names)):
             try:
                 if await asyncio.to_thread(self._is_owed, dataset):
-                    self._start(dataset)
+                    await self._start(dataset)
             except Problem as problem:
                 _log.error("can't go on with %s: %s", dataset.name, problem.detail)
 
@@ -65,23 +69,33 @@ class Manager:
 
         Conflict if the recipe would spoil what is there.
         """
-        text, recipe = await asyncio.to_thread(self._take_recipe, text)
+        recipe = await asyncio.to_thread(parse_recipe, text)
+        async with self._changing[recipe.name]:
+            dataset = self._store.at(recipe.name)
+            is_new = await asyncio.to_thread(self._put, dataset, text, recipe, target)
+            await self._go_on(dataset, is_new)
+        return recipe.name
+
+    def _put(self, dataset: StoredDataset, text: str, recipe: Recipe, target: Target) -> bool:
+        """Write recipe and target, after all that speaks against them; whether the dataset is new."""
+        text, recipe = self._grow(text, recipe)
         recipe.stages_until(target.last)
-        dataset, job = self._store.at(recipe.name), self._find_working(recipe.name)
         self._refuse_other_process(dataset)
         target.refuse_cutting_back(recipe, dataset.list_parts())
-        is_new = not dataset.exists
+        is_new, job = not dataset.exists, self._find_working(recipe.name)
         if job is not None:
             dataset.refuse_change(job.run.ledger.recipe, recipe, target)
             dataset.want(target.wanted)
         else:
             dataset.put(text, target)
-        await self._go_on(dataset, is_new)
-        return recipe.name
+        return is_new
 
     def _take_recipe(self, text: str) -> tuple[str, Recipe]:
-        """A recipe as it was handed in, or grown from the one of its name of which parts are there; one without any gives way."""
-        recipe = parse_recipe(text)
+        """A recipe as it was handed in, or grown from the one of its name."""
+        return self._grow(text, parse_recipe(text))
+
+    def _grow(self, text: str, recipe: Recipe) -> tuple[str, Recipe]:
+        """The recipe grown from the one of its name of which parts are there; one without any gives way."""
         dataset, is_working = self._store.at(recipe.name), self._find_working(recipe.name) is not None
         if not dataset.exists or not (is_working or dataset.is_begun):
             return text, recipe
@@ -97,61 +111,64 @@ class Manager:
 
     async def resume(self, name: str) -> bool:
         """Go on as far as was wanted, whatever stopped it; a cancel at work is let end first. False if it is finished already."""
-        dataset = self._store.find(name)
-        self._refuse_other_process(dataset)
-        dataset.refuse_renamed(dataset.read_recipe())
-        is_finished = await self.statuses.is_finished(dataset)
-        dataset.want("running")
-        if not is_finished:
-            await self._go_on(dataset)
-        return not is_finished
+        async with self._change(name) as dataset:
+            self._refuse_other_process(dataset)
+            await asyncio.to_thread(dataset.load)
+            is_finished = await self.statuses.is_finished(dataset)
+            await asyncio.to_thread(dataset.want, "running")
+            if not is_finished:
+                await self._go_on(dataset)
+            return not is_finished
 
     async def _go_on(self, dataset: StoredDataset, is_new: bool = False) -> None:
-        job = self._jobs.get(dataset.name)
-        if job is not None and job.is_cancelling:
-            await job.wait()
         if (working := self._find_working(dataset.name)) is not None:
             working.run.go_on()
             working.events.emit("state", StateEvent(state="running"))
         else:
-            self._start(dataset, is_new)
+            await self._start(dataset, is_new)
 
     async def pause(self, name: str) -> None:
         """Finish the shards in work, begin no others; Conflict if it is finished."""
-        dataset = await self._find_unfinished(name)
-        dataset.want("paused")
-        if (job := self._find_working(name)) is not None:
-            job.run.pause()
-            job.events.emit("state", StateEvent(state="paused"))
+        async with self._change(name) as dataset:
+            await self._refuse_finished(dataset)
+            await asyncio.to_thread(dataset.want, "paused")
+            if (job := self._find_working(name)) is not None:
+                job.run.pause()
+                job.events.emit("state", StateEvent(state="paused"))
 
     async def cancel(self, name: str) -> None:
         """Abandon the shards in work; what is finished stays, `resume` goes on from there. Conflict if it is finished."""
-        dataset = await self._find_unfinished(name)
-        dataset.want("cancelled")
-        if (job := self._find_working(name)) is not None and job.task is not None:
-            job.is_cancelling = True
-            job.task.cancel()
-            await job.wait()
-            job.events.emit("state", StateEvent(state="cancelled"))
+        async with self._change(name) as dataset:
+            await self._refuse_finished(dataset)
+            await asyncio.to_thread(dataset.want, "cancelled")
+            if (job := self._find_working(name)) is not None and job.task is not None:
+                job.task.cancel()
+                await job.wait()
+                job.events.emit("state", StateEvent(state="cancelled"))
 
     async def delete(self, name: str) -> None:
         """Remove a dataset's folder with all that is in it; Conflict while it is being made."""
-        dataset = self._store.find(name)
-        if self._find_working(name) is not None:
-            raise Conflict(f"{name!r} is being made; cancel it, then delete it")
-        self._refuse_other_process(dataset)
-        if (job := self._jobs.pop(name, None)) is not None:
-            job.run.release()
-        self.statuses.ledgers.release(dataset.folder)
-        await asyncio.to_thread(dataset.delete)
+        async with self._change(name) as dataset:
+            if self._find_working(name) is not None:
+                raise Conflict(f"{name!r} is being made; cancel it, then delete it")
+            self._refuse_other_process(dataset)
+            if (job := self._jobs.pop(name, None)) is not None:
+                job.run.release()
+            self.statuses.ledgers.release(dataset.folder)
+            await asyncio.to_thread(dataset.delete)
         _log.info("deleted %s", name)
 
-    async def _find_unfinished(self, name: str) -> StoredDataset:
-        dataset = self._store.find(name)
+    @asynccontextmanager
+    async def _change(self, name: str) -> AsyncIterator[StoredDataset]:
+        """Have a dataset alone among the requests that change it; NotFound if there is none of this name."""
+        self._store.find(name)  # no lock is made for a name that there is not
+        async with self._changing[name]:
+            yield self._store.find(name)
+
+    async def _refuse_finished(self, dataset: StoredDataset) -> None:
         self._refuse_other_process(dataset)
         if await self.statuses.is_finished(dataset):
-            raise Conflict(f"{name!r} is finished: there is nothing to pause or cancel")
-        return dataset
+            raise Conflict(f"{dataset.name!r} is finished: there is nothing to pause or cancel")
 
     async def check(self, text: str) -> RecipeCheck:
         """What keeps a recipe from being made by these services and this labeller, which are asked once; starts nothing."""
@@ -197,12 +214,11 @@ class Manager:
         job = self._jobs.get(name)
         return _follow_nothing() if job is None else job.follow(after)
 
-    def _start(self, dataset: StoredDataset, is_new: bool = False) -> None:
-        recipe = dataset.read_recipe()
-        dataset.refuse_renamed(recipe)
+    async def _start(self, dataset: StoredDataset, is_new: bool = False) -> None:
+        recipe, text, target = await asyncio.to_thread(dataset.load)
         before = self._jobs.get(dataset.name)
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
-        run = Run(dataset.folder, recipe, dataset.read_text(), self._clients, self._settings, events.emit, dataset.read_target())
+        run = Run(dataset.folder, recipe, text, self._clients, self._settings, events.emit, target)
         self._jobs[dataset.name] = job = Job(run, events, is_new)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
 

@@ -63,6 +63,12 @@ class StoredDataset:
         """How far it is wanted."""
         return read_target(self.folder)
 
+    def load(self) -> tuple[Recipe, str, Target]:
+        """Recipe, its text and how far it is wanted; Conflict if the folder has another name than the dataset."""
+        recipe = self.read_recipe()
+        self.refuse_renamed(recipe)
+        return recipe, self.read_text(), self.read_target()
+
     def list_parts(self) -> list[str]:
         """The names of all finished parts."""
         return list_parts(self.folder)

@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from distillery.http.server import TimedProtocol
+from distillery.runtime.atomic_files import write_text_whole
 from tests.fuzz import SEEDS, attack, build_app
+from tests.integration.factory import RECIPE
 from tests.serving import serve
 
 MIB = 1 << 20
@@ -69,6 +71,27 @@ def test_health_is_told_while_a_hard_body_is_read(app: tuple[str, str], body: by
         slowest = max(slowest, time.monotonic() - start)
     assert answers == [400]
     assert slowest < 2, "100 ms on a machine at rest; 26 s where it is read on the event loop"
+
+
+def test_health_is_told_while_a_disk_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writing, written = threading.Event(), threading.Event()
+
+    def write_slowly(path: Path, text: str) -> None:
+        writing.set()
+        written.wait(60)
+        write_text_whole(path, text)
+
+    monkeypatch.setattr("gateway.store.write_text_whole", write_slowly)
+    answers: list[int] = []
+    with serve(build_app("gateway", tmp_path)) as url:
+        asking = threading.Thread(target=lambda: answers.append(httpx.post(url + "/v1/datasets", content=RECIPE, timeout=120).status_code))
+        asking.start()
+        assert writing.wait(30)
+        assert httpx.get(url + "/v1/health/live", timeout=20).status_code == 200
+        assert httpx.get(url + "/v1/datasets", timeout=20).json() == []
+        written.set()
+        asking.join()
+    assert answers == [202]
 
 
 def test_what_is_too_large_is_refused_before_it_is_there(app: tuple[str, str]) -> None:
