@@ -29,6 +29,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 def _find_folder(factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("DISTILLERY_TEST_FOLDER"):
+        Path(given).mkdir(parents=True, exist_ok=True)
         return Path(given)
     own = factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

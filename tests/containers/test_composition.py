@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 
 from distillery.generators.inputs import InputSettings
 from distillery.generators.settings import ServiceSettings
+from distillery.http.access import AccessSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
 from services.benchmarks.settings import BenchmarkSettings
@@ -32,7 +33,7 @@ COMBINATIONS = [
 ]
 MODELS: list[type[BaseSettings]] = [CrystalFlowSettings, GeoDiffSettings, MatterGenSettings, MolDiffSettings]
 SERVICES_OWN: list[type[BaseSettings]] = [InputSettings, BenchmarkSettings, OptimadeSettings, *MODELS]
-SETTINGS = [GatewaySettings, LabellerSettings, ServiceSettings, *SERVICES_OWN]
+SETTINGS = [AccessSettings, GatewaySettings, LabellerSettings, ServiceSettings, *SERVICES_OWN]
 
 pytestmark = pytest.mark.usefixtures("engine")
 

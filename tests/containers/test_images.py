@@ -21,7 +21,7 @@ LARGEST_MB = {
 LARGEST_MB |= dict.fromkeys(("crystalflow", "geodiff", "mattergen", "moldiff"), 7500)
 """Size budgets, 10^6 bytes; docs/docker.md has the sizes."""
 NAMES = sorted(LARGEST_MB)
-OWN_VARIABLES = ("DISTILLERY_SERVE", "UPSTREAM_DIR", "CUBLAS_WORKSPACE_CONFIG", "MALLOC_ARENA_MAX")
+OWN_VARIABLES = ("DISTILLERY_SERVE", "DISTILLERY_PRIVATE_NETWORK", "UPSTREAM_DIR", "CUBLAS_WORKSPACE_CONFIG", "MALLOC_ARENA_MAX")
 LIST_PACKAGES = 'from importlib.metadata import distributions; print(*(f"{d.name.lower()}=={d.version}" for d in distributions()))'
 CACHES = "/root/.cache /var/lib/apt/lists /var/cache/apt /wheels /run/secrets /tmp"
 AS_ITSELF = {
