@@ -8,7 +8,7 @@ import httpx
 
 from distillery.errors import NotFound, Problem, Unavailable
 from distillery.generators.plugins import build_service
-from distillery.http.beside import serve_beside
+from distillery.http.background_server import serve_in_background
 from distillery.http.client import Client, EmbeddedServers, open_client
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
@@ -49,6 +49,6 @@ async def run_embedded(
         gateway = create_gateway(settings, servers)
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
         if show_page is not None:
-            show_page(await stack.enter_async_context(serve_beside(gateway)))
+            show_page(await stack.enter_async_context(serve_in_background(gateway)))
         http = await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(60)))
         yield Client("the gateway", http, names_answers=False)

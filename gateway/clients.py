@@ -12,7 +12,7 @@ from distillery.errors import NotFound, Unavailable
 from distillery.generators.plugins import list_services
 from distillery.http.access import AccessSettings
 from distillery.http.api_key import carry_key
-from distillery.http.client import Client, NetworkServers, Patience, Retry, Servers
+from distillery.http.client import Client, NetworkServers, Retry, RetryPolicy, Servers
 from distillery.http.leases import Leases
 from distillery.http.replicas import UnderWay
 from distillery.runtime.atomic_files import is_visible
@@ -43,7 +43,7 @@ class Clients:
         """`servers`, such as apps in this process, take the place of those that the settings name or that have `leases`."""
         self._settings = settings
         self._servers: Servers = servers or _find_servers(settings, leases or Leases())
-        self._patience = Patience(settings.tries, settings.patience, settings.busy_seconds)
+        self._patience = RetryPolicy(settings.tries, settings.patience, settings.busy_seconds)
         self._clients: dict[str, Client] = {}
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from distillery.errors import Problem
 _LOOK_AGAIN_SECONDS = 5.0
 
 
-class Turns:
+class KeyedSemaphore:
     """A semaphore per key whose size may change while it is used."""
 
     def __init__(self, count: Callable[[str], Awaitable[int]]) -> None:

@@ -8,7 +8,7 @@ from distillery.structures.cells import restate
 from distillery.structures.checks import Fault, find_fault
 from distillery.structures.geometry import Neighbours
 from distillery.structures.identity import HASH_CUTOFF, find_place, structure_hash
-from distillery.structures.likeness import Lookalikes, make_fingerprint
+from distillery.structures.near_duplicates import NearDuplicates, make_fingerprint
 from distillery.structures.structure import Structure
 
 
@@ -28,26 +28,28 @@ class Curated:
 
 def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tuple[int, int] | None) -> Curated:
     """Check structures; duplicates within the batch, copies with noise among them, are refused too."""
-    curated, seen, lookalikes = Curated(), dict[str, str](), Lookalikes()
+    curated, seen, near_duplicates = Curated(), dict[str, str](), NearDuplicates()
     for structure in map(restate, structures):
         neighbours = Neighbours(structure, HASH_CUTOFF)
         fault = find_fault(structure, elements, atoms, neighbours)
         if fault is None:
-            fault = _admit(structure, neighbours, curated, seen, lookalikes)
+            fault = _admit(structure, neighbours, curated, seen, near_duplicates)
         if fault is not None:
             curated.rejected.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="curation"))
     return curated
 
 
-def _admit(structure: Structure, neighbours: Neighbours, curated: Curated, seen: dict[str, str], lookalikes: Lookalikes) -> Fault | None:
+def _admit(
+    structure: Structure, neighbours: Neighbours, curated: Curated, seen: dict[str, str], near_duplicates: NearDuplicates
+) -> Fault | None:
     """Keep a sound structure, or say which earlier one of the batch it repeats."""
     own, fingerprint = structure_hash(structure, neighbours), make_fingerprint(structure, neighbours)
     if own in seen:
         return Fault("duplicate", f"its structure hash {own} came before in this shard, of {seen[own]}")
-    if (twin := lookalikes.find(fingerprint)) is not None:
+    if (twin := near_duplicates.find(fingerprint)) is not None:
         return Fault("duplicate", f"{twin[0]} of this shard with noise: displacements of {twin[1]:.4f} Å would make one of the other")
     seen[own] = structure.id
-    lookalikes.add(structure.id, fingerprint)
+    near_duplicates.add(structure.id, fingerprint)
     curated.kept.append(structure)
     curated.hashes.append(own)
     curated.fingerprints[find_place(structure.id)] = fingerprint.as_text()

@@ -44,7 +44,7 @@ class Manager:
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished, and with removing what is half removed."""
         await asyncio.to_thread(self._store.finish_deleting)
-        for dataset in map(self._store.at, await asyncio.to_thread(self._store.list_names)):
+        for dataset in map(self._store.locate, await asyncio.to_thread(self._store.list_names)):
             try:
                 if await asyncio.to_thread(self._is_owed, dataset):
                     await self._start(dataset)
@@ -71,7 +71,7 @@ class Manager:
         """
         recipe = await asyncio.to_thread(parse_recipe, text)
         async with self._changing[recipe.name]:
-            dataset = self._store.at(recipe.name)
+            dataset = self._store.locate(recipe.name)
             is_new = await asyncio.to_thread(self._put, dataset, text, recipe, target)
             await self._go_on(dataset, is_new)
         return recipe.name
@@ -85,9 +85,9 @@ class Manager:
         is_new, job = not dataset.exists, self._find_working(recipe.name)
         if job is not None:
             dataset.refuse_change(job.run.ledger.recipe, recipe, target)
-            dataset.want(target.wanted)
+            dataset.set_wanted(target.wanted)
         else:
-            dataset.put(text, target)
+            dataset.save(text, target)
         return is_new
 
     def _take_recipe(self, text: str) -> tuple[str, Recipe]:
@@ -96,7 +96,7 @@ class Manager:
 
     def _grow(self, text: str, recipe: Recipe) -> tuple[str, Recipe]:
         """The recipe grown from the one of its name of which parts are there; one without any gives way."""
-        dataset, is_working = self._store.at(recipe.name), self._find_working(recipe.name) is not None
+        dataset, is_working = self._store.locate(recipe.name), self._find_working(recipe.name) is not None
         if not dataset.exists or not (is_working or dataset.is_begun):
             return text, recipe
         if is_working:
@@ -115,7 +115,7 @@ class Manager:
             self._refuse_other_process(dataset)
             await asyncio.to_thread(dataset.load)
             is_finished = await self.statuses.is_finished(dataset)
-            await asyncio.to_thread(dataset.want, "running")
+            await asyncio.to_thread(dataset.set_wanted, "running")
             if not is_finished:
                 await self._go_on(dataset)
             return not is_finished
@@ -131,7 +131,7 @@ class Manager:
         """Finish the shards in work, begin no others; Conflict if it is finished."""
         async with self._change(name) as dataset:
             await self._refuse_finished(dataset)
-            await asyncio.to_thread(dataset.want, "paused")
+            await asyncio.to_thread(dataset.set_wanted, "paused")
             if (job := self._find_working(name)) is not None:
                 job.run.pause()
                 job.events.emit("state", StateEvent(state="paused"))
@@ -140,7 +140,7 @@ class Manager:
         """Abandon the shards in work; what is finished stays, `resume` goes on from there. Conflict if it is finished."""
         async with self._change(name) as dataset:
             await self._refuse_finished(dataset)
-            await asyncio.to_thread(dataset.want, "cancelled")
+            await asyncio.to_thread(dataset.set_wanted, "cancelled")
             if (job := self._find_working(name)) is not None and job.task is not None:
                 job.task.cancel()
                 await job.wait()
@@ -179,7 +179,7 @@ class Manager:
         """What making this recipe would take, by what its parts show so far; starts nothing."""
         text, recipe = await asyncio.to_thread(self._take_recipe, text)
         recipe.stages_until(target.last)
-        dataset = self._store.at(recipe.name)
+        dataset = self._store.locate(recipe.name)
         async with self._forecasting:
             return await asyncio.to_thread(describe_forecast, self.statuses.ledgers.find(dataset.folder, recipe), target.last)
 

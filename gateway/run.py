@@ -23,7 +23,7 @@ from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.schema.problem import ProblemDocument
 from distillery.schema.report import DiversityRecord, Report
 from gateway.clients import Clients
-from gateway.concurrency import Turns, run_all
+from gateway.concurrency import KeyedSemaphore, run_all
 from gateway.preflight import Emit, Preflight
 from gateway.settings import GatewaySettings
 from gateway.shard_maker import ShardMaker
@@ -48,7 +48,7 @@ class Run:
         """True if nothing was made, as teacher or services can't make it."""
         self._folder, self._recipe, self._text = folder, recipe, text
         self._clients, self._settings, self._emit = clients, settings, emit
-        self._turns = Turns(self._count_turns)
+        self._turns = KeyedSemaphore(self._count_turns)
         self._looking = asyncio.Lock()
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()

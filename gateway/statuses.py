@@ -70,7 +70,7 @@ class Statuses:
         told = {}
         for name in names:
             try:
-                status = None if name in self._jobs else self._store.tell_finished(self._store.at(name))
+                status = None if name in self._jobs else self._store.tell_finished(self._store.locate(name))
             except Problem:
                 continue
             if status is not None:
@@ -112,7 +112,7 @@ class Statuses:
     def find(self, name: str) -> StoredDataset:
         """A dataset that is there, or one whose recipe was refused, which has no folder, in this process; NotFound of another."""
         job = self._jobs.get(name)
-        return self._store.at(name) if job is not None and job.run.is_refused else self._store.find(name)
+        return self._store.locate(name) if job is not None and job.run.is_refused else self._store.find(name)
 
     async def is_finished(self, dataset: StoredDataset) -> bool:
         """True if it is made as far as is wanted; of one at work this is known at once, so that a cancel and a resume keep their order."""
@@ -127,7 +127,7 @@ class Statuses:
             return job.run.plan, job.problem
         try:
             async with self._reading:
-                return await asyncio.to_thread(ledger.make_plan, self._store.at(ledger.folder.name).read_target().last), None
+                return await asyncio.to_thread(ledger.make_plan, self._store.locate(ledger.folder.name).read_target().last), None
         except Problem as problem:
             return Plan(stage=ledger.recipe.stage_names[0]), problem
 

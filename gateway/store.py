@@ -22,7 +22,7 @@ from distillery.schema.report import Report
 
 _GRAVE = ".deleted-"
 """What the names of folders begin with that are being removed."""
-Fingerprint = tuple[tuple[int, int] | None, ...]
+FileState = tuple[tuple[int, int] | None, ...]
 
 
 class StoredDataset:
@@ -94,11 +94,11 @@ class StoredDataset:
             if path.is_file():
                 yield str(path.relative_to(self.folder)), path
 
-    def take_fingerprint(self) -> Fingerprint:
+    def read_file_state(self) -> FileState:
         """Changes with everything that the status of a dataset at rest depends on: file times and sizes, nothing is read."""
         return tuple(_find_times(self.folder / name) for name in (RECIPE, TARGET, REPORT, PAGE, PARTS))
 
-    def put(self, text: str, target: Target) -> None:
+    def save(self, text: str, target: Target) -> None:
         """Write target and recipe. The recipe comes last: with it the dataset is there, and a restart must then find how far it is to go.
 
         The report comes off first where it is on another text, with other gates perhaps, or on another stage: a restart takes up
@@ -111,7 +111,7 @@ class StoredDataset:
         if is_another:
             self._write(RECIPE, text)
 
-    def want(self, wanted: Wanted) -> None:
+    def set_wanted(self, wanted: Wanted) -> None:
         """Write whether it is to run, pause or stop, and leave how far."""
         self._write(TARGET, self.read_target().model_copy(update={"wanted": wanted}).as_text())
 
@@ -185,7 +185,7 @@ class Store:
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._finished: dict[str, tuple[Fingerprint, Status]] = {}
+        self._finished: dict[str, tuple[FileState, Status]] = {}
         """What was told of finished datasets, as long as their files stay as they are."""
 
     def list_names(self) -> list[str]:
@@ -200,11 +200,11 @@ class Store:
     def find(self, name: str) -> StoredDataset:
         """A dataset that is there; NotFound if there is none of this name."""
         is_usual = re.fullmatch(NAME_PATTERN, name) is not None  # others can only be folders that somebody renamed
-        if self.at(name).exists if is_usual else name in self.list_names():
-            return self.at(name)
+        if self.locate(name).exists if is_usual else name in self.list_names():
+            return self.locate(name)
         raise NotFound(f"there is no dataset {name!r}; GET /v1/datasets, or `distillery status`, lists those that there are")
 
-    def at(self, name: str) -> StoredDataset:
+    def locate(self, name: str) -> StoredDataset:
         """The place of a dataset, be it there or not; `name` is one that a recipe may have."""
         return StoredDataset(self._data / name)
 
@@ -214,8 +214,8 @@ class Store:
         recipe   its recipe, if it is known
         started  when this process began to make it, Unix time, s; None if it did not
         """
-        fingerprint, known = dataset.take_fingerprint(), self._finished.get(dataset.name)
-        if known is not None and known[0] == fingerprint:
+        state, known = dataset.read_file_state(), self._finished.get(dataset.name)
+        if known is not None and known[0] == state:
             return known[1]
         self._finished.pop(dataset.name, None)
         recipe = recipe or dataset.read_recipe()
@@ -230,7 +230,7 @@ class Store:
             reasons=report.reasons,
             failed_gates=report.failed_gates,
         )
-        self._finished[dataset.name] = fingerprint, status
+        self._finished[dataset.name] = state, status
         return status
 
 

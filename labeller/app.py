@@ -36,7 +36,7 @@ from labeller.engine import Engine
 from labeller.labelling import Labelling
 from labeller.metrics import Meter, watch_gpu
 from labeller.pool import StructureQueue
-from labeller.probes import run_self_test
+from labeller.self_test import run_self_test
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import BudgetRange, Teacher

@@ -28,8 +28,8 @@ from labeller.input_checks import inspect_structures
 from labeller.isolated_atoms import IsolatedAtoms
 from labeller.judgement import Judged, Made, describe_labels, judge
 from labeller.pool import LabelAll, Labelled
-from labeller.probes import Trial, choose_probes, try_physics
 from labeller.sampling import Sampler
+from labeller.self_test import Trial, choose_tested, try_physics
 from labeller.teachers.teacher import PhysicsTolerance
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Labelling:
     async def _try_physics(self, judged: Judged, n: int) -> Trial:
         """The laws of physics on up to `n` of the structures whose labels are sound."""
         labelled = [(s, o) for s, o in zip(judged.made.structures, judged.outcomes, strict=True) if isinstance(o, Label)]
-        chosen = choose_probes(labelled, n)
+        chosen = choose_tested(labelled, n)
         return await self._in_thread(lambda label_all: try_physics(label_all, self._tolerance, chosen)) if chosen else Trial()
 
     async def _find_isolated_atoms(self, elements: Sequence[str]) -> dict[str, float]:

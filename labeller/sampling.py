@@ -28,7 +28,7 @@ _FARTHEST_STEP = 1.0
 
 
 @dataclass
-class Walker:
+class Trajectory:
     """A proposal on its way.
 
     structure      as it is now
@@ -77,79 +77,79 @@ class Sampler:
     def make_frames(self, proposals: Sequence[Structure]) -> Sampled:
         """The last `keep` frames of every proposal; a proposal that is refused on its way comes back as it was."""
         sample = self._sample
-        walkers = [Walker(p, p, np.random.default_rng(derive_seed(self._seed, p.id, 0))) for p in proposals]
+        trajectories = [Trajectory(p, p, np.random.default_rng(derive_seed(self._seed, p.id, 0))) for p in proposals]
         if sample.relax is not None and not sample.relax.after:
-            self._relax(walkers, sample.relax)
-            self._keep_all(walkers, sample.keeps_first)
-        for walker in _active(walkers):
-            self._displace(walker, sample.strain, sample.rattle)
+            self._relax(trajectories, sample.relax)
+            self._keep_all(trajectories, sample.keeps_first)
+        for trajectory in _active(trajectories):
+            self._displace(trajectory, sample.strain, sample.rattle)
         if sample.relax is not None and sample.relax.after:
-            self._keep_all(walkers, sample.keeps_first)
-            self._relax(walkers, sample.relax)
-        self._keep_all(walkers, sample.md is None)
+            self._keep_all(trajectories, sample.keeps_first)
+            self._relax(trajectories, sample.relax)
+        self._keep_all(trajectories, sample.md is None)
         if sample.md is not None:
-            self._move(walkers, sample.md)
-        return self._label_frames(walkers)
+            self._move(trajectories, sample.md)
+        return self._label_frames(trajectories)
 
-    def _keep_all(self, walkers: Sequence[Walker], is_frame: bool) -> None:
+    def _keep_all(self, trajectories: Sequence[Trajectory], is_frame: bool) -> None:
         """Keep all as they are now, if that is a frame."""
-        for walker in _active(walkers) if is_frame else ():
-            walker.keep()
+        for trajectory in _active(trajectories) if is_frame else ():
+            trajectory.keep()
 
-    def _relax(self, walkers: Sequence[Walker], relax: Relax) -> None:
-        descents = {id(walker): Relaxation(walker.structure, with_cell=relax.cell) for walker in _active(walkers)}
+    def _relax(self, trajectories: Sequence[Trajectory], relax: Relax) -> None:
+        descents = {id(trajectory): Relaxation(trajectory.structure, with_cell=relax.cell) for trajectory in _active(trajectories)}
         for _ in range(relax.steps):
-            for walker, label in self._label([walker for walker in _active(walkers) if not walker.has_converged]):
-                descent = descents[id(walker)]
+            for trajectory, label in self._label([trajectory for trajectory in _active(trajectories) if not trajectory.has_converged]):
+                descent = descents[id(trajectory)]
                 forces = descent.find_forces(label)
                 if float(np.linalg.norm(forces, axis=1).max()) < relax.until:
-                    walker.has_converged = True
+                    trajectory.has_converged = True
                     continue
                 descent.advance(forces)
-                walker.structure = descent.structure
-                walker.n_steps += 1
+                trajectory.structure = descent.structure
+                trajectory.n_steps += 1
 
-    def _displace(self, walker: Walker, strain: float, rattle: Rattle | None) -> None:
-        if strain > 0 and walker.structure.is_periodic:
-            walker.structure = _strain(walker, strain)
+    def _displace(self, trajectory: Trajectory, strain: float, rattle: Rattle | None) -> None:
+        if strain > 0 and trajectory.structure.is_periodic:
+            trajectory.structure = _strain(trajectory, strain)
         if rattle is not None:
-            walker.structure = _rattle(walker, rattle)
+            trajectory.structure = _rattle(trajectory, rattle)
 
-    def _move(self, walkers: Sequence[Walker], md: MolecularDynamics) -> None:
-        movers = {id(walker): self._start(walker, md) for walker in _active(walkers)}
+    def _move(self, trajectories: Sequence[Trajectory], md: MolecularDynamics) -> None:
+        movers = {id(trajectory): self._start(trajectory, md) for trajectory in _active(trajectories)}
         for step in range(1, md.steps + 1):
-            for walker in _active(walkers):
-                before = walker.structure.positions
-                walker.structure = replace(walker.structure, positions=movers[id(walker)].drift(before))
-                self._refuse_exploded(walker, before)
-            for walker, label in self._label(list(_active(walkers))):
-                movers[id(walker)].kick(label.forces.astype(np.float64))
+            for trajectory in _active(trajectories):
+                before = trajectory.structure.positions
+                trajectory.structure = replace(trajectory.structure, positions=movers[id(trajectory)].drift(before))
+                self._refuse_exploded(trajectory, before)
+            for trajectory, label in self._label(list(_active(trajectories))):
+                movers[id(trajectory)].kick(label.forces.astype(np.float64))
                 if step % md.every == 0:
-                    walker.done["md"] = step
-                    walker.keep(label)
+                    trajectory.done["md"] = step
+                    trajectory.keep(label)
 
-    def _start(self, walker: Walker, md: MolecularDynamics) -> Langevin:
-        temperature = float(walker.rng.uniform(*md.temperature))
-        walker.done["temperature"] = round(temperature, 1)
-        return Langevin(atomic_masses[walker.structure.numbers], temperature, md.timestep, walker.rng)
+    def _start(self, trajectory: Trajectory, md: MolecularDynamics) -> Langevin:
+        temperature = float(trajectory.rng.uniform(*md.temperature))
+        trajectory.done["temperature"] = round(temperature, 1)
+        return Langevin(atomic_masses[trajectory.structure.numbers], temperature, md.timestep, trajectory.rng)
 
-    def _refuse_exploded(self, walker: Walker, before: Vectors) -> None:
-        farthest = float(np.linalg.norm(walker.structure.positions - before, axis=1).max())
+    def _refuse_exploded(self, trajectory: Trajectory, before: Vectors) -> None:
+        farthest = float(np.linalg.norm(trajectory.structure.positions - before, axis=1).max())
         if not farthest <= _FARTHEST_STEP:
-            walker.refuse("exploded", f"an atom moved {farthest:.2g} Å in one step of the dynamics, at most {_FARTHEST_STEP:g}")
+            trajectory.refuse("exploded", f"an atom moved {farthest:.2g} Å in one step of the dynamics, at most {_FARTHEST_STEP:g}")
 
-    def _label(self, walkers: Sequence[Walker]) -> Iterator[tuple[Walker, Label]]:
+    def _label(self, trajectories: Sequence[Trajectory]) -> Iterator[tuple[Trajectory, Label]]:
         """The labels of those whose structures are sound; the others are refused."""
-        for walker in walkers:
-            if (fault := find_input_fault(walker.structure)) is not None:
-                walker.refuse(fault.reason, f"while it was sampled: {fault.detail}")
-        sound = [walker for walker in walkers if walker.rejected is None]
-        answer = self._call([walker.structure for walker in sound])
-        for walker, outcome in zip(sound, answer, strict=True):
+        for trajectory in trajectories:
+            if (fault := find_input_fault(trajectory.structure)) is not None:
+                trajectory.refuse(fault.reason, f"while it was sampled: {fault.detail}")
+        sound = [trajectory for trajectory in trajectories if trajectory.rejected is None]
+        answer = self._call([trajectory.structure for trajectory in sound])
+        for trajectory, outcome in zip(sound, answer, strict=True):
             if isinstance(outcome, Reject):
-                walker.refuse(outcome.reason, outcome.detail)
+                trajectory.refuse(outcome.reason, outcome.detail)
             else:
-                yield walker, outcome
+                yield trajectory, outcome
 
     def _call(self, structures: Sequence[Structure]) -> list[Outcome]:
         answer = self._label_all(structures)
@@ -157,9 +157,9 @@ class Sampler:
         self._seconds += answer.seconds
         return answer.outcomes
 
-    def _label_frames(self, walkers: Sequence[Walker]) -> Sampled:
+    def _label_frames(self, trajectories: Sequence[Trajectory]) -> Sampled:
         """Name the frames, refuse those that are unsound, and label those that are not labelled yet."""
-        frames = [frame for walker in walkers if walker.rejected is None for frame in self._name_frames(walker)]
+        frames = [frame for trajectory in trajectories if trajectory.rejected is None for frame in self._name_frames(trajectory)]
         faults = [find_fault(structure, None, None) for structure, _ in frames]
         missing = [s for (s, label), fault in zip(frames, faults, strict=True) if fault is None and label is None]
         answers = iter(self._call(missing) if missing else [])
@@ -169,41 +169,42 @@ class Sampler:
                 outcomes.append(Reject(id=structure.id, reason=fault.reason, detail=f"after sampling: {fault.detail}", stage="label"))
             else:
                 outcomes.append(next(answers) if label is None else label)
-        refused = [(walker.proposal, walker.rejected) for walker in walkers if walker.rejected is not None]
+        refused = [(trajectory.proposal, trajectory.rejected) for trajectory in trajectories if trajectory.rejected is not None]
         structures = [structure for structure, _ in frames] + [proposal for proposal, _ in refused]
         return Sampled(structures, outcomes + [reject for _, reject in refused], self._n_calls, self._seconds)
 
-    def _name_frames(self, walker: Walker) -> list[tuple[Structure, Label | None]]:
-        kept = walker.frames[-self._sample.keep :]
-        told = {"parent": walker.proposal.id, "parent_hash": structure_hash(walker.proposal)}
+    def _name_frames(self, trajectory: Trajectory) -> list[tuple[Structure, Label | None]]:
+        kept = trajectory.frames[-self._sample.keep :]
+        told = {"parent": trajectory.proposal.id, "parent_hash": structure_hash(trajectory.proposal)}
         named = []
         for k, (structure, label) in enumerate(kept):
-            id = walker.proposal.id if self._sample.keep == 1 else f"{walker.proposal.id}/{k}"
-            origin = {**structure.origin, "sample": {**told, "relax_steps": walker.n_steps, **walker.done, "frame": k, "of": len(kept)}}
+            id = trajectory.proposal.id if self._sample.keep == 1 else f"{trajectory.proposal.id}/{k}"
+            sample = {**told, "relax_steps": trajectory.n_steps, **trajectory.done, "frame": k, "of": len(kept)}
+            origin = {**structure.origin, "sample": sample}
             named.append((replace(structure, id=id, origin=origin), label))
         return named
 
 
-def _active(walkers: Sequence[Walker]) -> Iterator[Walker]:
-    return (walker for walker in walkers if walker.rejected is None)
+def _active(trajectories: Sequence[Trajectory]) -> Iterator[Trajectory]:
+    return (trajectory for trajectory in trajectories if trajectory.rejected is None)
 
 
-def _strain(walker: Walker, largest: float) -> Structure:
+def _strain(trajectory: Trajectory, largest: float) -> Structure:
     """A random symmetric strain, of a slab in its plane only; the atoms follow."""
-    structure = walker.structure
-    strain = draw_strain(structure, largest, walker.rng)
-    walker.done["strain"] = [round(component, 6) for component in list_components(strain)]
+    structure = trajectory.structure
+    strain = draw_strain(structure, largest, trajectory.rng)
+    trajectory.done["strain"] = [round(component, 6) for component in list_components(strain)]
     return apply_strain(structure, strain)
 
 
-def _rattle(walker: Walker, rattle: Rattle) -> Structure:
-    structure = walker.structure
+def _rattle(trajectory: Trajectory, rattle: Rattle) -> Structure:
+    structure = trajectory.structure
     if rattle.temperature is not None:
-        temperature = float(walker.rng.uniform(*rattle.temperature))
-        walker.done["temperature"] = round(temperature, 1)
-        return replace(structure, positions=structure.positions + displace_by_temperature(structure, temperature, walker.rng))
+        temperature = float(trajectory.rng.uniform(*rattle.temperature))
+        trajectory.done["temperature"] = round(temperature, 1)
+        return replace(structure, positions=structure.positions + displace_by_temperature(structure, temperature, trajectory.rng))
     assert rattle.width is not None
-    width = float(walker.rng.uniform(*rattle.width))
-    walker.done["rattle"] = round(width, 4)
-    step: NDArray[np.float64] = walker.rng.normal(scale=width, size=structure.positions.shape)
+    width = float(trajectory.rng.uniform(*rattle.width))
+    trajectory.done["rattle"] = round(width, 4)
+    step: NDArray[np.float64] = trajectory.rng.normal(scale=width, size=structure.positions.shape)
     return replace(structure, positions=structure.positions + step)

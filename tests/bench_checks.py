@@ -16,7 +16,7 @@ from rich.table import Table
 
 from distillery.structures.checks import find_fault
 from distillery.structures.geometry import find_pairs, sum_of_radii
-from distillery.structures.likeness import find_distance, make_fingerprint
+from distillery.structures.near_duplicates import find_distance, make_fingerprint
 from distillery.structures.structure import Structure
 from tests.real_structures import list_made, list_real
 

@@ -30,7 +30,7 @@ _LONGEST_WAIT = 30.0
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a request that failed in a way that can pass is tried again.
 
     tries         in all; waits that the server itself asks for (it is loading or busy) do not count
@@ -67,7 +67,7 @@ class Client:
     n_retries  tries after a failure, so far
     """
 
-    def __init__(self, name: str, http: httpx.AsyncClient, patience: Patience = Patience(), *, names_answers: bool = True) -> None:
+    def __init__(self, name: str, http: httpx.AsyncClient, patience: RetryPolicy = RetryPolicy(), *, names_answers: bool = True) -> None:
         """`names_answers` puts the name before the server's own problems too."""
         self._name, self._http, self._patience = name, http, patience
         self._prefix = f"{name}: " if names_answers else ""

@@ -14,7 +14,7 @@ _log = logging.getLogger("distillery")
 
 
 @dataclass
-class Tenant:
+class LeasedReplica:
     """A replica with a lease.
 
     ends  when the lease does, by the monotonic clock, s; never for one that has left: it finishes what it has
@@ -36,7 +36,7 @@ class Leases:
 
     def __init__(self, seconds: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
-        self._tenants: dict[str, Tenant] = {}
+        self._tenants: dict[str, LeasedReplica] = {}
 
     def renew(self, id: str, announcement: Announcement) -> Lease:
         """Begin a lease or go on with it; Conflict if the replica can't stand in for the others of its name."""
@@ -45,7 +45,7 @@ class Leases:
         known = self._tenants.get(id)
         if known is None:
             self._end_others_at(announcement.url)
-            known = self._tenants[id] = Tenant(id, announcement, 0.0)
+            known = self._tenants[id] = LeasedReplica(id, announcement, 0.0)
             _log.info("joined: %s", known.describe())
         known.announcement, known.ends = announcement, self._clock() + self._seconds
         return Lease(seconds=self._seconds)
@@ -56,18 +56,18 @@ class Leases:
             tenant.ends = inf
             _log.info("left: %s, %d requests answered", tenant.describe(), tenant.answered)
 
-    def lose(self, tenant: Tenant, why: str) -> None:
+    def lose(self, tenant: LeasedReplica, why: str) -> None:
         """End a lease before its time: the replica can't be reached. It comes back by announcing itself."""
         if self._tenants.get(tenant.id) is tenant:
             del self._tenants[tenant.id]
             tenant.ends = -inf
             _log.warning("lost: %s, %s; %d requests answered", tenant.describe(), why, tenant.answered)
 
-    def remaining(self, tenant: Tenant) -> float:
+    def remaining(self, tenant: LeasedReplica) -> float:
         """How long a lease still lasts, s."""
         return tenant.ends - self._clock()
 
-    def find(self, name: str) -> list[Tenant]:
+    def find(self, name: str) -> list[LeasedReplica]:
         """Those of a name that are there, the ready ones where there are any."""
         self._forget_lost()
         found = [tenant for tenant in self._tenants.values() if tenant.announcement.name == name]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from distillery.errors import Unavailable
-from distillery.http.leases import Leases, Tenant
+from distillery.http.leases import LeasedReplica, Leases
 
 _log = logging.getLogger("distillery")
 _AVOID_SECONDS = 10.0
@@ -46,7 +46,7 @@ class Place:
     host: str
     port: int | None
     name: str = field(compare=False)
-    tenant: Tenant | None = field(default=None, compare=False)
+    tenant: LeasedReplica | None = field(default=None, compare=False)
 
     @property
     def address(self) -> str:
@@ -155,7 +155,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
         return min(sound or places, key=lambda place: (len(self._under_way[place]), self._last_used.get(place, 0.0), place.host))
 
 
-def _place(tenant: Tenant) -> Place:
+def _place(tenant: LeasedReplica) -> Place:
     url = httpx.URL(tenant.announcement.url)
     return Place(url.scheme, url.host, url.port, url.host, tenant)
 

@@ -16,11 +16,11 @@ from distillery.planning.energy_fit import find_energy_outliers
 from distillery.planning.gates import judge, sum_up
 from distillery.planning.measures import Measures, PartMeasures, gather_measures, measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
-from distillery.planning.planner import Walk
+from distillery.planning.planner import ResumablePlan
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.schema.label import ShardRecord, TeacherCard
 from distillery.structures.identity import find_place
-from distillery.structures.likeness import Fingerprint
+from distillery.structures.near_duplicates import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Ledger:
         self.recipe = recipe
         self._known_sha256 = recipe.known_sha256
         self._entries: dict[str, Entry] = {}
-        self._walks: dict[StageName, Walk] = {}
-        self._walking = threading.Lock()
+        self._plans: dict[StageName, ResumablePlan] = {}
+        self._planning = threading.Lock()
 
     def find(self, part: str) -> Entry | None:
         """The entry of a part, None if there is none yet; CorruptPart or Conflict if it is not ours."""
@@ -55,7 +55,7 @@ class Ledger:
     def release(self) -> None:
         """Free the memory; what is asked for again is read again."""
         self._entries.clear()
-        self._walks = {}
+        self._plans = {}
 
     def lost_a_part(self) -> bool:
         """True if a part that was found is there no more."""
@@ -76,11 +76,11 @@ class Ledger:
 
     def make_plan(self, until: StageName = "full") -> Plan:
         """The plan as far as the parts allow, to the end of a stage."""
-        with self._walking:
-            walks = self._walks
-            walk = walks.pop(until, None) or Walk(self.recipe, self.look_up, self.judge, until, self.screen)
-            plan = walk.go_on()
-            walks[until] = walk
+        with self._planning:
+            plans = self._plans
+            resumable = plans.pop(until, None) or ResumablePlan(self.recipe, self.look_up, self.judge, until, self.screen)
+            plan = resumable.go_on()
+            plans[until] = resumable
         for shard in plan.rounds[-1] if plan.rounds else ():  # behind the first gap too: they are done and their services have begun
             self.look_up(shard)
         return plan

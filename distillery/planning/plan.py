@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from distillery.recipe.recipe import StageName
-from distillery.structures.likeness import Fingerprint
+from distillery.structures.near_duplicates import Fingerprint
 
 
 @dataclass(frozen=True)

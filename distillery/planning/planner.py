@@ -17,7 +17,7 @@ from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName, apport
 from distillery.recipe.source import Source
 from distillery.schema.sample import Sample
 from distillery.structures.identity import derive_seed, find_proposal
-from distillery.structures.likeness import Lookalikes
+from distillery.structures.near_duplicates import NearDuplicates
 
 _LEAST_ACCEPTANCE = 0.1
 """A round asks at most for ten times what is missing, however bad the last one went."""
@@ -41,10 +41,10 @@ def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = 
 
     A dataset that has grown is planned as it did: what it grew from first, to where that had come, then what was asked for beyond it.
     """
-    return Walk(recipe, look_up, judge, until, screen).go_on()
+    return ResumablePlan(recipe, look_up, judge, until, screen).go_on()
 
 
-class Walk:
+class ResumablePlan:
     """A plan in the making, to the end of stage `until`. It goes on where a part was missing: each part is counted once, however often."""
 
     def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> None:
@@ -52,7 +52,7 @@ class Walk:
         self._steps = self._planner.plan_all(recipe, until)
 
     def go_on(self) -> Plan:
-        """The plan as far as the parts that are there now allow. What a part or a judge raises ends the walk: begin another."""
+        """The plan as far as the parts that are there now allow. What a part or a judge raises ends it: begin another."""
         next(self._steps, None)
         return self._planner.plan.copy()
 
@@ -65,8 +65,8 @@ class _Planner:
         self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
         self._without: frozenset[str] = frozenset()
         self._seen: set[str] = set()
-        self._lookalikes = Lookalikes()
-        self._is_lookalike: dict[str, bool] = {}
+        self._near_duplicates = NearDuplicates()
+        self._is_near_duplicate: dict[str, bool] = {}
 
     def plan_all(self, recipe: Recipe, until: StageName) -> Iterator[None]:
         """What the dataset grew from, step by step, then what this recipe asks for beyond it."""
@@ -149,11 +149,11 @@ class _Planner:
     def _repeats(self, part: PartFacts, row: int) -> bool:
         """Whether a structure is an earlier one with noise; what is made of one proposal is one in this."""
         fingerprint, proposal = part.fingerprints[row] if part.fingerprints else None, find_proposal(part.ids[row])
-        if fingerprint is not None and proposal not in self._is_lookalike:
-            self._is_lookalike[proposal] = self._lookalikes.find(fingerprint) is not None
-            if not self._is_lookalike[proposal]:
-                self._lookalikes.add(proposal, fingerprint)
-        return self._is_lookalike.get(proposal, False)
+        if fingerprint is not None and proposal not in self._is_near_duplicate:
+            self._is_near_duplicate[proposal] = self._near_duplicates.find(fingerprint) is not None
+            if not self._is_near_duplicate[proposal]:
+                self._near_duplicates.add(proposal, fingerprint)
+        return self._is_near_duplicate.get(proposal, False)
 
     def _leave_out_outliers(self) -> None:
         """Leave out the structures whose energies are outliers by all parts so far; each source is asked for as many others."""

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from distillery.structures.carbons import find_bare_carbon
 from distillery.structures.cells import LARGEST_EXTENT, find_extent, is_flat, restate
 from distillery.structures.geometry import BOND, CONTACT, Neighbours, sum_of_radii
-from distillery.structures.packing import (
+from distillery.structures.length_checks import (
     ACTINIDES,
     SHORTEST_RATIO,
     SHORTEST_RATIO_LOOSE,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distillery.errors import Unavailable, Unsupported
 from distillery.generators.models.checkpoints import convert_once
-from distillery.generators.models.untrusted_pickle import Inert
+from distillery.generators.models.untrusted_pickle import InertObject
 from distillery.weights.catalogue import CheckpointFiles
 from distillery.weights.checksums import sha256_of
 from services.crystalflow.options import CrystalFlowOptions
@@ -71,7 +71,7 @@ def _read_scales(names: Sequence[str], properties: Sequence[str], checkpoint: Ch
         raise Unavailable(
             f"{checkpoint.name} is conditioned on {', '.join(names)}: put its {SCALES} and its .ckpt into one folder, and name that folder"
         )
-    allowed = {"diffcsp.common.data_utils.StandardScalerTorch": Inert}
+    allowed = {"diffcsp.common.data_utils.StandardScalerTorch": InertObject}
     converted = convert_once(file, sha256_of(file), cache, allowed, _pick_scales)
     places = {str(place): name for place, name in enumerate(properties)}
     return {places.get(key, key): Scale(*numbers) for key, numbers in converted.config.items()}

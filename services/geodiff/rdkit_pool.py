@@ -12,7 +12,7 @@ from distillery.errors import Problem, Unavailable, Unsupported
 from distillery.generators.generator import Task, find_limits
 from distillery.generators.models.model import ReportProgress
 from distillery.http.access import AccessSettings
-from distillery.http.client import Client, Patience
+from distillery.http.client import Client, RetryPolicy
 from distillery.schema.generate import Generated, Metadata
 from distillery.structures.arrow import ARROW_TYPE
 from distillery.structures.identity import derive_seed
@@ -97,7 +97,7 @@ async def _generate(url: str, request: dict[str, Any], report: ReportProgress) -
             await asyncio.sleep(min(left, _LONGEST_SLEEP))
 
     async with _open(url, _TIMEOUT) as http:
-        client = Client(_describe(url), http, Patience(busy_seconds=_LONGEST_WAIT, sleep=sleep))
+        client = Client(_describe(url), http, RetryPolicy(busy_seconds=_LONGEST_WAIT, sleep=sleep))
         answer = await client.retry(lambda: client.send("POST", "/generate", json=request, headers={"Accept": ARROW_TYPE}))
         return client.parse_structures(answer)
 

@@ -33,7 +33,7 @@ COMBINATIONS = [
 ]
 MODELS: list[type[BaseSettings]] = [CrystalFlowSettings, GeoDiffSettings, MatterGenSettings, MolDiffSettings]
 SERVICES_OWN: list[type[BaseSettings]] = [InputSettings, BenchmarkSettings, OptimadeSettings, *MODELS]
-SETTINGS = [AccessSettings, GatewaySettings, LabellerSettings, ServiceSettings, *SERVICES_OWN]
+SETTINGS: list[type[BaseSettings]] = [AccessSettings, GatewaySettings, LabellerSettings, ServiceSettings, *SERVICES_OWN]
 
 pytestmark = pytest.mark.usefixtures("engine")
 

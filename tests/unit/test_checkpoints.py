@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distillery.errors import Unavailable
 from distillery.generators.models.checkpoints import Converted, convert_once
-from distillery.generators.models.untrusted_pickle import Inert, load_untrusted
+from distillery.generators.models.untrusted_pickle import InertObject, load_untrusted
 
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
 
@@ -100,7 +100,7 @@ def test_what_other_packages_allow_is_neither_taken_nor_forgotten(tmp_path: Path
     with torch.serialization.safe_globals(others):
         with pytest.raises(Unavailable, match="Scaler"):
             load_untrusted(path, {})
-        assert load_untrusted(path, {f"{Scaler.__module__}.Scaler": Inert})["default"] == {"a": [1]}
+        assert load_untrusted(path, {f"{Scaler.__module__}.Scaler": InertObject})["default"] == {"a": [1]}
         assert set(others) <= set(torch.serialization.get_safe_globals())
 
 
@@ -136,7 +136,7 @@ def test_a_class_that_is_not_allowed_is_refused_and_an_allowed_one_stands_in(tmp
     path = save({"scaler": Scaler()}, tmp_path / "a.pt")
     with pytest.raises(Unavailable, match="Scaler"):
         load_untrusted(path, {})
-    assert load_untrusted(path, {name: Inert})["scaler"]["mean"].tolist() == [1.5]
+    assert load_untrusted(path, {name: InertObject})["scaler"]["mean"].tolist() == [1.5]
     with pytest.raises(Unavailable, match="Scaler"):
         load_untrusted(path, {})
 

@@ -13,15 +13,15 @@ from fastapi import FastAPI, Response
 
 from distillery.errors import Busy, Internal, NotFound, Problem, Unavailable
 from distillery.generators.service import ServiceSettings, create_app
-from distillery.http.client import Client, EmbeddedServers, NetworkServers, Patience, Servers
+from distillery.http.client import Client, EmbeddedServers, NetworkServers, RetryPolicy, Servers
 from distillery.schema.generate import Metadata
 from tests.fake_service import FakeGenerator
 
-ONCE = Patience()
+ONCE = RetryPolicy()
 TIMEOUT = httpx.Timeout(5)
 
 
-def answering(handle: Callable[[httpx.Request], httpx.Response], patience: Patience = ONCE, **options: bool) -> Client:
+def answering(handle: Callable[[httpx.Request], httpx.Response], patience: RetryPolicy = ONCE, **options: bool) -> Client:
     http = httpx.AsyncClient(transport=httpx.MockTransport(handle), base_url="http://rdkit")
     return Client("rdkit", http, patience, **options)
 
@@ -67,7 +67,7 @@ def test_waits_that_the_server_asks_for_do_not_use_up_tries() -> None:
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    client = answering(busy("3", "3", "3"), Patience(tries=1, busy_seconds=60, sleep=sleep))
+    client = answering(busy("3", "3", "3"), RetryPolicy(tries=1, busy_seconds=60, sleep=sleep))
     assert asyncio.run(client.retry(lambda: client.send("GET", "/"))).status_code == 200
     assert waited == [3, 3, 3]
 
@@ -78,7 +78,7 @@ def test_other_waits_double_and_end_with_the_tries() -> None:
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    client = answering(busy("", "", "", "", ""), Patience(tries=4, wait=0.5, busy_seconds=60, sleep=sleep))
+    client = answering(busy("", "", "", "", ""), RetryPolicy(tries=4, wait=0.5, busy_seconds=60, sleep=sleep))
     with pytest.raises(Busy):
         asyncio.run(client.retry(lambda: client.send("GET", "/")))
     assert waited == [0.5, 1.0, 2.0]
@@ -91,7 +91,7 @@ def test_what_can_not_pass_is_not_tried_again() -> None:
         asked.append(request)
         return httpx.Response(404, json=NotFound("no").body())
 
-    client = answering(refuse, Patience(tries=5, wait=0))
+    client = answering(refuse, RetryPolicy(tries=5, wait=0))
     with pytest.raises(NotFound):
         asyncio.run(client.retry(lambda: client.send("GET", "/")))
     assert len(asked) == 1

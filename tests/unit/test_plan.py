@@ -14,7 +14,7 @@ from distillery.planning.plan import Judgement, PartFacts, Plan, Shard
 from distillery.planning.planner import cut_evenly, cut_waves, make_plan
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.summary import describe_scenario
-from distillery.structures.likeness import make_fingerprint
+from distillery.structures.near_duplicates import make_fingerprint
 from distillery.structures.structure import from_ase
 
 RECIPE = parse_recipe(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distillery.planning import planner
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
-from distillery.planning.planner import Judge, Walk, cut_waves, make_plan
+from distillery.planning.planner import Judge, ResumablePlan, cut_waves, make_plan
 from distillery.recipe.recipe import Recipe, StageName, parse_recipe
 
 STAGED = """
@@ -281,7 +281,7 @@ def half(shard: Shard) -> PartFacts:
 def test_a_walk_that_goes_on_gives_the_plan_that_one_from_the_start_gives(rng: random.Random, recipe: Recipe, outcome: Outcome) -> None:
     parts: dict[str, PartFacts] = {}
     judge = judged({("test", 0): NO_GO})
-    going_on = Walk(recipe, lambda shard: parts.get(shard.name), judge)
+    going_on = ResumablePlan(recipe, lambda shard: parts.get(shard.name), judge)
     for _ in range(500):
         plan = going_on.go_on()
         assert plan == make_plan(recipe, lambda shard: parts.get(shard.name), judge)
@@ -294,7 +294,7 @@ def test_a_walk_that_goes_on_gives_the_plan_that_one_from_the_start_gives(rng: r
 
 def test_a_plan_stays_as_it_was_while_its_walk_goes_on() -> None:
     parts: dict[str, PartFacts] = {}
-    going_on = Walk(RECIPE, lambda shard: parts.get(shard.name), judged())
+    going_on = ResumablePlan(RECIPE, lambda shard: parts.get(shard.name), judged())
     first = going_on.go_on()
     before = deepcopy(first)
     parts.update({shard.name: whole(shard) for shard in first.rounds[-1]})
@@ -307,7 +307,7 @@ def test_each_part_is_counted_once_however_often_one_looks(monkeypatch: pytest.M
     count = planner._Planner._count_part
     monkeypatch.setattr(planner._Planner, "_count_part", lambda self, shard, part: counted.update([shard.name]) or count(self, shard, part))
     parts: dict[str, PartFacts] = {}
-    going_on = Walk(RECIPE, lambda shard: parts.get(shard.name), judged())
+    going_on = ResumablePlan(RECIPE, lambda shard: parts.get(shard.name), judged())
     while not (plan := going_on.go_on()).is_complete:
         missing = next(shard for shard in plan.rounds[-1] if shard.name not in parts)
         parts[missing.name] = whole(missing)

@@ -26,7 +26,7 @@ _lock = threading.Lock()
 """torch's allow list is the process's."""
 
 
-class Inert:
+class InertObject:
     """Stands for any class: keeps arguments and state, does nothing."""
 
     def __new__(cls, *arguments: Any) -> Self:
@@ -53,7 +53,7 @@ class DictLike:
         return OrderedDict()
 
 
-class OmegaNode(Inert):
+class OmegaNode(InertObject):
     """Stands for omegaconf's containers and nodes; interpolations stay text."""
 
     def content(self) -> Any:
@@ -61,7 +61,7 @@ class OmegaNode(Inert):
         return self.state["_content"] if "_content" in self.state else self.state.get("_val")
 
 
-class _DType(Inert):
+class _DType(InertObject):
     def resolve(self) -> np.dtype[Any]:
         """The dtype; numbers only, for objects would be pickles again."""
         dtype = np.dtype(str(self.arguments[0]))
@@ -70,7 +70,7 @@ class _DType(Inert):
         return dtype.newbyteorder(self.state[1]) if self.state else dtype
 
 
-class _Array(Inert):
+class _Array(InertObject):
     def content(self) -> Any:
         """Nested lists of numbers."""
         _, shape, dtype, is_fortran, data = self.state
@@ -90,16 +90,16 @@ COMMON: Allowed = {
     "builtins.frozenset": list,
     "collections.defaultdict": DictLike,
     "easydict.EasyDict": DictLike,
-    "omegaconf.base.ContainerMetadata": Inert,
-    "omegaconf.base.Metadata": Inert,
-    "omegaconf.base.SCMode": Inert,
+    "omegaconf.base.ContainerMetadata": InertObject,
+    "omegaconf.base.Metadata": InertObject,
+    "omegaconf.base.SCMode": InertObject,
     "omegaconf.base.UnionNode": OmegaNode,
     "omegaconf.dictconfig.DictConfig": OmegaNode,
     "omegaconf.listconfig.ListConfig": OmegaNode,
     "omegaconf.nodes.ValueNode": OmegaNode,
-    "typing.Any": Inert,
+    "typing.Any": InertObject,
     **{f"omegaconf.nodes.{kind}Node": OmegaNode for kind in _OMEGACONF_NODES},
-    **{f"builtins.{name}": Inert for name in ("bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple", "type")},
+    **{f"builtins.{name}": InertObject for name in ("bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple", "type")},
     **{f"pathlib{module}.{name}": _join_path for module in ("", "._local") for name in ("PosixPath", "PurePosixPath", "WindowsPath")},
     **{
         f"{package}.AttributeDict": DictLike
@@ -111,7 +111,7 @@ COMMON: Allowed = {
         )
     },
     "numpy.dtype": _DType,
-    "numpy.ndarray": Inert,
+    "numpy.ndarray": InertObject,
     **{f"numpy.{core}.multiarray.scalar": _make_scalar for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
 }
@@ -154,7 +154,7 @@ def _allowing(names: Allowed) -> Iterator[None]:
 
 def to_plain(value: Any) -> Any:
     """Placeholders as plain dicts, lists and values, recursively; tensors and what is unknown as they are."""
-    if isinstance(value, Inert):
+    if isinstance(value, InertObject):
         return to_plain(value.content())
     if isinstance(value, Mapping):
         return {to_plain(key): to_plain(item) for key, item in value.items()}

@@ -12,7 +12,7 @@ from distillery.report.page.chart import GRID, Chart, colour, draw_limit, style
 from distillery.report.page.sampling import SampledStructure
 from distillery.report.page.survey import Survey
 from distillery.structures.geometry import find_pairs, sum_of_radii
-from distillery.structures.packing import SHORTEST_RATIO
+from distillery.structures.length_checks import SHORTEST_RATIO
 from distillery.structures.structure import Structure
 
 BOND_LIMIT = 1.25

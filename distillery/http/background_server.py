@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-class _Beside(uvicorn.Server):
+class _BackgroundServer(uvicorn.Server):
     """A server that leaves the signals of its process to whoever has them."""
 
     @contextlib.contextmanager
@@ -23,10 +23,10 @@ class _Beside(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve_beside(app: "FastAPI") -> AsyncIterator[str]:
+async def serve_in_background(app: "FastAPI") -> AsyncIterator[str]:
     """Serve an app that runs already in this process, on this machine alone; its address. Its lifespan is the caller's."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = _Beside(uvicorn.Config(app, lifespan="off", log_level="warning", timeout_graceful_shutdown=2, **configure_server()))
+    server = _BackgroundServer(uvicorn.Config(app, lifespan="off", log_level="warning", timeout_graceful_shutdown=2, **configure_server()))
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="live page")
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/"

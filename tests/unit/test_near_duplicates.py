@@ -11,7 +11,7 @@ from distillery.generators.compounds import read_compounds
 from distillery.generators.perturb import perturb_structure
 from distillery.generators.supercell import expand_to
 from distillery.schema.generate import Perturb
-from distillery.structures.likeness import Fingerprint, Lookalikes, find_distance, make_fingerprint
+from distillery.structures.near_duplicates import Fingerprint, NearDuplicates, find_distance, make_fingerprint
 from distillery.structures.structure import Structure, from_ase
 
 _COMPOUNDS = [compound.structure for compound in read_compounds() if len(compound.structure) < 30]
@@ -50,10 +50,10 @@ def test_rattles_of_two_hundredths_are_mostly_told_apart() -> None:
 
 def test_crystals_that_a_recipe_perturbs_are_told_apart() -> None:
     made = [perturb_structure(crystals()[0], Perturb(rattle=0.02, strain=0.04), np.random.default_rng(k)) for k in range(40)]
-    lookalikes = Lookalikes()
+    near_duplicates = NearDuplicates()
     for k, one in enumerate(map(make_fingerprint, made)):
-        assert lookalikes.find(one) is None
-        lookalikes.add(str(k), one)
+        assert near_duplicates.find(one) is None
+        near_duplicates.add(str(k), one)
 
 
 def test_strains_are_told_apart() -> None:
@@ -83,9 +83,9 @@ def test_what_is_beyond_the_reach_of_its_sums_is_not_alike() -> None:
     """The quick look that spares the whole one leaves out none that is alike."""
     for k, crystal in enumerate(crystals()):
         one, other = make_fingerprint(crystal), make_fingerprint(shaken(crystal, 0.01, k))
-        lookalikes = Lookalikes()
-        lookalikes.add("one", one)
-        assert (lookalikes.find(other) is not None) == find_distance(one, other).is_alike
+        near_duplicates = NearDuplicates()
+        near_duplicates.add("one", one)
+        assert (near_duplicates.find(other) is not None) == find_distance(one, other).is_alike
 
 
 def test_a_fingerprint_comes_back_from_its_text_and_nonsense_does_not() -> None:

@@ -22,7 +22,7 @@ _EACH, _MOST = 2, 6
 """Molecules and crystals that are tried, and that there are."""
 
 
-def make_probes(teacher: TeacherOutline) -> list[list[Structure]]:
+def make_self_test_structures(teacher: TeacherOutline) -> list[list[Structure]]:
     """Small displaced molecules and crystals that a teacher should know, the same at every call: rounds of up to two of each.
 
     Later rounds are for what it refuses of earlier ones. There are none if it knows none of their elements.
@@ -74,20 +74,22 @@ def run_self_test(label_all: LabelAll, tolerance: PhysicsTolerance, teacher: Tea
     """
     refused: list[PhysicsCheck] = []
     labelled: list[tuple[Structure, Label]] = []
-    for probes in make_probes(teacher):
+    for structures in make_self_test_structures(teacher):
         done = Counter(structure.system for structure, _ in labelled)
-        wanted = [probe for probe in probes if done[probe.system] < _EACH]
+        wanted = [one for one in structures if done[one.system] < _EACH]
         outcomes = label_all(wanted).outcomes if wanted else []
-        refused += [_tell_refused(probe, outcome) for probe, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Reject)]
-        labelled += [(probe, outcome) for probe, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Label)]
+        refused += [
+            _tell_refused(structure, outcome) for structure, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Reject)
+        ]
+        labelled += [(structure, outcome) for structure, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Label)]
     return (*refused, *try_physics(label_all, tolerance, labelled, is_thorough=True).checks)
 
 
-def _tell_refused(probe: Structure, reject: Reject) -> PhysicsCheck:
+def _tell_refused(structure: Structure, reject: Reject) -> PhysicsCheck:
     """A teacher may know no crystals, or no molecules; one that answers with nonsense is another matter."""
     passed = None if reject.reason in _MAY_BE_UNABLE else False
-    detail = f"{probe.id}: no label ({reject.reason}: {reject.detail})"
-    return PhysicsCheck(law="repeat", structure=probe.id, value=None, wanted="a label", passed=passed, detail=detail)
+    detail = f"{structure.id}: no label ({reject.reason}: {reject.detail})"
+    return PhysicsCheck(law="repeat", structure=structure.id, value=None, wanted="a label", passed=passed, detail=detail)
 
 
 def try_physics(
@@ -103,7 +105,7 @@ def try_physics(
     return Trial(tuple(checks), answer.seconds)
 
 
-def choose_probes(labelled: Sequence[tuple[Structure, Label]], n: int) -> list[tuple[Structure, Label]]:
+def choose_tested(labelled: Sequence[tuple[Structure, Label]], n: int) -> list[tuple[Structure, Label]]:
     """The smallest structure and others spread over the smaller half: trying one takes up to a dozen times its own label."""
     by_size = sorted(labelled, key=lambda pair: (len(pair[0]), pair[0].id))
     places = np.linspace(0, max(len(by_size) // 2 - 1, 0), min(n, max(len(by_size) // 2, 1))).astype(int)

@@ -215,7 +215,7 @@ class _Bucket:
         return near
 
 
-class Lookalikes:
+class NearDuplicates:
     """The structures so far, each under a name, in which others are looked up."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Turns are bounded, follow the number of replicas, and requests go where there is least to do."""
+"""KeyedSemaphore are bounded, follow the number of replicas, and requests go where there is least to do."""
 
 import asyncio
 from collections import Counter
@@ -26,7 +26,7 @@ def test_no_more_at_once_than_there_are_turns(monkeypatch: pytest.MonkeyPatch) -
     async def count(key: str) -> int:
         return size
 
-    async def work(pool: turns.Turns, key: str) -> None:
+    async def work(pool: turns.KeyedSemaphore, key: str) -> None:
         async with pool.take(key):
             at_once[key] += 1
             most[key, size] = max(most[key, size], at_once[key])
@@ -35,7 +35,7 @@ def test_no_more_at_once_than_there_are_turns(monkeypatch: pytest.MonkeyPatch) -
 
     async def main() -> None:
         nonlocal size
-        pool = turns.Turns(count)
+        pool = turns.KeyedSemaphore(count)
         await asyncio.gather(*(work(pool, key) for key in "ab" for _ in range(10)))
         size = 5
         await asyncio.sleep(0.03)
@@ -55,13 +55,13 @@ def test_a_freed_turn_goes_to_who_waits_longest_and_wakes_nobody_else(monkeypatc
         await asyncio.sleep(0)
         return 2
 
-    async def work(pool: turns.Turns, k: int) -> None:
+    async def work(pool: turns.KeyedSemaphore, k: int) -> None:
         async with pool.take("a"):
             served.append(k)
             await asyncio.sleep(0)
 
     async def main() -> None:
-        pool = turns.Turns(look)
+        pool = turns.KeyedSemaphore(look)
         monkeypatch.setattr(pool, "_size", look)
         await asyncio.gather(*(work(pool, k) for k in range(n)))
 
