@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-MODELS = sorted(path.parent.name for path in (Path(__file__).parents[1] / "services").glob("*/weights.yaml"))
+_SERVICES = Path(__file__).parents[1] / "services"
+MODELS = sorted(path.parent.name for path in _SERVICES.glob("*/weights.yaml"))
+CHECKED_OUT = sorted(path.parent.name for path in _SERVICES.glob("*/upstream.txt"))
+"""Those whose code comes as a checkout; the others' is a package among their requirements."""
 
 
 def require_upstream(name: str) -> Path:

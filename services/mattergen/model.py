@@ -11,23 +11,21 @@ from pydantic import Field
 
 from distillery.errors import Unavailable, Unsupported
 from distillery.generators.generator import Task
+from distillery.generators.models.cell_sizes import draw_cell_sizes, select_cell_sizes
+from distillery.generators.models.crystals import propose_crystal
 from distillery.generators.models.model import Loaded, ReportProgress
 from distillery.generators.models.sampling import SampledGenerator, require_packages
-from distillery.generators.proposals import Proposal, Rejected
-from distillery.generators.supercell import expand_to
+from distillery.generators.proposals import Proposal
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Element, Message
 from distillery.schema.explain import suggest, validate_message
 from distillery.schema.generate import Metadata, SystemCard
 from distillery.structures.checks import SHORTEST_DISTANCE
-from distillery.structures.identity import structure_hash
-from distillery.structures.structure import Structure, System
+from distillery.structures.structure import System
 from distillery.weights.catalogue import CheckpointFiles, ensure_checkpoint
 from distillery.weights.checksums import sha256_of
-from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.options import MatterGenOptions, elements_of
 from services.mattergen.settings import MatterGenSettings
-from services.mattergen.sizes import draw_cell_sizes, select_cell_sizes
 
 if TYPE_CHECKING:
     from services.mattergen.network import Network
@@ -141,7 +139,7 @@ class MatterGenModel:
         condition = Condition(options.properties, options.guidance if options.properties else 0.0)
         samples = draw_samples(trained.network, sizes, sorted(atomic_numbers[e] for e in allowed), condition, report)
         origin = {"properties": dict(options.properties), "guidance": options.guidance} if options.properties else {}
-        return [_propose(sample, task, origin, np.random.default_rng([seed, 1, place])) for place, sample in enumerate(samples)]
+        return [propose_crystal(sample, task, origin, np.random.default_rng([seed, 1, place])) for place, sample in enumerate(samples)]
 
 
 def choose_weights(checkpoint: CheckpointFiles) -> Path:
@@ -156,18 +154,6 @@ def choose_weights(checkpoint: CheckpointFiles) -> Path:
             f"{checkpoint.name} holds {', '.join(p.name for p in found)} and no {_CHECKPOINT}; leave the one to be used there"
         )
     return (last or found)[0]
-
-
-def _propose(sample: Sample, task: Task, origin: Mapping[str, object], rng: np.random.Generator) -> Proposal | str:
-    try:
-        cell = as_crystal(sample, origin)
-        return Proposal((_enlarge(cell, task, rng),), key=structure_hash(cell))
-    except Rejected as rejected:
-        return rejected.reason
-
-
-def _enlarge(cell: Structure, task: Task, rng: np.random.Generator) -> Structure:
-    return cell if len(cell) >= task.min_atoms else expand_to(cell, task.min_atoms, task.max_atoms, rng)
 
 
 def _read_cell_sizes() -> Mapping[int, float]:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distillery.generators.models.crystals import Sample
 from distillery.generators.models.model import BatchFailed, ReportProgress, watching
 from distillery.runtime.device import is_fatal, is_out_of_memory
-from services.mattergen.crystals import Sample
 from services.mattergen.network import Network
 
 _LARGEST_STEP = 1e6

@@ -13,12 +13,14 @@ from distillery.http.access import AccessSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
 from services.benchmarks.settings import BenchmarkSettings
+from services.chemeleon.settings import ChemeleonSettings
 from services.crystalflow.settings import CrystalFlowSettings
 from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
 from services.moldiff.settings import MolDiffSettings
 from services.optimade.settings import OptimadeSettings
 from tests.containers.engine import EVERYTHING, ROOT, SERVICES, read_config
+from tests.upstream import CHECKED_OUT
 from tests.upstream import MODELS as MODEL_NAMES
 
 CPU, GPU = ("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")
@@ -31,7 +33,7 @@ COMBINATIONS = [
     (UPSTREAM, EVERYTHING),
     ((*GPU, "compose.upstream.yaml"), EVERYTHING),
 ]
-MODELS: list[type[BaseSettings]] = [CrystalFlowSettings, GeoDiffSettings, MatterGenSettings, MolDiffSettings]
+MODELS: list[type[BaseSettings]] = [ChemeleonSettings, CrystalFlowSettings, GeoDiffSettings, MatterGenSettings, MolDiffSettings]
 SERVICES_OWN: list[type[BaseSettings]] = [InputSettings, BenchmarkSettings, OptimadeSettings, *MODELS]
 SETTINGS: list[type[BaseSettings]] = [AccessSettings, GatewaySettings, LabellerSettings, ServiceSettings, *SERVICES_OWN]
 
@@ -105,7 +107,7 @@ def test_every_container_with_a_gpu_has_one_that_a_variable_names() -> None:
         for device in service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", []):
             assert "count" not in device
             chosen[name] = device["device_ids"]
-    assert chosen == {"labeller": ["1"], "mattergen": ["3"], "crystalflow": ["0"], "moldiff": ["0"], "geodiff": ["0"]}
+    assert chosen == {"labeller": ["1"], "mattergen": ["3"], "chemeleon": ["0"], "crystalflow": ["0"], "moldiff": ["0"], "geodiff": ["0"]}
 
 
 def test_the_documented_second_labeller_is_the_first_on_another_gpu(tmp_path: Path) -> None:
@@ -121,9 +123,9 @@ def test_the_documented_second_labeller_is_the_first_on_another_gpu(tmp_path: Pa
     }
 
 
-def test_upstream_code_of_every_model_may_come_from_a_folder() -> None:
+def test_upstream_code_that_is_in_no_package_may_come_from_a_folder() -> None:
     services = read_config(*UPSTREAM, profiles=EVERYTHING, env={"DISTILLERY_UPSTREAM": "/checkouts"})["services"]
-    for name in MODEL_NAMES:
+    for name in CHECKED_OUT:
         contexts = services[name]["build"]["additional_contexts"]
         assert contexts["upstream"] == f"/checkouts/{name}"
         assert contexts["wheels"].endswith("docker/wheels")

@@ -12,7 +12,7 @@ import yaml
 
 from distillery.generators.models.upstream import digest_upstream
 from tests.containers.engine import PACKAGES, ROOT, SERVICES
-from tests.upstream import MODELS, require_upstream
+from tests.upstream import CHECKED_OUT, MODELS, require_upstream
 
 SERVICES_DOCKERFILE = ROOT / "services" / "Dockerfile"
 DOCKERFILES = [ROOT / "gateway" / "Dockerfile", ROOT / "labeller" / "Dockerfile", SERVICES_DOCKERFILE]
@@ -79,15 +79,19 @@ def test_all_images_share_the_layers_of_the_library_and_the_project(dockerfile: 
     assert "image" in shared_blocks(dockerfile)
 
 
+def choose_kind(name: str) -> str | None:
+    """How a service's image is built: a model with upstream's checkout or with a package, or none."""
+    return "model" if name in CHECKED_OUT else "packaged" if name in MODELS else None
+
+
 def test_every_image_with_torch_takes_the_shared_layers_and_no_other_builds_them() -> None:
     for name in SERVICES:
-        kind = "model" if (ROOT / "services" / name / "weights.yaml").exists() else "service"
-        stages = reached(SERVICES_DOCKERFILE.read_text(), KIND=kind)
-        assert ("torch" in stages) == (kind == "model"), name
-        assert ("upstream" in stages) == (kind == "model"), name
-        assert ("requirements-model" in stages) == (kind == "model"), name
+        stages = reached(SERVICES_DOCKERFILE.read_text(), KIND=choose_kind(name) or "service")
+        assert ("torch" in stages) == (name in MODELS), name
+        assert ("upstream" in stages) == (name in CHECKED_OUT), name
+        assert ("requirements-model" in stages) == (name in MODELS), name
         own = (ROOT / "services" / name / "requirements.txt").read_text().split()
-        assert kind == "model" or "torch" not in own, name
+        assert name in MODELS or "torch" not in own, name
     assert "torch" in reached((ROOT / "labeller" / "Dockerfile").read_text())
     assert "torch" not in reached((ROOT / "gateway" / "Dockerfile").read_text())
 
@@ -97,15 +101,15 @@ def test_compose_builds_every_service_with_the_one_dockerfile() -> None:
         build = BUILDS[name]
         assert build["dockerfile"] == "services/Dockerfile", name
         assert build["args"]["SERVICE"] == name
-        assert build["args"].get("KIND") == ("model" if name in MODELS else None), name
-        assert ("UPSTREAM" in build["args"]) == (name in MODELS), name
+        assert build["args"].get("KIND") == choose_kind(name), name
+        assert ("UPSTREAM" in build["args"]) == (name in CHECKED_OUT), name
 
 
 def test_a_service_is_no_model_unless_asked_for() -> None:
     assert "ARG KIND=service" in joined(SERVICES_DOCKERFILE.read_text())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CHECKED_OUT)
 def test_upstream_code_is_fetched_at_the_commit_that_the_service_names(name: str) -> None:
     module = importlib.import_module(f"services.{name}.upstream")
     assert BUILDS[name]["args"]["UPSTREAM"] == f"https://github.com/{module.REPOSITORY}.git#{module.COMMIT}"
@@ -168,14 +172,14 @@ def read_excerpt(name: str) -> list[str]:
     return (ROOT / "services" / name / "upstream.txt").read_text().split()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CHECKED_OUT)
 def test_of_upstream_s_checkout_the_licence_enters_and_not_all(name: str) -> None:
     found = read_excerpt(name)
     assert "LICENSE" in found
     assert not {".", "/", "*"} & set(found)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CHECKED_OUT)
 def test_what_enters_of_upstream_s_checkout_is_all_that_its_digest_covers(name: str, tmp_path: Path) -> None:
     checkout = require_upstream(name)
     for path in read_excerpt(name):

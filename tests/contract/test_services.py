@@ -14,7 +14,7 @@ from distillery.structures.checks import find_chemistry_fault, find_input_fault
 from distillery.structures.geometry import minimum_distance
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from tests.serving import serve
-from tests.upstream import MODELS, require_upstream
+from tests.upstream import CHECKED_OUT, require_upstream
 
 SERVICES = list_services()
 SEED = 7
@@ -22,7 +22,7 @@ SEED = 7
 
 @pytest.fixture(scope="module", params=SERVICES)
 def service(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    if request.param in MODELS and find_spec(request.param) is None:
+    if request.param in CHECKED_OUT and find_spec(request.param) is None:
         require_upstream(request.param)
     app = build_service(request.param)
     with serve(app) as url, httpx.Client(base_url=url, timeout=300) as client:

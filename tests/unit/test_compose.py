@@ -12,6 +12,7 @@ from distillery.http.access import AccessSettings
 from gateway.settings import GatewaySettings
 from labeller.settings import LabellerSettings
 from services.benchmarks.settings import BenchmarkSettings
+from services.chemeleon.settings import ChemeleonSettings
 from services.crystalflow.settings import CrystalFlowSettings
 from services.geodiff.settings import GeoDiffSettings
 from services.mattergen.settings import MatterGenSettings
@@ -28,6 +29,7 @@ SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "structures": (AccessSettings, ServiceSettings, InputSettings),
     "benchmarks": (AccessSettings, ServiceSettings, BenchmarkSettings),
     "optimade": (AccessSettings, ServiceSettings, OptimadeSettings),
+    "chemeleon": (AccessSettings, ServiceSettings, ChemeleonSettings),
     "mattergen": (AccessSettings, ServiceSettings, MatterGenSettings),
     "crystalflow": (AccessSettings, ServiceSettings, CrystalFlowSettings),
     "moldiff": (AccessSettings, ServiceSettings, MolDiffSettings),
@@ -58,9 +60,9 @@ def test_every_setting_of_a_container_is_in_compose_yaml_or_an_exception(service
 
 def test_the_models_profile_starts_only_what_is_ready_with_the_defaults() -> None:
     found = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    assert {name for name, profiles in found.items() if profiles == ["models"]} == {"mattergen", "moldiff", "geodiff"}
+    assert {name for name, profiles in found.items() if profiles == ["models"]} == {"mattergen", "chemeleon", "moldiff", "geodiff"}
     assert found["crystalflow"] == ["crystalflow"]
-    for name in ("mattergen", "moldiff", "geodiff"):
+    for name in ("mattergen", "chemeleon", "moldiff", "geodiff"):
         assert not SERVICES[name]["environment"][f"DISTILLERY_{name.upper()}_CHECKPOINT"].endswith(":-}")
 
 

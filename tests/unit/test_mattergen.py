@@ -11,7 +11,9 @@ import yaml
 
 from distillery.errors import InvalidRequest, Unavailable, Unsupported
 from distillery.generators.generator import Task, resolve_task
+from distillery.generators.models.cell_sizes import draw_cell_sizes, select_cell_sizes
 from distillery.generators.models.cells import LARGEST_VOLUME_PER_ATOM
+from distillery.generators.models.crystals import Sample, as_crystal
 from distillery.generators.models.model import Loaded
 from distillery.generators.models.sampling import SampledGenerator
 from distillery.generators.proposals import Rejected
@@ -19,12 +21,10 @@ from distillery.schema.generate import GenerateRequest
 from distillery.structures.checks import find_input_fault
 from distillery.structures.structure import DEFAULT_ELEMENTS, numbers_of
 from distillery.weights.catalogue import CheckpointFiles, ensure_checkpoint, read_catalogue
-from services.mattergen.crystals import Sample, as_crystal
 from services.mattergen.model import ELEMENTS, MatterGenModel, Trained, TrainedOn, choose_weights
 from services.mattergen.network import Network, read_config
 from services.mattergen.sampler import mask_elements
 from services.mattergen.settings import MatterGenSettings
-from services.mattergen.sizes import draw_cell_sizes, select_cell_sizes
 
 FOLDER = Path(__file__).parents[2] / "services/mattergen"
 SHARES = dict.fromkeys(range(1, 21), 0.05)

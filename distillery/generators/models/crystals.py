@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distillery.generators.generator import Task
 from distillery.generators.models.cells import check_cell
-from distillery.generators.proposals import Rejected
+from distillery.generators.proposals import Proposal, Rejected
+from distillery.generators.supercell import expand_to
 from distillery.structures.checks import find_input_fault
+from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure, Vectors
 
 _LARGEST_NUMBER = 118
@@ -38,3 +41,13 @@ def as_crystal(sample: Sample, origin: Mapping[str, Any]) -> Structure:
     if fault is not None:
         raise Rejected(fault.reason)
     return crystal
+
+
+def propose_crystal(sample: Sample, task: Task, origin: Mapping[str, Any], rng: np.random.Generator) -> Proposal | str:
+    """The sample, repeated to the size that was asked for; its key is the hash of the cell. Or the reason why it is no crystal."""
+    try:
+        cell = as_crystal(sample, origin)
+        enlarged = cell if len(cell) >= task.min_atoms else expand_to(cell, task.min_atoms, task.max_atoms, rng)
+        return Proposal((enlarged,), key=structure_hash(cell))
+    except Rejected as rejected:
+        return rejected.reason

@@ -1,0 +1,1 @@
+"""Chemeleon-DNG as a service: crystals de novo, or of given compositions."""
