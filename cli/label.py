@@ -92,7 +92,10 @@ def _write_content(out: str, seed: int, teacher: str, names: list[str], survey: 
         | {"options": options}
         for system, n in survey.counts.items()
     }
-    gates = {gate: {"required": False} for gate in ("distinct_sizes", "distinct_compositions", "duplicates", "element_coverage")}
+    gates = {
+        gate: {"required": False}
+        for gate in ("distinct_sizes", "distinct_compositions", "environment_diversity", "duplicates", "element_coverage")
+    }
     return {
         "name": out,
         "seed": seed,

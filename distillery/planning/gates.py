@@ -13,6 +13,7 @@ from distillery.planning.energy_fit import flag_by_source
 from distillery.planning.measures import BEYOND_LIMITS, Measures, SourceMeasures, energy_residuals, entropy_bits, entropy_ceiling, robust_z
 from distillery.planning.plan import Judgement
 from distillery.recipe.recipe import GateName, Recipe, StageName
+from distillery.structures.environments import N_NUMBERS, find_entropy
 from distillery.structures.structure import SYSTEMS
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -43,6 +44,7 @@ RULES: dict[GateName, Rule] = {
     "element_coverage": Rule(">=", 1.0, True, "share of the recipe's elements that occur"),
     "distinct_sizes": Rule(">", 1, True, "different numbers of atoms within a source"),
     "distinct_compositions": Rule(">", 1, True, "different compositions within a source"),
+    "environment_diversity": Rule(">=", 0.25, True, "entropy of a sample of a source's atomic environments, over the largest of so many"),
     "duplicates": Rule("<", 0.01, True, "structures that came before, over all that were checked"),
     "generation_seconds": Rule("<", 10.0, True, "mean time to generate a structure, s"),
     "mean_atoms": Rule(">=", 100.0, False, "mean number of atoms (100-150 aimed at)"),
@@ -61,6 +63,8 @@ ADVISORY_IN_PILOT: frozenset[GateName] = frozenset({"element_entropy", "element_
 BY_CLOCK: frozenset[GateName] = frozenset({"generation_seconds"})
 """What these measure is no property of structures: it must not decide which of them come out."""
 _SHORT_CONTACT = 0.7
+_LEAST_ENVIRONMENTS, _MOST_ENVIRONMENTS = 50, 200
+"""Of a source: with fewer there is nothing to say of its diversity; of more a sample is taken, so that sources of all sizes are alike."""
 ENTROPY_SHARE = 0.9
 """Of the largest entropy that the recipe's elements allow: what element_entropy wants where a recipe names no threshold."""
 _DETAILS = 3
@@ -188,12 +192,22 @@ def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -
         if wanted[name] > 1:
             yield Finding("distinct_sizes", name, len(set(own.sizes)))
             yield Finding("distinct_compositions", name, own.n_compositions)
+    yield from _environments(sources)
     yield Finding("duplicates", "all", _duplicate_share(sources), detail=_describe_duplicates(sources))
     for name, own in sources.items():
         yield Finding("generation_seconds", name, own.generate_seconds / own.generated if own.generated else None)
     yield from _sizes(sources)
     yield from _labels(measures, recipe)
     yield from _physics(measures, sources)
+
+
+def _environments(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
+    """How many different environments every source has, in a sample; 1 if no two are alike, 0 if all are."""
+    for name, own in sources.items():
+        found = np.concatenate(own.environments).astype(np.float64) if own.environments else np.zeros((0, N_NUMBERS))
+        if len(found) >= _LEAST_ENVIRONMENTS:
+            sample = found[np.linspace(0, len(found) - 1, min(len(found), _MOST_ENVIRONMENTS)).astype(np.int64)]
+            yield Finding("environment_diversity", name, find_entropy(sample) / float(np.log(len(sample))), 1.0)
 
 
 def _success(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:

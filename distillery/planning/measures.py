@@ -15,6 +15,7 @@ from distillery.dataset.element_energies import fit_shares
 from distillery.dataset.layout import Arrays, make_structure
 from distillery.dataset.parts import Part
 from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
+from distillery.structures.environments import describe_environments
 from distillery.structures.geometry import find_pairs, sum_of_radii
 
 _IN_GPA = 1 / GPa
@@ -35,6 +36,11 @@ TEACHER_FAULTS = (
 BEYOND_LIMITS = (*(f"label: {reason}" for reason in REFUSED_BY_LIMITS), "dataset: energy_outlier")
 _CONTACT_SAMPLE = 20
 """Structures of a part whose shortest contact is measured."""
+_ENVIRONMENT_SAMPLE, _ATOMS_EACH = 16, 4
+"""Structures of a part, and atoms of each of them, whose environments are described."""
+
+Descriptors = NDArray[np.float16]
+"""Rounded to less than a tenth of what makes two environments one."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class PartMeasures:
     pressures        GPa, 0 where there is no stress, shape (n_structures,)
     compositions     a key of every structure's reduced composition, shape (n_structures,)
     contacts         shortest distance over sum of covalent radii, of a sample, by index of the structure
+    environments     descriptors of some atoms of a smaller sample, shape (n, 63), by index of the structure
     """
 
     source: str
@@ -94,6 +101,7 @@ class PartMeasures:
     pressures: NDArray[np.float64]
     compositions: NDArray[np.uint64]
     contacts: dict[int, float]
+    environments: dict[int, Descriptors]
     physics: PhysicsTally
     self_test: PhysicsTally
 
@@ -105,6 +113,7 @@ class SourceMeasures:
     atoms_of, structures_with  by atomic number: atoms, and structures that hold the element, shape (119,)
     sizes                      atoms of every structure
     compositions               keys of the reduced compositions, an array a part
+    environments               descriptors of a sample of atoms, an array a structure
     """
 
     requested: int = 0
@@ -124,6 +133,7 @@ class SourceMeasures:
     structures_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
     sizes: list[int] = field(default_factory=list)
     compositions: list[NDArray[np.uint64]] = field(default_factory=list)
+    environments: list[Descriptors] = field(default_factory=list)
     n_laws_tried: int = 0
     broken_laws: list[str] = field(default_factory=list)
 
@@ -188,7 +198,8 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
         pressures=-_IN_GPA * arrays["labels/stress"][:, :3].mean(axis=1),
         compositions=np.array([_key_composition(numbers, row) for row in counts], np.uint64),
-        contacts={i: _shortest_contact(arrays, i) for i in _spread(len(counts))},
+        contacts={i: _shortest_contact(arrays, i) for i in _spread(len(counts), _CONTACT_SAMPLE)},
+        environments=_describe_some(arrays, len(counts)),
         physics=PhysicsTally.of(receipt.physics),
         self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
     )
@@ -268,6 +279,7 @@ def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures,
     own.atoms_of[measures.numbers] += counts.sum(axis=0, dtype=np.int64)
     own.structures_with[measures.numbers] += (counts > 0).sum(axis=0)
     own.compositions.append(part.compositions[kept])
+    own.environments += [part.environments[i] for i in kept.tolist() if i in part.environments]
     own.makers[part.service] += len(kept)
     own.systems[part.system] += len(kept)
     measures.energies.append(part.energies[kept])
@@ -289,9 +301,15 @@ def merge_sources(sources: Iterable[SourceMeasures]) -> SourceMeasures:
     return merged
 
 
-def _spread(n: int) -> list[int]:
-    """Evenly spread indices of at most a sample's size."""
-    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, _CONTACT_SAMPLE))})
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many of n indices, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, most))})
+
+
+def _describe_some(arrays: Arrays, n: int) -> dict[int, Descriptors]:
+    """Environments of some atoms of some of a part's n structures, by the structure's index."""
+    structures = {i: make_structure(arrays, i) for i in _spread(n, _ENVIRONMENT_SAMPLE)}
+    return {i: describe_environments(s, _spread(len(s), _ATOMS_EACH)).astype(np.float16) for i, s in structures.items()}
 
 
 def _shortest_contact(arrays: Arrays, i: int) -> float:

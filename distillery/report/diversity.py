@@ -1,34 +1,23 @@
 """Structural diversity: how many different atomic environments a source has, and how many of them the others have too.
 
-The measure is the information entropy of atomic environments of Schwalbe-Koda, Hamel, Sadigh, Zhou, Lordi, Nature
-Communications 16, 4014 (2025), by the authors' library `quests` (BSD-3-Clause). An environment is described by distances
-alone, to and among its 32 nearest neighbours within 5 Å: which elements they are does not enter.
+The measure is the information entropy of atomic environments of QUESTS (`distillery.structures.environments`).
 """
 
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distillery.structures.structure import Structure, to_ase
+from distillery.structures.environments import BANDWIDTH, N_NUMBERS, Descriptors, describe_environments, find_coverage, find_entropy
+from distillery.structures.structure import Structure
 
-BANDWIDTH = 0.06
-"""Environments nearer than this count as one, 1/Å. Two copies of one environment whose atoms are displaced at random by
-0.05 Å (standard deviation), as by heat, are 0.02 (NaCl) to 0.06 (benzene) apart."""
 LARGEST_SAMPLE = 1500
 """Environments in each half of a source's sample."""
 LEAST_SAMPLE = 100
 """A source with fewer environments in a half is too small to be compared."""
 STRUCTURES = 80
 """Structures of a source that the environments are drawn from."""
-_one_at_a_time = threading.Lock()
-"""Numba's threads may not be started from two threads at once."""
-
-Descriptors = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,55 +52,33 @@ def measure_diversity(samples: Mapping[str, Sequence[Structure]], seed: int) -> 
     Structures with an even place make the half that is asked about, those with an odd place the half it is looked up in.
     """
     used = {name: structures[:STRUCTURES] for name, structures in samples.items()}
-    with _one_at_a_time:
-        halves = {name: (describe_environments(own[::2]), describe_environments(own[1::2])) for name, own in used.items()}
-        sizes = {name: min(map(len, pair)) for name, pair in halves.items()}
-        large = [name for name, size in sizes.items() if size >= LEAST_SAMPLE]
-        n = min([LARGEST_SAMPLE, *(sizes[name] for name in large)]) if large else 0
-        rng = np.random.default_rng(seed)
-        asked, known = ({name: _draw(halves[name][half], n, rng) for name in large} for half in (0, 1))
-        return Diversity(
-            n_environments=n,
-            n_structures={name: len(used[name]) for name in large},
-            bandwidth=BANDWIDTH,
-            ceiling=round(float(np.log(n)), 4) if n else 0.0,
-            entropy={name: _find_entropy(asked[name]) for name in large},
-            coverage={a: {b: find_coverage(asked[a], known[b]) for b in large} for a in large},
-            covered_by_others=_cover_by_others(asked, known),
-            too_small={name: size for name, size in sizes.items() if name not in large},
-        )
+    halves = {name: (_describe(own[::2]), _describe(own[1::2])) for name, own in used.items()}
+    sizes = {name: min(map(len, pair)) for name, pair in halves.items()}
+    large = [name for name, size in sizes.items() if size >= LEAST_SAMPLE]
+    n = min([LARGEST_SAMPLE, *(sizes[name] for name in large)]) if large else 0
+    rng = np.random.default_rng(seed)
+    asked, known = ({name: _draw(halves[name][half], n, rng) for name in large} for half in (0, 1))
+    return Diversity(
+        n_environments=n,
+        n_structures={name: len(used[name]) for name in large},
+        bandwidth=BANDWIDTH,
+        ceiling=round(float(np.log(n)), 4) if n else 0.0,
+        entropy={name: round(find_entropy(asked[name]), 4) for name in large},
+        coverage={a: {b: round(find_coverage(asked[a], known[b]), 4) for b in large} for a in large},
+        covered_by_others=_cover_by_others(asked, known),
+        too_small={name: size for name, size in sizes.items() if name not in large},
+    )
 
 
-def describe_environments(structures: Sequence[Structure]) -> Descriptors:
-    """One row of 63 numbers, 1/Å, for every atom."""
-    from quests.descriptor import get_descriptors
-
-    if not structures:
-        return np.zeros((0, 63))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba's remarks on types in quests
-        found: Descriptors = get_descriptors([to_ase(s) for s in structures])
-    return found
-
-
-def find_coverage(asked: Descriptors, known: Descriptors) -> float:
-    """Share of the environments `asked` whose differential entropy with respect to `known` is not positive: they are no news."""
-    from quests.entropy import delta_entropy
-
-    with np.errstate(divide="ignore"):  # an environment far from all others is infinitely new
-        return round(float((delta_entropy(asked, known, h=BANDWIDTH) <= 0).mean()), 4)
-
-
-def _find_entropy(environments: Descriptors) -> float:
-    from quests.entropy import entropy
-
-    return round(float(entropy(environments, h=BANDWIDTH)), 4) + 0.0
+def _describe(structures: Sequence[Structure]) -> Descriptors:
+    return np.concatenate([np.zeros((0, N_NUMBERS)), *(describe_environments(structure) for structure in structures)])
 
 
 def _cover_by_others(asked: Mapping[str, Descriptors], known: Mapping[str, Descriptors]) -> dict[str, float]:
     if len(known) < 2:
         return {}
-    return {a: find_coverage(own, np.concatenate([known[b] for b in known if b != a])) for a, own in asked.items()}
+    others = {a: np.concatenate([known[b] for b in known if b != a]) for a in asked}
+    return {a: round(find_coverage(own, others[a]), 4) for a, own in asked.items()}
 
 
 def _draw(environments: Descriptors, n: int, rng: np.random.Generator) -> Descriptors:

@@ -17,6 +17,7 @@ GateName = Literal[
     "element_coverage",
     "distinct_sizes",
     "distinct_compositions",
+    "environment_diversity",
     "duplicates",
     "generation_seconds",
     "mean_atoms",

@@ -1,16 +1,18 @@
 """Structural diversity: what counts as the same environment, and how much of a source the others have."""
 
+import warnings
 from dataclasses import replace
 from math import log
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, molecule, surface
 from scipy.spatial.transform import Rotation
 
-from distillery.report.diversity import BANDWIDTH, LEAST_SAMPLE, describe_environments, find_coverage, measure_diversity
-from distillery.structures.structure import Structure, from_ase
+from distillery.report.diversity import LEAST_SAMPLE, measure_diversity
+from distillery.structures.environments import BANDWIDTH, describe_environments, find_coverage, find_entropy
+from distillery.structures.structure import Structure, from_ase, to_ase
 
 
 def rattled(atoms: Atoms, n: int, by: float = 0.03, first: int = 0) -> list[Structure]:
@@ -32,7 +34,7 @@ def benzene(n: int, by: float = 0.03) -> list[Structure]:
 
 def test_displacements_by_heat_are_as_far_apart_as_the_bandwidth_says() -> None:
     for atoms, low, high in ((bulk("NaCl", "rocksalt", 5.6, cubic=True) * (2, 2, 2), 0.015, 0.03), (molecule("C6H6"), 0.045, 0.075)):
-        one, other = (describe_environments(rattled(atoms, 1, by=0.05, first=seed)) for seed in (1, 2))
+        one, other = (describe_environments(rattled(atoms, 1, by=0.05, first=seed)[0]) for seed in (1, 2))
         assert low < np.median(np.linalg.norm(one - other, axis=1)) < high
     assert low < BANDWIDTH < high
 
@@ -59,10 +61,40 @@ def test_a_source_made_of_two_others_is_covered_by_them_together() -> None:
     assert found.covered_by_others["both"] > max(found.coverage["both"]["crystal"], found.coverage["both"]["molecules"])
 
 
+def test_descriptor_entropy_and_coverage_are_those_of_the_authors_library() -> None:
+    from quests.descriptor import get_descriptors
+    from quests.entropy import delta_entropy, entropy
+
+    slab = surface(bulk("Si", cubic=True), (1, 1, 0), 3, vacuum=6.0, periodic=True)
+    made = [*silicon(2), *benzene(4, by=0.1), *rattled(bulk("NaCl", "rocksalt", 5.6), 2), *rattled(slab, 2)]
+    ours = np.concatenate([describe_environments(s) for s in made])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba's remarks on types in quests
+        theirs = get_descriptors([to_ase(s) for s in made])
+    assert np.allclose(ours, theirs, rtol=0, atol=1e-9)
+    one, other = np.ascontiguousarray(theirs[::2]), np.ascontiguousarray(theirs[1::2])
+    assert find_entropy(ours) == pytest.approx(entropy(theirs, h=BANDWIDTH), abs=1e-9)
+    with np.errstate(divide="ignore"):  # an environment far from all others is infinitely new
+        wanted = (delta_entropy(one, other, h=BANDWIDTH) <= 0).mean()
+    assert find_coverage(ours[::2], ours[1::2]) == wanted
+    assert 0 < wanted < 1
+
+
+def test_a_slab_that_is_periodic_in_its_plane_alone_is_seen_as_one_with_a_wide_gap() -> None:
+    """The authors' library takes it for another structure."""
+    (wide,) = rattled(surface(bulk("Si", cubic=True), (1, 1, 0), 3, vacuum=6.0, periodic=True), 1)
+    assert np.array_equal(describe_environments(wide), describe_environments(replace(wide, pbc=(True, True, False))))
+
+
+def test_some_atoms_are_described_as_among_all() -> None:
+    (one,) = benzene(1)
+    assert np.array_equal(describe_environments(one, [7, 2]), describe_environments(one)[[7, 2]])
+
+
 def test_elements_do_not_enter() -> None:
     (one,) = silicon(1)
     other = replace(one, numbers=np.full(len(one), 6, np.uint8))
-    assert np.array_equal(describe_environments([one]), describe_environments([other]))
+    assert np.array_equal(describe_environments(one), describe_environments(other))
 
 
 @pytest.mark.parametrize("change", ["rotated", "moved", "reordered"])
@@ -71,7 +103,7 @@ def test_environments_do_not_depend_on_the_frame(change: str) -> None:
     order = np.random.default_rng(0).permutation(len(one)) if change == "reordered" else np.arange(len(one))
     positions = {"rotated": Rotation.random(rng=np.random.default_rng(0)).apply(one.positions), "moved": one.positions + 3.0}
     other = replace(one, numbers=one.numbers[order], positions=positions.get(change, one.positions)[order])
-    assert np.allclose(describe_environments([one])[order], describe_environments([other]), atol=1e-9)
+    assert np.allclose(describe_environments(one)[order], describe_environments(other), atol=1e-9)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_draws_others() -> None:
@@ -96,5 +128,6 @@ def test_nothing_at_all_is_no_error() -> None:
 def test_single_atoms_and_tiny_cells_can_be_described() -> None:
     alone = from_ase(Atoms("H", [(0, 0, 0)]), id="a/0000", system="cluster")
     tiny = from_ase(bulk("Cu"), id="a/0001", system="crystal")
-    assert describe_environments([alone, tiny]).shape == (2, 63)
-    assert find_coverage(describe_environments([tiny]), describe_environments([tiny])) == 1.0
+    assert describe_environments(alone).shape == describe_environments(tiny).shape == (1, 63)
+    assert not describe_environments(alone).any()
+    assert find_coverage(describe_environments(tiny), describe_environments(tiny)) == 1.0

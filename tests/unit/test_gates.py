@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label, to_arrays
 from distillery.dataset.parts import Part
@@ -16,7 +18,7 @@ from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.report.page.gate_table import describe_failed
 from distillery.schema.label import Law, PhysicsCheck, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.schema.report import GateRecord
-from distillery.structures.structure import Structure, numbers_of
+from distillery.structures.structure import Structure, from_ase, numbers_of
 
 N = 60
 
@@ -32,12 +34,19 @@ def recipe(extra: str = "") -> Recipe:
     )
 
 
+def place_in_a_chain(n: int, seed: int) -> NDArray[np.float64]:
+    """Positions of n atoms, each 1.6 to 2.8 Å farther along a line than the one before, off it by up to 1 Å: no two environments alike."""
+    rng = np.random.default_rng(seed)
+    along = np.cumsum(rng.uniform(1.6, 2.8, n))
+    return np.column_stack([along, rng.uniform(-1, 1, (n, 2))])
+
+
 def structures(elements: list[str], sizes: list[int], rng: np.random.Generator) -> list[Structure]:
     return [
         Structure(
             f"full-atoms-00000/{i:04d}",
             numbers_of([str(s) for s in rng.choice(elements, sizes[i % len(sizes)])]),
-            np.arange(3.0 * sizes[i % len(sizes)]).reshape(-1, 3) * 2.0,
+            place_in_a_chain(sizes[i % len(sizes)], i),
             system="cluster",
         )
         for i in range(N)
@@ -357,12 +366,51 @@ def values(made: Part, extra: str = "") -> dict[tuple[str, str], tuple[float | N
     return {key: (verdict.value, verdict.ceiling) for key, verdict in verdicts(made, extra).items()}
 
 
+BY_SOURCE = ("distinct_sizes", "distinct_compositions", "environment_diversity", "generation_seconds")
+
+
+def rattled_copies(n: int, displacement: float) -> list[Structure]:
+    """One crystal, its atoms displaced at random."""
+    rng, atoms = np.random.default_rng(n), bulk("SiC", "zincblende", a=4.36, cubic=True) * (2, 2, 1)
+    copies = [from_ase(atoms, id=f"full-atoms-00000/{k:04d}", system="crystal") for k in range(n)]
+    return [replace(s, positions=s.positions + rng.normal(scale=displacement, size=s.positions.shape)) for s in copies]
+
+
+@pytest.mark.parametrize("n", [20, 60])
+def test_copies_of_one_crystal_are_not_diverse_however_many(n: int) -> None:
+    found = verdicts(part(rattled_copies(n, 0.05)))
+    verdict = found["environment_diversity", "atoms"]
+    assert (verdict.value is not None and verdict.value < 0.15, verdict.passed, verdict.required) == (True, False, True)
+
+
+def find_diversity(*parts: tuple[PartMeasures, range]) -> float | None:
+    found = judge(gather_measures(parts, ("atoms",)), recipe())
+    return next((verdict.value for verdict in found if verdict.gate == "environment_diversity"), None)
+
+
+def test_diversity_is_that_of_what_is_kept_of_all_parts() -> None:
+    copies, others = measure_part(part(rattled_copies(40, 0.02)), 0), measure_part(part(diverse()), 0)
+    every, all_of_them = range(40), range(N)
+    of_copies, of_others = find_diversity((copies, every)), find_diversity((others, all_of_them))
+    of_both = find_diversity((copies, every), (others, all_of_them))
+    assert of_copies is not None
+    assert of_others is not None
+    assert of_both is not None
+    assert of_copies < 0.1 < 0.4 < of_others
+    assert of_copies < of_both < of_others
+    assert find_diversity((copies, every), (others, range(0))) == of_copies
+
+
+def test_of_a_few_atoms_no_diversity_is_told() -> None:
+    assert ("environment_diversity", "atoms") not in verdicts(part(rattled_copies(3, 0.05)))
+
+
 def test_of_every_gate_there_is_a_value_and_its_ceiling() -> None:
     made = structures(["H", "O"], [10, 20], np.random.default_rng(0))
     found = values(part(made, seconds=30.0, twins=2, rejected=3))
     assert set(found) == {
-        *((gate, "all") for gate in RULES if gate not in ("distinct_sizes", "distinct_compositions", "generation_seconds")),
-        *((gate, "atoms") for gate in ("distinct_sizes", "distinct_compositions", "generation_seconds", "teacher_success")),
+        *((gate, "all") for gate in RULES if gate not in BY_SOURCE),
+        *((gate, "atoms") for gate in (*BY_SOURCE, "teacher_success")),
     }
     for key, wanted in {
         ("completeness", "all"): (1.0, 1.0),
@@ -451,7 +499,7 @@ def test_a_finding_names_three_different_faults_and_counts_the_others() -> None:
 def test_contacts_are_short_below_07_of_the_covalent_radii(factor: float, passed: bool) -> None:
     """Silicon atoms 6√3 Å apart, times the factor; twice their radius is 2.22 Å."""
     made = part(structures(["Si"], [4], np.random.default_rng(0)))
-    made.arrays["structures/positions"] *= factor
+    made.arrays["structures/positions"] = np.tile(np.arange(12.0).reshape(-1, 3) * 2.0 * factor, (N, 1))
     distance = factor * 6 * np.sqrt(3)
     assert bool(distance / 2.22 > 0.7) is passed
     assert verdicts(made)["bond_lengths", "all"].passed is passed

@@ -20,7 +20,7 @@ from tests.command import ROOT, distillery
 METADATA = distribution("distillery").metadata
 ELSEWHERE = {
     # of the gateway's page, of the services of molecules, and of whoever reads Zarr
-    "distillery": {"jinja2", "markupsafe", "plotly", "quests", "rdkit", "zarr"},
+    "distillery": {"jinja2", "markupsafe", "plotly", "rdkit", "zarr"},
     "services/mattergen": {"mattergen"},  # upstream's code, in no package index
 }
 """What a part imports that those who use it name, or that can't be named."""
