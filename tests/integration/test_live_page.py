@@ -1,7 +1,6 @@
 """The live page in a real browser: a dataset is begun, watched, steered and deleted; keys, restarts, small screens, accessibility."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,24 +15,13 @@ from gateway.live.session import COOKIE
 from gateway.settings import GatewaySettings
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
+from tests.browser import Browser, Page, expect, find_serious, open_page, start_browser
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, two_fakes
 from tests.serving import free_port, serve
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-try:
-    from axe_playwright_python.base import AXE_FILE_PATH
-    from playwright.sync_api import Browser, Page, expect, sync_playwright
-except ModuleNotFoundError as missing:
-    pytest.skip(f"no {missing.name}: the page is not tried in a browser", allow_module_level=True)
-if CHROMIUM is None:
-    pytest.skip("no chromium (apt-get install chromium): the page is not tried in a browser", allow_module_level=True)
-
 KEY = "a key of the page's tests"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-unsafe-swiftshader"]
-PATIENCE = 60_000
-"""Milliseconds; machines that test are busy."""
 
 
 @dataclass
@@ -68,25 +56,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+def browser() -> Iterator[Browser]:
+    with start_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of a session of its own; whatever its console complains of fails the test."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
-    page, complaints = context.new_page(), list[str]()
-    page.on("console", lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    context.close()
-    assert complaints == []
+    with open_page(browser) as page:
+        yield page
 
 
 def begin(page: Page, site: Site, recipe: str = RECIPE) -> None:
@@ -184,10 +162,3 @@ def test_both_pages_fit_a_small_screen_and_have_no_serious_finding(site: Site, p
             expect(page.locator("h1")).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
             assert find_serious(page) == []
-
-
-def find_serious(page: Page) -> list[str]:
-    """What axe finds that is serious or worse."""
-    page.evaluate(AXE_FILE_PATH.read_text())
-    found = page.evaluate("axe.run().then((result) => result.violations)")
-    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in {"serious", "critical"}]

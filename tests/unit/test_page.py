@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,6 +23,7 @@ from distillery.report.page.gallery import describe_gallery
 from distillery.report.page.gate_table import list_rows, write_number
 from distillery.report.page.generation_charts import write_duration
 from distillery.report.page.page import make_page, write_page
+from distillery.report.page.properties import Properties
 from distillery.report.page.sampling import Sample, SampledStructure, draw_keys, merge_samples
 from distillery.report.page.survey import Survey
 from distillery.structures.structure import Structure
@@ -29,7 +31,7 @@ from tests.dataset_folder import RECIPE, with_origin, write_parts
 from tests.labelling import silicon, water
 
 ATTACK = "</script><script>alert(1)</script><img src=http://example.org/a.png>"
-SECTIONS = {"gates", "composition", "labels", "geometry", "diversity", "making", "outliers", "gallery", "card"}
+SECTIONS = {"gates", "composition", "sources", "labels", "geometry", "diversity", "making", "outliers", "gallery", "use", "card"}
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
 
 
@@ -42,10 +44,11 @@ class Page(HTMLParser):
         self.places: set[str] = set()
         self.loads: list[str] = []
         self.scripts: list[str] = []
+        self.data: dict[str, str] = {}
         self.styles: list[str] = []
         self.texts: list[str] = []
         self.policy = ""
-        self._open = ""
+        self._open = self._data = ""
         self.feed(text)
         self.close()
 
@@ -59,6 +62,7 @@ class Page(HTMLParser):
             self.policy = str(known["content"])
         if tag in {"script", "style"}:
             (self.scripts if tag == "script" else self.styles).append("")
+        self._data = str(known["id"]) if tag == "script" and "id" in known else ""
         if "id" in known:
             self.places.add(str(known["id"]))
         assert not any(name.startswith("on") for name in known), f"{tag} has a handler: {known}"
@@ -69,6 +73,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._open in {"script", "style"}:
             (self.scripts if self._open == "script" else self.styles)[-1] += data
+            if self._data:
+                self.data[self._data] = self.scripts[-1]
         else:
             self.texts.append(data)
 
@@ -78,13 +84,18 @@ class Page(HTMLParser):
 
     @property
     def figures(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.scripts[1])
+        found: dict[str, Any] = json.loads(self.data["figures"])
         return found
 
     @property
     def structures(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.scripts[3])
+        found: dict[str, Any] = json.loads(self.data["structures"])
         return found
+
+    @property
+    def own(self) -> str:
+        """What is ours of styles and scripts."""
+        return "".join(self.styles) + self.scripts[-1]
 
 
 def page_of(ledger: Ledger, recipe: str = RECIPE) -> Page:
@@ -130,8 +141,7 @@ def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
     assert "default-src 'none'" in page.policy
     assert "connect-src" not in page.policy
     assert "http" not in page.policy
-    own = "".join(page.styles) + page.scripts[2] + page.scripts[4]
-    assert not any(word in own for word in ("http:", "https:", "url(", "@import", "fetch(", "XMLHttpRequest", "import("))
+    assert not any(word in page.own for word in ("http:", "https:", "url(", "@import", "fetch(", "XMLHttpRequest", "import("))
 
 
 def test_axes_have_titles_with_units(page: Page) -> None:
@@ -163,22 +173,25 @@ def test_the_same_parts_give_the_same_text(finished: Ledger) -> None:
 
 
 def test_the_outlier_is_named_and_is_in_the_gallery(page: Page) -> None:
-    title, members = "Largest force", page.structures["groups"][1]["structures"]
+    title, members = "Largest force", page.structures["structures"]
     assert page.text.index(title) < page.text.index("full-molecules-00001/0007", page.text.index(title))
     (outlier,) = [m for m in members if m["id"] == "full-molecules-00001/0007"]
     assert "largest force: " in outlier["remark"]
 
 
-def test_a_structure_drawn_at_random_says_what_it_is_an_outlier_by(page: Page) -> None:
-    random, outliers = (group["structures"] for group in page.structures["groups"])
-    remarks = {one["id"]: one["remark"] for one in outliers}
-    assert all(one["remark"] == remarks.get(one["id"], "") for one in random)
-    assert any(one["remark"] for one in random)
+def test_every_structure_is_carried_once_and_says_what_it_is_an_outlier_by(page: Page) -> None:
+    carried = page.structures["structures"]
+    assert len({one["id"] for one in carried}) == len(carried) == 90
+    named = {one["id"]: one["remark"] for one in carried if one["remark"]}
+    for id, remark in named.items():
+        assert id in page.text.split("Outliers The structures at the far ends")[1]
+        assert all(re.fullmatch(r"[a-z ]+: [+-]?[\d.]+( eV/atom| eV/Å| GPa)?", reason) for reason in remark.split("; "))
+    assert 8 <= len(named) < 90
 
 
 def test_the_page_says_how_to_load_and_to_cite(page: Page) -> None:
     assert "distillery.read_dataset" in page.text
-    assert "made with Distillery from the recipe with sha256" in page.text
+    assert "@misc{pictured2026, title = {pictured: 90 structures, labelled by fake (fake==1)}" in page.text
 
 
 def test_benchmark_structures_are_counted_as_contamination(page: Page) -> None:
@@ -211,8 +224,8 @@ def test_an_unfinished_dataset_shows_the_parts_there_are(tmp_path: Path) -> None
 def test_a_dataset_without_parts_has_a_page_without_charts(tmp_path: Path) -> None:
     found = page_of(write_parts(tmp_path, only=lambda shard: False))
     assert "0 of 90 structures are there" in found.text
-    assert found.sections == {"gates", "making", "card"}
-    assert found.scripts == []
+    assert found.sections == {"gates", "making", "use", "card"}
+    assert not {"figures", "structures"} & found.data.keys()
 
 
 def test_what_files_say_can_not_break_out_of_the_page(tmp_path: Path) -> None:
@@ -227,12 +240,12 @@ def test_what_files_say_can_not_break_out_of_the_page(tmp_path: Path) -> None:
     assert "<img" not in html[: html.index("<script>")]
     assert found.loads == []
     assert len(found.scripts) == 5
-    assert json.loads(found.structures["groups"][0]["structures"][0]["origin"])["smiles"] == ATTACK
+    assert json.loads(found.structures["structures"][0]["origin"])["smiles"] == ATTACK
     assert any("&lt;/script&gt;" in label for trace in found.figures["rejections"]["data"] for label in trace["y"])
 
 
 def test_the_page_holds_bins_and_not_points(page: Page) -> None:
-    assert len(page.scripts[1]) < 400_000
+    assert len(page.data["figures"]) < 400_000
 
 
 def test_write_page_writes_where_it_is_told_alone(finished: Ledger, tmp_path: Path) -> None:
@@ -250,6 +263,11 @@ def drawn(structure: Structure, key: float = 0.0) -> SampledStructure:
     return SampledStructure(key, structure, "s", -1.0, 2.0)
 
 
+def show(*structures: SampledStructure) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = describe_gallery(structures, [], Properties(Survey(["s"], 1), np.zeros(0), [])).data["structures"]
+    return found
+
+
 def unpack(text: str) -> np.ndarray[Any, Any]:
     return np.frombuffer(base64.b64decode(text), "<i2")
 
@@ -257,7 +275,7 @@ def unpack(text: str) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize(("make", "n_bonds"), [(water, 2), (silicon, 16)])
 def test_the_gallery_keeps_positions_and_bonds(make: Callable[[str], Structure], n_bonds: int) -> None:
     structure = make("a/0000")
-    shown = describe_gallery([("some", [("", drawn(structure))])])["groups"][0]["structures"][0]
+    shown = show(drawn(structure))[0]
     positions = unpack(shown["positions"]).reshape(-1, 3) * shown["scale"]
     assert np.allclose(positions - positions[0], structure.positions - structure.positions[0], atol=0.011)
     bonds = unpack(shown["bonds"]).reshape(-1, 5)
@@ -270,7 +288,7 @@ def test_the_gallery_keeps_positions_and_bonds(make: Callable[[str], Structure],
 def test_the_gallery_has_forces_where_they_are_known() -> None:
     forces = np.array([[0.0, 0.0, -3.25], [0.0, 1.5, 1.625], [0.0, -1.5, 1.625]], np.float32)
     known = replace(drawn(water("a/0000")), forces=forces)
-    shown, without = describe_gallery([("some", [("", known), ("", drawn(water("a/0001")))])])["groups"][0]["structures"]
+    shown, without = show(known, drawn(water("a/0001")))
     assert np.allclose(unpack(shown["forces"]).reshape(-1, 3) * shown["force_scale"], forces, atol=1e-3)
     assert "forces" not in without
 
@@ -286,7 +304,7 @@ def test_pressures_of_slabs_are_apart_from_those_of_bulk() -> None:
 
 def test_a_huge_structure_is_scaled_to_fit() -> None:
     structure = replace(water("a/0000"), positions=water("a/0000").positions * 400)
-    shown = describe_gallery([("some", [("", drawn(structure))])])["groups"][0]["structures"][0]
+    shown = show(drawn(structure))[0]
     positions = unpack(shown["positions"]).reshape(-1, 3) * shown["scale"]
     assert np.allclose(positions - positions[0], structure.positions - structure.positions[0], atol=0.1)
 

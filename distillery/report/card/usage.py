@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from distillery.report.card.facts import CardFacts
+from distillery.schema.label import TeacherCard
 
 UNITS = "energies in eV, forces in eV/Å, positions and cells in Å, stress in eV/Å³ (ASE's order xx yy zz yz xz xy and ASE's sign)"
 
@@ -30,13 +31,19 @@ def describe_loading(file: str = "dataset.h5") -> dict[str, str]:
 
 def cite_dataset(facts: CardFacts) -> str:
     """A BibTeX entry of the dataset itself."""
-    key = "".join(letter for letter in facts.name if letter.isalnum()) or "dataset"
-    teacher = f", labelled by {facts.teacher.name} ({facts.teacher.version})" if facts.teacher else ""
+    known = f"structures sha256 {str(facts.metadata.get('structures_sha256', 'not recorded'))[:16]}"
+    return write_citation(facts.name, facts.n_structures, facts.teacher, facts.year, known)
+
+
+def write_citation(name: str, n_structures: int, teacher: TeacherCard | None, year: str, known_by: str) -> str:
+    """A BibTeX entry; `known_by` is what tells it from others of its name."""
+    key = "".join(letter for letter in name if letter.isalnum()) or "dataset"
+    labelled = f", labelled by {teacher.name} ({teacher.version})" if teacher else ""
     return (
-        f"@misc{{{key}{facts.year if facts.year.isdigit() else ''},\n"
-        f"  title = {{{facts.name}: {facts.n_structures} structures{teacher}}},\n"
-        f"  year = {{{facts.year}}},\n"
-        f"  note = {{Made with Distillery; structures sha256 {str(facts.metadata.get('structures_sha256', 'not recorded'))[:16]}}},\n"
+        f"@misc{{{key}{year if year.isdigit() else ''},\n"
+        f"  title = {{{name}: {n_structures} structures{labelled}}},\n"
+        f"  year = {{{year}}},\n"
+        f"  note = {{Made with Distillery; {known_by}}},\n"
         "}"
     )
 

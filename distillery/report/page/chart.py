@@ -8,8 +8,12 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-COLOURS = ("#3366a6", "#e0862b", "#3f9a5f", "#b8473d", "#8569b3", "#8a6a4f", "#d17ab5", "#7a8a99", "#b3a72c", "#35a3b5")
+from distillery.report.page.chart_tables import Table
+
+COLOURS = ("#3f74b8", "#e0862b", "#3f9a5f", "#b8473d", "#8569b3", "#8a6a4f", "#d17ab5", "#7a8a99", "#b3a72c", "#35a3b5")
 INK, FAINT, GRID, ALARM = "#26303a", "#6b7681", "#e6e9ed", "#b8473d"
+MARK = "#7a8794"
+"""Of marks that must be seen on white and on dark; the page's style gives text and lines of the grid the colours of its mode."""
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _TAIL = 0.001
 """Share of the values left off at each end of an axis, so that a few outliers do not flatten the picture."""
@@ -24,6 +28,7 @@ class Chart:
     name    of its place in the page
     title   what is drawn
     shows   how to read it and what to look for
+    table   its numbers, for those who can't see the picture
     is_wide  True if it takes the page's whole width
     """
 
@@ -31,6 +36,7 @@ class Chart:
     title: str
     figure: go.Figure
     shows: str
+    table: Table
     is_wide: bool = False
 
 

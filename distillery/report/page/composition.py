@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from distillery.planning.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from distillery.recipe.recipe import Recipe
-from distillery.report.page.chart import Chart, colour, draw_limit, draw_map, find_size_edges, stack_histogram, style
+from distillery.report.page.chart import MARK, Chart, colour, draw_limit, draw_map, find_size_edges, stack_histogram, style
+from distillery.report.page.chart_tables import tabulate, tabulate_values
 from distillery.report.page.survey import Survey
 
 
@@ -49,7 +50,8 @@ def _chart_sources(measures: Measures, wanted: Mapping[str, int]) -> Chart:
     style(figure, "structures", "", barmode="overlay", showlegend=False)
     figure.update_yaxes(autorange="reversed")
     shows = "Filled: structures in the dataset; outline: what the recipe asks for by now. Every bar should be full."
-    return Chart("sources", "Structures by source", figure, shows)
+    table = tabulate(("source", "wanted", "in the dataset"), names, [wanted[name] for name in names], kept)
+    return Chart("sources", "Structures by source", figure, shows, table)
 
 
 def _chart_sizes(survey: Survey) -> Chart:
@@ -57,38 +59,42 @@ def _chart_sizes(survey: Survey) -> Chart:
     figure = stack_histogram(sizes, survey.join("source"), survey.names, find_size_edges(sizes), "atoms")
     style(figure, "atoms in a structure", "structures")
     shows = "How large the structures are. Look for sources that sit in a single spike: they teach one size only."
-    return Chart("sizes", "Sizes", figure, shows)
+    return Chart("sizes", "Sizes", figure, shows, tabulate_values(sizes, survey.join("source"), survey.names, "atoms"))
 
 
 def _chart_elements(measures: Measures, recipe: Recipe) -> Chart:
     elements, merged = _list_elements(measures, recipe), merge_sources(measures.sources.values())
     symbols = [chemical_symbols[z] for z in elements]
-    figure = go.Figure()
+    figure, shares = go.Figure(), []
     for name, counts, total, tint in (
         ("share of the atoms", merged.atoms_of, merged.atoms_of.sum(), colour(0)),
         ("share of the structures that hold it", merged.structures_with, merged.kept, "#b9c9de"),
     ):
         share = 100 * counts[elements] / max(int(total), 1)
+        shares.append(share)
         figure.add_bar(x=symbols, y=np.round(share, 3), name=name, marker={"color": tint}, hovertemplate="%{x}: %{y:.2f} %<extra></extra>")
     style(figure, "element", "share, %")
     shows = "Every element of the recipe should have its bars. The dark ones would all be equal in the most varied set there can be."
-    return Chart("elements", "Elements", figure, shows)
+    table = tabulate(("element", "share of the atoms, %", "share of the structures that hold it, %"), symbols, *shares)
+    return Chart("elements", "Elements", figure, shows, table)
 
 
 def _chart_entropy(measures: Measures, recipe: Recipe, gate: float | None) -> Chart:
     scopes = {"all": merge_sources(measures.sources.values()), **measures.sources}
     elements = _list_elements(measures, recipe)
     n_elements = len(elements)
-    figure = go.Figure()
+    figure, columns = go.Figure(), []
     for name, counts, tint in (("by atoms", "atoms_of", colour(0)), ("by structures", "structures_with", "#b9c9de")):
         bits = [round(entropy_bits(getattr(own, counts)), 4) for own in scopes.values()]
+        columns.append(bits)
         figure.add_bar(x=list(scopes), y=bits, name=name, marker={"color": tint}, hovertemplate="%{x}: %{y:.3f} bits<extra></extra>")
+    columns.append([round(entropy_ceiling(n_elements, _hydrogen_share(own) if 1 in elements else None), 4) for own in scopes.values()])
     figure.add_scatter(
         x=list(scopes),
-        y=[round(entropy_ceiling(n_elements, _hydrogen_share(own) if 1 in elements else None), 4) for own in scopes.values()],
+        y=columns[-1],
         mode="markers",
         name="ceiling with its hydrogen",
-        marker={"symbol": "line-ew", "size": 26, "line": {"width": 2, "color": "#26303a"}},
+        marker={"symbol": "line-ew", "size": 26, "line": {"width": 2, "color": MARK}},
         hovertemplate="%{x}: at most %{y:.3f} bits<extra></extra>",
     )
     style(figure, "", "entropy of the elements, bits")
@@ -98,9 +104,10 @@ def _chart_entropy(measures: Measures, recipe: Recipe, gate: float | None) -> Ch
     asked = f" The gate asks for {gate:g} bits by atoms over all sources." if gate is not None else ""
     shows = (
         "How evenly the elements are used: 0 if there is one only, the ceiling if all are equally frequent. "
-        f"Hydrogen lowers what can be reached by atoms (black lines).{asked}"
+        f"Hydrogen lowers what can be reached by atoms (short lines).{asked}"
     )
-    return Chart("entropy", "Entropy of the elements", figure, shows)
+    table = tabulate(("source", "by atoms, bits", "by structures, bits", "ceiling with its hydrogen, bits"), scopes, *columns)
+    return Chart("entropy", "Entropy of the elements", figure, shows, table)
 
 
 def _chart_elements_by_source(measures: Measures, recipe: Recipe) -> Chart:
@@ -116,7 +123,8 @@ def _chart_elements_by_source(measures: Measures, recipe: Recipe) -> Chart:
         height=130 + 42 * len(names),
     )
     shows = "Percent of a source's atoms. Where one source alone fills a column, this element is learnt in one kind of structure only."
-    return Chart("elements-by-source", "Elements by source", figure, shows, is_wide=True)
+    table = tabulate(("source", *(f"{chemical_symbols[z]}, %" for z in elements)), names, *share.T)
+    return Chart("elements-by-source", "Elements by source", figure, shows, table, is_wide=True)
 
 
 def _hydrogen_share(own: SourceMeasures) -> float:

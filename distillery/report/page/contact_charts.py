@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from distillery.report.page.chart import GRID, Chart, colour, draw_limit, style
+from distillery.report.page.chart import GRID, MARK, Chart, colour, draw_limit, style
+from distillery.report.page.chart_tables import Table, find_binned_quantiles, tabulate
 from distillery.report.page.sampling import SampledStructure
 from distillery.report.page.survey import Survey
 from distillery.structures.geometry import find_pairs, sum_of_radii
@@ -21,6 +22,8 @@ _FARTHEST_RATIO = 2.0
 _REACH = 4.0
 """Å; twice the covalent radii of all but the heaviest elements."""
 _EDGES = np.linspace(0.4, _FARTHEST_RATIO, 161)
+_SQUEEZED = 0.8
+"""Distances below this times the sum of covalent radii are of atoms pressed together."""
 _LEAST_PAIRS = 10
 """Bonds of a pair of elements, fewer of which say nothing of their spread."""
 
@@ -46,8 +49,8 @@ def measure_contacts(survey: Survey) -> Contacts:
     contacts = Contacts()
     for name, own in survey.sources.items():
         contacts.ratio_counts[name] = np.zeros(len(_EDGES) - 1, np.int64)
-        contacts.n_atoms[name] = sum(len(drawn.structure) for drawn in own.sample.drawn)
-        for drawn in own.sample.drawn:
+        contacts.n_atoms[name] = sum(len(drawn.structure) for drawn in own.measured)
+        for drawn in own.measured:
             ratio = _measure(drawn.structure, contacts, contacts.ratio_counts[name])
             contacts.shortest.append((ratio, drawn))
     return contacts
@@ -65,6 +68,13 @@ def _measure(structure: Structure, contacts: Contacts, counts: NDArray[np.int64]
     codes = low.astype(np.int64) * 256 + high
     for code in np.unique(codes):
         contacts.lengths[int(code // 256), int(code % 256)].append(distance[is_bond][codes == code].astype(np.float32))
+    return float(ratio.min()) if ratio.size else float("inf")
+
+
+def find_closest_ratio(structure: Structure) -> float:
+    """The shortest distance over the sum of covalent radii; infinite if no two atoms are within 4 Å."""
+    pairs = find_pairs(structure, _REACH)
+    ratio = pairs.distance / sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])
     return float(ratio.min()) if ratio.size else float("inf")
 
 
@@ -92,7 +102,21 @@ def _chart_ratios(contacts: Contacts) -> Chart:
         "All pairs of neighbours in the sample. Bonds make the peak near 1; the dip behind it separates them from second neighbours. "
         "Weight between 0.6 and 0.8 means squeezed atoms."
     )
-    return Chart("ratios", "Distances against covalent radii", figure, shows, is_wide=True)
+    return Chart("ratios", "Distances against covalent radii", figure, shows, _tabulate_ratios(contacts), is_wide=True)
+
+
+def _tabulate_ratios(contacts: Contacts) -> Table:
+    """What is told of squeezed atoms and of bonds, by source."""
+    names = [name for name, counts in contacts.ratio_counts.items() if counts.any()]
+    centres = (_EDGES[1:] + _EDGES[:-1]) / 2
+    squeezed, bonded, middle = (list[float]() for _ in range(3))
+    for name in names:
+        counts, n_atoms = contacts.ratio_counts[name], contacts.n_atoms[name]
+        squeezed.append(float(counts[centres < _SQUEEZED].sum()) / n_atoms)
+        bonded.append(float(counts[centres < BOND_LIMIT].sum()) / n_atoms)
+        middle.append(find_binned_quantiles(counts[centres < BOND_LIMIT], centres[centres < BOND_LIMIT])[1])
+    heads = ("source", f"pairs per atom below {_SQUEEZED:g}", f"below {BOND_LIMIT:g} (bonds)", "median ratio of the bonds")
+    return tabulate(heads, names, squeezed, bonded, middle)
 
 
 def _chart_lengths(contacts: Contacts) -> Chart:
@@ -108,9 +132,7 @@ def _chart_lengths(contacts: Contacts) -> Chart:
     figure = go.Figure()
     for factor, text in ((1.0, "sum of radii"), (BOND_LIMIT, f"{BOND_LIMIT:g} × sum: counted as bonded up to here")):
         dash = "solid" if factor == 1.0 else "dot"
-        figure.add_scatter(
-            x=ends, y=[factor * e for e in ends], mode="lines", name=text, line={"color": "#9aa4ae", "width": 1, "dash": dash}
-        )
+        figure.add_scatter(x=ends, y=[factor * e for e in ends], mode="lines", name=text, line={"color": MARK, "width": 1, "dash": dash})
     figure.add_scatter(
         x=radii_,
         y=middle_,
@@ -139,4 +161,6 @@ def _chart_lengths(contacts: Contacts) -> Chart:
         "One point per pair of elements. Points on the solid line are textbook bonds; points well above it are pairs that "
         "rarely bond but come near each other in random structures."
     )
-    return Chart("lengths", "Bond lengths by pair of elements", figure, shows, is_wide=True)
+    heads = ("pair", "sum of radii, Å", "5 % are below, Å", "median, Å", "95 % are below, Å", "bonds")
+    table = tabulate(heads, pair_, radii_, low_, middle_, high_, n_)
+    return Chart("lengths", "Bond lengths by pair of elements", figure, shows, table, is_wide=True)

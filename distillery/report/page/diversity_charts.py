@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from distillery.report.diversity import Diversity
 from distillery.report.page.chart import Chart, colour, draw_limit, draw_map, style
+from distillery.report.page.chart_tables import tabulate
 
 _OTHERS = "all others"
 
@@ -33,17 +34,19 @@ def _chart_entropy(diversity: Diversity, names: list[str]) -> Chart:
         f"0 if all atoms of a source have the same surroundings, {diversity.ceiling:.2f} if no two of the {diversity.n_environments:,} do. "
         "One nat more is 2.7 times as many different environments. A short bar is a source that repeats itself."
     )
-    return Chart("environments", "Different environments in a source", figure, shows)
+    table = tabulate(("source", "entropy, nats"), diversity.entropy, diversity.entropy.values())
+    return Chart("environments", "Different environments in a source", figure, shows, table)
 
 
 def _chart_coverage(diversity: Diversity) -> Chart:
     names = list(diversity.coverage)
     others = [_OTHERS] if diversity.covered_by_others else []
     z = [[*(row[b] for b in names), *([diversity.covered_by_others[a]] if others else [])] for a, row in diversity.coverage.items()]
+    percent = np.round(100 * np.array(z), 1)
     figure = draw_map(
         [*names, *others],
         names,
-        np.round(100 * np.array(z), 1),
+        percent,
         hover="%{z:.1f} % of the environments of %{y} occur in %{x} too",
         x="… occur in the sample of",
         y="environments of …",
@@ -54,4 +57,5 @@ def _chart_coverage(diversity: Diversity) -> Chart:
         "Read along a row: how much of this source the others have too. A high last column means that it adds little that is new; "
         "the diagonal (one half of a source's sample against the other) says how well the sample itself covers the source."
     )
-    return Chart("coverage", "Overlap between sources", figure, shows)
+    table = tabulate(("environments of", *(f"in {name} too, %" for name in (*names, *others))), names, *percent.T)
+    return Chart("coverage", "Overlap between sources", figure, shows, table)

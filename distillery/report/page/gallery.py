@@ -1,7 +1,9 @@
-"""The gallery: structures as the page's viewer takes them, a few kilobytes each."""
+"""The gallery: structures as the page's viewer takes them, a few kilobytes each, and what the map of structures puts on its axes."""
 
 import base64
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,25 +11,77 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 from numpy.typing import NDArray
 
+from distillery.report.page.properties import AXES, Properties
 from distillery.report.page.sampling import SampledStructure
 from distillery.runtime.canonical_json import canonical_json
 from distillery.structures.geometry import find_bonds
 from distillery.structures.structure import Structure, to_ase
 
-GALLERY_SIZE = 100
+LARGEST_GALLERY = 6_000_000
+"""Bytes that structures may take in the page; outliers come first, then as many drawn at random as fit."""
 _LARGEST_NUMBER = 32000
 """Of 16 bits, in which positions travel: fine to 0.01 Å up to 320 Å."""
 _LONGEST_ORIGIN = 400
 
 
-def describe_gallery(groups: Iterable[tuple[str, Iterable[tuple[str, SampledStructure]]]]) -> dict[str, Any]:
-    """The viewer's data: groups of structures, each with a remark, and the elements that occur."""
-    shown = [(title, [(remark, drawn) for remark, drawn in members]) for title, members in groups]
-    present = sorted({int(z) for _, members in shown for _, drawn in members for z in drawn.structure.numbers})
-    return {
-        "groups": [{"title": title, "structures": [_describe(drawn, remark) for remark, drawn in members]} for title, members in shown],
-        "elements": {z: _describe_element(z) for z in present},
-    }
+@dataclass(frozen=True)
+class Gallery:
+    """The structures that the page carries.
+
+    data      for the viewer: structures, the elements that occur, the axes of the map
+    n_random  structures drawn at random
+    n_wanted  so many of these were wanted; more than `n_random` if no more fit
+    n_bytes   of the structures in the page
+    """
+
+    data: dict[str, Any]
+    n_random: int
+    n_wanted: int
+    n_bytes: int
+
+    @property
+    def n_carried(self) -> int:
+        """Structures, those drawn at random and outliers together."""
+        return len(self.data["structures"])
+
+
+def describe_gallery(
+    drawn: Sequence[SampledStructure],
+    outliers: Iterable[tuple[str, SampledStructure]],
+    properties: Properties,
+    limit: int = LARGEST_GALLERY,
+) -> Gallery:
+    """The gallery of structures drawn at random and of outliers, each with its remark; nobody comes twice."""
+    own = {outlier.structure.id: (outlier, remark) for remark, outlier in outliers}
+    named = {id: _describe(outlier, remark, properties) for id, (outlier, remark) in own.items()}
+    n_bytes, at_random = sum(map(_count_bytes, named.values())), list[dict[str, Any]]()
+    for one in drawn:
+        entry = named.get(one.structure.id) or _describe(one, "", properties)
+        n_bytes += 0 if entry["id"] in named else _count_bytes(entry)
+        if n_bytes > limit and entry["id"] not in named:
+            n_bytes -= _count_bytes(entry)
+            break
+        at_random.append(entry)
+    chosen = {entry["id"] for entry in at_random}
+    structures = [*at_random, *(entry for id, entry in named.items() if id not in chosen)]
+    elements = _describe_elements(drawn, [outlier for outlier, _ in own.values()])
+    data = {"structures": structures, "elements": elements, "axes": _list_axes(structures)}
+    return Gallery(data, len(at_random), len(drawn), n_bytes)
+
+
+def _count_bytes(entry: dict[str, Any]) -> int:
+    return len(json.dumps(entry, ensure_ascii=False).encode())
+
+
+def _list_axes(structures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The axes of which at least two structures have a value."""
+    counts = {axis.key: sum(axis.key in one["values"] for one in structures) for axis in AXES}
+    return [{"key": axis.key, "title": axis.title, "log": axis.is_logarithmic} for axis in AXES if counts[axis.key] > 1]
+
+
+def _describe_elements(*groups: Sequence[SampledStructure]) -> dict[int, Any]:
+    present = sorted({int(z) for group in groups for one in group for z in one.structure.numbers})
+    return {z: _describe_element(z) for z in present}
 
 
 def _describe_element(z: int) -> dict[str, Any]:
@@ -35,7 +89,7 @@ def _describe_element(z: int) -> dict[str, Any]:
     return {"symbol": chemical_symbols[z], "colour": f"rgb({red},{green},{blue})", "radius": round(float(covalent_radii[z]), 2)}
 
 
-def _describe(drawn: SampledStructure, remark: str) -> dict[str, Any]:
+def _describe(drawn: SampledStructure, remark: str, properties: Properties) -> dict[str, Any]:
     structure = drawn.structure
     origin = canonical_json(dict(structure.origin))
     return {
@@ -44,8 +98,8 @@ def _describe(drawn: SampledStructure, remark: str) -> dict[str, Any]:
         "system": structure.system,
         "formula": to_ase(structure).get_chemical_formula(),
         "remark": remark,
-        "energy": f"{drawn.energy / len(structure):.3f}",
-        "force": f"{drawn.largest_force:.2f}",
+        "energy": round(drawn.energy, 6),
+        "values": properties.describe(drawn),
         "origin": origin if len(origin) <= _LONGEST_ORIGIN else origin[:_LONGEST_ORIGIN] + " …",
         **_describe_geometry(structure),
         **_describe_forces(drawn),
@@ -72,6 +126,7 @@ def _describe_geometry(structure: Structure) -> dict[str, Any]:
         "positions": _pack(positions / scale),
         "bonds": _pack(_list_bonds(structure, scale)),
         "cell": np.round(structure.cell, 3).tolist() if structure.is_periodic else None,
+        "pbc": [bool(periodic) for periodic in structure.pbc],
     }
 
 

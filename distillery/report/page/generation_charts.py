@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from distillery.planning.measures import Measures, SourceMeasures
 from distillery.report.page.chart import Chart, colour, style
+from distillery.report.page.chart_tables import tabulate
 
 _MOST_REASONS = 20
 
@@ -75,17 +76,19 @@ def _chart_rejections(measures: Measures) -> Chart:
         "“label” what the teacher could not do, “dataset” duplicates and surplus left out at the end. "
         "A bar much longer than the rest is worth a look at its source."
     )
-    return Chart("rejections", "What was refused", figure, shows + left if shown else "Nothing was refused.", is_wide=True)
+    table = tabulate(("reason", *measures.sources), shown, *([own.rejected[r] for r in shown] for own in measures.sources.values()))
+    return Chart("rejections", "What was refused", figure, shows + left if shown else "Nothing was refused.", table, is_wide=True)
 
 
 def _chart_times(measures: Measures) -> Chart:
     names = list(measures.sources)
-    figure = go.Figure()
+    figure, columns = go.Figure(), []
     for step, seconds, count, tint in (
         ("to generate", "generate_seconds", "generated", "#b9c9de"),
         ("to label", "label_seconds", "labelled", colour(0)),
     ):
         own = [getattr(measures.sources[n], seconds) / max(getattr(measures.sources[n], count), 1) for n in names]
+        columns.append(own)
         figure.add_bar(
             x=[round(v, 5) for v in own],
             y=names,
@@ -97,4 +100,5 @@ def _chart_times(measures: Measures) -> Chart:
     style(figure, "time per structure, s", "", height=150 + 34 * len(names), barmode="stack")
     figure.update_yaxes(autorange="reversed")
     shows = "Wall time of the requests over the structures they gave. It says which source, and which of the two steps, the time goes to."
-    return Chart("times", "Time per structure", figure, shows, is_wide=True)
+    table = tabulate(("source", "to generate, s", "to label, s"), names, *columns)
+    return Chart("times", "Time per structure", figure, shows, table, is_wide=True)

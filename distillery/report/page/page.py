@@ -1,17 +1,11 @@
 """The page: everything measured from a dataset's parts, put into one HTML file."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
-from plotly.io import to_json
-from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from distillery.dataset.folder import RECIPE
 from distillery.planning.gates import Verdict, is_go, judge
@@ -22,24 +16,21 @@ from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import read_target
 from distillery.report.diversity import Diversity, measure_diversity
 from distillery.report.files import read_assessment
-from distillery.report.page.chart import Chart
+from distillery.report.page.carried import CARRIED, fill_gallery
 from distillery.report.page.composition import chart_composition
 from distillery.report.page.contact_charts import chart_contacts, measure_contacts
 from distillery.report.page.diversity_charts import chart_diversity
-from distillery.report.page.gallery import GALLERY_SIZE, describe_gallery
-from distillery.report.page.gate_table import list_rows, write_number
+from distillery.report.page.gate_table import list_rows
 from distillery.report.page.generation_charts import chart_making, list_yields
 from distillery.report.page.header import describe_dataset
 from distillery.report.page.label_charts import chart_labels
-from distillery.report.page.outliers import Outliers, describe_outliers, fetch_outliers, find_outliers
-from distillery.report.page.sampling import merge_samples
+from distillery.report.page.outliers import find_outliers
+from distillery.report.page.rendering import embed_figures, render
+from distillery.report.page.source_views import view_sources
 from distillery.report.page.survey import SAMPLE_SIZE, Survey
 from distillery.report.page.worth_charts import chart_worth, list_errors
 from distillery.report.summary import describe_scenario, describe_stages
 from distillery.runtime.atomic_files import write_text_whole
-
-_HERE = Path(__file__).parent
-_INLINED = {"css": "style.css", "charts_js": "charts.js", "gallery_js": "gallery.js"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +44,20 @@ class Measured:
     verdicts: list[Verdict]
 
 
-def write_page(folder: Path, target: Path) -> Diversity | None:
-    """Write the page of the dataset in a folder, made from its recipe and the parts there are; the diversity that it shows."""
+def write_page(folder: Path, target: Path, n_carried: int = CARRIED) -> Diversity | None:
+    """Write the page of the dataset in a folder, made from its recipe and the parts there are; the diversity that it shows.
+
+    It carries `n_carried` structures drawn at random, and the outliers, to be looked at.
+    """
     recipe, text = read_recipe(folder / RECIPE)
-    html, diversity = make_page(Ledger(folder, recipe), text)
+    html, diversity = make_page(Ledger(folder, recipe), text, n_carried)
     write_text_whole(target, html)
     return diversity
 
 
-def make_page(ledger: Ledger, recipe_text: str) -> tuple[str, Diversity | None]:
+def make_page(ledger: Ledger, recipe_text: str, n_carried: int = CARRIED) -> tuple[str, Diversity | None]:
     """The page's HTML, and the diversity of the sources if there are structures; the same parts give the same."""
-    found = _measure(ledger)
+    found = _measure(ledger, n_carried)
     context: dict[str, Any] = {
         **_describe_state(found, ledger.recipe),
         **describe_dataset(found.survey, ledger.recipe),
@@ -75,13 +69,13 @@ def make_page(ledger: Ledger, recipe_text: str) -> tuple[str, Diversity | None]:
     }
     if found.survey.ids:
         context |= _describe_structures(found, ledger)
-    return _render(context), context["diversity"]
+    return render(context), context["diversity"]
 
 
-def _measure(ledger: Ledger) -> Measured:
+def _measure(ledger: Ledger, n_carried: int) -> Measured:
     recipe, plan = ledger.recipe, ledger.make_plan(read_target(ledger.folder).last)
     wanted = {name: tally.count for name, tally in plan.tallies.items()}
-    survey, kept = Survey(list(recipe.sources), recipe.seed), dict(_list_kept(ledger, plan, wanted))
+    survey, kept = Survey(list(recipe.sources), recipe.seed, n_carried), dict(_list_kept(ledger, plan, wanted))
     for part, indices in kept.items():
         survey.add(ledger.read(part), indices)
     measures = ledger.gather(plan, wanted, kept)
@@ -121,9 +115,10 @@ def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
     survey, recipe = found.survey, ledger.recipe
     residuals = energy_residuals(np.concatenate(found.measures.energies), np.concatenate(found.measures.counts))
     contacts = measure_contacts(survey)
-    samples = {name: [drawn.structure for drawn in own.sample.drawn] for name, own in survey.sources.items()}
+    samples = {name: [drawn.structure for drawn in own.measured] for name, own in survey.sources.items()}
     diversity = measure_diversity(samples, recipe.seed)
     outliers = find_outliers(survey, residuals, contacts)
+    gallery = fill_gallery(survey, residuals, outliers, ledger.read, survey.n_carried)
     worth = read_assessment(ledger.folder)
     charts = {
         "composition": chart_composition(found.measures, survey, recipe, found.wanted, _find_threshold(found, "element_entropy")),
@@ -135,38 +130,17 @@ def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
     }
     return {
         "charts": charts,
-        "figures": _embed_figures([chart for group in charts.values() for chart in group]),
+        "figures": embed_figures([chart for group in charts.values() for chart in group]),
         "diversity": diversity,
         "worth": worth,
         "worth_rows": [] if worth is None else list_errors(worth),
         "outliers": outliers,
         "sample_size": SAMPLE_SIZE,
-        "gallery": describe_gallery(_fill_gallery(survey, outliers, ledger)),
+        "gallery": gallery,
+        "sources": view_sources(found.measures, survey, recipe, found.wanted, outliers, gallery),
+        "sides": survey.sides.list_rows(survey.names),
     }
 
 
 def _find_threshold(found: Measured, gate: str) -> float | None:
     return next((verdict.threshold for verdict in found.verdicts if verdict.gate == gate), None)
-
-
-def _fill_gallery(survey: Survey, outliers: list[Outliers], ledger: Ledger) -> Iterator[tuple[str, Any]]:
-    drawn = merge_samples((own.sample.drawn for own in survey.sources.values()), GALLERY_SIZE)
-    remarks = describe_outliers(outliers)
-    yield f"{len(drawn)} drawn at random", ((remarks.get(one.structure.id, ""), one) for one in drawn)
-    yield "outliers", fetch_outliers(outliers, ledger.read)
-
-
-def _embed_figures(charts: list[Chart]) -> Markup:
-    """All figures as one JSON object that is safe within a script element."""
-    figures = ",".join(f"{json.dumps(chart.name)}:{to_json(chart.figure)}" for chart in charts)
-    return htmlsafe_json_dumps(None, dumps=lambda _: f"{{{figures}}}")
-
-
-def _render(context: dict[str, Any]) -> str:
-    loader = jinja2.PackageLoader("distillery.report.page", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters["number"] = write_number
-    sources = {name: Markup((_HERE / file).read_text(encoding="utf-8")) for name, file in _INLINED.items()}
-    return environment.get_template("report.html.j2").render(
-        **context, **sources, plotly=Markup(get_plotlyjs()), plotly_version=get_plotlyjs_version()
-    )

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Arrays, select_structures
 from distillery.dataset.parts import Part
-from distillery.report.page.sampling import Sample, draw_keys
+from distillery.report.page.sampling import Sample, SampledStructure, draw_keys
+from distillery.report.page.sides import Sides
 from distillery.schema.label import ShardRecord, TeacherCard
 
 SAMPLE_SIZE = 200
-"""Structures drawn from every source: for bond lengths, structural diversity and the gallery."""
+"""Structures drawn from every source that bond lengths and structural diversity are measured on."""
 FORCE_EDGES = np.linspace(-3.0, 3.0, 61)
 """Of the bins that forces are counted in, log10 of eV/Å."""
 
@@ -36,6 +37,7 @@ class Maker:
 class SourceSurvey:
     """One source.
 
+    sample        of its structures: those that are measured, and more if the page carries more
     force_counts  atoms by size of their force, shape (60,); what lies outside is counted at the edge
     makers        who made its structures, in order of appearance
     """
@@ -43,6 +45,11 @@ class SourceSurvey:
     sample: Sample = field(default_factory=lambda: Sample(SAMPLE_SIZE))
     force_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(FORCE_EDGES) - 1, np.int64))
     makers: dict[Maker, None] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> list[SampledStructure]:
+        """The structures that bond lengths and structural diversity are measured on, whatever number the page carries."""
+        return self.sample.drawn[:SAMPLE_SIZE]
 
 
 @dataclass
@@ -55,12 +62,15 @@ class Survey:
     pressure, shear  minus a third of the trace, and von Mises' equivalent of the stress, GPa; NaN where there is no stress
     is_slab          whether it is a surface, whose stress is that of slab and vacuum together
     ids              of the structures
+    n_carried        structures that the page is to carry, drawn at random
     parts            their parts' names; `n_parts` counts those without structures too
+    sides            of the split that is made where nothing else is said
     benchmarks       structures taken from a public benchmark, by its name
     """
 
     names: list[str]
     seed: int
+    n_carried: int = SAMPLE_SIZE
     sources: dict[str, SourceSurvey] = field(default_factory=dict)
     source: list[NDArray[np.int16]] = field(default_factory=list)
     n_atoms: list[NDArray[np.int32]] = field(default_factory=list)
@@ -71,6 +81,7 @@ class Survey:
     is_slab: list[NDArray[np.bool_]] = field(default_factory=list)
     ids: list[NDArray[Any]] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
+    sides: Sides = field(default_factory=Sides)
     benchmarks: Counter[str] = field(default_factory=Counter)
     teachers: dict[str, TeacherCard] = field(default_factory=dict)
     n_parts: int = 0
@@ -78,7 +89,7 @@ class Survey:
     last_made: str = ""
 
     def __post_init__(self) -> None:
-        self.sources = {name: SourceSurvey() for name in self.names}
+        self.sources = {name: SourceSurvey(Sample(max(SAMPLE_SIZE, self.n_carried))) for name in self.names}
 
     def add(self, part: Part, kept: Sequence[int]) -> None:
         """Look at a part, of which the structures with these indices count."""
@@ -123,6 +134,7 @@ class Survey:
         self.shear.append(shear)
         self.is_slab.append(arrays["provenance/system"] == "surface")
         self.ids.append(arrays["provenance/id"])
+        self.sides.add(name, arrays)
         self.benchmarks.update(_find_benchmarks(arrays["provenance/origin"]))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from distillery.report.page.chart import COLOURS, Chart, style
+from distillery.report.page.chart_tables import tabulate
 from distillery.schema.assess import Assessment, CurvePoint, Errors
 
 _GROUPS = (("source", "validation and test sides"), ("family", "probe set"), ("unseen", "probe set, compositions it has not seen"))
@@ -28,10 +29,11 @@ def chart_worth(found: Assessment) -> list[Chart]:
 
 def _chart_curves(curve: Sequence[CurvePoint], name: str, title: str, axis: str, measure: Callable[[Errors], float], shows: str) -> Chart:
     figure, sizes = go.Figure(), [point.n_structures for point in curve]
+    columns = [[measure(point.family[family]) for point in curve] for family in curve[-1].family]
     for k, family in enumerate(curve[-1].family):
         figure.add_scatter(
             x=sizes,
-            y=[measure(point.family[family]) for point in curve],
+            y=columns[k],
             name=family,
             mode="lines+markers",
             line={"color": COLOURS[-1 - k % len(COLOURS)], "width": 2},
@@ -41,7 +43,9 @@ def _chart_curves(curve: Sequence[CurvePoint], name: str, title: str, axis: str,
     style(figure, "structures on the training side", axis)
     figure.update_xaxes(type="log", tickvals=sizes, ticktext=[f"{size:,}" for size in sizes])
     figure.update_yaxes(type="log", dtick="D2")
-    return Chart(name, title, figure, shows)
+    families = curve[-1].family
+    table = tabulate(("structures", *(f"{family}, {axis}" for family in families)), [f"{size:,}" for size in sizes], *columns)
+    return Chart(name, title, figure, shows, table)
 
 
 def list_errors(found: Assessment) -> list[dict[str, Any]]:
