@@ -1,6 +1,5 @@
 """`distillery assess`."""
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -76,6 +75,8 @@ def _tell_report(folder: Path, found: "Assessment") -> list[Path]:
 
 def _find_probe(dataset: Path, console: Console) -> Path:
     """The probe set of the dataset's teacher, made now if it is not there yet."""
+    import asyncio
+
     from cli.probe import make_probe
     from distillery.assess.probe import find_probe, make_probe_recipe
 

@@ -1,6 +1,5 @@
 """`distillery check`."""
 
-import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +43,8 @@ def check(
 
 def require_sound(path: Path, recipe: "Recipe", text: str, gateway: str | None) -> None:
     """InvalidRequest with every fault at its line; what may pass, or can't come out GO, is printed to standard error."""
+    import asyncio
+
     from distillery.recipe.recipe import make_refusal
 
     use_inputs(path.parent)

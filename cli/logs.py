@@ -1,6 +1,5 @@
 """`distillery logs`."""
 
-import asyncio
 import json
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,8 @@ def logs(
     data: Data = Path("data"),
 ) -> None:
     """Show what happened to a dataset, a line each: from a gateway as it happens, until it stops; without one what its parts say."""
+    import asyncio
+
     if not gateway:
         for line in _read_parts(find_folder(Path(name), data)):
             print(line)

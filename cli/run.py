@@ -1,6 +1,5 @@
 """`distillery run`."""
 
-import asyncio
 import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -71,6 +70,8 @@ def make_here(recipe: "Recipe", text: str, data: Path, again: str) -> int:
 
 
 def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | None, data: Path, again: str, page: bool = False) -> int:
+    import asyncio
+
     from cli.farewell import Farewell
     from cli.live import choose_view, raise_if_failed
 
@@ -110,6 +111,8 @@ async def _run(
 
 
 def _show_plan(gateway: str | None, data: Path, text: str, target: dict[str, str], console: Console) -> None:
+    import asyncio
+
     from cli.forecast import show_forecast
 
     with under_way("reading the parts"):

@@ -1,6 +1,5 @@
 """`distillery services`."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 @app.command()
 def services(gateway: Gateway = None, name: Annotated[str | None, typer.Argument(help="Show one service and its options.")] = None) -> None:
     """Show which services there are, what they make, and their options."""
+    import asyncio
+
     from distillery.generators.plugins import list_services
 
     with under_way("asking the services"):

@@ -1,6 +1,5 @@
 """`distillery pause`, `resume`, `cancel` and `delete`."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -46,6 +45,8 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name again.")] = False,
 ) -> None:
     """Remove a dataset with all its files, for good; not while it is being made."""
+    import asyncio
+
     folder = None if gateway else find_folder(Path(name), data).resolve()
     name = name if folder is None else folder.name
     if not yes and typer.prompt(f"This removes {folder or f'{name} from {gateway}'}. Type its name to go on") != name:
@@ -56,6 +57,8 @@ def delete(
 
 
 def _steer(name: str, gateway: str | None, verb: str) -> None:
+    import asyncio
+
     if not gateway:
         raise InvalidRequest(
             f"{verb} is asked of a gateway: give --gateway URL. A run in a terminal stops with Ctrl-C, and goes on by the same command"

@@ -1,6 +1,5 @@
 """`distillery verify`."""
 
-import asyncio
 import json
 import sys
 import tempfile
@@ -83,6 +82,8 @@ def _say(check: "Check", console: Console, as_json: bool) -> bool:
 
 
 def _until_interrupted(work: Coroutine[Any, Any, int], acknowledge: Callable[[], None]) -> int:
+    import asyncio
+
     try:
         return run_until_signal(work, acknowledge)
     except asyncio.CancelledError:

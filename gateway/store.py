@@ -12,8 +12,8 @@ from distillery.dataset.folder import CARD, CHECKPOINTS, CROISSANT, DATASET, PAG
 from distillery.errors import Conflict, NotFound, Unavailable
 from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import Target, Wanted, read_target
+from distillery.report.ended import describe_end
 from distillery.report.files import find_finished, forget_report
-from distillery.report.summary import describe_end
 from distillery.runtime.atomic_files import write_text_whole
 from distillery.runtime.locks import LOCK, OWNER, is_locked
 from distillery.schema.base import NAME_PATTERN

@@ -3,12 +3,14 @@
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from distillery.errors import InvalidRequest, Unauthorized
-from distillery.http.error_responses import as_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SHORTEST_KEY = 16
 
@@ -40,15 +42,17 @@ def carry_key(key: SecretStr | None) -> dict[str, str]:
 class ApiKeyGuard:
     """Refuses requests without the API key, except for paths that begin with one of `is_open`."""
 
-    def __init__(self, app: ASGIApp, api_key: str, is_open: Iterable[str]) -> None:
+    def __init__(self, app: "ASGIApp", api_key: str, is_open: Iterable[str]) -> None:
         self._app, self._key, self._open = app, api_key.encode(), tuple(is_open)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         is_open = scope["type"] != "http" or scope["path"].startswith(self._open)
         scheme, _, key = dict(scope.get("headers", ())).get(b"authorization", b"").partition(b" ")
         if is_open or (scheme.lower() == b"bearer" and secrets.compare_digest(key.strip(), self._key)):
             await self._app(scope, receive, send)
             return
+        from distillery.http.error_responses import as_response
+
         problem = Unauthorized("send the API key as `Authorization: Bearer …` (the distillery command takes it from DISTILLERY_API_KEY)")
         response = as_response(problem, scope["path"])
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -24,7 +24,7 @@ from distillery.schema.report import GateName as GateName
 from distillery.schema.report import StageName as StageName
 from distillery.schema.sample import Sample
 from distillery.schema.teacher_name import TeacherName
-from distillery.structures.structure import DEFAULT_ELEMENTS
+from distillery.structures.elements import DEFAULT_ELEMENTS
 
 
 class GrowthStep(Message):

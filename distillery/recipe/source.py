@@ -9,7 +9,7 @@ from distillery.schema.base import Elements, Message, Number
 from distillery.schema.generate import Perturb
 from distillery.schema.label import LabelLimits
 from distillery.schema.sample import Sample
-from distillery.structures.structure import System
+from distillery.structures.elements import System
 
 LARGEST_COUNT = 10_000_000
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillery.dataset.folder import (
     ASSESSMENT,
@@ -17,14 +17,14 @@ from distillery.dataset.folder import (
     name_part,
     split_part_name,
 )
-from distillery.dataset.layout import open_dataset
 from distillery.errors import Internal, Unavailable
-from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe, StageName
-from distillery.report.summary import describe_checkpoints
 from distillery.runtime.atomic_files import write_text_whole
 from distillery.schema.assess import Assessment
 from distillery.schema.report import Report
+
+if TYPE_CHECKING:
+    from distillery.planning.plan import Plan
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -41,8 +41,10 @@ def find_report(folder: Path, report: Report) -> Report | None:
     return found if found is not None and found.model_copy(update={"diversity": None, "assessment": None}) == report else None
 
 
-def write_checkpoints(folder: Path, plan: Plan) -> None:
+def write_checkpoints(folder: Path, plan: "Plan") -> None:
     """Write checkpoints.json, what is known while there is no report; it can be derived from the parts at any time."""
+    from distillery.report.summary import describe_checkpoints
+
     write_text_whole(folder / CHECKPOINTS, _as_text([record.model_dump(mode="json") for record in describe_checkpoints(plan)]))
 
 
@@ -65,6 +67,8 @@ def read_assessment(folder: Path) -> Assessment | None:
 
     Internal if assess.json can't be read.
     """
+    from distillery.dataset.layout import open_dataset
+
     path = folder / ASSESSMENT
     if not path.is_file() or not (folder / DATASET).is_file():
         return None

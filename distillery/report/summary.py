@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from distillery.dataset.folder import split_part_name
 from distillery.planning.ledger import Ledger
 from distillery.planning.measures import PartMeasures
 from distillery.planning.plan import Checkpoint, Plan, Shard, SourceTally
 from distillery.schema.dataset import InWork, Progress, SourceProgress
-from distillery.schema.report import CheckpointRecord, Report, Scenario, SourceReport, StandIn
+from distillery.schema.report import CheckpointRecord, Scenario, StandIn
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:
@@ -111,34 +110,3 @@ def _find_fallback(shards: Iterable[Shard]) -> str | None:
     """Who made the last of a source's shards that it did not make itself."""
     makers = [shard.maker for shard in shards if shard.maker != shard.source]
     return makers[-1] if makers else None
-
-
-def describe_end(report: Report, parts: Iterable[str]) -> Progress:
-    """The same of a finished dataset, by its report and the names of its parts."""
-    last, shards = report.checkpoints[-1], Counter(split_part_name(part)[1] for part in parts)
-    stand_ins = {row.source: row.by for row in report.scenario.stand_ins}
-    return Progress(
-        round=report.rounds - 1,
-        stage=report.stage,
-        wave=last.wave,
-        waves=last.waves,
-        checkpoints=report.checkpoints,
-        scenario=report.scenario.text,
-        sources={name: _describe_ended(own, shards[name], stand_ins.get(name)) for name, own in report.sources.items()},
-    )
-
-
-def _describe_ended(own: SourceReport, shards: int, stand_in: str | None) -> SourceProgress:
-    rejected = Counter[str]()
-    for reason, count in own.rejected.items():
-        step, what = reason.split(": ", 1)
-        if step != "dataset":
-            rejected[what] += count
-    return SourceProgress(
-        **own.model_dump(include={"wanted", "kept", "labelled", "generated", "requested", "generate_seconds", "label_seconds"}),
-        shards=shards,
-        shards_done=shards,
-        rejected=rejected,
-        duplicates=own.rejected.get("dataset: duplicate", 0),
-        fallback=stand_in,
-    )

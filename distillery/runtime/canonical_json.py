@@ -5,9 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 _DEEPEST = 50
+_PLAIN = (str, int, float, bool, type(None), list, tuple, dict)
 
 
 def canonical_json(value: Any) -> str:
@@ -20,8 +19,8 @@ def to_json_safe(value: Any, depth: int = 0) -> Any:
 
     Halves of surrogate pairs become question marks. TypeError is never raised: what is known of a structure is no reason to lose it.
     """
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
+    if type(value) not in _PLAIN:
+        value = _unwrap(value)
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
     if value is None or isinstance(value, bool | int):
@@ -35,3 +34,10 @@ def to_json_safe(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [to_json_safe(item, depth + 1) for item in value]
     return None
+
+
+def _unwrap(value: Any) -> Any:
+    """Numpy's values as plain ones, all others as they are."""
+    import numpy as np  # recipes are digested here too, and need none of it
+
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

@@ -1,6 +1,5 @@
 """Locks between processes: of a dataset's folder, and of a file that several could fetch."""
 
-import asyncio
 import errno
 import fcntl
 import itertools
@@ -13,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from distillery.errors import Conflict
 from distillery.runtime.atomic_files import write_text_whole
@@ -29,6 +26,8 @@ def hold_alone(path: Path, stop: Stop | None) -> Iterator[None]:
 
     The lock is a file beside it, which stays, for removing it would let two in; its folder must be there. The lock ends with the process.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     while True:
         if stop is not None and stop.is_set():
@@ -94,6 +93,8 @@ async def watch_owner(folder: Path, beat_seconds: float = _BEAT_SECONDS) -> None
 
     No clock of another host plays a part. One that has been silent for 20 s is dead, or its host is; the lock may be taken.
     """
+    import asyncio
+
     if (first := await asyncio.to_thread(_read_owner, folder)) is None or first.get("host") == socket.gethostname():
         return
     for _ in range(_SILENT_BEATS):

@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Annotated
 
-from ase.data import atomic_numbers
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+
+from distillery.structures.elements import ATOMIC_NUMBERS
 
 
 class Message(BaseModel):
@@ -14,7 +15,7 @@ class Message(BaseModel):
 
 
 def _known_element(symbol: str) -> str:
-    if symbol not in atomic_numbers or symbol == "X":
+    if symbol not in ATOMIC_NUMBERS:
         raise ValueError(f"{symbol!r} is not a chemical symbol")
     return symbol
 
@@ -38,7 +39,7 @@ CONTRACT_VERSION = "1.0"
 Element = Annotated[StrictStr, AfterValidator(_known_element)]
 
 
-Elements = Annotated[tuple[Element, ...], Field(min_length=1, max_length=len(atomic_numbers)), AfterValidator(_all_different)]
+Elements = Annotated[tuple[Element, ...], Field(min_length=1, max_length=len(ATOMIC_NUMBERS)), AfterValidator(_all_different)]
 
 
 Number = Annotated[float, BeforeValidator(_no_truth_value)]

@@ -6,8 +6,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from distillery.runtime.limits import MOST_STRUCTURES
 from distillery.schema.base import CONTRACT_VERSION, Element, Elements, Message, Name, Number, Sha256
-from distillery.structures.checks import SHORTEST_DISTANCE
-from distillery.structures.structure import DEFAULT_ELEMENTS, System
+from distillery.structures.elements import DEFAULT_ELEMENTS, SHORTEST_DISTANCE, System
 
 
 class Perturb(Message):

@@ -7,7 +7,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from distillery.schema.base import CONTRACT_VERSION, Count, Element, Message, Name, Number, Sha256
 from distillery.schema.sample import Sample
-from distillery.structures.structure import System
+from distillery.structures.elements import System
 
 
 class Reject(Message):

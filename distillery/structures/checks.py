@@ -8,6 +8,8 @@ from ase.data import chemical_symbols
 
 from distillery.structures.carbons import find_bare_carbon
 from distillery.structures.cells import LARGEST_EXTENT, find_extent, is_flat, restate
+from distillery.structures.elements import PERIODIC_SYSTEMS
+from distillery.structures.elements import SHORTEST_DISTANCE as SHORTEST_DISTANCE
 from distillery.structures.geometry import BOND, CONTACT, Neighbours, sum_of_radii
 from distillery.structures.length_checks import (
     ACTINIDES,
@@ -18,11 +20,9 @@ from distillery.structures.length_checks import (
     find_stretching,
     is_loose,
 )
-from distillery.structures.structure import PERIODIC_SYSTEMS, Structure
+from distillery.structures.structure import Structure
 from distillery.structures.valences import find_missing_hydrogen
 
-SHORTEST_DISTANCE = 0.6
-"""No two atoms closer than this, Å, whatever they are (H2 is 0.74)."""
 LARGEST_NUMBER_DENSITY = 0.25
 """Atoms/Å³ in a cell (diamond, the densest ordinary solid, has 0.176)."""
 LEAST_VACUUM = 15.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -10,11 +10,10 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from distillery.runtime.canonical_json import to_json_safe
-
-System = Literal["molecule", "crystal", "cluster", "surface"]
-SYSTEMS: tuple[System, ...] = get_args(System)
-PERIODIC_SYSTEMS: frozenset[System] = frozenset({"crystal", "surface"})
-DEFAULT_ELEMENTS: tuple[str, ...] = ("H", "C", "N", "O", "F", "Si", "P", "S", "Cl")
+from distillery.structures.elements import DEFAULT_ELEMENTS as DEFAULT_ELEMENTS
+from distillery.structures.elements import PERIODIC_SYSTEMS as PERIODIC_SYSTEMS
+from distillery.structures.elements import SYSTEMS as SYSTEMS
+from distillery.structures.elements import System as System
 
 Vectors = NDArray[np.float64]
 Numbers = NDArray[np.uint8]

@@ -1,11 +1,13 @@
 """The gates as the page lists them: what failed one by one, what every source passed in one row."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from distillery.planning.gates import Verdict
-from distillery.schema.report import GateRecord
+if TYPE_CHECKING:
+    from distillery.planning.gates import Verdict
+    from distillery.schema.report import GateRecord
 
 _SIGNS = {">=": "≥", "<=": "≤"}
 
@@ -24,7 +26,7 @@ class Row:
     detail: str
 
 
-def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
+def list_rows(verdicts: "Iterable[Verdict | GateRecord]") -> list[Row]:
     """Failed gates first; those that several sources passed are one row with the range of their values."""
     rows = []
     for (_, passed), group in groupby(sorted(verdicts, key=lambda v: (v.passed, v.gate)), key=lambda v: (v.gate, v.passed)):
@@ -36,9 +38,9 @@ def list_rows(verdicts: Iterable[Verdict]) -> list[Row]:
     return rows
 
 
-def describe_failed(gates: Iterable[GateRecord]) -> list[str]:
+def describe_failed(gates: "Iterable[GateRecord]") -> list[str]:
     """For example `element entropy (all): 2.148, wanted ≥ 3.07, can reach 2.585`, of gates as report.json has them."""
-    rows = list_rows(Verdict(**dict(gate)) for gate in gates)
+    rows = list_rows(gates)
     return [
         f"{row.gate} ({row.scope}): {row.value}, wanted {row.wanted}"
         + (row.ceiling and f", can reach {row.ceiling}")
@@ -47,7 +49,7 @@ def describe_failed(gates: Iterable[GateRecord]) -> list[str]:
     ]
 
 
-def _describe(verdicts: list[Verdict], scope: str) -> Row:
+def _describe(verdicts: "Sequence[Verdict | GateRecord]", scope: str) -> Row:
     first, values = verdicts[0], sorted(v.value for v in verdicts if v.value is not None)
     digits = _find_digits(values, first.threshold)
     ends = list(dict.fromkeys(write_number(v, digits) for v in (values[0], values[-1]))) if values else [write_number(None)]

@@ -1,0 +1,86 @@
+"""What a command imports before it does anything: seconds depend on the machine, modules do not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.data
+import pytest
+
+from distillery.structures.elements import ATOMIC_NUMBERS
+from tests.command import Finished
+
+NEVER = {
+    "torch",
+    "fastapi",
+    "starlette",
+    "httpx",
+    "pyarrow",
+    "numpy",
+    "h5py",
+    "ase",
+    "scipy",
+    "asyncio",
+    "filelock",
+    "plotly",
+    "pydantic_settings",
+}
+"""Packages that cost more to import than what the fast commands do."""
+ASK = """
+import sys
+from cli.__main__ import main
+
+try:
+    main()
+except SystemExit:
+    pass
+print("imported:", *sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def run(folder: Path, *arguments: str) -> tuple[str, set[str]]:
+    """What a command says, and the packages that it imported."""
+    done = subprocess.run([sys.executable, "-c", ASK, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    modules = done.stderr.split("imported:")[-1].split()
+    return done.stdout, {module.partition(".")[0] for module in modules}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["run", "--help"], ["--version"]])
+def test_help_imports_neither_models_nor_arrays(arguments: list[str], tmp_path: Path) -> None:
+    said, imported = run(tmp_path, *arguments)
+    assert said
+    assert not imported & NEVER
+    assert "ruamel" not in imported
+    if "--help" in arguments[:1]:
+        assert "pydantic" not in imported  # typer itself imports it once there is a command
+
+
+def test_status_of_finished_datasets_imports_what_reads_reports_alone(quickstart: Finished) -> None:
+    said, imported = run(quickstart.dataset.parent.parent.parent, "status")
+    assert "quickstart  finished" in said
+    assert "molecules" in said
+    assert "pydantic" in imported
+    assert not imported & NEVER
+
+
+def test_status_without_datasets_says_how_to_begin(tmp_path: Path) -> None:
+    said, imported = run(tmp_path, "status")
+    assert "there are no datasets yet" in said
+    assert not imported & NEVER
+
+
+def test_status_of_an_unfinished_dataset_beside_a_finished_one_tells_both(quickstart: Finished, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "quickstart").symlink_to(quickstart.dataset.parent)
+    (data / "begun").mkdir()
+    (data / "begun" / "recipe.yaml").write_text(
+        "name: begun\nseed: 1\nteacher: 7net-0\nsources:\n  molecules: {service: rdkit, system: molecule, count: 10}\n"
+    )
+    said, _ = run(tmp_path, "status")
+    assert "begun  stopped" in said
+    assert "quickstart  finished" in said
+
+
+def test_elements_are_those_of_ase() -> None:
+    assert ase.data.atomic_numbers == {"X": 0, **ATOMIC_NUMBERS}
