@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from cli.app import Data, Dataset, app
+from cli.completion import complete_receiver, complete_side, complete_system
 from cli.places import find_file
 from cli.terminal import under_way
 from distillery.errors import InvalidRequest
@@ -30,6 +31,7 @@ def export(
             "--to",
             help="A trainer (mace, mace-hdf5, nequip, sevenn, graph-pes, fairchem) or huggingface: a folder with all three sides, and a "
             "configuration or card. Or a format (extxyz, ase-db, aselmdb, zarr): structures alone.",
+            autocompletion=complete_receiver,
         ),
     ],
     data: Data = Path("data"),
@@ -39,12 +41,20 @@ def export(
     ] = False,
     shard_size: Annotated[int | None, typer.Option("--shard-size", help="aselmdb: structures a file; 10,000 if absent.")] = None,
     split: Annotated[
-        str, typer.Option("--split", help="train, val or test: that side only, all structures of one parent on one side; or all.")
+        str,
+        typer.Option(
+            "--split",
+            help="train, val or test: that side only, all structures of one parent on one side; or all.",
+            autocompletion=complete_side,
+        ),
     ] = "all",
     split_seed: Annotated[int | None, typer.Option("--split-seed", help="Seed of the split; 0 if absent.")] = None,
     fractions: Annotated[str | None, typer.Option("--fractions", help="Parents in train,val,test; 0.8,0.1,0.1 if absent.")] = None,
     source: Annotated[list[str] | None, typer.Option("--source", help=f"Source {ONE_OF}")] = None,
-    system: Annotated[list[str] | None, typer.Option("--system", help=f"System (molecule, crystal, cluster, surface) {ONE_OF}")] = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option("--system", help=f"System (molecule, crystal, cluster, surface) {ONE_OF}", autocompletion=complete_system),
+    ] = None,
     elements: Annotated[str | None, typer.Option("--elements", help="Only structures of no other elements, as in H,C,O.")] = None,
     min_atoms: Annotated[int | None, typer.Option("--min-atoms", help="Only structures of at least so many atoms.")] = None,
     max_atoms: Annotated[int | None, typer.Option("--max-atoms", help="Only structures of at most so many atoms.")] = None,

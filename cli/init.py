@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from cli.app import app
+from cli.completion import complete_teacher
 from distillery.errors import InvalidRequest
 
 _NAME, _TEACHER, _N = "my-dataset", "7net-0", 1000
@@ -40,7 +41,9 @@ def init(
     ] = None,
     n: Annotated[int | None, typer.Option("--n", min=4, help="How many structures.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The dataset's name.")] = None,
-    teacher: Annotated[str | None, typer.Option("--teacher", help="Who labels it: 7net-0, orb-v2, …")] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="Who labels it: 7net-0, orb-v2, …", autocompletion=complete_teacher)
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The file to write; <name>.yaml if absent.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there already.")] = False,
 ) -> None:

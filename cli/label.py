@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from cli.app import Data, app
+from cli.completion import complete_teacher
 from cli.terminal import under_way
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def label(
         list[Path], typer.Argument(metavar="FILES…", help="Files, folders: extxyz, CIF, POSCAR, ASE databases, dataset.h5, …")
     ],
     out: Annotated[str, typer.Option("--out", metavar="NAME", help="Name of the dataset.")],
-    teacher: Annotated[str, typer.Option("--teacher", help="The model that labels.")] = "7net-0",
+    teacher: Annotated[str, typer.Option("--teacher", help="The model that labels.", autocompletion=complete_teacher)] = "7net-0",
     rattle: Annotated[float, typer.Option("--rattle", metavar="Å", help="Displace all atoms, standard deviation.")] = 0.0,
     strain: Annotated[float, typer.Option("--strain", help="Strain what is periodic, at most so much.")] = 0.0,
     copies: Annotated[int, typer.Option("--copies", help="Structures made of each row; with --rattle or --strain.")] = 1,

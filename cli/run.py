@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app, run_until_signal
 from cli.check import require_sound, use_inputs
-from cli.completion import complete_recipe
+from cli.completion import complete_recipe, complete_stage
 from cli.terminal import under_way
 from distillery.errors import InvalidRequest
 
@@ -29,9 +29,15 @@ def run(
     ],
     gateway: Gateway = None,
     data: Data = Path("data"),
-    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage; its verdict is the result.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="STAGE", help="Stop after this stage; its verdict is the result.", autocompletion=complete_stage),
+    ] = None,
     stage: Annotated[
-        str | None, typer.Option("--stage", metavar="STAGE", help="Make this stage alone; those before it must be there and GO.")
+        str | None,
+        typer.Option(
+            "--stage", metavar="STAGE", help="Make this stage alone; those before it must be there and GO.", autocompletion=complete_stage
+        ),
     ] = None,
     page: Annotated[
         bool, typer.Option("--page", help="Show a live page of it on this machine while it runs; its address is printed at the start.")

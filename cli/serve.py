@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.app import app
+from cli.completion import complete_process
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
 
 @app.command()
 def serve(
-    name: Annotated[str, typer.Argument(envvar="DISTILLERY_SERVE", help="gateway, labeller, or a service (`distillery services`).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            envvar="DISTILLERY_SERVE", help="gateway, labeller, or a service (`distillery services`).", autocompletion=complete_process
+        ),
+    ],
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all, which takes an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 for any that is free.")] = 8000,
     gateway: Annotated[

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.app import Gateway, app
+from cli.completion import complete_service
 from cli.terminal import under_way
 from distillery.errors import Problem
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def services(gateway: Gateway = None, name: Annotated[str | None, typer.Argument(help="Show one service and its options.")] = None) -> None:
+def services(
+    gateway: Gateway = None,
+    name: Annotated[str | None, typer.Argument(help="Show one service and its options.", autocompletion=complete_service)] = None,
+) -> None:
     """Show which services there are, what they make, and their options."""
     import asyncio
 

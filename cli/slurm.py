@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from cli.app import Data, app
+from cli.completion import complete_recipe
 
 if TYPE_CHECKING:
     from cli.slurm_scripts import Resources
@@ -42,7 +43,7 @@ class _CountsServices(TyperCommand):
 @app.command(cls=_CountsServices)
 def slurm(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.", autocompletion=complete_recipe)],
     data: Data = Path("data"),
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where scripts, logs, key and address lie; slurm/NAME if absent. On a shared disk.")

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from cli.app import ERROR, GO, NO_GO, app
+from cli.completion import complete_service
 from cli.terminal import under_way
 
 weights = typer.Typer(no_args_is_help=True, help="Show, fetch and check the weights of models and teachers.")
@@ -17,7 +18,9 @@ Folder = Annotated[Path, typer.Option("--weights", envvar="DISTILLERY_WEIGHTS", 
 
 @weights.command("list")
 def list_weights(
-    service: Annotated[str | None, typer.Argument(help="Show the sets of one service, and what is known of them.")] = None,
+    service: Annotated[
+        str | None, typer.Argument(help="Show the sets of one service, and what is known of them.", autocompletion=complete_service)
+    ] = None,
     folder: Folder = Path("weights"),
 ) -> None:
     """Show every set of weights: its size, whether it is there and right, its licence and who publishes it."""

@@ -2,21 +2,25 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
-from cli.completion import complete_dataset, complete_recipe
+from cli.completion import complete_dataset, complete_recipe, complete_side, complete_stage
 from cli.init import write_recipe
 from cli.main import app
+from distillery.dataset.splits import SIDES
 from distillery.errors import InvalidRequest
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.recipe.recipe import parse_recipe
+from distillery.schema.report import StageName
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
 from labeller.app import create_labeller
@@ -110,6 +114,46 @@ def test_the_shell_is_offered_datasets_and_recipes(tmp_path: Path, monkeypatch: 
     assert complete_dataset("sm") == ["small", "smart"]
     assert complete_recipe("fi") == ["first.yaml"]
     assert complete_recipe("data/sm") == [f"data{os.sep}small/", f"data{os.sep}smart/"]
+
+
+def complete(*words: str) -> list[str]:
+    """What bash is offered for the last word of a command."""
+    environment = {
+        **os.environ,
+        "COMP_WORDS": " ".join(["distillery", *words]),
+        "COMP_CWORD": str(len(words)),
+        "_DISTILLERY_COMPLETE": "complete_bash",
+    }
+    code = "import sys; sys.argv[0] = 'distillery'; from cli.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["services", "py"], ["pymatgen"]),
+        (["serve", "la"], ["labeller"]),
+        (["serve", "ge"], ["geodiff"]),
+        (["weights", "list", "matt"], ["mattergen"]),
+        (["label", "x.cif", "--teacher", "7n"], ["7net-0"]),
+        (["label", "x.cif", "--teacher", "uma"], ["uma-"]),
+        (["init", "--teacher", "orb-v2"], ["orb-v2"]),
+        (["run", "x.yaml", "--until", "p"], ["pilot"]),
+        (["run", "x.yaml", "--stage", "t"], ["test"]),
+        (["export", "x", "--to", "mace"], ["mace", "mace-hdf5"]),
+        (["export", "x", "--to", "ase"], ["ase-db", "aselmdb"]),
+        (["export", "x", "--split", "v"], ["val"]),
+        (["export", "x", "--system", "c"], ["crystal", "cluster"]),
+    ],
+)
+def test_the_shell_is_offered_choices(words: list[str], offered: list[str]) -> None:
+    assert complete(*words) == offered
+
+
+def test_stages_and_sides_that_are_offered_are_those_that_there_are() -> None:
+    assert complete_stage("") == list(get_args(StageName))
+    assert complete_side("") == [*SIDES, "all"]
 
 
 def test_the_page_of_a_gateway_or_a_report_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
