@@ -75,7 +75,7 @@ def _describe_unknown(unknown: Mapping[str, str]) -> list[str]:
     lines = []
     for reason in dict.fromkeys(unknown.values()):
         names = ", ".join(name for name, own in unknown.items() if own == reason)
-        lines.append(f"time and disk of {names} are unknown: {reason}; the pilot shows them")
+        lines.append(f"time and disk of {names} are unknown: {reason}; the pilot shows them, or --probe")
     return lines
 
 

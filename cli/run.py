@@ -18,6 +18,7 @@ from distillery.errors import InvalidRequest
 if TYPE_CHECKING:
     from cli.live import LineView, LiveView
     from distillery.http.client import Client
+    from distillery.planning.forecast import Trial
     from distillery.recipe.recipe import Recipe
     from distillery.schema.dataset import Forecast, Status
 
@@ -48,6 +49,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, with time and disk by the rates of the parts so far; start nothing.")
     ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="With --dry-run: make and label five structures of every source, and throw them away, for rates."),
+    ] = False,
 ) -> None:
     """Make the dataset of a recipe, or go on with it."""
     from distillery.recipe.recipe import read_recipe
@@ -61,8 +66,11 @@ def run(
         require_sound(recipe, parsed, text, gateway)
     if page and gateway:
         raise InvalidRequest(f"--page is of a run in this process; the page of {gateway} is there already: `distillery open`")
+    if probe and (gateway or not dry_run):
+        raise InvalidRequest("--probe makes structures in this process for a forecast: it goes with --dry-run and without --gateway")
     if dry_run:
-        _show_plan(gateway, data, text, target, Console())
+        use_inputs(recipe.parent)
+        _show_plan(gateway, data, text, target, Console(), parsed if probe else None)
         return
     flags = [flag for name, value in target.items() for flag in (f"--{name}", value)]
     again = shlex.join(["distillery", "run", str(recipe), *(["--data", str(data)] if data != Path("data") else []), *flags])
@@ -116,23 +124,29 @@ async def _run(
     return status
 
 
-def _show_plan(gateway: str | None, data: Path, text: str, target: dict[str, str], console: Console) -> None:
+def _show_plan(gateway: str | None, data: Path, text: str, target: dict[str, str], console: Console, tried: "Recipe | None") -> None:
+    """`tried` is the recipe whose sources are tried for their rates; none are if absent."""
     import asyncio
 
     from cli.forecast import show_forecast
+    from cli.trial import try_sources
 
+    try:
+        trial = None if tried is None else try_sources(tried)
+    except asyncio.CancelledError:
+        raise typer.Exit(STOPPED) from None
     with under_way("reading the parts"):
-        forecast = asyncio.run(_forecast(gateway, data, text, target))
+        forecast = asyncio.run(_forecast(gateway, data, text, target, trial))
     show_forecast(forecast, console)
 
 
-async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str]) -> "Forecast":
+async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str], trial: "Trial | None") -> "Forecast":
     from cli.sessions import open_manager, open_remote
     from distillery.recipe.target import Target
     from distillery.schema.dataset import Forecast
 
     if not gateway:
-        return await open_manager(data).forecast(text, Target.model_validate(target))
+        return await open_manager(data).forecast(text, Target.model_validate(target), trial)
     async with open_remote(gateway) as client:
         return await client.ask(Forecast, "POST", "/v1/datasets/plan", content=text.encode(), params=target)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from distillery.errors import Conflict, Internal, Problem, Unavailable
-from distillery.planning.forecast import describe_forecast
+from distillery.planning.forecast import Trial, describe_forecast
 from distillery.planning.recipe_checks import check_recipe
 from distillery.recipe.growth import grow_recipe
 from distillery.recipe.recipe import Recipe, parse_recipe
@@ -175,13 +175,14 @@ class Manager:
         text, recipe = await asyncio.to_thread(self._take_recipe, text)
         return await check_recipe(recipe, text, DeployedMakers(self._clients, 1))
 
-    async def forecast(self, text: str, target: Target) -> Forecast:
-        """What making this recipe would take, by what its parts show so far; starts nothing."""
+    async def forecast(self, text: str, target: Target, trial: Trial | None = None) -> Forecast:
+        """What making this recipe would take, by what its parts show so far, and a trial of what has none; starts nothing."""
         text, recipe = await asyncio.to_thread(self._take_recipe, text)
         recipe.stages_until(target.last)
         dataset = self._store.locate(recipe.name)
         async with self._forecasting:
-            return await asyncio.to_thread(describe_forecast, self.statuses.ledgers.find(dataset.folder, recipe), target.last)
+            ledger = self.statuses.ledgers.find(dataset.folder, recipe)
+            return await asyncio.to_thread(describe_forecast, ledger, target.last, trial)
 
     async def forecast_rest(self, name: str) -> Forecast:
         """What the rest of a dataset would take, as far as it is wanted."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from distillery.planning.ledger import Ledger
 from distillery.planning.measures import PartMeasures
@@ -15,10 +16,34 @@ from distillery.schema.report import VerdictWord
 _AT_THE_END = "then the merge and report.html: under a minute for a few thousand structures"
 
 
-def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
-    """Stages, shards, rates, and the time and disk that the rest takes; what is unknown is named. Reads the parts, writes nothing."""
+@dataclass(frozen=True)
+class Trial:
+    """What a few structures of each source took, made to find that out and thrown away.
+
+    n_structures  asked of every source
+    part_bytes    of a part's file beyond its structures
+    """
+
+    rates: Mapping[str, Rate]
+    n_structures: int
+    part_bytes: float
+
+
+def measure_trial(ledger: Ledger, n_structures: int) -> Trial:
+    """The rates of a dataset that was made for them."""
+    plan = ledger.make_plan("full")
+    return Trial(_find_rates(ledger, plan), n_structures, _find_overhead(ledger, plan))
+
+
+def describe_forecast(ledger: Ledger, until: StageName, trial: Trial | None = None) -> Forecast:
+    """Stages, shards, rates, and the time and disk that the rest takes; what is unknown is named. Reads the parts, writes nothing.
+
+    trial  whose rates are taken for sources without parts
+    """
     now = ledger.make_plan(until)
-    rates = _find_rates(ledger, now)
+    own = _find_rates(ledger, now)
+    tried = {name: rate for name, rate in (trial.rates if trial else {}).items() if name not in own}
+    rates = own | tried
     plan = _imagine(ledger, until, rates)
     rest = [shard for shard in plan.shards() if ledger.peek(shard.name) is None]
     there = [shard for shard in plan.shards() if ledger.peek(shard.name) is not None]
@@ -32,9 +57,9 @@ def describe_forecast(ledger: Ledger, until: StageName) -> Forecast:
         rates=rates,
         parts=n_parts,
         parts_done=n_parts - len(rest),
-        rest=_add_up(ledger, plan, rest, rates, pace),
+        rest=_add_up(ledger, plan, rest, rates, pace, _find_overhead(ledger, plan) or (trial.part_bytes if trial else 0.0)),
         unknown={maker: _explain_unknown(ledger, there, maker) for maker in sorted({shard.maker for shard in rest} - set(rates))},
-        assumption=_explain_time(pace),
+        assumption=_explain_time(pace) + (f"; {_explain_trial(tried, trial)}" if trial and tried else ""),
     )
 
 
@@ -49,6 +74,14 @@ def _explain_time(pace: Pace) -> str:
         return f"services and labeller at work one after another, which is the longest it takes; {_AT_THE_END}"
     start = f", and {pace.start:.0f} s to start" if pace.start else ""
     return f"by the clock of {pace.n_parts} parts so far: {pace.clock:.0f} s for {pace.work:.0f} s of work{start}; {_AT_THE_END}"
+
+
+def _explain_trial(tried: Iterable[str], trial: Trial) -> str:
+    """Which rates are those of a trial."""
+    return (
+        f"the rates of {', '.join(tried)} are of {trial.n_structures} structures each, made for this forecast with the first calls of "
+        "services and teacher among them: rather too long than too short"
+    )
 
 
 def _find_rates(ledger: Ledger, plan: Plan) -> dict[str, Rate]:
@@ -130,11 +163,13 @@ def _describe_stage(ledger: Ledger, plan: Plan, stage: StageName) -> StageForeca
     )
 
 
-def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate], pace: Pace) -> RestForecast:
-    """What the shards that are not there yet take, as far as their makers' rates are known."""
+def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate], pace: Pace, overhead: float) -> RestForecast:
+    """What the shards that are not there yet take, as far as their makers' rates are known.
+
+    overhead  of a part's file beyond its structures, bytes
+    """
     generating: dict[str, float] = {}
     labelling = n_bytes = n_calls = 0.0
-    overhead = _find_overhead(ledger, plan)
     for shard in rest:
         n_calls += shard.n * (rates[shard.maker].n_calls if shard.maker in rates else _count_calls(ledger, shard.maker))
         if (rate := rates.get(shard.maker)) is not None:
