@@ -105,7 +105,7 @@ def _read_finished(name: str | None, data: Path) -> "list[Status] | None":
 
     store = Store(data)
     try:
-        told = [store.tell_finished(store.at(one)) for one in ([name] if name else store.list_names())]
+        told = [store.tell_finished(store.locate(one)) for one in ([name] if name else store.list_names())]
     except Problem:
         return None
     finished = [one for one in told if one is not None]
