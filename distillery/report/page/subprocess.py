@@ -1,4 +1,4 @@
-"""Making the page in a process of its own: minutes of arithmetic, and numba's threads, stay out of the gateway's process."""
+"""Making the page in a process of its own: minutes of arithmetic stay out of the gateway's process."""
 
 import asyncio
 import json
