@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 
 from cli.app import Data, Dataset, app
-from cli.completion import complete_receiver, complete_side, complete_system
+from cli.completion import complete_receiver, complete_side
 from cli.places import find_file
+from cli.selecting import Elements, MaxAtoms, MaxForce, MaxResidual, MinAtoms, Source, System, Where, WithStress, make_selection
 from cli.terminal import under_way
 from distillery.errors import InvalidRequest
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distillery.dataset.selection import Selection
-
-ONE_OF = "which to write; may be given several times."
 
 
 @app.command()
@@ -50,35 +49,22 @@ def export(
     ] = "all",
     split_seed: Annotated[int | None, typer.Option("--split-seed", help="Seed of the split; 0 if absent.")] = None,
     fractions: Annotated[str | None, typer.Option("--fractions", help="Parents in train,val,test; 0.8,0.1,0.1 if absent.")] = None,
-    source: Annotated[list[str] | None, typer.Option("--source", help=f"Source {ONE_OF}")] = None,
-    system: Annotated[
-        list[str] | None,
-        typer.Option("--system", help=f"System (molecule, crystal, cluster, surface) {ONE_OF}", autocompletion=complete_system),
-    ] = None,
-    elements: Annotated[str | None, typer.Option("--elements", help="Only structures of no other elements, as in H,C,O.")] = None,
-    min_atoms: Annotated[int | None, typer.Option("--min-atoms", help="Only structures of at least so many atoms.")] = None,
-    max_atoms: Annotated[int | None, typer.Option("--max-atoms", help="Only structures of at most so many atoms.")] = None,
-    max_force: Annotated[float | None, typer.Option("--max-force", help="Only structures whose forces are at most so long, eV/Å.")] = None,
-    with_stress: Annotated[
-        bool, typer.Option("--with-stress", help="Only structures that have a stress (crystals, surfaces), as orb's finetune.py needs it.")
-    ] = False,
+    source: Source = None,
+    system: System = None,
+    elements: Elements = None,
+    min_atoms: MinAtoms = None,
+    max_atoms: MaxAtoms = None,
+    max_force: MaxForce = None,
+    max_residual: MaxResidual = None,
+    with_stress: WithStress = False,
+    where: Where = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what an export wrote before; never the dataset itself.")] = False,
 ) -> None:
     """Hand a dataset to a trainer or the Hugging Face Hub, with a configuration or a card; or write structures as plain files.
 
     Trainers are tried with their own packages: docs/trainers.md.
     """
-    from distillery.dataset.selection import Selection
-
-    selection = Selection(
-        sources=tuple(source or ()),
-        systems=tuple(system or ()),
-        elements=tuple(elements.split(",")) if elements else (),
-        min_atoms=min_atoms,
-        max_atoms=max_atoms,
-        max_force=max_force,
-        with_stress=with_stress,
-    )
+    selection = make_selection(source, system, elements, min_atoms, max_atoms, max_force, max_residual, with_stress, where)
     is_receiver = _is_receiver(to)
     file = find_file(dataset, data)
     options = {"mace_keys": mace or None, "shard_size": shard_size}

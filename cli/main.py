@@ -10,6 +10,7 @@ from rich.console import Console
 from cli import (
     assess,
     check,
+    derive,
     export,
     importing,
     init,
@@ -36,6 +37,7 @@ __all__ = [
     "app",
     "assess",
     "check",
+    "derive",
     "export",
     "importing",
     "init",

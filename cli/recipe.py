@@ -1,6 +1,7 @@
 """`distillery recipe`."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,38 @@ from cli.places import find_file
 def recipe(dataset: Dataset, data: Data = Path("data")) -> None:
     """Print the recipe of a dataset and the versions that made it: the dataset in its compact form.
 
-    `distillery recipe x > x.yaml; distillery run x.yaml --data elsewhere` makes it again. It is written in UTF-8.
+    `distillery recipe x > x.yaml; distillery run x.yaml --data elsewhere` makes it again. It is written in UTF-8. Of a dataset that was
+    made of others it is the command that makes it again, with what it must be given.
     """
-    typer.echo(write_recipe(find_file(dataset, data)).encode(), nl=False)
+    from distillery.dataset.layout import open_dataset
+
+    path = find_file(dataset, data)
+    with open_dataset(path) as file:
+        command = write_command(path, file)
+    typer.echo((command or write_recipe(path)).encode(), nl=False)
+
+
+def write_command(path: Path, file: Any) -> str | None:
+    """The command that makes an open dataset again of others, below comments that name each with its sha256; None if a recipe made it.
+
+    InvalidRequest if what the dataset says of that can't be read.
+    """
+    from distillery.dataset.derivation import read_derivation
+    from distillery.errors import InvalidRequest
+
+    try:
+        derivation = read_derivation(file)
+    except ValueError as error:
+        raise InvalidRequest(f"{path} does not say how it was made: {error}; `distillery verify {path}` tells more") from error
+    if derivation is None:
+        return None
+    lines = [
+        f"{len(file['labels/energy']):,} structures, made of these datasets; the command gives the same bytes of the same files by:",
+        *(f"  {what} {found}" for what, found in derivation.versions.items()),
+        "of:",
+        *(f"  {one.argument}: {one.n_taken:,} of {one.n_structures:,} structures, sha256 {one.sha256}" for one in derivation.inputs),
+    ]
+    return "".join(f"{_MARK}{line}\n" for line in lines) + shlex.join(derivation.write_command(path.name)) + "\n"
 
 
 _MARK = "#: "

@@ -100,6 +100,8 @@ async def _make_again(
 ) -> "AsyncIterator[Check]":
     from cli.regenerate import choose_shards, needed_services, regenerate
 
+    if verified.is_derived:
+        raise InvalidRequest(f"{verified.path} was made of other datasets: `distillery recipe {verified.path}` prints the command")
     if verified.recipe is None or verified.plan is None:
         raise InvalidRequest(f"nothing of {verified.path} can be made again: see above")
     shards = choose_shards(verified.plan, n, seed)

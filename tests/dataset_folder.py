@@ -5,15 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
-from distillery.dataset.folder import part_path
+from distillery.dataset.folder import DATASET, part_path
 from distillery.dataset.layout import Label, to_arrays
+from distillery.dataset.merge import finalise
 from distillery.dataset.parts import digest_arrays, write_part
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import Shard
 from distillery.recipe.recipe import Recipe, parse_recipe
-from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
+from distillery.schema.label import FinaliseRequest, PartSelection, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure
 from tests.labelling import methane, moved, silicon, water
@@ -67,6 +69,25 @@ def write_parts(
         if only(shard):
             write_part_of(folder, recipe, shard, change, relabel, **record)
     return Ledger(folder, recipe)
+
+
+def write_finished(folder: Path, text: str = RECIPE, **how: Any) -> Path:
+    """The dataset.h5 of a folder, which has the name of the recipe, of the parts that `write_parts` writes."""
+    ledger = write_parts(folder, text, **how)
+    parts = tuple(PartSelection(part=shard.name) for shard in ledger.make_plan().shards())
+    recipe = ledger.recipe
+    finalise(folder.parent, FinaliseRequest(dataset=recipe.name, recipe=text, recipe_sha256=recipe.sha256, seed=recipe.seed, parts=parts))
+    return folder / DATASET
+
+
+def rewrite(path: Path, change: Callable[[h5py.File], None]) -> Path:
+    """A copy beside it without a seal, as other programs write it, with something changed."""
+    target = path.with_name(f"changed-{path.name}")
+    with h5py.File(path) as old, h5py.File(target, "w") as new:
+        for name in old:
+            old.copy(name, new)
+        change(new)
+    return target
 
 
 def write_part_of(

@@ -82,7 +82,7 @@ def read_blocks(path: Path | str, indices: Indices | None = None) -> Iterator[Bl
     with open_dataset(path) as file:
         splits = file["structures/atomic_numbers_splits"][:]
         chosen = _check_indices(path, indices, len(splits) - 1)
-        for own in _cut(chosen, np.diff(splits)):
+        for own in cut_blocks(chosen, np.diff(splits)):
             yield _gather(file, splits, own)
 
 
@@ -94,7 +94,7 @@ def _check_indices(path: Path | str, indices: Indices | None, n_structures: int)
     return chosen
 
 
-def _cut(chosen: NDArray[np.int64], n_atoms: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def cut_blocks(chosen: NDArray[np.int64], n_atoms: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Pieces of `chosen`, in order, none with too many structures or atoms."""
     ends = np.cumsum(n_atoms[chosen])
     start = 0

@@ -21,6 +21,8 @@ _HUBER = 1.345
 _LEAST_SCALE = 1e-3
 _MOST_ROWS, _OF_EACH_ELEMENT = 20_000, 500
 """Structures of a fit; their errors are far below the spread of what is fitted."""
+_BLOCK = 4096
+"""Structures whose elements are counted at once."""
 _SINGULAR = 1e-12
 """Of the largest eigenvalue of the normal equations: combinations of elements below it are not told apart by the structures."""
 
@@ -59,18 +61,32 @@ def describe_element_energies(path: Path | str) -> dict[str, dict[str, float]]:
 
 
 def fit_file(file: h5py.Group) -> dict[str, float]:
-    """The fitted energies of an open dataset, eV by chemical symbol."""
-    splits = file["structures/atomic_numbers_splits"][:]
-    return fit_energies(file["labels/energy"][:], file["structures/atomic_numbers"][:], splits)
+    """The fitted energies of an open dataset, eV by chemical symbol. Memory: some 100 bytes a structure, whatever its size."""
+    splits, numbers = file["structures/atomic_numbers_splits"][:], file["structures/atomic_numbers"]
+    blocks = [(start, min(start + _BLOCK, len(splits) - 1)) for start in range(0, len(splits) - 1, _BLOCK)]
+    elements = np.unique(np.concatenate([np.zeros(0, np.int64), *(np.unique(numbers[splits[a] : splits[b]]) for a, b in blocks)]))
+    counts = np.zeros((len(splits) - 1, len(elements)), np.int32)
+    for start, stop in blocks:
+        counts[start:stop] = count_elements(numbers[splits[start] : splits[stop]], splits[start : stop + 1] - splits[start], elements)
+    return _fit_bound(file["labels/energy"][:], counts, elements)
 
 
 def fit_energies(energies: Floats, numbers: NDArray[np.int64], splits: NDArray[np.int64]) -> dict[str, float]:
     """The same of columns: energies, eV, shape (n,), and atomic numbers, structure i having the rows splits[i]:splits[i+1]."""
-    n_atoms = np.diff(splits)
-    elements, kinds = np.unique(numbers, return_inverse=True)
-    counts = np.zeros((len(energies), len(elements)), np.int64)
-    np.add.at(counts, (np.repeat(np.arange(len(energies)), n_atoms), kinds), 1)
-    bound = n_atoms > 1
+    elements = np.unique(numbers)
+    return _fit_bound(energies, count_elements(numbers, splits, elements), elements)
+
+
+def count_elements(numbers: NDArray[np.int64], splits: NDArray[np.int64], elements: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many atoms of each of `elements`, ascending and all there are, a structure has, (n, k)."""
+    n, k = len(splits) - 1, len(elements)
+    places = np.repeat(np.arange(n), np.diff(splits)) * k + np.searchsorted(elements, numbers)
+    return np.bincount(places, minlength=n * k).reshape(n, k)
+
+
+def _fit_bound(energies: Floats, counts: NDArray[np.integer], elements: NDArray[np.int64]) -> dict[str, float]:
+    """The fit of all structures but single atoms."""
+    bound = counts.sum(axis=1) > 1
     present = counts[bound].any(axis=0)
     if not present.any():
         return {}

@@ -1,7 +1,7 @@
 """The HDF5 layout of parts and datasets: names, dtypes, shapes, units. Writer and reader both take it from here."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ LAYOUT_VERSION = "1.2"
 READABLE_LAYOUTS = ("1.1", LAYOUT_VERSION)
 CHUNK_ROWS = 2048
 """Rows a chunk of the final file; measured to read best at random."""
+_TEXTS_AT_ONCE = 16_384
 
 Arrays = dict[str, NDArray[Any]]
 TEXT = h5py.string_dtype("utf-8")
@@ -122,6 +123,13 @@ def describe_columns(file: h5py.Group) -> None:
 def read_arrays(file: h5py.Group) -> Arrays:
     """Every column, text as str objects; KeyError names a missing one."""
     return {name: file[name].asstr()[:] if column.dtype is TEXT else file[name][:] for name, column in COLUMNS.items()}
+
+
+def iterate_texts(file: h5py.Group, name: str) -> Iterator[str]:
+    """A column of texts, of which only some are in memory at once."""
+    column = file[name].asstr()
+    for start in range(0, len(column), _TEXTS_AT_ONCE):
+        yield from column[start : start + _TEXTS_AT_ONCE].tolist()
 
 
 def make_structure(arrays: Arrays, i: int) -> Structure:

@@ -9,9 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from distillery.dataset.appending import Appender
 from distillery.dataset.element_energies import FITTED, ISOLATED, fit_file
 from distillery.dataset.folder import part_path, remove_temporaries
-from distillery.dataset.layout import CHUNK_ROWS, COLUMNS, LAYOUT_VERSION, Arrays, describe_columns, select_structures
+from distillery.dataset.layout import COLUMNS, LAYOUT_VERSION, describe_columns, iterate_texts, select_structures
 from distillery.dataset.parts import Part, corrupt, digest_arrays, read_part, read_receipt
 from distillery.dataset.provenance import LeftOut, MergedPart, Summary, find_left_out, write_merged_parts
 from distillery.dataset.sealed_file import find_broken_seal, name_disk_faults, write_atomically
@@ -136,13 +137,12 @@ def _merge(file: h5py.File, folder: Path, request: FinaliseRequest, summary: Rec
 
 
 class _Merger:
-    """Appends parts to a file whose columns are as long as they can get, and are cut at the end."""
+    """Appends parts to a file, with what was left out of each."""
 
     def __init__(self, file: h5py.File, most_structures: int, most_atoms: int) -> None:
         self._file = file
-        self._rows = {"structure": 0, "atom": 0, "split": 1}
         self._parts: list[MergedPart] = []
-        _create_columns(file, {"structure": most_structures, "atom": most_atoms, "split": most_structures + 1})
+        self._columns = Appender(file, most_structures, most_atoms)
 
     def add(self, part: Part, selection: PartSelection) -> None:
         """Append the structures that are not to be left out."""
@@ -153,36 +153,21 @@ class _Merger:
             keep[[one.row for one in left_out]] = False
             arrays = select_structures(arrays, keep)
             content_sha256 = digest_arrays(arrays)
-        self._append(arrays)
+        self._columns.append(arrays)
         self._parts.append(MergedPart(receipt=part.receipt, left_out=left_out, content_sha256=content_sha256))
-
-    def _append(self, arrays: Arrays) -> None:
-        n = {"structure": len(arrays["labels/energy"]), "atom": len(arrays["structures/atomic_numbers"])}
-        n["split"] = n["structure"]
-        for name, column in COLUMNS.items():
-            rows = arrays[name]
-            if column.rows == "split":
-                rows = rows[1:] + self._rows["atom"]
-            elif name == "labels/structure_indices":
-                rows = rows + self._rows["structure"]
-            start = self._rows[column.rows]
-            self._file[name][start : start + n[column.rows]] = rows
-        self._rows = {kind: start + n[kind] for kind, start in self._rows.items()}
 
     def finish(self, attributes: dict[str, Any]) -> None:
         """Cut the columns, describe everything."""
         file = self._file
-        for name, column in COLUMNS.items():
-            if file[name].shape[0] > self._rows[column.rows]:
-                file[name].resize(self._rows[column.rows], axis=0)
+        self._columns.cut()
         describe_columns(file)
         write_merged_parts(file, self._parts)
-        ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
+        ids, hashes = (iterate_texts(file, f"provenance/{name}") for name in ("id", "structure_hash"))
         metadata = file.create_group("metadata")
         for name, value in attributes.items():
             metadata.attrs[name] = value
         metadata.attrs[FITTED] = canonical_json(fit_file(file))
-        metadata.attrs["total_atoms"] = self._rows["atom"]
+        metadata.attrs["total_atoms"] = self._columns.n_atoms
         metadata.attrs["structures_sha256"] = digest_structures(ids, hashes)
         metadata.attrs["creation_time"] = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -193,13 +178,3 @@ def _find_left_out(part: Part, selection: PartSelection) -> tuple[LeftOut, ...]:
     if unknown:
         raise InvalidRequest(f"leave_out of part {selection.part} names structures it does not hold: {', '.join(unknown[:3])}")
     return found
-
-
-def _create_columns(file: h5py.File, n_rows: dict[str, int]) -> None:
-    for name, column in COLUMNS.items():
-        n = n_rows[column.rows]
-        chunks = (min(CHUNK_ROWS, n), *column.shape) if n else None
-        shape = (n, *column.shape)
-        dataset = file.create_dataset(name, shape, dtype=column.dtype, chunks=chunks, maxshape=shape if n else None)
-        if column.rows == "split":
-            dataset[0] = 0

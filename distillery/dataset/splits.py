@@ -3,11 +3,12 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import h5py
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ Side = Literal["train", "val", "test"]
 SIDES: tuple[Side, ...] = get_args(Side)
 Fractions = tuple[float, float, float]
 FRACTIONS: Fractions = (0.8, 0.1, 0.1)
+JOINED = "joined_parents"
+"""Attribute of the group `metadata` of merged datasets: JSON, parents that count as another one."""
 _BLOCK = 4096
 """Structures whose provenance is in memory at once."""
 
@@ -77,18 +80,30 @@ def _require_shares(fractions: Fractions) -> None:
 
 
 def read_parents(path: Path | str) -> list[str]:
-    """The parent of every structure of a dataset.h5, in order."""
-    parents: list[str] = []
+    """The parent of every structure of a dataset.h5, in order; of those that a merge joined the one that they go by."""
     with open_dataset(path) as file:
-        splits = file["structures/atomic_numbers_splits"][:]
-        for start in range(0, len(splits) - 1, _BLOCK):
-            stop = min(start + _BLOCK, len(splits) - 1)
-            numbers = file["structures/atomic_numbers"][splits[start] : splits[stop]]
-            own = np.split(numbers, splits[start + 1 : stop] - splits[start])
-            texts = (file[f"provenance/{name}"].asstr()[start:stop] for name in ("service", "system", "origin"))
-            for service, system, origin, its_numbers in zip(*texts, own, strict=True):
-                parents.append(find_parent(service, system, its_numbers, json.loads(origin)))
-    return parents
+        joined = read_joined(file)
+        own = (find_parent(service, system, numbers, origin) for service, system, numbers, origin in read_origins(file))
+        return [joined.get(parent, parent) for parent in own]
+
+
+def read_joined(file: h5py.Group) -> dict[str, str]:
+    """Of the parents that a merge joined the one that they go by: their structures are on one side."""
+    noted = file["metadata"].attrs if "metadata" in file else {}
+    joined: dict[str, str] = json.loads(noted.get(JOINED, "{}"))
+    return joined
+
+
+def read_origins(file: h5py.Group) -> Iterator[tuple[str, System, NDArray[np.int64], dict[str, Any]]]:
+    """Service, system, atomic numbers and origin of every structure, in order."""
+    splits = file["structures/atomic_numbers_splits"][:]
+    for start in range(0, len(splits) - 1, _BLOCK):
+        stop = min(start + _BLOCK, len(splits) - 1)
+        numbers = file["structures/atomic_numbers"][splits[start] : splits[stop]]
+        own = np.split(numbers, splits[start + 1 : stop] - splits[start])
+        texts = (file[f"provenance/{name}"].asstr()[start:stop] for name in ("service", "system", "origin"))
+        for service, system, origin, its_numbers in zip(*texts, own, strict=True):
+            yield service, system, its_numbers, json.loads(origin)
 
 
 def find_parent(service: str, system: System, numbers: NDArray[Any], origin: Mapping[str, Any]) -> str:
@@ -102,8 +117,11 @@ def find_parent(service: str, system: System, numbers: NDArray[Any], origin: Map
     """
     refine = _REFINEMENTS.get((service, system))
     refined = None if refine is None else refine(_compose(numbers, reduced=True), origin)
-    if refined is not None:
-        return refined
+    return name_composition(system, numbers) if refined is None else refined
+
+
+def name_composition(system: System, numbers: NDArray[Any]) -> str:
+    """The parent of structures of which no more than their composition is known."""
     reduced = system in PERIODIC_SYSTEMS
     return f"{'periodic' if reduced else 'finite'} {_compose(numbers, reduced=reduced)}"
 

@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from distillery.dataset.derivation import PIECES, is_derived
 from distillery.dataset.element_energies import FITTED, fit_file
 from distillery.dataset.layout import COLUMNS, TEXT, Column
 from distillery.dataset.provenance import MERGED_PARTS
@@ -73,8 +74,9 @@ def _find_layout_faults(file: h5py.File) -> Iterator[str]:
         yield "there is no group metadata"
     found: set[str] = set()
     file.visititems(lambda name, item: found.add(name) if isinstance(item, h5py.Dataset) else None)
-    yield from (f"{name} does not belong there" for name in sorted(found - {*COLUMNS, MERGED_PARTS}))
-    yield from (f"there is no {name}" for name in sorted({*COLUMNS, MERGED_PARTS} - found))
+    wanted = {*COLUMNS, PIECES if is_derived(file) else MERGED_PARTS}
+    yield from (f"{name} does not belong there" for name in sorted(found - wanted))
+    yield from (f"there is no {name}" for name in sorted(wanted - found))
     n_rows = {
         "structure": _count_rows(file, "labels/energy"),
         "atom": _count_rows(file, "structures/atomic_numbers"),

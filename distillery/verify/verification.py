@@ -1,21 +1,15 @@
 """Verification: is a dataset.h5 what it says? From the file alone; the parts may be gone."""
 
 import json
-import multiprocessing
-import signal
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from distillery.dataset.derivation import is_derived
 from distillery.dataset.element_energies import FITTED, ISOLATED
-from distillery.dataset.layout import COLUMNS, READABLE_LAYOUTS
+from distillery.dataset.layout import COLUMNS, READABLE_LAYOUTS, iterate_texts
 from distillery.dataset.provenance import MERGED_PARTS, Summary
 from distillery.dataset.sealed_file import is_sealed
 from distillery.dataset.sections import Section, find_sections, read_section
@@ -27,10 +21,10 @@ from distillery.report.files import read_report
 from distillery.report.report import make_report
 from distillery.report.summary import describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
-from distillery.runtime.machine import count_cores
 from distillery.schema.label import FinaliseReceipt
 from distillery.schema.report import CheckpointRecord, Report
 from distillery.structures.identity import digest_structures
+from distillery.verify.derived_checks import DerivedVerification
 from distillery.verify.file_checks import (
     Check,
     attempt,
@@ -40,23 +34,10 @@ from distillery.verify.file_checks import (
     check_splits,
     conclude,
     find_differences,
-    find_repeated,
 )
 from distillery.verify.file_ledger import FileLedger
-from distillery.verify.structure_checks import CHECKS, UNREADABLE, Expected, Faults, inspect_part
-
-Progress = Callable[[str, int, int], None]
-_STRUCTURES_A_WORKER = 2_000
-"""Starting a worker takes as long as inspecting this many structures."""
-_FIGURES = {
-    "finite": "positions, cells, energies, forces and stresses are finite",
-    "stresses": "masked exactly where nothing is periodic, zero there",
-    "ids": "begin with their shard, none comes twice",
-    "digests": "structures and labels of every part agree with its digest",
-    "provenance": "source, service, system and shard as the receipts say",
-    "chemistry": "every structure passes the checks it had to pass",
-    "hashes": "recomputed from the structures, none comes twice",
-}
+from distillery.verify.inspection import Progress, inspect_all
+from distillery.verify.structure_checks import UNREADABLE, Expected
 
 
 def verify_dataset(path: Path | str) -> Iterator[Check]:
@@ -72,6 +53,7 @@ class Verification:
         self.recipe: Recipe | None = None
         self.plan: Plan | None = None
         self.sections: list[Section] = []
+        self.is_derived = False
         self._metadata: dict[str, Any] = {}
         self._remembered: list[dict[str, Any]] = []
 
@@ -87,13 +69,15 @@ class Verification:
             yield Check("layout", False, "not checked, nor the rest", (f"it can't be read as HDF5: {error}",))
             return
         with file:
-            shape = (check_layout, check_splits, self._check_parts, self._check_recipe)
+            self.is_derived = is_derived(file)
+            derived = DerivedVerification(file, self.path, self._progress) if self.is_derived else None
+            shape = (check_layout, check_splits, *(() if derived else (self._check_parts, self._check_recipe)))
             for check in shape:
                 yield (found := check(file))
                 if not found.passed:
                     yield Check("rest", False, f"not checked: {found.name} must be right first")
                     return
-            yield from self._check_content(file)
+            yield from derived.run() if derived else self._check_content(file)
 
     def _check_parts(self, file: h5py.File) -> Check:
         def find() -> Iterator[str]:
@@ -151,9 +135,9 @@ class Verification:
         assert recipe is not None
         for section in self.sections:
             summary.add(section.part.receipt, [one.id for one in section.part.left_out])
-        ids, hashes = (file[f"provenance/{name}"].asstr()[:] for name in ("id", "structure_hash"))
+        ids, hashes = (iterate_texts(file, f"provenance/{name}") for name in ("id", "structure_hash"))
         wanted: dict[str, Any] = {
-            "num_structures": len(ids),
+            "num_structures": len(file["labels/energy"]),
             "total_atoms": len(file["structures/atomic_numbers"]),
             "teacher_model": recipe.teacher,
             "teacher_version": summary.teacher.version,
@@ -199,20 +183,8 @@ class Verification:
         return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
 
     def _check_structures(self, file: h5py.File) -> Iterator[Check]:
-        faults: dict[str, list[str]] = defaultdict(list)
         makers = {shard.name: shard.maker for shard in self.plan.shards()} if self.plan else {}
-        expected = [self._expect(section, makers) for section in self.sections]
-        try:
-            with _workers(len(file["labels/energy"]) // _STRUCTURES_A_WORKER) as each:
-                for k, found in enumerate(each(partial(inspect_part, self.path), expected)):
-                    for check, fault in found:
-                        faults[check].append(fault)
-                    self._progress("inspected", k + 1, len(expected))
-        except BrokenProcessPool:
-            faults["digests"].append("a worker died reading the file: it is damaged, or memory is too small")
-        for check, name in (("ids", "id"), ("hashes", "structure_hash")):
-            faults[check] += find_repeated(file, name)
-        yield from (conclude(check, _FIGURES[check], faults[check]) for check in CHECKS)
+        yield from inspect_all(file, self.path, [self._expect(section, makers) for section in self.sections], self._progress)
 
     def _expect(self, section: Section, makers: Mapping[str, str]) -> Expected:
         assert self.recipe is not None
@@ -283,15 +255,3 @@ def _find_shard_faults(shard: Shard, section: Section, recipe: Recipe, left_out:
     for what, found, wanted in pairs:
         if found != wanted:
             yield f"{shard.name}: the receipt says {what} {found}, by the recipe it is {wanted}"
-
-
-@contextmanager
-def _workers(n_wanted: int) -> Iterator[Callable[[Callable[[Expected], Faults], list[Expected]], Iterator[Faults]]]:
-    """A `map` over as many processes as cores, or in this one where that is not worth the start."""
-    n = min(n_wanted, count_cores())
-    if n < 2:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield pool.map

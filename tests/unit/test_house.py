@@ -35,6 +35,7 @@ FLOORS = [
     "report",
     "verify",
     "assess",
+    "derive",
     "export",
 ]
 """The folders of the library; each imports only those before it."""

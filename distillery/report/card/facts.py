@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from ase.data import chemical_symbols
 
+from distillery.dataset.derivation import TEACHER, Derivation, is_derived, read_derivation, read_pieces
 from distillery.dataset.folder import DATASET
 from distillery.dataset.layout import open_dataset
 from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
@@ -47,6 +48,7 @@ class CardFacts:
     sizes       atoms of the smallest structure, of all on average, of the largest
     teacher     absent if the file does not say
     report      absent if there is none beside the file, or it is on another one
+    derivation  how it came about if it was made of other datasets
     """
 
     name: str
@@ -60,6 +62,7 @@ class CardFacts:
     report: Report | None
     metadata: Mapping[str, Any]
     n_bytes: int
+    derivation: Derivation | None = None
 
     @property
     def year(self) -> str:
@@ -91,6 +94,7 @@ def read_facts(path: Path) -> CardFacts:
             report=_find_report(path, metadata),
             metadata=metadata,
             n_bytes=path.stat().st_size,
+            derivation=read_derivation(file),
         )
 
 
@@ -113,6 +117,8 @@ def _read_sources(file: h5py.File) -> tuple[TeacherCard | None, tuple[SourceFact
         own = sources.setdefault(name, SourceFacts(name))
         own.n_structures += n
         own.systems[system] += n
+    if is_derived(file):
+        return _read_pieces(file, sources), tuple(sources.values())
     teacher = None
     for part in read_merged_parts(file) if MERGED_PARTS in file else ():
         record, teacher = part.receipt.record, teacher or part.receipt.teacher
@@ -120,6 +126,15 @@ def _read_sources(file: h5py.File) -> tuple[TeacherCard | None, tuple[SourceFact
             maker = Maker(record.service, record.service_licence, find_versions(part.receipt))
             sources[record.source].makers.setdefault(record.service, maker)
     return teacher, tuple(sources.values())
+
+
+def _read_pieces(file: h5py.File, sources: dict[str, SourceFacts]) -> TeacherCard | None:
+    """Note the makers that a dataset made of others names; its teacher."""
+    for piece in read_pieces(file):
+        maker = Maker(piece.service, piece.licence, piece.versions)
+        sources[piece.source].makers.setdefault(piece.service, maker)
+    noted = file["metadata"].attrs.get(TEACHER)
+    return None if noted is None else TeacherCard.model_validate_json(noted)
 
 
 def _find_report(path: Path, metadata: Mapping[str, Any]) -> Report | None:

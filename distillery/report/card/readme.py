@@ -1,6 +1,7 @@
 """README.md of a dataset, with the front matter that the Hugging Face Hub reads."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def write_readme(facts: CardFacts, loading: Mapping[str, str], data_files: Mappi
         units=UNITS,
         citation=cite_dataset(facts),
         credits=list_credits(facts),
+        command=shlex.join(facts.derivation.write_command(f"{facts.name}.h5")) if facts.derivation else "",
     )
 
 

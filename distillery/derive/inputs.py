@@ -1,0 +1,133 @@
+"""A dataset that another one is made of, looked at once before anything is written."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from distillery.dataset.blocks import read_sizes
+from distillery.dataset.derivation import TEACHER, Derivation, GivenDataset, read_attributes, read_derivation, read_pieces
+from distillery.dataset.folder import DATASET
+from distillery.dataset.layout import open_dataset
+from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
+from distillery.dataset.sealed_file import find_broken_seal, is_sealed
+from distillery.errors import InvalidRequest
+from distillery.schema.label import TeacherCard
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What a service that made structures declares, and its versions."""
+
+    licence: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """A whole dataset; `name` is that of its folder, or of its file where that is not called dataset.h5."""
+
+    path: Path
+    sha256: str
+    attributes: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the folder for the dataset.h5 that a run writes, else of the file."""
+        return self.path.resolve().parent.name if self.path.name == DATASET else self.path.stem
+
+    @cached_property
+    def n_atoms(self) -> NDArray[np.int64]:
+        """Of each structure, (n,)."""
+        return read_sizes(self.path)
+
+    @property
+    def teacher(self) -> tuple[str, str]:
+        """Name and sha256 of the weights, each "" where the file does not say."""
+        return str(self.attributes.get("teacher_model", "")), str(self.attributes.get("weights_sha256", ""))
+
+    @cached_property
+    def makers(self) -> dict[str, Maker]:
+        """Who made the structures of each shard."""
+        with open_dataset(self.path) as file:
+            if MERGED_PARTS in file:
+                receipts = [part.receipt for part in read_merged_parts(file)]
+                return {one.part: _describe(one.record.service_licence, find_versions(one)) for one in receipts}
+            if self.derivation is None:
+                return {}
+            return {piece.shard: _describe(piece.licence, piece.versions) for piece in read_pieces(file)}
+
+    @cached_property
+    def derivation(self) -> Derivation | None:
+        """How it came about, if it was made of others."""
+        with open_dataset(self.path) as file:
+            return read_derivation(file)
+
+    @cached_property
+    def teacher_card(self) -> TeacherCard | None:
+        """Who labelled it, with all that is known of it."""
+        if TEACHER in self.attributes:
+            return TeacherCard.model_validate_json(self.attributes[TEACHER])
+        with open_dataset(self.path) as file:
+            return next((part.receipt.teacher for part in read_merged_parts(file)), None) if MERGED_PARTS in file else None
+
+    def record(self, n_taken: int) -> GivenDataset:
+        """What the new dataset keeps of it."""
+        return GivenDataset(
+            name=self.name,
+            file=self.path.name,
+            sha256=self.sha256,
+            structures_sha256=str(self.attributes.get("structures_sha256", "")),
+            n_structures=len(self.n_atoms),
+            n_taken=n_taken,
+            creation_time=str(self.attributes.get("creation_time", "")),
+            recipe=str(self.attributes.get("recipe", "")),
+            derivation=self.derivation,
+        )
+
+
+def _describe(licence: str, versions: dict[str, str]) -> Maker:
+    return Maker(licence, tuple(sorted(versions.items())))
+
+
+def open_input(path: Path) -> Input:
+    """A dataset to make another one of; InvalidRequest if it is none, or damaged."""
+    open_dataset(path).close()
+    with path.open("rb") as content:
+        fault = find_broken_seal(content) if is_sealed(path) else None
+    if fault is not None:
+        raise InvalidRequest(f"{path} is damaged ({fault}): nothing is made of it; `distillery verify` tells more")
+    return Input(path, digest_file(path), read_attributes(path))
+
+
+def digest_file(path: Path) -> str:
+    """The sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while content := file.read(_BLOCK):
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def read_hashes(path: Path) -> NDArray[np.bytes_]:
+    """The structure hash of every structure, 32 bytes each, (n,)."""
+    with open_dataset(path) as file:
+        column: h5py.Dataset = file["provenance/structure_hash"]
+        found = np.zeros(len(column), "S32")
+        for start in range(0, len(column), _BLOCK):
+            found[start : start + _BLOCK] = column[start : start + _BLOCK].astype("S32")
+        return found
+
+
+def read_json(attributes: dict[str, Any], name: str) -> dict[str, Any]:
+    """An attribute of `metadata` that is JSON; empty if there is none."""
+    found: dict[str, Any] = json.loads(attributes.get(name, "{}"))
+    return found
