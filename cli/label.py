@@ -4,7 +4,8 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,24 +46,51 @@ def label(
 
     Rows that can't be used are counted and named. Stopped or killed, the same command goes on.
     """
+    flags = _repeat_flags(locals())
+    again = shlex.join(["distillery", "label", *map(str, files), *flags])
+    changes = _describe_changes(rattle, strain, relax)
+    request = Request(tuple(files), out, teacher, seed, data, again, copies=copies, licence=licence, changes=changes)
+    if (code := label_files(request, dry_run=dry_run)) is not None:
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Files to be labelled.
+
+    again    the command that goes on with it
+    parents  what is on one side of a split, as the service's options have it
+    changes  keys of the recipe that say what is done with structures first
+    """
+
+    files: tuple[Path, ...]
+    out: str
+    teacher: str
+    seed: int
+    data: Path
+    again: str
+    copies: int = 1
+    licence: str = ""
+    parents: str = "composition"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def label_files(request: Request, *, dry_run: bool) -> int | None:
+    """Make a dataset of files, in this process; the exit code. None if only the recipe was to be printed."""
     from cli.run import make_here
     from distillery.recipe.recipe import parse_recipe
 
-    root, names = _find_root(files)
+    root, names = _find_root(request.files)
     os.environ["DISTILLERY_SERVICE_INPUTS"] = str(root)
     with under_way(f"reading {len(names)} file{'s' if len(names) > 1 else ''} or folders"):
-        survey = _survey(names, root, teacher)
-    content = _write_content(out, seed, teacher, names, survey, copies, licence)
-    content |= _describe_changes(rattle, strain, relax)
-    flags = _repeat_flags(locals())
-    again = shlex.join(["distillery", "label", *map(str, files), *flags])
-    text = _write_text(content, again, root)
+        survey = _survey(names, root, request.teacher)
+    text = _write_text({**_write_content(request, names, survey), **request.changes}, request.again, root)
     recipe = parse_recipe(text, "the recipe of these files")
     if dry_run:
         print(text, end="")
-        return
+        return None
     _tell(survey, Console(stderr=True))
-    raise typer.Exit(make_here(recipe, text, data, again))
+    return make_here(recipe, text, request.data, request.again)
 
 
 def _find_root(files: Iterable[Path]) -> tuple[Path, list[str]]:
@@ -83,11 +111,13 @@ def _survey(names: list[str], root: Path, teacher: str) -> "Survey":
     return survey_files(tuple(names), root, outline_teacher(teacher).elements)
 
 
-def _write_content(out: str, seed: int, teacher: str, names: list[str], survey: "Survey", copies: int, licence: str) -> dict[str, Any]:
+def _write_content(request: Request, names: list[str], survey: "Survey") -> dict[str, Any]:
     """The keys of the recipe. Gates that ask whether a generator is diverse have nothing to say of what a user chose."""
+    copies = request.copies
     options = {"files": names, "sort": True, "sha256": survey.sha256}
     options |= {"copies": copies} if copies > 1 else {}
-    options |= {"licence": licence} if licence else {}
+    options |= {"licence": request.licence} if request.licence else {}
+    options |= {"parents": request.parents} if request.parents != "composition" else {}
     sources = {
         _PLURALS[system]: {"service": "structures", "system": system, "count": n * copies, "attempts": 1, "atoms": list(survey.atoms)}
         | {"options": options}
@@ -98,9 +128,9 @@ def _write_content(out: str, seed: int, teacher: str, names: list[str], survey: 
         for gate in ("distinct_sizes", "distinct_compositions", "environment_diversity", "duplicates", "element_coverage")
     }
     return {
-        "name": out,
-        "seed": seed,
-        "teacher": teacher,
+        "name": request.out,
+        "seed": request.seed,
+        "teacher": request.teacher,
         "elements": list(survey.elements),
         "sources": sources,
         "gates": {"completeness": {"threshold": 0.5}, **gates},

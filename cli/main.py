@@ -18,6 +18,7 @@ from cli import (
     logs,
     open,  # noqa: A004
     recipe,
+    relabel,
     report,
     run,
     schema,
@@ -46,6 +47,7 @@ __all__ = [
     "main",
     "open",
     "recipe",
+    "relabel",
     "report",
     "run",
     "schema",

@@ -151,7 +151,9 @@ def _refine_slab(composition: str, origin: Mapping[str, Any]) -> str | None:
 
 
 def _read_parent(composition: str, origin: Mapping[str, Any]) -> str | None:
-    """What the service itself says: the row or the file that a structure came from."""
+    """What the service itself says: the row or the file that a structure came from, or the parent it had in another dataset."""
+    if "kept_parent" in origin:
+        return str(origin["kept_parent"])
     return f"parent {origin['parent']}" if "parent" in origin else None
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distillery.dataset.folder import (
     ASSESSMENT,
@@ -11,6 +11,7 @@ from distillery.dataset.folder import (
     CHECKPOINTS,
     CROISSANT,
     DATASET,
+    DISAGREEMENT,
     PAGE,
     REPORT,
     list_parts,
@@ -21,10 +22,14 @@ from distillery.errors import Internal, Unavailable
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.runtime.atomic_files import write_text_whole
 from distillery.schema.assess import Assessment
+from distillery.schema.disagreement import Disagreement
 from distillery.schema.report import Report
 
 if TYPE_CHECKING:
     from distillery.planning.plan import Plan
+
+LATER = ("diversity", "assessment", "disagreement")
+"""What is added to a report once it is written, and does not follow from the parts alone."""
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -33,12 +38,12 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def find_report(folder: Path, report: Report) -> Report | None:
-    """The report that is there already, if it says the same as this one; with its `diversity` and `assessment`."""
+    """The report that is there already, if it says the same as this one; with what was added to it later."""
     try:
         found = read_report(folder)
     except Internal:
         return None
-    return found if found is not None and found.model_copy(update={"diversity": None, "assessment": None}) == report else None
+    return found if found is not None and found.model_copy(update=dict.fromkeys(LATER)) == report else None
 
 
 def write_checkpoints(folder: Path, plan: "Plan") -> None:
@@ -67,15 +72,28 @@ def read_assessment(folder: Path) -> Assessment | None:
 
     Internal if assess.json can't be read.
     """
+    return _read_beside(folder, ASSESSMENT, Assessment, "assess")
+
+
+def read_disagreement(folder: Path) -> Disagreement | None:
+    """How far the labels are from those of before; None and Internal as of `read_assessment`."""
+    return _read_beside(folder, DISAGREEMENT, Disagreement, "relabel")
+
+
+_Beside = TypeVar("_Beside", Assessment, Disagreement)
+
+
+def _read_beside(folder: Path, name: str, kind: type[_Beside], command: str) -> _Beside | None:
+    """What a command wrote of the dataset.h5 beside it."""
     from distillery.dataset.layout import open_dataset
 
-    path = folder / ASSESSMENT
+    path = folder / name
     if not path.is_file() or not (folder / DATASET).is_file():
         return None
     try:
-        found = Assessment.model_validate_json(path.read_bytes())
+        found = kind.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise Internal(f"{path} can't be read: {error}; remove it, and `distillery assess` makes it again") from error
+        raise Internal(f"{path} can't be read: {error}; remove it, and `distillery {command}` makes it again") from error
     with open_dataset(folder / DATASET) as file:
         return found if found.structures_sha256 == file["metadata"].attrs["structures_sha256"] else None
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from distillery.schema.assess import Assessment
 from distillery.schema.base import Count
+from distillery.schema.disagreement import Disagreement
 from distillery.schema.label import TeacherCard
 from distillery.schema.problem import Answer
 
@@ -174,6 +175,11 @@ class Report(Answer):
     diversity: DiversityRecord | None = Field(None, description="absent if no page was made", exclude_if=lambda value: value is None)
     assessment: Assessment | None = Field(
         None, description="what a student learnt from it; absent before `distillery assess`", exclude_if=lambda value: value is None
+    )
+    disagreement: Disagreement | None = Field(
+        None,
+        description="how far its labels are from those that its structures had before; absent but after `distillery relabel`",
+        exclude_if=lambda value: value is None,
     )
 
     def as_json(self) -> dict[str, Any]:

@@ -230,7 +230,11 @@ class Verification:
             )
             yield from find_differences(_drop_new_details(make_report(ledger, plan, receipt).as_json(), report), report.as_json(), "")
 
-        left = {"the diversity of its sample": report.diversity, "what a student learnt": report.assessment}
+        left = {
+            "the diversity of its sample": report.diversity,
+            "what a student learnt": report.assessment,
+            "how far its labels are from those of before": report.disagreement,
+        }
         aside = "".join(f", {what} left aside" for what, value in left.items() if value is not None)
         return attempt("report", lambda: f"every figure of report.json is confirmed{aside}", find)
 

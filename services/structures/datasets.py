@@ -8,7 +8,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
+from distillery.dataset.splits import find_parent, read_joined
 from distillery.generators.files.contents import Contents, Item, RowRefused, require_atoms
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row
@@ -60,7 +62,7 @@ def _read_row(file: h5py.File, row: int) -> Structure | RowRefused:
             cell=np.asarray(file["structures/cells"][row], dtype=np.float64) if a or b or c else np.zeros((3, 3)),
             pbc=(a, b, c),
             system="crystal" if a or b or c else "molecule",
-            origin={"info": _read_provenance(file, row), "own": _read_label(file, row, start, stop)},
+            origin={"info": _read_provenance(file, row, numbers), "own": _read_label(file, row, start, stop)},
         )
     except RowRefused as refusal:
         return refusal
@@ -68,12 +70,16 @@ def _read_row(file: h5py.File, row: int) -> Structure | RowRefused:
         return RowRefused("unreadable", f"{type(error).__name__}: {str(error)[:200]}")
 
 
-def _read_provenance(file: h5py.File, row: int) -> dict[str, Any]:
-    """Id, source, service and system that it had there, and how it was made."""
+def _read_provenance(file: h5py.File, row: int, numbers: NDArray[np.int64]) -> dict[str, Any]:
+    """Id, source, service, system and parent that it had there, and how it was made, but for labels that it had had before."""
     names = [name for name in ("id", "source", "service", "system") if f"provenance/{name}" in file]
     known: dict[str, Any] = {name: file[f"provenance/{name}"].asstr()[row] for name in names}
     if "provenance/origin" in file:
-        known["origin"] = json.loads(file["provenance/origin"].asstr()[row])
+        origin = json.loads(file["provenance/origin"].asstr()[row])
+        known["origin"] = {key: value for key, value in origin.items() if key != "own"}
+        if {"service", "system"} <= known.keys():
+            parent = find_parent(known["service"], known["system"], numbers, origin)
+            known["parent"] = read_joined(file).get(parent, parent)
     return known
 
 

@@ -72,7 +72,7 @@ class StructuresGenerator:
     def metadata(self) -> Metadata:
         return Metadata(
             service="structures",
-            version="1.0",
+            version="1.1",
             method="The user's own structures, each row of the files at most once, or as often as `copies` says",
             licence="the user's own; `origin` has it where it is told",
             systems=dict.fromkeys(SYSTEMS, _card()),
@@ -166,7 +166,10 @@ def _sign(structure: Structure, options: FileOptions) -> Structure:
     origin = dict(structure.origin)
     if options.licence:
         origin["licence"] = options.licence
-    if options.parents != "composition":
+    if options.parents == "kept":
+        parent = origin.get("info", {}).get("parent")
+        origin |= {"kept_parent": parent} if isinstance(parent, str) else {}
+    elif options.parents != "composition":
         origin["parent"] = f"{origin['file']} {origin['row']}" if options.parents == "row" else origin["file"]
     return Structure(**{**vars(structure), "origin": origin})
 

@@ -24,8 +24,10 @@ class FileOptions(Message):
     )
     copies: StrictInt = Field(1, ge=1, le=1000, description="how often every row may be taken; only perturbed or sampled ones differ")
     repeat: StrictBool = Field(False, description="repeat crystals that are smaller than the least of `atoms` until they are as large")
-    parents: Literal["composition", "row", "file"] = Field(
-        "composition", description="what has to be on one side of a split: all of a composition, the copies of a row, or a whole file"
+    parents: Literal["composition", "row", "file", "kept"] = Field(
+        "composition",
+        description="what has to be on one side of a split: all of a composition, the copies of a row, or a whole file; kept: what a "
+        "dataset says of its own rows, a composition where a file says nothing",
     )
     licence: StrictStr = Field("", max_length=200, description="of the files; kept with every structure")
     sha256: Sha256 | None = Field(None, description="of all files together, as `distillery label` writes it: others are refused")

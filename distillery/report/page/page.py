@@ -15,7 +15,7 @@ from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe, read_recipe
 from distillery.recipe.target import read_target
 from distillery.report.diversity import Diversity, measure_diversity
-from distillery.report.files import read_assessment
+from distillery.report.files import read_assessment, read_disagreement
 from distillery.report.page.carried import CARRIED, fill_gallery
 from distillery.report.page.composition import chart_composition
 from distillery.report.page.contact_charts import chart_contacts, measure_contacts
@@ -25,6 +25,7 @@ from distillery.report.page.generation_charts import chart_making, list_yields
 from distillery.report.page.header import describe_dataset
 from distillery.report.page.label_charts import chart_labels
 from distillery.report.page.outliers import find_outliers
+from distillery.report.page.parity_charts import chart_parity
 from distillery.report.page.rendering import embed_figures, render
 from distillery.report.page.source_views import view_sources
 from distillery.report.page.survey import SAMPLE_SIZE, Survey
@@ -66,6 +67,7 @@ def make_page(ledger: Ledger, recipe_text: str, n_carried: int = CARRIED) -> tup
         "gallery": None,
         "diversity": None,
         "worth": None,
+        "disagreement": None,
     }
     if found.survey.ids:
         context |= _describe_structures(found, ledger)
@@ -119,7 +121,7 @@ def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
     diversity = measure_diversity(samples, recipe.seed)
     outliers = find_outliers(survey, residuals, contacts)
     gallery = fill_gallery(survey, residuals, outliers, ledger.read, survey.n_carried)
-    worth = read_assessment(ledger.folder)
+    worth, disagreement = read_assessment(ledger.folder), read_disagreement(ledger.folder)
     charts = {
         "composition": chart_composition(found.measures, survey, recipe, found.wanted, _find_threshold(found, "element_entropy")),
         "labels": chart_labels(survey, residuals, _find_threshold(found, "largest_force")),
@@ -127,11 +129,13 @@ def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
         "diversity": chart_diversity(diversity, survey.names),
         "making": chart_making(found.measures),
         "worth": [] if worth is None else chart_worth(worth),
+        "parity": [] if disagreement is None else chart_parity(disagreement),
     }
     return {
         "charts": charts,
         "figures": embed_figures([chart for group in charts.values() for chart in group]),
         "diversity": diversity,
+        "disagreement": disagreement,
         "worth": worth,
         "worth_rows": [] if worth is None else list_errors(worth),
         "outliers": outliers,
