@@ -61,6 +61,7 @@ class Request:
     again    the command that goes on with it
     parents  what is on one side of a split, as the service's options have it
     changes  keys of the recipe that say what is done with structures first
+    prefix   of the names of the sources
     """
 
     files: tuple[Path, ...]
@@ -73,6 +74,7 @@ class Request:
     licence: str = ""
     parents: str = "composition"
     changes: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
 
 
 def label_files(request: Request, *, dry_run: bool) -> int | None:
@@ -118,9 +120,9 @@ def _write_content(request: Request, names: list[str], survey: "Survey") -> dict
     options |= {"copies": copies} if copies > 1 else {}
     options |= {"licence": request.licence} if request.licence else {}
     options |= {"parents": request.parents} if request.parents != "composition" else {}
+    common = {"attempts": 1, "atoms": list(survey.atoms), "options": options}
     sources = {
-        _PLURALS[system]: {"service": "structures", "system": system, "count": n * copies, "attempts": 1, "atoms": list(survey.atoms)}
-        | {"options": options}
+        request.prefix + _PLURALS[system]: {"service": "structures", "system": system, "count": n * copies, **common}
         for system, n in survey.counts.items()
     }
     gates = {

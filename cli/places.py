@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distillery.errors import NotFound
+from distillery.errors import InvalidRequest, NotFound
 
 _HOW = "`distillery status` lists datasets"
 
@@ -15,7 +15,25 @@ def find_folder(given: Path, data: Path) -> Path:
     for folder in places:
         if (folder / RECIPE).is_file():
             return folder
+    if given.is_file() and is_derived_file(given):
+        raise InvalidRequest(
+            f"{given} was made of other datasets: it has no recipe and no parts, so no page and no verdict; `distillery verify` checks it, "
+            "`distillery recipe` says what it was made of"
+        )
     raise NotFound(f"there is no dataset {str(given)!r}: {' and '.join(map(str, places))} {_say_have(places)} no {RECIPE}; {_HOW}")
+
+
+def is_derived_file(path: Path) -> bool:
+    """Whether a file is a dataset that was made of others."""
+    import h5py
+
+    from distillery.dataset.derivation import is_derived
+
+    try:
+        with h5py.File(path, "r") as file:
+            return is_derived(file)
+    except OSError:
+        return False
 
 
 def find_file(given: Path, data: Path) -> Path:

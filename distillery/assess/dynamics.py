@@ -59,11 +59,11 @@ def _run(student: Student, structure: Structure, steps: int, seed: int) -> tuple
     return steps, None
 
 
-def find_fault(atoms: Atoms) -> str | None:
-    """What is unsound with atoms on their way, None if nothing."""
+def find_fault(atoms: Atoms, temperature: float = TEMPERATURE) -> str | None:
+    """What is unsound with atoms on their way, None if nothing; `temperature`, K, is that of the first velocities."""
     if not np.isfinite(atoms.positions).all():
         return "not_finite"
-    if atoms.get_temperature() > TEMPERATURE * (_HOTTEST + _LEAST_ATOMS / len(atoms)):
+    if atoms.get_temperature() > temperature * (_HOTTEST + _LEAST_ATOMS / len(atoms)):
         return "too_hot"
     pairs = find_pairs(from_ase(atoms, id="", system="molecule"), 2.0)
     closest = _CLOSEST * sum_of_radii(atoms.numbers[pairs.i], atoms.numbers[pairs.j])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import open_dataset
 from distillery.errors import InvalidRequest
+from distillery.structures.structure import Structure, System
 
 Indices = Sequence[int] | NDArray[np.int64]
 _BLOCK_STRUCTURES = 2048
@@ -58,6 +59,15 @@ class Block:
     def rows(self, k: int) -> slice:
         """Where the arrays by atom hold structure k."""
         return slice(int(self.splits[k]), int(self.splits[k + 1]))
+
+    def make_structures(self) -> list[Structure]:
+        """All of them without their origins."""
+        return [self._make_structure(k) for k in range(len(self))]
+
+    def _make_structure(self, k: int) -> Structure:
+        rows, (a, b, c) = self.rows(k), self.pbc[k].tolist()
+        numbers, system = self.numbers[rows].astype(np.uint8), self.texts["system"][k]
+        return Structure(self.texts["id"][k], numbers, self.positions[rows], self.cells[k], (a, b, c), cast(System, system))
 
 
 def count_structures(path: Path | str) -> int:

@@ -5,7 +5,7 @@ An environment is described by distances to and among its neighbours, by the aut
 environments of those taken before (Gonzalez, Theoretical Computer Science 38, 293 (1985), with a structure's environments taken at once).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.blocks import Block, read_blocks
+from distillery.dataset.blocks import read_blocks
 from distillery.dataset.layout import open_dataset
 from distillery.dataset.splits import JOINED
 from distillery.derive.inputs import Input, open_input, read_json
@@ -123,18 +123,30 @@ def _describe(given: Input, tell: Tell) -> tuple[Floats, NDArray[np.int64]]:
         elements = np.unique(file["structures/atomic_numbers"][:])
     kept, done = list[Floats](), 0
     for block in read_blocks(given.path):
-        kept += describe_block(block, elements)
+        kept += describe_structures(block.make_structures(), elements)
         done += len(block)
         tell(f"described {done} of {len(given.n_atoms)}")
     return np.concatenate(kept), np.concatenate([[0], np.cumsum([len(own) for own in kept])]).astype(np.int64)
 
 
-def describe_block(block: Block, elements: NDArray[np.int64]) -> list[Floats]:
-    """The same of a block, (at most MOST_OF_ONE, 63 + number of elements) each."""
-    environments = describe_environments(list(_make_structures(block)))
-    marks = ELEMENT_WEIGHT * (block.numbers[:, None] == elements)
+def describe_structures(structures: Sequence[Structure], elements: NDArray[np.int64]) -> list[Floats]:
+    """The environments that each is known by, (at most MOST_OF_ONE, 63 + number of elements); other elements than these are all alike."""
+    environments = describe_environments(list(structures))
+    numbers = np.concatenate([s.numbers for s in structures]) if structures else np.zeros(0, np.uint8)
+    marks = ELEMENT_WEIGHT * (numbers[:, None] == elements)
     points = np.concatenate([environments, marks], axis=1).astype(np.float32)
-    return [thin_out(points[block.rows(k)]) for k in range(len(block))]
+    ends = np.cumsum([len(s) for s in structures])
+    return [thin_out(own) for own in np.split(points, ends[:-1])] if structures else []
+
+
+def measure_nearest(some: Floats, known: Floats) -> Floats:
+    """The distance of each of some environments to the nearest known one, 1/Å, (n,)."""
+    nearest = np.full(len(some), np.inf, np.float32)
+    squares = np.einsum("ij,ij->i", some, some)
+    for start in range(0, len(known), _ROWS):
+        own = known[start : start + _ROWS]
+        nearest = np.minimum(nearest, (squares[:, None] + np.einsum("ij,ij->i", own, own) - 2 * (some @ own.T)).min(axis=1))
+    return np.sqrt(np.maximum(nearest, 0.0))
 
 
 def thin_out(points: Floats) -> Floats:
@@ -144,17 +156,3 @@ def thin_out(points: Floats) -> Floats:
         rows.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, np.linalg.norm(points - points[rows[-1]], axis=1))
     return points[rows]
-
-
-def _make_structures(block: Block) -> Iterator[Structure]:
-    for k in range(len(block)):
-        a, b, c = block.pbc[k]
-        rows = block.rows(k)
-        yield Structure(
-            id=str(k),
-            numbers=block.numbers[rows].astype(np.uint8),
-            positions=block.positions[rows],
-            cell=block.cells[k],
-            pbc=(bool(a), bool(b), bool(c)),
-            system="crystal" if a or b or c else "molecule",
-        )

@@ -1,7 +1,7 @@
 """How far a dataset's labels are from those that its structures had before, which their `origin` keeps under `own`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ _MOVED = ("perturb", "sample")
 class Pair:
     """Labels of one structure before and after.
 
+    info       what the file tells of it
     energies   before and after, eV
     counts     atoms of each element, (119,)
     forces     before and after, eV/Å, (2, n_atoms, 3)
@@ -36,6 +37,7 @@ class Pair:
 
     id: str
     source: str
+    info: Mapping[str, Any]
     teacher: str
     energies: tuple[float, float]
     counts: NDArray[np.int64]
@@ -70,7 +72,7 @@ def find_pairs(block: Block) -> Iterator[Pair]:
         if '"own"' not in text:
             continue
         origin = json.loads(text)
-        own = origin.get("own") or {}
+        own, info = origin.get("own") or {}, origin.get("info") or {}
         rows = block.rows(k)
         forces = np.array(own.get("forces", []), np.float64)
         is_moved = any(key in origin for key in _MOVED)
@@ -78,7 +80,8 @@ def find_pairs(block: Block) -> Iterator[Pair]:
             continue
         yield Pair(
             id=block.texts["id"][k],
-            source=str(origin.get("info", {}).get("source", block.texts["source"][k])),
+            source=str(info.get("source", block.texts["source"][k])),
+            info=info,
             teacher=str(own.get("teacher", "")),
             energies=(float(own["energy"]), float(block.energy[k])),
             counts=np.bincount(block.numbers[rows], minlength=119),
