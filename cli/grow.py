@@ -64,11 +64,11 @@ def grow(
 
 def _show(rounds: "list[GrowthRound]", console: Console) -> None:
     """The error curve: the student against the teacher on the frames of each round."""
-    heads = ("round", "structures", "sound", "new", "labelled", "energy meV/atom", "forces meV/Å", "of random ones", "of held sides")
-    table = Table(*heads, title="errors of the student")
+    heads = ("round", "set", "sound", "new", "labels", "energy", "forces", "random", "held")
+    table = Table(*heads, title="errors of the student: energies meV/atom; forces meV/Å of its frames, of random ones, of held sides")
     for one in rounds:
         forces, energy = (_average(one, name) for name in ("forces", "energy"))
-        sound, new = f"{one.n_sound} of {one.n_trajectories}", f"{one.n_new} of {one.n_candidates}"
+        sound, new = f"{one.n_sound}/{one.n_trajectories}", f"{one.n_new}/{one.n_candidates}"
         others = ["–" if value is None else f"{value:.0f}" for value in (one.random_forces, one.held_forces)]
         counts = (str(one.round), str(one.n_structures), sound, new, str(one.n_labelled))
         table.add_row(*counts, f"{energy:.1f}", f"{forces:.0f}", *others)

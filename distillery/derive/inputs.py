@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.blocks import read_sizes
-from distillery.dataset.derivation import TEACHER, Derivation, GivenDataset, read_attributes, read_derivation, read_pieces
+from distillery.dataset.derivation import PIECES, TEACHER, Derivation, GivenDataset, read_attributes, read_derivation, read_pieces
 from distillery.dataset.folder import DATASET
-from distillery.dataset.layout import open_dataset
+from distillery.dataset.layout import COLUMNS, open_dataset
 from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
 from distillery.dataset.sealed_file import find_broken_seal, is_sealed
 from distillery.errors import InvalidRequest
@@ -100,12 +100,21 @@ def _describe(licence: str, versions: dict[str, str]) -> Maker:
 
 def open_input(path: Path) -> Input:
     """A dataset to make another one of; InvalidRequest if it is none, or damaged."""
-    open_dataset(path).close()
+    with open_dataset(path) as file:
+        _refuse_strange_columns(path, file)
     with path.open("rb") as content:
         fault = find_broken_seal(content) if is_sealed(path) else None
     if fault is not None:
         raise InvalidRequest(f"{path} is damaged ({fault}): nothing is made of it; `distillery verify` tells more")
     return Input(path, digest_file(path), read_attributes(path))
+
+
+def _refuse_strange_columns(path: Path, file: h5py.File) -> None:
+    """InvalidRequest if the file has columns that would be lost."""
+    found: set[str] = set()
+    file.visititems(lambda name, item: found.add(name) if isinstance(item, h5py.Dataset) else None)
+    if strange := sorted(found - {*COLUMNS, MERGED_PARTS, PIECES}):
+        raise InvalidRequest(f"{path} has columns that can't be carried over: {', '.join(strange)}; remove them from a copy of it first")
 
 
 def digest_file(path: Path) -> str:

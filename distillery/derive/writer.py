@@ -155,9 +155,10 @@ def _write_metadata(file: h5py.File, taken: Sequence[Taken], derivation: Derivat
         ISOLATED: canonical_json({k: v for one in reversed(taken) for k, v in read_json(one.given.attributes, ISOLATED).items()}),
         FITTED: canonical_json(fit_file(file)),
         "structures_sha256": digest_structures(ids, hashes),
-        "creation_time": max(str(one.given.attributes.get("creation_time", "")) for one in taken) or "not recorded",
         DERIVATION: canonical_json(derivation.model_dump(mode="json")),
     }
+    if known := [str(one.given.attributes["creation_time"]) for one in taken if "creation_time" in one.given.attributes]:
+        attributes["creation_time"] = max(known)
     if joined:
         attributes[JOINED] = canonical_json(dict(joined))
     if (card := first.teacher_card) is not None:

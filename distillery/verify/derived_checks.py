@@ -17,7 +17,7 @@ from distillery.verify.file_checks import Check, attempt, check_fitted_energies
 from distillery.verify.inspection import Progress, inspect_all
 from distillery.verify.structure_checks import Expected
 
-_NEEDED = ("teacher_version", "versions", "creation_time", ISOLATED, FITTED)
+_NEEDED = ("teacher_version", "versions", ISOLATED, FITTED)
 
 
 class DerivedVerification:

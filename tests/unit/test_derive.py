@@ -161,6 +161,15 @@ def test_a_damaged_dataset_is_not_used(one: Path, two: Path, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [broken]
 
 
+def test_columns_that_would_be_lost_are_named(one: Path, tmp_path: Path) -> None:
+    def add(file: h5py.File) -> None:
+        file["labels/dipoles"] = np.zeros((90, 3))
+
+    copy = copy_of(one, tmp_path)
+    with pytest.raises(InvalidRequest, match="can't be carried over: labels/dipoles"):
+        filter_dataset(rewrite(copy, add), tmp_path / "out.h5", Selection(systems=("molecule",)))
+
+
 def test_small_blocks_give_the_same_structures(one: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("large.h5", "small.h5"):
         make("filter", one, two, tmp_path / name)
@@ -277,6 +286,12 @@ def test_datasets_of_one_name_are_told_apart(one: Path, two: Path, tmp_path: Pat
     assert find_wrong(tmp_path / "both.h5") == {}
 
 
+def copy_of(path: Path, folder: Path) -> Path:
+    copy = folder / "copy.h5"
+    copy.write_bytes(path.read_bytes())
+    return copy
+
+
 def set_teacher(name: str, weights: str) -> Callable[[h5py.File], None]:
     return lambda file: file["metadata"].attrs.update({"teacher_model": name, "weights_sha256": weights})
 
@@ -306,18 +321,17 @@ def test_other_labels_of_one_structure_are_refused_by_name(one: Path, tmp_path: 
         return change
 
     n_atoms = len(list(read_dataset(one))[7])
-    near = merge_datasets([one, rewrite(one, shift(0.005 * n_atoms))], tmp_path / "near.h5")
+    near = merge_datasets([one, rewrite(copy_of(one, tmp_path), shift(0.005 * n_atoms))], tmp_path / "near.h5")
     assert near.n_twice == 90
     assert near.farthest == pytest.approx(0.005)
     with pytest.raises(Conflict) as raised:
-        merge_datasets([one, rewrite(one, shift(-0.02 * n_atoms))], tmp_path / "far.h5")
+        merge_datasets([one, rewrite(copy_of(one, tmp_path), shift(-0.02 * n_atoms))], tmp_path / "far.h5")
     assert str(raised.value).count(read_ids(one)[7]) == 2
     assert "differ by 0.020 eV/atom" in str(raised.value)
 
 
 def test_one_dataset_is_not_merged_with_itself_or_alone(one: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.h5"
-    copy.write_bytes(one.read_bytes())
+    copy = copy_of(one, tmp_path)
     with pytest.raises(InvalidRequest, match="are the same dataset"):
         merge_datasets([one, copy], tmp_path / "both.h5")
     with pytest.raises(InvalidRequest, match="at least two datasets, got 1"):
