@@ -1,8 +1,8 @@
 """The n most different structures of a dataset: farthest-point selection among atomic environments.
 
-An environment is described by distances to and among its neighbours, by the authors' library `quests` as in
-`distillery.report.diversity`, and by its own element. The structure taken next is the one with the environment that is farthest from all
-environments of those taken before (Gonzalez, Theoretical Computer Science 38, 293 (1985), with a structure's environments taken at once).
+An environment is described by distances to and among its neighbours (`distillery.structures.environments`) and by its own element. The
+structure taken next is the one with the environment that is farthest from all environments of those taken before (Gonzalez, Theoretical
+Computer Science 38, 293 (1985), with a structure's environments taken at once).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ from distillery.dataset.splits import JOINED
 from distillery.derive.inputs import Input, open_input, read_json
 from distillery.derive.writer import Asked, Taken, write_derived
 from distillery.errors import InvalidRequest
-from distillery.report.diversity import BANDWIDTH, describe_environments
 from distillery.runtime.atomic_files import require_target
+from distillery.structures.environments import BANDWIDTH, describe_environments
 from distillery.structures.structure import Structure
 
 By = Literal["diversity", "random"]
@@ -76,7 +76,7 @@ def select_structures(
         rows, farthest = pick_farthest(*_describe(given, tell), n, tell)
     joined = {str(parent): str(root) for parent, root in read_json(given.attributes, JOINED).items()}
     left_out = {"not selected": n_given - n} if n < n_given else {}
-    asked = Asked("select", tuple(arguments), joined, left_out, ("quests",) if by == "diversity" else ())
+    asked = Asked("select", tuple(arguments), joined, left_out, ("vesin",) if by == "diversity" else ())
     return Chosen(write_derived(out, [Taken(given, np.sort(rows))], asked), n_given, farthest)
 
 
@@ -131,12 +131,11 @@ def _describe(given: Input, tell: Tell) -> tuple[Floats, NDArray[np.int64]]:
 
 def describe_structures(structures: Sequence[Structure], elements: NDArray[np.int64]) -> list[Floats]:
     """The environments that each is known by, (at most MOST_OF_ONE, 63 + number of elements); other elements than these are all alike."""
-    environments = describe_environments(list(structures))
-    numbers = np.concatenate([s.numbers for s in structures]) if structures else np.zeros(0, np.uint8)
-    marks = ELEMENT_WEIGHT * (numbers[:, None] == elements)
-    points = np.concatenate([environments, marks], axis=1).astype(np.float32)
-    ends = np.cumsum([len(s) for s in structures])
-    return [thin_out(own) for own in np.split(points, ends[:-1])] if structures else []
+    found = []
+    for structure in structures:
+        marks = ELEMENT_WEIGHT * (structure.numbers[:, None] == elements)
+        found.append(thin_out(np.concatenate([describe_environments(structure), marks], axis=1).astype(np.float32)))
+    return found
 
 
 def measure_nearest(some: Floats, known: Floats) -> Floats:
