@@ -1,7 +1,6 @@
 """`distillery check`."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from distillery.generators.generator import Generator
     from distillery.recipe.recipe import Recipe
     from distillery.schema.dataset import RecipeCheck
-    from distillery.schema.generate import GenerateRequest, RequestFault
+    from distillery.schema.generate import GenerateRequest, RequestCheck
     from distillery.schema.label import TeacherOutline
 
 
@@ -81,14 +80,14 @@ class InstalledMakers:
     def __init__(self) -> None:
         self._generators: dict[str, Generator] = {}
 
-    async def check_request(self, service: str, request: "GenerateRequest") -> "Sequence[RequestFault]":
+    async def check_request(self, service: str, request: "GenerateRequest") -> "RequestCheck":
         """See `Makers`."""
-        from distillery.generators.generator import find_faults
+        from distillery.generators.generator import check_request
         from distillery.generators.plugins import build_generator
 
         if service not in self._generators:
             self._generators[service] = build_generator(service)
-        return find_faults(request, self._generators[service])
+        return check_request(request, self._generators[service])
 
     async def outline_teacher(self, teacher: str) -> "TeacherOutline":
         """See `Makers`; what is not installed here does not come by itself, so it is Unsupported too."""

@@ -38,6 +38,9 @@ def label(
     copies: Annotated[int, typer.Option("--copies", help="Structures made of each row; with --rattle or --strain.")] = 1,
     relax: Annotated[int, typer.Option("--relax", metavar="STEPS", help="Let the teacher relax each so many steps first.")] = 0,
     licence: Annotated[str, typer.Option("--licence", help="Of the files; kept with every structure.")] = "",
+    neutral: Annotated[
+        bool, typer.Option("--neutral", help="Leave out what has a charge or more than the lowest spin, though the teacher knows of them.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Order and displacements.")] = 0,
     data: Data = Path("data"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe that this makes; start nothing.")] = False,
@@ -49,7 +52,7 @@ def label(
     flags = _repeat_flags(locals())
     again = shlex.join(["distillery", "label", *map(str, files), *flags])
     changes = _describe_changes(rattle, strain, relax)
-    request = Request(tuple(files), out, teacher, seed, data, again, copies=copies, licence=licence, changes=changes)
+    request = Request(tuple(files), out, teacher, seed, data, again, copies=copies, licence=licence, neutral=neutral, changes=changes)
     if (code := label_files(request, dry_run=dry_run)) is not None:
         raise typer.Exit(code)
 
@@ -62,6 +65,7 @@ class Request:
     parents  what is on one side of a split, as the service's options have it
     changes  keys of the recipe that say what is done with structures first
     prefix   of the names of the sources
+    neutral  whether charged rows are left out though the teacher knows of charge
     """
 
     files: tuple[Path, ...]
@@ -75,6 +79,7 @@ class Request:
     parents: str = "composition"
     changes: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
+    neutral: bool = False
 
 
 def label_files(request: Request, *, dry_run: bool) -> int | None:
@@ -85,7 +90,7 @@ def label_files(request: Request, *, dry_run: bool) -> int | None:
     root, names = _find_root(request.files)
     os.environ["DISTILLERY_SERVICE_INPUTS"] = str(root)
     with under_way(f"reading {len(names)} file{'s' if len(names) > 1 else ''} or folders"):
-        survey = _survey(names, root, request.teacher)
+        survey = _survey(names, root, request.teacher, request.neutral)
     text = _write_text({**_write_content(request, names, survey), **request.changes}, request.again, root)
     recipe = parse_recipe(text, "the recipe of these files")
     if dry_run:
@@ -106,11 +111,12 @@ def _find_root(files: Iterable[Path]) -> tuple[Path, list[str]]:
     return root, sorted({path.relative_to(root).as_posix() for path in paths})
 
 
-def _survey(names: list[str], root: Path, teacher: str) -> "Survey":
+def _survey(names: list[str], root: Path, teacher: str, neutral: bool) -> "Survey":
     from labeller.teachers import outline_teacher
     from services.structures.survey import survey_files
 
-    return survey_files(tuple(names), root, outline_teacher(teacher).elements)
+    outline = outline_teacher(teacher)
+    return survey_files(tuple(names), root, outline.elements, charges=outline.abilities.charge and not neutral)
 
 
 def _write_content(request: Request, names: list[str], survey: "Survey") -> dict[str, Any]:
@@ -120,6 +126,7 @@ def _write_content(request: Request, names: list[str], survey: "Survey") -> dict
     options |= {"copies": copies} if copies > 1 else {}
     options |= {"licence": request.licence} if request.licence else {}
     options |= {"parents": request.parents} if request.parents != "composition" else {}
+    options |= {"charges": True} if survey.has_charges else {}
     common = {"attempts": 1, "atoms": list(survey.atoms), "options": options}
     sources = {
         request.prefix + _PLURALS[system]: {"service": "structures", "system": system, "count": n * copies, **common}
@@ -148,7 +155,8 @@ def _repeat_flags(given: dict[str, Any]) -> list[str]:
     """The options that were not left as they are, to repeat the command."""
     defaults = {"teacher": "7net-0", "rattle": 0.0, "strain": 0.0, "copies": 1, "relax": 0, "licence": "", "seed": 0, "data": Path("data")}
     changed = [(name, given[name]) for name, default in defaults.items() if given[name] != default]
-    return ["--out", given["out"], *(word for name, value in changed for word in (f"--{name}", str(value)))]
+    flags = ["--neutral"] if given["neutral"] else []
+    return ["--out", given["out"], *(word for name, value in changed for word in (f"--{name}", str(value))), *flags]
 
 
 def _write_text(content: dict[str, Any], command: str, root: Path) -> str:

@@ -92,7 +92,7 @@ def _ignore(kind: EventKind, data: EventData) -> None:
 
 def _read(path: Path, section: Section) -> Arrays:
     with h5py.File(path, "r") as file:
-        return read_section(file, section.structures, section.atoms)
+        return read_section(file, section.structures, section.atoms, section.part.receipt.optional_columns)
 
 
 _PREFIX = "verify-"

@@ -13,6 +13,7 @@ from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.generate import StructureList, StructureRecord
 from distillery.schema.label import LabelledBatch
 from distillery.structures.arrow import ARROW_TYPE, ArrowStream, from_arrow, to_json
+from distillery.structures.electrons import read_state
 from distillery.structures.structure import Structure, System, from_ase, to_ase
 
 JSON_TYPE, EXTXYZ_TYPE = "application/json", "chemical/x-extxyz"
@@ -145,7 +146,8 @@ def _read_json(body: bytes | bytearray) -> list[Structure]:
 
 def _read_record(record: StructureRecord) -> Structure:
     atoms = Atoms(numbers=record.numbers, positions=record.positions, cell=record.cell, pbc=record.pbc)
-    return from_ase(atoms, id=record.id, system=record.system, origin=record.origin)
+    state = {"charge": record.charge, "multiplicity": record.multiplicity}
+    return from_ase(atoms, id=record.id, system=record.system, origin=record.origin, **state)
 
 
 def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
@@ -159,6 +161,8 @@ def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
 
 
 def _name_frame(atoms: Atoms, k: int) -> Structure:
-    """A frame as a structure: with the id that it says it has, else with its number."""
+    """A frame as a structure: with the id, charge and spin that it says it has, else with its number, neutral and of the lowest spin."""
     default: System = "crystal" if any(atoms.pbc) else "molecule"
-    return from_ase(atoms, id=str(atoms.info.get("id", f"structure/{k:04d}")), system=atoms.info.get("system", default))
+    charge, multiplicity = read_state(atoms.info)
+    id, system = str(atoms.info.get("id", f"structure/{k:04d}")), atoms.info.get("system", default)
+    return from_ase(atoms, id=id, system=system, charge=charge, multiplicity=multiplicity)

@@ -1,16 +1,16 @@
 """Preflight: teacher and services are asked what they can do before anything is made."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsupported
 from distillery.planning.ledger import Ledger
 from distillery.planning.plan import PartFacts, Plan
-from distillery.planning.recipe_checks import find_source_faults, find_teacher_faults
+from distillery.planning.recipe_checks import ask_service, find_charge_faults, find_source_faults, find_teacher_faults
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.requests import has_stand_ins, list_makers
 from distillery.recipe.source import Source
 from distillery.schema.dataset import EventData, EventKind, MissingServiceEvent
-from distillery.schema.generate import GenerateRequest, RequestFault
+from distillery.schema.generate import GenerateRequest, RequestCheck
 from distillery.schema.label import TeacherCard, TeacherOutline
 from gateway.clients import Clients
 from gateway.concurrency import run_all
@@ -27,9 +27,9 @@ class DeployedMakers:
         """`tries` of each that is away, as many as the settings say if absent."""
         self._clients, self._tries = clients, tries
 
-    async def check_request(self, service: str, request: GenerateRequest) -> Sequence[RequestFault]:
+    async def check_request(self, service: str, request: GenerateRequest) -> RequestCheck:
         """See `Makers`."""
-        return (await self._clients.check(service, request, self._tries)).faults
+        return await self._clients.check(service, request, self._tries)
 
     async def outline_teacher(self, teacher: str) -> TeacherOutline:
         """See `Makers`."""
@@ -57,6 +57,7 @@ class Preflight:
         self.missing_services: dict[str, str] = {}
         self._recipe, self._ledger, self._clients, self._emit = recipe, ledger, clients, emit
         self._makers = DeployedMakers(clients, None)
+        self._teacher: TeacherOutline | None = None
 
     async def check_teacher(self, tries: int | None = None) -> None:
         """Unsupported if the labeller has another teacher than the recipe's, or one that can't do what it asks for.
@@ -65,6 +66,7 @@ class Preflight:
         """
         teacher = await self._clients.describe_teacher(tries)
         require_teacher(teacher, self._recipe.teacher)
+        self._teacher = teacher.outline
         if faults := find_teacher_faults(self._recipe, teacher.outline):
             raise Unsupported("; ".join(detail for _, detail in faults))
         known = self._ledger.teacher
@@ -92,13 +94,16 @@ class Preflight:
         try:
             # One that others stand in for is not waited for as long as one that the run can't do without.
             await self._clients.describe_service(source.service, None if is_needed else TRIES_AT_THE_START)
-            faults = await find_source_faults(self._recipe, name, self._makers)
+            check = await ask_service(self._recipe, name, self._makers)
         except (Unavailable, NotFound) as problem:
             if is_needed:
                 raise
             self._give_up_service(source, problem)
             return
-        if refused := [message for at, message in faults if source.fallback is None or "options" not in at]:
+        faults = find_source_faults(self._recipe, name, check)
+        refused = [message for at, message in faults if source.fallback is None or "options" not in at]
+        refused += [message for _, message in find_charge_faults(self._recipe, name, check, self._teacher)]
+        if refused:
             raise Unsupported(f"source {name}: {'; '.join(refused)}")
 
     def _find_facts(self, service: str, plan: Plan) -> Iterator[PartFacts]:

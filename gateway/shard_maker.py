@@ -138,5 +138,7 @@ class ShardMaker:
             probes=shard.probes,
             limits=self._recipe.find_limits(shard.source),
             sample=self._recipe.find_sample(shard.maker),
+            labels=self._recipe.labels,
+            hessian=self._recipe.hessians,
             elements=self._recipe.elements,
         )

@@ -35,6 +35,11 @@ def find_inability(structure: Structure, teacher: TeacherOutline) -> Fault | Non
     """What of a sound structure a teacher can't do, or None."""
     if structure.is_periodic and not teacher.abilities.periodic:
         return Fault("beyond_teacher", f"the teacher labels molecules and clusters alone, this is a {structure.system}")
+    if structure.charge and not teacher.abilities.charge:
+        return Fault("beyond_teacher", f"the teacher knows of no charge, this has {structure.charge:+d}")
+    if not teacher.abilities.spin and structure.multiplicity not in (0, structure.lowest_multiplicity):
+        said = f"this has a multiplicity of {structure.multiplicity}, above the {structure.lowest_multiplicity} of the lowest"
+        return Fault("beyond_teacher", f"the teacher knows of no spin, {said}")
     return None
 
 

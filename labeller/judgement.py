@@ -1,12 +1,13 @@
 """Labels as they are judged: what moves or turns a whole structure, or lies beyond a recipe's bounds, is refused."""
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 
 from distillery.dataset.layout import Label
 from distillery.dataset.parts import describe_label
-from distillery.schema.label import LabelledBatch, LabelLimits, LabelRecord, Reject, TeacherCard
+from distillery.schema.label import ALWAYS, LabelledBatch, LabelLimits, LabelName, LabelRecord, Reject, TeacherCard
 from distillery.structures.structure import Structure
-from labeller.label_checks import find_limit_fault, find_net_fault
+from labeller.label_checks import find_atomic_fault, find_limit_fault, find_net_fault
 from labeller.pool import Outcome
 from labeller.teachers.teacher import PhysicsTolerance
 
@@ -31,18 +32,25 @@ class Judged:
     refused_labels: dict[str, Label]
 
 
-def judge(made: Made, limits: LabelLimits | None, tolerance: PhysicsTolerance) -> Judged:
-    """Refuse labels that move or turn the whole structure, or lie beyond the recipe's bounds."""
+def judge(made: Made, limits: LabelLimits | None, tolerance: PhysicsTolerance, wanted: Container[LabelName] = ALWAYS) -> Judged:
+    """Refuse labels that move or turn the whole structure, lie beyond the recipe's bounds, or lack what is wanted.
+
+    Energies of atoms that nobody wants are left out, and those of a label that is refused.
+    """
     judged = Judged(made, [], {})
     for structure, outcome in zip(made.structures, made.outcomes, strict=True):
-        fault = None
-        if isinstance(outcome, Label):
-            fault = find_net_fault(structure, outcome, tolerance) or (None if limits is None else find_limit_fault(outcome, limits))
-            if fault is not None:
-                judged.refused_labels[structure.id] = outcome
-        judged.outcomes.append(
-            outcome if fault is None else Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label")
-        )
+        if isinstance(outcome, Reject):
+            judged.outcomes.append(outcome)
+            continue
+        plain = replace(outcome, atomic_energies=None)
+        fault = find_net_fault(structure, outcome, tolerance) or (None if limits is None else find_limit_fault(outcome, limits))
+        if fault is None and "atomic_energies" in wanted:
+            plain, fault = outcome, find_atomic_fault(outcome)
+        if fault is None:
+            judged.outcomes.append(plain)
+            continue
+        judged.refused_labels[structure.id] = replace(outcome, atomic_energies=None)
+        judged.outcomes.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="label"))
     return judged
 
 

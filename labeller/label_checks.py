@@ -9,6 +9,8 @@ from distillery.structures.checks import Fault
 from distillery.structures.structure import Structure
 from labeller.teachers.teacher import PhysicsTolerance
 
+_SUM_SLACK = 1e-4
+"""eV/atom that energies of atoms may add up to beside the energy: sums in float32."""
 _FORCE_SLACK = 1e-3
 """eV/Å that the forces may add up to however small they are, and eV that their torque may be."""
 
@@ -26,6 +28,19 @@ def find_limit_fault(label: Label, limits: LabelLimits) -> Fault | None:
     pressure = 0.0 if label.stress is None else -float(label.stress[:3].mean()) / GPa
     if abs(pressure) > limits.pressure:
         return Fault("large_pressure", f"the pressure is {pressure:.1f} GPa, at most {limits.pressure:g} either way")
+    return None
+
+
+def find_atomic_fault(label: Label) -> Fault | None:
+    """Why the energies of the atoms, which are wanted, are none: they are missing, or do not add up to the energy."""
+    if label.atomic_energies is None:
+        return Fault("no_atomic_energies", "the teacher gave none")
+    n_atoms = len(label.forces)
+    if label.atomic_energies.shape != (n_atoms,):
+        return Fault("no_atomic_energies", f"they must have the shape {(n_atoms,)}, got {label.atomic_energies.shape}")
+    total = float(label.atomic_energies.sum())
+    if not abs(total - label.energy) <= _SUM_SLACK * n_atoms:
+        return Fault("no_atomic_energies", f"they add up to {total:.6g} eV, the energy is {label.energy:.6g} eV")
     return None
 
 

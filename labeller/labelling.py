@@ -7,23 +7,24 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from distillery.dataset.folder import part_path
-from distillery.dataset.layout import Label, to_arrays
+from distillery.dataset.layout import Label, list_optional, to_arrays
 from distillery.dataset.parts import digest_arrays, read_part, write_part
 from distillery.dataset.sealed_file import name_disk_faults
 from distillery.errors import Conflict, InvalidRequest
 from distillery.schema.explain import validate_message
-from distillery.schema.label import LabelledBatch, Receipt, Reject, ShardRecord, TeacherCard
+from distillery.schema.label import Hessians, LabelledBatch, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.arrow import from_arrow, read_hashes
 from distillery.structures.identity import digest_structures, find_proposal, structure_hash
 from distillery.structures.structure import Structure
 from labeller.engine import Engine
+from labeller.hessians import make_hessians
 from labeller.input_checks import inspect_structures
 from labeller.isolated_atoms import IsolatedAtoms
 from labeller.judgement import Judged, Made, describe_labels, judge
@@ -56,7 +57,8 @@ class Labelling:
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
             sound, refused = await self._on_host(inspect_structures, request.structures, request.hashes, self._teacher.outline)
             made = await self._make_labels(sound, request)
-            judged = judge(made, request.record.limits, self._tolerance)
+            judged = judge(made, request.record.limits, self._tolerance, request.record.labels)
+            judged = await self._add_hessians(judged, request.record.hessian)
             trial = await self._try_physics(judged, request.record.probes)
             atoms = await self._find_isolated_atoms(request.record.elements)
             write = partial(_write, path, request, self._teacher, refused, judged, trial, atoms)
@@ -92,6 +94,15 @@ class Labelling:
             return await future, hashes
         finally:
             future.cancel()
+
+    async def _add_hessians(self, judged: Judged, wanted: Hessians | None) -> Judged:
+        """Hessians of the small ones among the structures whose labels are sound."""
+        if wanted is None:
+            return judged
+        made = judged.made
+        found = await self._in_thread(lambda label_all: make_hessians(label_all, made.structures, judged.outcomes, wanted))
+        made = replace(made, n_calls=made.n_calls + found.n_calls, seconds=made.seconds + found.seconds)
+        return Judged(made, found.outcomes, judged.refused_labels)
 
     async def _try_physics(self, judged: Judged, n: int) -> Trial:
         """The laws of physics on up to `n` of the structures whose labels are sound."""
@@ -158,7 +169,15 @@ def _write(
     rejects = [*refused, *(outcome for outcome in judged.outcomes if isinstance(outcome, Reject))]
     quarantined = _find_quarantined(request, made, rejects)
     _require_all(request, [*structures, *quarantined])
-    arrays = to_arrays(structures, labels, hashes, source=record.source, service=record.service, shard=request.part)
+    arrays = to_arrays(
+        structures,
+        labels,
+        hashes,
+        source=record.source,
+        service=record.service,
+        shard=request.part,
+        wanted=record.labels,
+    )
     by_id = {reject.id: reject for reject in rejects}
     receipt = Receipt(
         dataset=request.dataset,
@@ -173,6 +192,7 @@ def _write(
         physics=tuple(check if check.passed is False else check.model_copy(update={"detail": ""}) for check in trial.checks),
         physics_seconds=trial.seconds,
         isolated_atoms=atoms,
+        optional_columns=list_optional(arrays),
         structures_sha256=digest_structures((s.id for s in structures), hashes),
         content_sha256=digest_arrays(arrays),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

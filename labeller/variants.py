@@ -48,7 +48,8 @@ def make_variants(structure: Structure, label: Label, *, is_thorough: bool) -> l
     if label.stress is not None:
         for strain in _choose_strains(rng, is_thorough):
             variants += [Variant("stress", apply_strain(structure, sign * strain), step=strain) for sign in (1, -1)]
-    variants.append(Variant("extensivity", _double(structure)))
+    if not structure.charge and not structure.multiplicity:  # charges repel each other however far apart, and spins of two may pair
+        variants.append(Variant("extensivity", _double(structure)))
     return [replace(v, structure=v.structure.renamed(f"{structure.id}#{k}")) for k, v in enumerate(variants)]
 
 

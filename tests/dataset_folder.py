@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from distillery.dataset.folder import DATASET, part_path
-from distillery.dataset.layout import Label, to_arrays
+from distillery.dataset.layout import Label, list_optional, to_arrays
 from distillery.dataset.merge import finalise
 from distillery.dataset.parts import digest_arrays, write_part
 from distillery.planning.ledger import Ledger
@@ -134,6 +134,7 @@ def _write_part(
         n_structures=len(structures),
         n_atoms=sum(map(len, structures)),
         label_seconds=1.0 * shard.n,
+        optional_columns=list_optional(arrays),
         structures_sha256=digest_structures([s.id for s in structures], hashes),
         content_sha256=digest_arrays(arrays),
         created="2026-01-01T00:00:00Z",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import h5py
 
-from distillery.dataset.layout import COLUMNS, Arrays, to_arrays
+from distillery.dataset.layout import Arrays, choose_columns, to_arrays
 from distillery.dataset.sealed_file import write_atomically
 from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure
@@ -19,7 +19,7 @@ def write_dataset(path: Path, structures: Sequence[Structure], service: str = "f
     arrays = to_arrays(structures, labels, hashes, source="tests", service=service, shard="tests")
 
     def fill(file: h5py.File) -> None:
-        for name, column in COLUMNS.items():
+        for name, column in choose_columns(arrays).items():
             file.create_dataset(name, data=arrays[name], dtype=column.dtype)
 
     write_atomically(path, fill, replace=True)

@@ -1,6 +1,7 @@
 """Structures, records and requests for the labeller's tests."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -49,9 +50,7 @@ def mixed(part: str, n: int) -> list[Structure]:
 
 
 def moved(structure: Structure, by: Any) -> Structure:
-    return Structure(
-        structure.id, structure.numbers, structure.positions + by, structure.cell, structure.pbc, structure.system, structure.origin
-    )
+    return replace(structure, positions=structure.positions + by)
 
 
 def record(**change: Any) -> dict[str, Any]:

@@ -51,4 +51,6 @@ def structures(draw: st.DrawFn) -> Structure:
         pbc=draw(st.tuples(st.booleans(), st.booleans(), st.booleans())),
         system=draw(st.sampled_from(SYSTEMS)),
         origin=draw(st.dictionaries(_text, _json, max_size=3)),
+        charge=draw(st.integers(-(2**31), 2**31 - 1)),
+        multiplicity=draw(st.integers(0, 2**31 - 1)),
     )

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.layout import open_dataset
+from distillery.dataset.layout import ATOMIC_ENERGIES, open_dataset
 from distillery.errors import InvalidRequest
 from distillery.structures.structure import Structure, System
 
@@ -18,6 +18,7 @@ _BLOCK_STRUCTURES = 2048
 _BLOCK_ATOMS = 200_000
 """At most so many in a block (a structure that has more is a block of its own): some 12 MB."""
 _TEXTS = ("id", "source", "system", "origin")
+_STATE = {"charge": "structures/charges", "multiplicity": "structures/multiplicities"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,9 @@ class Block:
     forces     eV/Å, float32, (N, 3)
     stress     eV/Å³, (n, 6), ASE order and sign; zero where `has_stress` is False, (n,)
     texts      id, source, system and origin (JSON) of each, n of them
+    charge     total, e, (n,); None where no structure of the file has one, nor more than the lowest spin
+    multiplicity  of the spin, 0 for the lowest, (n,); None with `charge`
+    atomic_energies  eV, (N,); None where the file has none
     """
 
     indices: NDArray[np.int64]
@@ -47,6 +51,9 @@ class Block:
     stress: NDArray[np.float64]
     has_stress: NDArray[np.bool_]
     texts: dict[str, list[str]]
+    charge: NDArray[np.int64] | None = None
+    multiplicity: NDArray[np.int64] | None = None
+    atomic_energies: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -55,6 +62,14 @@ class Block:
     def n_atoms(self) -> NDArray[np.int64]:
         """Of each structure, (n,)."""
         return np.diff(self.splits)
+
+    @property
+    def spin(self) -> NDArray[np.int64] | None:
+        """The multiplicity as a number, the lowest that the electrons allow where none is told, (n,); None with `charge`."""
+        if self.charge is None or self.multiplicity is None:
+            return None
+        lowest = 1 + (np.add.reduceat(self.numbers, self.splits[:-1]) - self.charge) % 2
+        return np.where(self.multiplicity > 0, self.multiplicity, lowest)
 
     def rows(self, k: int) -> slice:
         """Where the arrays by atom hold structure k."""
@@ -128,8 +143,8 @@ def _gather(file: h5py.File, splits: NDArray[np.int64], own: NDArray[np.int64]) 
         indices=own,
         splits=np.concatenate([[0], np.cumsum(n_atoms[place])]).astype(np.int64),
         texts={name: columns[name][place].tolist() for name in _TEXTS},
-        **{name: columns[name][atoms] for name in ("numbers", "positions", "forces")},
-        **{name: columns[name][place] for name in ("cells", "pbc", "energy", "stress", "has_stress")},
+        **{name: columns[name][atoms] for name in ("numbers", "positions", "forces", "atomic_energies") if name in columns},
+        **{name: columns[name][place] for name in ("cells", "pbc", "energy", "stress", "has_stress", *_STATE) if name in columns},
     )
 
 
@@ -141,7 +156,9 @@ def _read_piece(file: h5py.File, splits: NDArray[np.int64], rows: NDArray[np.int
     atoms = _find_rows(splits[first:last] - start, np.diff(splits[first : last + 1]), kept)
     structures = {"cells": "structures/cells", "pbc": "structures/pbc", "energy": "labels/energy"}
     structures |= {"stress": "labels/stress", "has_stress": "labels/stress_mask"}
+    structures |= {name: column for name, column in _STATE.items() if column in file}
     by_atom = {"numbers": "structures/atomic_numbers", "positions": "structures/positions", "forces": "labels/forces"}
+    by_atom |= {"atomic_energies": ATOMIC_ENERGIES} if ATOMIC_ENERGIES in file else {}
     return {
         **{name: file[column][first:last][kept] for name, column in structures.items()},
         **{name: file[column][start:stop][atoms] for name, column in by_atom.items()},

@@ -68,13 +68,19 @@ def fit_file(file: h5py.Group) -> dict[str, float]:
     counts = np.zeros((len(splits) - 1, len(elements)), np.int32)
     for start, stop in blocks:
         counts[start:stop] = count_elements(numbers[splits[start] : splits[stop]], splits[start : stop + 1] - splits[start], elements)
-    return _fit_bound(file["labels/energy"][:], counts, elements)
+    charges = file["structures/charges"][:] if "structures/charges" in file else None
+    return _fit_bound(file["labels/energy"][:], counts, elements, charges)
 
 
-def fit_energies(energies: Floats, numbers: NDArray[np.int64], splits: NDArray[np.int64]) -> dict[str, float]:
-    """The same of columns: energies, eV, shape (n,), and atomic numbers, structure i having the rows splits[i]:splits[i+1]."""
+def fit_energies(
+    energies: Floats, numbers: NDArray[np.int64], splits: NDArray[np.int64], charges: NDArray[np.integer] | None = None
+) -> dict[str, float]:
+    """The same of columns: energies, eV, and charges, shape (n,), and atomic numbers, structure i having the rows splits[i]:splits[i+1].
+
+    What a charge costs is fitted beside the elements, so that ions do not bend their energies.
+    """
     elements = np.unique(numbers)
-    return _fit_bound(energies, count_elements(numbers, splits, elements), elements)
+    return _fit_bound(energies, count_elements(numbers, splits, elements), elements, charges)
 
 
 def count_elements(numbers: NDArray[np.int64], splits: NDArray[np.int64], elements: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -84,14 +90,25 @@ def count_elements(numbers: NDArray[np.int64], splits: NDArray[np.int64], elemen
     return np.bincount(places, minlength=n * k).reshape(n, k)
 
 
-def _fit_bound(energies: Floats, counts: NDArray[np.integer], elements: NDArray[np.int64]) -> dict[str, float]:
+def _fit_bound(
+    energies: Floats, counts: NDArray[np.integer], elements: NDArray[np.int64], charges: NDArray[np.integer] | None = None
+) -> dict[str, float]:
     """The fit of all structures but single atoms."""
     bound = counts.sum(axis=1) > 1
     present = counts[bound].any(axis=0)
     if not present.any():
         return {}
-    fit = fit_elements(energies[bound], counts[bound][:, present])[0]
+    own = counts[bound][:, present]
+    fit = fit_elements(energies[bound], own if charges is None else add_charges(own, charges[bound]))[0][: own.shape[1]]
     return {chemical_symbols[z]: float(energy) for z, energy in zip(elements[present], fit, strict=True)}
+
+
+def add_charges(counts: NDArray[np.integer], charges: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Atoms of each element with two columns more, positive and negative charges, where a structure has any, shape (n, k + 2)."""
+    if not charges.any():
+        return counts
+    signs = np.stack([np.clip(charges, 0, None), np.clip(-charges, 0, None)], axis=1)
+    return np.concatenate([counts, signs.astype(counts.dtype)], axis=1)
 
 
 def fit_elements(energies: Floats, counts: NDArray[np.integer]) -> tuple[Floats, Floats]:

@@ -9,7 +9,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.layout import COLUMNS, LAYOUT_VERSION, Arrays, describe_columns
+from distillery.dataset.layout import (
+    COLUMNS,
+    HESSIAN_SPLITS,
+    HESSIANS,
+    LAYOUT_VERSION,
+    STATE,
+    Arrays,
+    choose_columns,
+    describe_columns,
+    list_optional,
+)
 from distillery.dataset.sealed_file import write_atomically
 from distillery.errors import InvalidRequest
 from distillery.runtime.atomic_files import require_target
@@ -19,6 +29,7 @@ from distillery.structures.structure import Structure
 
 SERVICE = "imported"
 _NEEDED = tuple(name for name in COLUMNS if not name.startswith("provenance/"))
+_LEFT_OUT = (HESSIANS, HESSIAN_SPLITS)
 _BLOCK = 1 << 20
 
 
@@ -27,7 +38,8 @@ def import_dataset(source: Path, target: Path, *, overwrite: bool = False) -> in
 
     Each gets the id `<name of the file>/<n>`, the file's name as its source, and in `origin` the row it had. What has no
     periodicity is a molecule, all else a crystal: the file does not tell clusters and surfaces from those. The labels' teacher and
-    other attributes are kept as the file has them, under `imported`. InvalidRequest: a column is missing or makes no sense.
+    other attributes are kept as the file has them, under `imported`; Hessians are not taken. InvalidRequest: a column is missing or
+    makes no sense.
     """
     path = require_target(target, inputs=(source,), overwrite=overwrite)
     arrays, attributes = _read(source)
@@ -36,7 +48,7 @@ def import_dataset(source: Path, target: Path, *, overwrite: bool = False) -> in
     attributes["structures_sha256"] = digest_structures(arrays["provenance/id"], arrays["provenance/structure_hash"])
 
     def fill(file: h5py.File) -> None:
-        for name, column in COLUMNS.items():
+        for name, column in choose_columns(arrays).items():
             file.create_dataset(name, data=arrays[name], dtype=column.dtype, chunks=True if arrays[name].size else None)
         describe_columns(file)
         file.create_group("metadata").attrs.update(attributes)
@@ -55,7 +67,7 @@ def _read(source: Path) -> tuple[Arrays, dict[str, Any]]:
         missing = [name for name in _NEEDED if name not in file]
         if missing:
             raise InvalidRequest(f"{source} can't be imported: it has no {', '.join(missing)}; docs/dataset.md has them")
-        arrays = {name: file[name][:] for name in _NEEDED}
+        arrays = {name: file[name][:] for name in (*_NEEDED, *(name for name in list_optional(file) if name not in _LEFT_OUT))}
         found = {name: str(value) for name, value in file["metadata"].attrs.items()} if "metadata" in file else {}
     chosen = arrays["labels/structure_indices"].astype(np.int64)
     _pick(source, arrays, chosen)
@@ -82,8 +94,8 @@ def _pick(source: Path, arrays: Arrays, chosen: NDArray[np.int64]) -> None:
     starts = np.concatenate([[0], np.cumsum(n_atoms)])
     rows = np.repeat(splits[chosen] - starts[:-1], n_atoms) + np.arange(starts[-1])
     for name in ("structures/atomic_numbers", "structures/positions"):
-        arrays[name] = arrays[name][rows]
-    for name in ("structures/cells", "structures/pbc"):
+        arrays[name] = arrays[name][rows]  # labels, energies of atoms among them, are in the labels' order already
+    for name in ("structures/cells", "structures/pbc", *(name for name in STATE if name in arrays)):
         arrays[name] = arrays[name][chosen]
     arrays["structures/atomic_numbers_splits"] = arrays["labels/forces_splits"] = starts.astype(np.int64)
     arrays["labels/structure_indices"] = np.arange(len(chosen))
@@ -108,6 +120,7 @@ def _describe(arrays: Arrays, name: str) -> Arrays:
 def _make_structure(arrays: Arrays, i: int) -> Structure:
     rows = slice(*arrays["structures/atomic_numbers_splits"][i : i + 2])
     a, b, c = arrays["structures/pbc"][i]
+    charge, multiplicity = (int(arrays[name][i]) if name in arrays else 0 for name in STATE)
     return Structure(
         id=str(i),
         numbers=arrays["structures/atomic_numbers"][rows].astype(np.uint8),
@@ -115,6 +128,8 @@ def _make_structure(arrays: Arrays, i: int) -> Structure:
         cell=arrays["structures/cells"][i].astype(np.float64),
         pbc=(bool(a), bool(b), bool(c)),
         system="crystal" if a or b or c else "molecule",
+        charge=charge,
+        multiplicity=multiplicity,
     )
 
 

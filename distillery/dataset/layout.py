@@ -1,7 +1,7 @@
 """The HDF5 layout of parts and datasets: names, dtypes, shapes, units. Writer and reader both take it from here."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from distillery.errors import InvalidRequest
 from distillery.runtime.canonical_json import canonical_json
 from distillery.structures.structure import Structure
 
-LAYOUT_VERSION = "1.2"
-"""Of the names, dtypes and attributes below. 1.1 has no energies of the elements."""
-READABLE_LAYOUTS = ("1.1", LAYOUT_VERSION)
+LAYOUT_VERSION = "1.3"
+"""Of the names, dtypes and attributes below. 1.1 has no energies of the elements, 1.2 no columns that are there only if wanted."""
+READABLE_LAYOUTS = ("1.1", "1.2", LAYOUT_VERSION)
 CHUNK_ROWS = 2048
 """Rows a chunk of the final file; measured to read best at random."""
 _TEXTS_AT_ONCE = 16_384
@@ -32,19 +32,25 @@ class Label:
     energy  eV
     forces  eV/Å, float32, shape (n_atoms, 3)
     stress  eV/Å³, shape (6,), ASE order xx yy zz yz xz xy and sign; None where it has no meaning (not periodic)
+    atomic_energies  eV, shape (n_atoms,), whose sum is the energy; None where the teacher has none, or nobody wants them
+    hessian  second derivatives of the energy, eV/Å², float32, shape (3 n_atoms, 3 n_atoms), rows and columns x y z of the first atom, …;
+             None where nobody wants it, or the structure is too large
     """
 
     energy: float
     forces: NDArray[np.float32]
     stress: NDArray[np.float64] | None
+    atomic_energies: NDArray[np.float64] | None = None
+    hessian: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
 class Column:
     """One dataset of the file.
 
-    rows   "atom", "structure", or "split" (one more than there are structures)
+    rows   "atom", "structure", or "split" (one more than there are structures); of Hessians "entry", and "entry_split"
     shape  of one row
+    absent  what all rows hold where a file does not have the column
     """
 
     dtype: Any
@@ -52,6 +58,7 @@ class Column:
     shape: tuple[int, ...] = ()
     unit: str = ""
     meaning: str = ""
+    absent: float = 0
 
 
 COLUMNS: Mapping[str, Column] = {
@@ -74,12 +81,32 @@ COLUMNS: Mapping[str, Column] = {
     "provenance/structure_hash": Column(TEXT, "structure", (), "", "distillery.structures.identity.structure_hash"),
     "provenance/origin": Column(TEXT, "structure", (), "", "JSON: how it was made"),
 }
+ATOMIC_ENERGIES = "labels/atomic_energies"
+HESSIANS, HESSIAN_SPLITS = "labels/hessians", "labels/hessians_splits"
+OPTIONAL_COLUMNS: Mapping[str, Column] = {
+    "structures/charges": Column("<i4", "structure", (), "e", "total, of the cell where it is periodic"),
+    "structures/multiplicities": Column("<i4", "structure", (), "", "of the spin, 2 S + 1; 0 for the lowest that the electrons allow"),
+    ATOMIC_ENERGIES: Column("<f8", "atom", (), "eV", "the teacher's share of each atom in the energy, which is their sum", absent=np.nan),
+    HESSIANS: Column("<f4", "entry", (), "eV/Å²", "of structure i the (3 n, 3 n) entries splits[i]:splits[i+1], row by row"),
+    HESSIAN_SPLITS: Column("<i8", "entry_split", meaning="equal where a structure has no Hessian"),
+}
+"""Those that a file has only if they are wanted, or there: charge and spin together, where a structure has either."""
+ALL_COLUMNS: Mapping[str, Column] = {**COLUMNS, **OPTIONAL_COLUMNS}
+STATE = ("structures/charges", "structures/multiplicities")
+"""Charge and spin."""
 
 
 def to_arrays(
-    structures: Sequence[Structure], labels: Sequence[Label], hashes: Sequence[str], *, source: str, service: str, shard: str
+    structures: Sequence[Structure],
+    labels: Sequence[Label],
+    hashes: Sequence[str],
+    *,
+    source: str,
+    service: str,
+    shard: str,
+    wanted: Container[str] = (),
 ) -> Arrays:
-    """The columns of a part."""
+    """The columns of a part; where `atomic_energies` are wanted all labels have them, where a `hessian` is, some."""
     n = len(structures)
     splits = np.concatenate([[0], np.cumsum([len(s) for s in structures], dtype=np.int64)]).astype(np.int64)
     raw: dict[str, Any] = {
@@ -102,7 +129,39 @@ def to_arrays(
         "provenance/structure_hash": list(hashes),
         "provenance/origin": [canonical_json(dict(s.origin)) for s in structures],
     }
-    return {name: _as_column(raw[name], column) for name, column in COLUMNS.items()}
+    if any(s.charge or s.multiplicity for s in structures):
+        raw |= dict(zip(STATE, ([s.charge for s in structures], [s.multiplicity for s in structures]), strict=True))
+    if "hessian" in wanted:
+        hessians = [np.zeros(0, np.float32) if label.hessian is None else label.hessian.ravel() for label in labels]
+        raw[HESSIANS] = np.concatenate(hessians) if n else []
+        raw[HESSIAN_SPLITS] = np.concatenate([[0], np.cumsum([len(own) for own in hessians], dtype=np.int64)])
+    if "atomic_energies" in wanted:
+        own = [label.atomic_energies for label in labels if label.atomic_energies is not None]
+        raw[ATOMIC_ENERGIES] = np.concatenate(own) if n else []
+    return {name: _as_column(raw[name], column) for name, column in choose_columns(raw).items()}
+
+
+def choose_columns(found: Container[str]) -> dict[str, Column]:
+    """The columns of a file or of arrays in which these names are found: all that there must be, and of the others those that it has."""
+    return {name: column for name, column in ALL_COLUMNS.items() if name in COLUMNS or name in found}
+
+
+def list_optional(arrays: Container[str]) -> tuple[str, ...]:
+    """The optional columns that are there."""
+    return tuple(name for name in OPTIONAL_COLUMNS if name in arrays)
+
+
+def fill_columns(arrays: Arrays, names: Iterable[str]) -> Arrays:
+    """The arrays with the optional columns of these names, made where they were left out."""
+    n_structures = len(arrays["labels/energy"])
+    n_rows = {"structure": n_structures, "atom": len(arrays["structures/atomic_numbers"]), "entry": 0, "entry_split": n_structures + 1}
+    made = {name: OPTIONAL_COLUMNS[name] for name in names if name not in arrays}
+    return arrays | {name: np.full((n_rows[c.rows], *c.shape), c.absent, c.dtype) for name, c in made.items()}
+
+
+def describe_units(columns: Mapping[str, Column]) -> str:
+    """The units of columns, JSON by name."""
+    return canonical_json({name: column.unit for name, column in columns.items() if column.unit})
 
 
 def _as_column(values: Any, column: Column) -> NDArray[Any]:
@@ -113,7 +172,7 @@ def _as_column(values: Any, column: Column) -> NDArray[Any]:
 
 def describe_columns(file: h5py.Group) -> None:
     """Write unit and meaning beside every dataset."""
-    for name, column in COLUMNS.items():
+    for name, column in choose_columns(file).items():
         if column.unit:
             file[name].attrs["unit"] = column.unit
         if column.meaning:
@@ -122,7 +181,8 @@ def describe_columns(file: h5py.Group) -> None:
 
 def read_arrays(file: h5py.Group) -> Arrays:
     """Every column, text as str objects; KeyError names a missing one."""
-    return {name: file[name].asstr()[:] if column.dtype is TEXT else file[name][:] for name, column in COLUMNS.items()}
+    columns = choose_columns(file)
+    return {name: file[name].asstr()[:] if column.dtype is TEXT else file[name][:] for name, column in columns.items()}
 
 
 def iterate_texts(file: h5py.Group, name: str) -> Iterator[str]:
@@ -138,6 +198,7 @@ def make_structure(arrays: Arrays, i: int) -> Structure:
     numbers, (a, b, c) = arrays["structures/atomic_numbers"][rows], arrays["structures/pbc"][i]
     if numbers.size and not 0 <= numbers.min() <= numbers.max() <= 255:
         raise ValueError(f"atomic numbers from {numbers.min()} to {numbers.max()}")
+    charge, multiplicity = (int(arrays[name][i]) if name in arrays else 0 for name in STATE)
     return Structure(
         id=str(arrays["provenance/id"][i]),
         numbers=numbers.astype(np.uint8),
@@ -146,6 +207,8 @@ def make_structure(arrays: Arrays, i: int) -> Structure:
         pbc=(bool(a), bool(b), bool(c)),
         system=arrays["provenance/system"][i],
         origin=json.loads(arrays["provenance/origin"][i]),
+        charge=charge,
+        multiplicity=multiplicity,
     )
 
 
@@ -167,9 +230,12 @@ def select_structures(arrays: Arrays, keep: NDArray[np.bool_]) -> Arrays:
     """The columns of the structures where `keep`, splits and indices made anew."""
     n_atoms = np.diff(arrays["structures/atomic_numbers_splits"])
     keep_atoms = np.repeat(keep, n_atoms)
-    chosen = {
-        name: arrays[name][keep_atoms if column.rows == "atom" else keep] for name, column in COLUMNS.items() if column.rows != "split"
-    }
+    kept = {"atom": keep_atoms, "structure": keep}
+    chosen = {name: arrays[name][kept[column.rows]] for name, column in choose_columns(arrays).items() if column.rows in kept}
+    if HESSIANS in arrays:
+        n_entries = np.diff(arrays[HESSIAN_SPLITS])
+        chosen[HESSIANS] = arrays[HESSIANS][np.repeat(keep, n_entries)]
+        chosen[HESSIAN_SPLITS] = np.concatenate([[0], np.cumsum(n_entries[keep])]).astype(np.int64)
     splits = np.concatenate([[0], np.cumsum(n_atoms[keep])]).astype(np.int64)
     chosen["structures/atomic_numbers_splits"] = chosen["labels/forces_splits"] = splits
     chosen["labels/structure_indices"] = np.arange(int(keep.sum()))

@@ -12,7 +12,15 @@ import numpy as np
 from distillery.dataset.appending import Appender
 from distillery.dataset.element_energies import FITTED, ISOLATED, fit_file
 from distillery.dataset.folder import part_path, remove_temporaries
-from distillery.dataset.layout import COLUMNS, LAYOUT_VERSION, describe_columns, iterate_texts, select_structures
+from distillery.dataset.layout import (
+    LAYOUT_VERSION,
+    Column,
+    choose_columns,
+    describe_columns,
+    describe_units,
+    iterate_texts,
+    select_structures,
+)
 from distillery.dataset.parts import Part, corrupt, digest_arrays, read_part, read_receipt
 from distillery.dataset.provenance import LeftOut, MergedPart, Summary, find_left_out, write_merged_parts
 from distillery.dataset.sealed_file import find_broken_seal, name_disk_faults, write_atomically
@@ -33,6 +41,7 @@ class ReceiptSummary(Summary):
         super().__init__()
         self.most_structures = self.most_atoms = 0
         self.receipts: list[Receipt] = []
+        self.columns: dict[str, Column] = {}
         for selection in request.parts:
             receipt = read_receipt(_find_part(folder, request, selection))
             _refuse_stranger(folder, request, receipt)
@@ -40,6 +49,7 @@ class ReceiptSummary(Summary):
             self.receipts.append(receipt)
             self.most_structures += receipt.n_structures
             self.most_atoms += receipt.n_atoms
+        self.columns = choose_columns({name for receipt in self.receipts for name in receipt.optional_columns})
 
     def attributes(self, request: FinaliseRequest) -> dict[str, Any]:
         """The attributes of the file's `metadata` group that are known from receipts."""
@@ -54,7 +64,7 @@ class ReceiptSummary(Summary):
             "seed": request.seed,
             "checkpoints": request.checkpoints,
             "versions": canonical_json(versions),
-            "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
+            "units": describe_units(self.columns),
             "layout_version": LAYOUT_VERSION,
             ISOLATED: canonical_json(self.isolated_atoms),
             "parts_sha256": self.parts_sha256,
@@ -126,7 +136,7 @@ def _is_there_already(path: Path, attributes: dict[str, Any]) -> bool:
 
 def _merge(file: h5py.File, folder: Path, request: FinaliseRequest, summary: ReceiptSummary, attributes: dict[str, Any]) -> None:
     """Read every part once, whole and verified, and append what stays of it."""
-    merger = _Merger(file, summary.most_structures, summary.most_atoms)
+    merger = _Merger(file, summary)
     for selection, receipt in zip(request.parts, summary.receipts, strict=True):
         path = part_path(folder, selection.part)
         part = read_part(path)
@@ -139,10 +149,10 @@ def _merge(file: h5py.File, folder: Path, request: FinaliseRequest, summary: Rec
 class _Merger:
     """Appends parts to a file, with what was left out of each."""
 
-    def __init__(self, file: h5py.File, most_structures: int, most_atoms: int) -> None:
+    def __init__(self, file: h5py.File, summary: ReceiptSummary) -> None:
         self._file = file
         self._parts: list[MergedPart] = []
-        self._columns = Appender(file, most_structures, most_atoms)
+        self._columns = Appender(file, summary.most_structures, summary.most_atoms, summary.columns)
 
     def add(self, part: Part, selection: PartSelection) -> None:
         """Append the structures that are not to be left out."""

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from distillery.dataset.layout import COLUMNS, TEXT, Arrays, Label, describe_columns, read_arrays
+from distillery.dataset.layout import TEXT, Arrays, Label, choose_columns, describe_columns, read_arrays
 from distillery.dataset.sealed_file import find_broken_seal, write_atomically
 from distillery.errors import CorruptPart, Problem, Unavailable
 from distillery.schema.label import Receipt
@@ -26,7 +26,7 @@ def corrupt(path: Path, why: str) -> CorruptPart:
 class Part:
     """What a part holds.
 
-    arrays       the columns of `distillery.dataset.layout.COLUMNS`
+    arrays       the columns of `distillery.dataset.layout`
     quarantined  the structures the labeller refused or the teacher failed on, as `receipt.rejected` says
     refused_labels  energy (eV), forces (eV/Å) and stress (eV/Å³) of those of them that have a label, by id
     """
@@ -40,7 +40,7 @@ class Part:
 def digest_arrays(arrays: Arrays) -> str:
     """sha256 over name, shape and bytes of every column."""
     digest = hashlib.sha256()
-    for name, column in COLUMNS.items():
+    for name, column in choose_columns(arrays).items():
         array = arrays[name]
         digest.update(f"{name}{array.shape}".encode())
         if column.dtype is TEXT:
@@ -66,7 +66,7 @@ def write_part(
     labels = {id: describe_label(label) for id, label in (refused_labels or {}).items()}
 
     def fill(file: h5py.File) -> None:
-        for name, column in COLUMNS.items():
+        for name, column in choose_columns(arrays).items():
             file.create_dataset(name, data=arrays[name], dtype=column.dtype)
         describe_columns(file)
         file.attrs["receipt"] = receipt.model_dump_json()
@@ -76,11 +76,13 @@ def write_part(
 
 
 def describe_label(label: Label) -> dict[str, Any]:
-    """A label as JSON: energy eV, forces eV/Å, stress eV/Å³ or null."""
+    """A label as JSON: energy eV, forces eV/Å, stress eV/Å³ or null; where there are any, atomic energies eV."""
+    atomic = {} if label.atomic_energies is None else {"atomic_energies": label.atomic_energies.tolist()}
     return {
         "energy": label.energy,
         "forces": label.forces.tolist(),
         "stress": None if label.stress is None else label.stress.tolist(),
+        **atomic,
     }
 
 

@@ -1,5 +1,6 @@
 """A dataset.h5 read part by part, as if the parts were still there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.layout import COLUMNS, TEXT, Arrays, make_structure
+from distillery.dataset.layout import HESSIAN_SPLITS, TEXT, Arrays, choose_columns, make_structure
 from distillery.dataset.parts import Part
 from distillery.dataset.provenance import MergedPart, read_merged_parts
 from distillery.structures.cells import LARGEST_EXTENT
@@ -45,15 +46,19 @@ def find_sections(file: h5py.File) -> list[Section]:
     return sections
 
 
-def read_section(file: h5py.File, structures: Range, atoms: Range) -> Arrays:
-    """The columns of a part's structures as the part itself had them: splits and indices from 0."""
-    ranges = {"structure": structures, "atom": atoms, "split": (structures[0], structures[1] + 1)}
+def read_section(file: h5py.File, structures: Range, atoms: Range, optional: Sequence[str] = ()) -> Arrays:
+    """The columns of a part's structures as the part itself had them, of the `optional` ones these alone: splits and indices from 0."""
+    splits = (structures[0], structures[1] + 1)
+    entries = file[HESSIAN_SPLITS][structures[0] : splits[1]][[0, -1]].tolist() if HESSIAN_SPLITS in optional else (0, 0)
+    ranges = {"structure": structures, "atom": atoms, "split": splits, "entry_split": splits, "entry": tuple(entries)}
     arrays: Arrays = {}
-    for name, column in COLUMNS.items():
+    for name, column in choose_columns(optional).items():
         start, end = ranges[column.rows]
         arrays[name] = file[name].asstr()[start:end] if column.dtype is TEXT else file[name][start:end]
         if column.rows == "split":
             arrays[name] = arrays[name] - atoms[0]
+        if column.rows == "entry_split":
+            arrays[name] = arrays[name] - entries[0]
     arrays["labels/structure_indices"] = arrays["labels/structure_indices"] - structures[0]
     return arrays
 
@@ -64,7 +69,7 @@ def make_structures(arrays: Arrays) -> list[Structure]:
 
 
 def restore_part(section: Section, arrays: Arrays) -> Part:
-    """The part as it was, but with a lone hydrogen atom in the place of every structure that was left out."""
+    """The part as it was, without its Hessians, and with a lone hydrogen atom in the place of every structure that was left out."""
     gone = {one.row: one for one in section.part.left_out}
     n = section.part.receipt.n_structures
     kept = np.ones(n, bool)
@@ -72,7 +77,8 @@ def restore_part(section: Section, arrays: Arrays) -> Part:
     n_atoms = np.ones(n, np.int64)
     n_atoms[kept] = np.diff(arrays["structures/atomic_numbers_splits"])
     rows = {"structure": kept, "atom": np.repeat(kept, n_atoms)}
-    restored = {name: _spread_rows(arrays[name], rows[column.rows]) for name, column in COLUMNS.items() if column.rows != "split"}
+    columns = {name: column for name, column in choose_columns(arrays).items() if column.rows in rows}
+    restored = {name: _spread_rows(arrays[name], rows[column.rows]) for name, column in columns.items()}
     restored["structures/atomic_numbers"][~rows["atom"]] = 1
     restored["provenance/system"][~kept] = "molecule"
     splits = np.concatenate([[0], np.cumsum(n_atoms)])

@@ -12,6 +12,12 @@ Both yield dicts of tensors, dtypes as in the file:
     stress          eV/Å³, float64, (6,), ASE order xx yy zz yz xz xy, ASE sign; zero where stress_mask is False
     stress_mask     bool, (); False where stress has no meaning (not periodic)
 
+and of a dataset that has them
+
+    charge          total, e, int32, ()
+    multiplicity    of the spin, 2 S + 1, int32, (); 0 for the lowest that the electrons allow
+    atomic_energies  eV, float64, (n_atoms,)
+
 `collate` makes one flat batch of them.
 """
 
@@ -35,6 +41,7 @@ _OF_ATOMS = {
     "atomic_numbers": "structures/atomic_numbers",
     "positions": "structures/positions",
     "forces": "labels/forces",
+    "atomic_energies": "labels/atomic_energies",
 }
 _OF_STRUCTURES = {
     "index": "labels/structure_indices",
@@ -43,6 +50,8 @@ _OF_STRUCTURES = {
     "energy": "labels/energy",
     "stress": "labels/stress",
     "stress_mask": "labels/stress_mask",
+    "charge": "structures/charges",
+    "multiplicity": "structures/multiplicities",
 }
 
 
@@ -136,8 +145,8 @@ def collate(items: Sequence[Item]) -> Item:
     """
     n_atoms = torch.tensor([len(item["atomic_numbers"]) for item in items])
     return {
-        **{name: torch.cat([item[name] for item in items]) for name in _OF_ATOMS},
-        **{name: torch.stack([item[name] for item in items]) for name in _OF_STRUCTURES},
+        **{name: torch.cat([item[name] for item in items]) for name in _OF_ATOMS if name in items[0]},
+        **{name: torch.stack([item[name] for item in items]) for name in _OF_STRUCTURES if name in items[0]},
         "n_atoms": n_atoms,
         "batch": torch.repeat_interleave(torch.arange(len(items)), n_atoms),
     }
@@ -151,8 +160,8 @@ class _Reader:
         self._file = file = open_dataset(path)
         mapped = MappedFile(path, file)
         self._splits = file["structures/atomic_numbers_splits"][:].tolist()
-        self._atoms = {name: mapped.map_column(file[column]) for name, column in _OF_ATOMS.items()}
-        self._structures = {name: file[column][:] for name, column in _OF_STRUCTURES.items()}
+        self._atoms = {name: mapped.map_column(file[column]) for name, column in _OF_ATOMS.items() if column in file}
+        self._structures = {name: file[column][:] for name, column in _OF_STRUCTURES.items() if column in file}
 
     def read_one(self, i: int) -> Item:
         """One structure."""

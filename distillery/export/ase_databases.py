@@ -23,7 +23,8 @@ SHARD_SIZE = 10_000
 def export_ase_db(dataset: Path | str, target: Path | str, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
 
-    structure_id, source and system are key-value pairs, origin is in `data`; energy, forces and stress are float64. The database's
+    structure_id, source and system are key-value pairs; origin is in `data`, as are `charge` and `spin`, the multiplicity, of a dataset
+    that has them: there fairchem looks for both; energy, forces and stress are float64. The database's
     metadata has `fitted_energies` and `isolated_atom_energies`, eV by chemical symbol (`distillery.dataset.element_energies`).
     """
     path = require_file(Path(dataset), Path(target), overwrite=overwrite)
@@ -89,9 +90,10 @@ def _write_lmdb(path: Path, structures: Iterable[Atoms], metadata: dict[str, Any
     return n_atoms
 
 
-def _write_row(database: Any, atoms: Atoms, **data: str) -> int:
+def _write_row(database: Any, atoms: Atoms, **data: Any) -> int:
     """A row of an ASE database; `data` must not hold energy, forces or stress, which fairchem would take for the labels."""
     info = atoms.info
+    data |= {name: info[name] for name in ("charge", "spin") if name in info}
     keys = {"structure_id": info["id"], "source": info["source"], "system": info["system"]}
     row: int = database.write(atoms, data={"origin": json.loads(info["origin"]), **data}, **keys)
     return row

@@ -23,6 +23,7 @@ class Keys:
     """How the labels are named, and what of them is written.
 
     prefix          before energy, forces and stress: "" as ASE's calculators name them, "REF_" as MACE reads them
+    state           what charge and spin multiplicity are called, in a dataset that has them
     stress          whether any is written
     missing_stress  of a structure whose stress has no meaning: no key, or nine times nan, where a reader wants the same keys everywhere
     """
@@ -30,10 +31,11 @@ class Keys:
     prefix: str = ""
     stress: bool = True
     missing_stress: MissingStress = "absent"
+    state: tuple[str, str] = ("charge", "spin")
 
 
 ASE_KEYS = Keys()
-REFERENCE_KEYS = Keys("REF_")
+REFERENCE_KEYS = Keys("REF_", state=("total_charge", "total_spin"))
 
 
 def export_extxyz(
@@ -48,8 +50,10 @@ def export_extxyz(
     """Write extended XYZ; the number of structures.
 
     With `mace_keys` the labels are REF_energy, REF_forces and REF_stress; `keys` says it in full. Beside the labels are id, source,
-    system, origin (JSON), and the source again as `config_type` and `head`, by which trainers weight and part. A stress is nine
-    numbers. Positions, cells, energies and stresses are read back as the same float64, forces as the same float32.
+    system, origin (JSON), and the source again as `config_type` and `head`, by which trainers weight and part. Where structures of
+    the dataset are charged or have more than the lowest spin, all have `charge` and `spin`, the multiplicity (of MACE `total_charge`
+    and `total_spin`). Energies of atoms, if the dataset has them, are the column `energies`. A stress is nine numbers.
+    Positions, cells, energies and stresses are read back as the same float64, forces as the same float32.
     """
     path = require_file(Path(dataset), Path(target), overwrite=overwrite)
     with write_whole(path) as temporary:
@@ -70,8 +74,9 @@ def _format_block(block: Block, keys: Keys) -> Iterator[str]:
     """The text of each structure."""
     symbols = [chemical_symbols[z] for z in block.numbers.tolist()]
     columns = [symbols, *block.positions.T.tolist(), *block.forces.T.tolist()]
+    columns += [] if block.atomic_energies is None else [block.atomic_energies.tolist()]
     values = [value for row in zip(*columns, strict=True) for value in row]
-    line = "%s %r %r %r %.9g %.9g %.9g\n"
+    line = "%s %r %r %r %.9g %.9g %.9g" + ("\n" if block.atomic_energies is None else " %r\n")
     for k, comment in enumerate(_format_comments(block, keys)):
         rows = block.rows(k)
         n_atoms = rows.stop - rows.start
@@ -81,15 +86,25 @@ def _format_block(block: Block, keys: Keys) -> Iterator[str]:
 def _format_comments(block: Block, keys: Keys) -> Iterator[str]:
     """The second line of each structure."""
     texts = zip(*(block.texts[name] for name in ("id", "source", "system", "origin")), strict=True)
-    columns = zip(block.cells, block.pbc.tolist(), block.energy.tolist(), block.stress, block.has_stress.tolist(), texts, strict=True)
-    for cell, pbc, energy, stress, has_stress, (id, source, system, origin) in columns:
+    labels = zip(block.energy.tolist(), block.stress, block.has_stress.tolist(), strict=True)
+    columns = zip(block.cells, block.pbc.tolist(), labels, _format_states(block, keys), texts, strict=True)
+    atomic = "" if block.atomic_energies is None else f":{keys.prefix}energies:R:1"
+    for cell, pbc, (energy, stress, has_stress), state, (id, source, system, origin) in columns:
         lattice = f'Lattice="{_join(cell.ravel())}" ' if cell.any() else ""
         name = quote(source)
         yield (
-            f"{lattice}Properties=species:S:1:pos:R:3:{keys.prefix}forces:R:3 id={quote(id)} source={name} system={quote(system)} "
+            f"{lattice}Properties=species:S:1:pos:R:3:{keys.prefix}forces:R:3{atomic} id={quote(id)} source={name} system={quote(system)} "
             f"config_type={name} head={name} origin={quote(origin)} {keys.prefix}energy={energy!r}"
-            f'{_format_stress(stress if has_stress else None, keys)} pbc="{" ".join("FT"[side] for side in pbc)}"'
+            f'{_format_stress(stress if has_stress else None, keys)}{state} pbc="{" ".join("FT"[side] for side in pbc)}"'
         )
+
+
+def _format_states(block: Block, keys: Keys) -> list[str]:
+    """Charge and spin of each structure, in a dataset that has them."""
+    if block.charge is None or block.spin is None:
+        return [""] * len(block)
+    charge, spin = keys.state
+    return [f" {charge}={q} {spin}={m}" for q, m in zip(block.charge.tolist(), block.spin.tolist(), strict=True)]
 
 
 def _format_stress(stress: NDArray[np.float64] | None, keys: Keys) -> str:

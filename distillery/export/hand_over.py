@@ -98,11 +98,12 @@ def describe_sides(dataset: Path, sides: Sides) -> dict[str, Any]:
     energies    the fitted energy of each (E0), eV, by symbol; `energies_by_number`, by atomic number
     sources     names
     stressed    by side, whether any structure has a stress; `unstressed`, whether any has none; `present` says both
+    has_charges  whether structures have charges and spin multiplicities
     largest     atoms of the largest structure
     cutoff      Å
     """
     with open_dataset(dataset) as file:
-        mask = file["labels/stress_mask"][:]
+        mask, has_charges = file["labels/stress_mask"][:], "structures/charges" in file
         sources = file["provenance/source"].asstr()[:]
     energies = read_element_energies(dataset).fitted
     elements = sorted(energies, key=atomic_numbers.__getitem__)
@@ -118,6 +119,7 @@ def describe_sides(dataset: Path, sides: Sides) -> dict[str, Any]:
         "stressed": stressed,
         "unstressed": unstressed,
         "present": {side: {"periodic": stressed[side], "finite": unstressed[side]} for side in sides},
+        "has_charges": has_charges,
         "largest": int(read_sizes(dataset)[rows].max()),
         "cutoff": 5.0,
     }

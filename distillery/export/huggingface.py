@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.blocks import Block, read_blocks
 from distillery.dataset.folder import CARD, CROISSANT
+from distillery.dataset.layout import ATOMIC_ENERGIES, open_dataset
 from distillery.dataset.splits import Side
 from distillery.report.card.croissant import describe_files, write_croissant
 from distillery.report.card.facts import read_facts
@@ -47,20 +48,31 @@ SCHEMA = pa.schema(
 )
 
 
+_STATE = [("charge", pa.int32()), ("spin", pa.int32())]
+"""In datasets with charges or spins: the total charge, e, and the spin multiplicity."""
+
+
+def make_schema(dataset: Path) -> pa.Schema:
+    """The columns of a dataset's rows: `SCHEMA`, and what it has beyond that."""
+    with open_dataset(dataset) as file:
+        has_state, has_atomic = "structures/charges" in file, ATOMIC_ENERGIES in file
+    return pa.schema([*SCHEMA, *(_STATE if has_state else []), *([("atomic_energies", pa.list_(pa.float64()))] if has_atomic else [])])
+
+
 def write_side(folder: Path, side: Side, dataset: Path, rows: Rows) -> None:
     """Write the Parquet files of a side below `folder`/data. stress is null where it has no meaning."""
     place, split = folder / "data", SPLITS[side]
     place.mkdir(exist_ok=True)
-    n_shards = -(-len(rows) // SHARD_SIZE)
+    n_shards, schema = -(-len(rows) // SHARD_SIZE), make_schema(dataset)
     for number in range(n_shards):
         path = place / f"{split}-{number:05d}-of-{n_shards:05d}.parquet"
-        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for block in read_blocks(dataset, rows[number * SHARD_SIZE : (number + 1) * SHARD_SIZE]):
-                writer.write_table(to_table(block))
+                writer.write_table(to_table(block, schema))
 
 
-def to_table(block: Block) -> pa.Table:
-    """A block as a table of `SCHEMA`."""
+def to_table(block: Block, schema: pa.Schema = SCHEMA) -> pa.Table:
+    """A block as a table of a schema of `make_schema`."""
     offsets = pa.array(block.splits, pa.int32())
     by_atom = {"positions": _pack(block.positions, _TRIPLE), "forces": _pack(block.forces, _FORCE)}
     columns = {name: pa.array(block.texts[name], pa.string()) for name in ("id", "source", "system", "origin")}
@@ -73,7 +85,11 @@ def to_table(block: Block) -> pa.Table:
         "energy": pa.array(block.energy),
         "stress": pa.FixedSizeListArray.from_arrays(pa.array(block.stress.ravel()), 6, mask=pa.array(~block.has_stress)),
     }
-    return pa.table([columns[name].cast(SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA)
+    if block.charge is not None and block.spin is not None:
+        columns |= {"charge": pa.array(block.charge), "spin": pa.array(block.spin)}
+    if block.atomic_energies is not None:
+        columns["atomic_energies"] = pa.ListArray.from_arrays(offsets, pa.array(block.atomic_energies))
+    return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
 
 
 def _pack(values: NDArray[Any], kind: pa.FixedSizeListType) -> pa.FixedSizeListArray:

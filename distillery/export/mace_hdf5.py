@@ -53,4 +53,13 @@ def _describe(block: Block, k: int) -> dict[str, Any]:
         "property_weights/energy": 1.0,
         "property_weights/forces": 1.0,
         "property_weights/stress": float(has_stress),
+        **_describe_state(block, k),
     }
+
+
+def _describe_state(block: Block, k: int) -> dict[str, float]:
+    """Charge and spin multiplicity, in a dataset that has them."""
+    if block.charge is None or block.spin is None:
+        return {}
+    state = {"total_charge": float(block.charge[k]), "total_spin": float(block.spin[k])}
+    return {f"properties/{name}": value for name, value in state.items()} | {f"property_weights/{name}": 1.0 for name in state}

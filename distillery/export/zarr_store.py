@@ -22,15 +22,21 @@ _LEVELS = {
     "pbc": "system",
     "energy": "system",
     "stress": "system",
+    "charge": "system",
+    "spin": "system",
+    "dataset_row": "system",
+    "atomic_energies": "atom",
 }
+_CUSTOM = ("dataset_row", "atomic_energies")
+"""What the toolkit has no field of its own for."""
 
 
 def export_zarr(dataset: Path | str, target: Path | str, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write a store; the number of structures.
 
     All numbers are float64 (the toolkit wants one kind), so that none is rounded: `batch.to(torch.float32)` for a model that is.
-    stress, (n, 3, 3) eV/Å³, tensile positive, is nan where it has no meaning; `dataset_row` is the row in dataset.h5. Unavailable
-    if zarr is not installed.
+    stress, (n, 3, 3) eV/Å³, tensile positive, is nan where it has no meaning; `dataset_row` is the row in dataset.h5, `atomic_energies`
+    are there where the dataset has them. Unavailable if zarr is not installed.
     """
     folder = require_folder(Path(dataset), Path(target), STORE_FILES, overwrite=overwrite)
     with write_folder_whole(folder) as temporary:
@@ -49,19 +55,19 @@ def write_zarr(folder: Path, dataset: Path | str, indices: Indices | None) -> in
     ends = np.concatenate([[0], np.cumsum(read_sizes(dataset)[rows])])
     root: Any = zarr.open_group(folder, mode="w")
     _write_pointers(root.create_group("meta"), ends)
-    core, custom = root.create_group("core"), root.create_group("custom")
+    groups = {name: root.create_group(name) for name in ("core", "custom")}
+    fields: dict[str, dict[str, str]] = {name: {} for name in groups}
     at = 0
     for block in read_blocks(dataset, rows):
-        columns = _make_columns(block)
-        if not at:
-            _create(core, columns, n_structures=len(rows), n_atoms=int(ends[-1]))
-            _create(custom, {"dataset_row": rows}, n_structures=len(rows), n_atoms=0)
-        for name, values in columns.items():
+        for name, values in _make_columns(block).items():
+            group = "custom" if name in _CUSTOM else "core"
+            if not at:
+                fields[group][name] = _LEVELS[name]
+                _create(groups[group], name, values, int(ends[-1]) if _LEVELS[name] == "atom" else len(rows))
             start = ends[at] if _LEVELS[name] == "atom" else at
-            core[name][start : start + len(values)] = values
+            groups[group][name][start : start + len(values)] = values
         at += len(block)
-    custom["dataset_row"][:] = rows
-    root.attrs.update({"num_samples": len(rows), "fields": {"core": _LEVELS, "custom": {"dataset_row": "system"}}})
+    root.attrs.update({"num_samples": len(rows), "fields": fields})
     return len(rows)
 
 
@@ -81,6 +87,8 @@ def _write_pointers(group: Any, ends: NDArray[np.int64]) -> None:
 def _make_columns(block: Block) -> dict[str, NDArray[Any]]:
     stress = np.where(block.has_stress[:, None], block.stress, np.nan)
     return {
+        "dataset_row": block.indices,
+        **({} if block.atomic_energies is None else {"atomic_energies": block.atomic_energies[:, None]}),
         "atomic_numbers": block.numbers,
         "positions": block.positions,
         "forces": block.forces.astype(np.float64),
@@ -88,10 +96,14 @@ def _make_columns(block: Block) -> dict[str, NDArray[Any]]:
         "pbc": block.pbc,
         "energy": block.energy[:, None],
         "stress": stress[:, _FULL].reshape(-1, 3, 3),
+        **({} if block.charge is None or block.spin is None else {"charge": _as_column(block.charge), "spin": _as_column(block.spin)}),
     }
 
 
-def _create(group: Any, columns: dict[str, NDArray[Any]], *, n_structures: int, n_atoms: int) -> None:
-    for name, values in columns.items():
-        n = n_atoms if _LEVELS.get(name) == "atom" else n_structures
-        group.create_array(name, shape=(n, *values.shape[1:]), chunks=(min(n, _CHUNK), *values.shape[1:]), dtype=values.dtype)
+def _as_column(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    return numbers[:, None].astype(np.float64)
+
+
+def _create(group: Any, name: str, values: NDArray[Any], n: int) -> None:
+    """A column of `n` rows of the kind of these."""
+    group.create_array(name, shape=(n, *values.shape[1:]), chunks=(min(n, _CHUNK), *values.shape[1:]), dtype=values.dtype)

@@ -12,7 +12,17 @@ from distillery.errors import InvalidRequest, NotFound, Unavailable, Unsupported
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
 from distillery.schema.explain import explain, validate_message
-from distillery.schema.generate import GenerateRequest, Metadata, NoOptions, Perturb, PoolSlice, RequestFault, SystemCard
+from distillery.schema.generate import (
+    ChargeOptions,
+    GenerateRequest,
+    Metadata,
+    NoOptions,
+    Perturb,
+    PoolSlice,
+    RequestCheck,
+    RequestFault,
+    SystemCard,
+)
 from distillery.structures.structure import Structure, System
 
 
@@ -127,6 +137,18 @@ def find_limits(card: Metadata, system: System, elements: tuple[str, ...]) -> Sy
     limits = card.systems[system]
     _refuse_foreign(card, limits, elements)
     return limits
+
+
+def check_request(request: GenerateRequest, generator: Generator) -> RequestCheck:
+    """What keeps a generator from a request, and whether what it makes may be charged: as its options say."""
+    faults = tuple(find_faults(request, generator))
+    return RequestCheck(faults=faults, may_be_charged=not faults and _may_be_charged(request, generator))
+
+
+def _may_be_charged(request: GenerateRequest, generator: Generator) -> bool:
+    system: System = next(iter(generator.metadata.systems)) if request.system is None else request.system
+    options = generator.options[system].model_validate(request.options)
+    return isinstance(options, ChargeOptions) and options.may_be_charged
 
 
 def find_faults(request: GenerateRequest, generator: Generator) -> list[RequestFault]:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from distillery.errors import Busy, InvalidRequest, OutOfMemory, TooLarge, Unavailable, Unsupported
-from distillery.generators.generator import Generator, Made, Task, find_faults, resolve_task
+from distillery.generators.generator import Generator, Made, Task, check_request, resolve_task
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import create_base_app
 from distillery.http.body import describe_message, read_message
@@ -92,7 +92,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     async def check(request: Request) -> RequestCheck:
         """What keeps the service from a request for `/generate`; makes nothing, and needs no loaded model."""
         body = await read_message(request, GenerateRequest)
-        return RequestCheck(faults=tuple(await asyncio.to_thread(find_faults, body, generator)))
+        return await asyncio.to_thread(check_request, body, generator)
 
     @app.post(
         "/generate", tags=["generate"], response_class=Response, responses=_RESPONSES, openapi_extra=describe_message(GenerateRequest)

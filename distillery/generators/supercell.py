@@ -57,8 +57,17 @@ def pick_matrix(
 
 
 def build_supercell(structure: Structure, matrix: Matrix) -> Structure:
-    """The crystal in the cell `matrix @ structure.cell`, with the same id and origin."""
-    return from_ase(make_supercell(to_ase(structure), matrix), id=structure.id, system="crystal", origin=structure.origin)
+    """The crystal in the cell `matrix @ structure.cell`, with the same id and origin, charge and unpaired electrons of all cells."""
+    atoms = make_supercell(to_ase(structure), matrix)
+    n_cells = len(atoms) // len(structure)
+    return from_ase(
+        atoms,
+        id=structure.id,
+        system="crystal",
+        origin=structure.origin,
+        charge=n_cells * structure.charge,
+        multiplicity=n_cells * (structure.multiplicity - 1) + 1 if structure.multiplicity else 0,
+    )
 
 
 def elongation(cell: Vectors) -> Vectors:

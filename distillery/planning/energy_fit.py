@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.element_energies import Floats, find_scale, fit_elements
+from distillery.dataset.element_energies import Floats, add_charges, find_scale, fit_elements
 from distillery.planning.measures import PartMeasures
 
 _DEVIATIONS = 10.0
@@ -64,14 +64,19 @@ def _fit_residuals(energies: Floats, counts: NDArray[np.integer]) -> Floats | No
     return fit_elements(energies, present)[1] if len(energies) >= LEAST_ROWS * max(present.shape[1], 1) else None
 
 
-def gather_energies(parts: Mapping[str, PartMeasures], kept: Mapping[str, Sequence[int]]) -> tuple[Floats, NDArray[np.uint16]]:
-    """Energies, eV, and atoms of each element that occurs of the structures that are kept, in order: shapes (n,) and (n, k)."""
+def gather_energies(parts: Mapping[str, PartMeasures], kept: Mapping[str, Sequence[int]]) -> tuple[Floats, NDArray[np.integer]]:
+    """Energies, eV, and atoms of each element that occurs of the structures that are kept, in order: shapes (n,) and (n, k).
+
+    Where some are charged, charges of either sign count as two elements more.
+    """
     numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.numbers for part in parts.values())]))
     energies, counts = [np.zeros(0)], [np.zeros((0, len(numbers)), np.uint16)]
+    charges = [np.zeros(0, np.int64)]
     for name, rows in kept.items():
         part, chosen = parts[name], np.array(rows, np.int64)
         wide = np.zeros((len(chosen), len(numbers)), np.uint16)
         wide[:, np.searchsorted(numbers, part.numbers)] = part.counts[chosen]
         energies.append(part.energies[chosen])
         counts.append(wide)
-    return np.concatenate(energies), np.concatenate(counts)
+        charges.append(part.charges[chosen])
+    return np.concatenate(energies), add_charges(np.concatenate(counts), np.concatenate(charges))

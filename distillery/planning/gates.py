@@ -282,7 +282,7 @@ def _labels(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
             yield Finding(gate, "all", None)
         return
     ids = [id for part in measures.ids for id in part]
-    energies, counts = np.concatenate(measures.energies), np.concatenate(measures.counts)
+    energies, counts = np.concatenate(measures.energies), measures.counts_and_charges
     names = np.repeat(np.array(measures.names, dtype=object), [len(part) for part in measures.energies])
     limits = {name: recipe.find_limits(name).energy for name in recipe.sources}
     _, residuals = flag_by_source(names, energies, counts, limits)

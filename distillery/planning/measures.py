@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from distillery.dataset.element_energies import fit_shares
+from distillery.dataset.element_energies import add_charges, fit_shares
 from distillery.dataset.layout import Arrays, make_structure
 from distillery.dataset.parts import Part
 from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
@@ -76,6 +76,7 @@ class PartMeasures:
     compositions     a key of every structure's reduced composition, shape (n_structures,)
     contacts         shortest distance over sum of covalent radii, of a sample, by index of the structure
     environments     descriptors of some atoms of a smaller sample, shape (n, 63), by index of the structure
+    charges          total, e, shape (n_structures,)
     """
 
     source: str
@@ -104,6 +105,7 @@ class PartMeasures:
     environments: dict[int, Descriptors]
     physics: PhysicsTally
     self_test: PhysicsTally
+    charges: NDArray[np.int64]
 
 
 @dataclass
@@ -156,6 +158,7 @@ class Measures:
     pressures       GPa, shape (n,)
     self_tests      what the self-tests of all labellers said
     contacts        shortest distance over sum of covalent radii, of a sample
+    charges         total, e, of each array
     """
 
     sources: dict[str, SourceMeasures]
@@ -168,6 +171,12 @@ class Measures:
     pressures: list[NDArray[np.float64]] = field(default_factory=list)
     contacts: list[float] = field(default_factory=list)
     self_tests: set[PhysicsTally] = field(default_factory=set)
+    charges: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def counts_and_charges(self) -> NDArray[np.integer]:
+        """What an energy is fitted by: all counts, and charges of either sign where there are any, shape (n, k) or (n, k + 2)."""
+        return add_charges(np.concatenate(self.counts), np.concatenate(self.charges))
 
 
 def measure_part(part: Part, n_bytes: int) -> PartMeasures:
@@ -202,6 +211,7 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         environments=_describe_some(arrays, len(counts)),
         physics=PhysicsTally.of(receipt.physics),
         self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
+        charges=arrays.get("structures/charges", np.zeros(len(counts))).astype(np.int64),
     )
 
 
@@ -284,6 +294,7 @@ def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures,
     own.systems[part.system] += len(kept)
     measures.energies.append(part.energies[kept])
     measures.counts.append(counts)
+    measures.charges.append(part.charges[kept])
     measures.names.append(part.source)
     measures.ids.append(tuple(part.ids[row] for row in kept.tolist()))
     measures.largest_forces.append(part.largest_forces[kept])
@@ -336,7 +347,7 @@ def entropy_ceiling(n_elements: int, hydrogen_share: float | None = None) -> flo
     return float(sum(-share * np.log2(share / n) for share, n in groups if share > 0))
 
 
-def energy_residuals(energies: NDArray[np.float64], counts: NDArray[np.uint16]) -> NDArray[np.float64]:
+def energy_residuals(energies: NDArray[np.float64], counts: NDArray[np.integer]) -> NDArray[np.float64]:
     """Energy per atom left over after a least-squares fit of one energy an element, eV/atom, shape (n,)."""
     shares = counts[:, counts.any(axis=0)].astype(np.float64)
     n_atoms = shares.sum(axis=1)

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from distillery.dataset.folder import name_part, name_stem
 from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, PlannedPart, PlanPosition, Shard, SourceTally
-from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName, apportion
+from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName
+from distillery.recipe.shares import apportion
 from distillery.recipe.source import Source
 from distillery.schema.sample import Sample
 from distillery.structures.identity import derive_seed, find_proposal

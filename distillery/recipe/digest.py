@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distillery.runtime.canonical_json import canonical_json
-from distillery.schema.label import LabelLimits
+from distillery.schema.label import ALWAYS, LabelLimits
 
 
 def digest_recipe(content: dict[str, Any], history: Sequence[Any], *, gates_decide: bool) -> str:
@@ -19,6 +19,10 @@ def digest_recipe(content: dict[str, Any], history: Sequence[Any], *, gates_deci
         del content["gates"], content["rebalance"]
         for stage in filter(None, (content["stages"] or {}).values()):
             del stage["gates"]
+    if content["hessian"] is None:
+        del content["hessian"]
+    if content["labels"] == list(ALWAYS):
+        del content["labels"]
     if content["stages"] is None:
         del content["stages"]
     if content["limits"] == LabelLimits().model_dump(mode="json"):

@@ -46,9 +46,9 @@ def _find_makers(parts: Collection[str]) -> set[str]:
 
 def find_differences(recipe: Recipe, stored: Recipe, made: Collection[str]) -> Iterator[str]:
     """What of a recipe is not as the parts of the sources `made` need it, key by key."""
-    for key in ("seed", "teacher"):
+    for key in ("seed", "teacher", "labels", "hessians"):
         if (ours := getattr(recipe, key)) != (theirs := getattr(stored, key)):
-            yield f"{key} is {ours}, it was {theirs}"
+            yield f"{key} is {_tell(ours)}, it was {_tell(theirs)}"
     counts, before = recipe.counts(), stored.counts()
     for name in (name for name in stored.sources if name in made):
         if name not in recipe.sources:
@@ -72,6 +72,10 @@ def _describe_source(recipe: Recipe, name: str) -> Mapping[str, Any]:
         "sample": None if sample is None else sample.model_dump(mode="json"),
         "limits": recipe.find_limits(name).model_dump(mode="json"),
     }
+
+
+def _tell(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _show(value: Any) -> str:

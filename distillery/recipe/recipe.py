@@ -11,6 +11,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from distillery.errors import InvalidRequest
 from distillery.recipe.digest import digest_recipe
+from distillery.recipe.labels import Labels
+from distillery.recipe.shares import apportion, rescale
 from distillery.recipe.source import LARGEST_COUNT, Source, SourceName
 from distillery.recipe.stages import CHECKPOINT_EVERY as CHECKPOINT_EVERY
 from distillery.recipe.stages import GateRule, Stages
@@ -18,7 +20,7 @@ from distillery.runtime.yaml import Location, NotYaml, read_lines
 from distillery.schema.base import Elements, Message, Name, Number
 from distillery.schema.explain import explain, suggest
 from distillery.schema.generate import Perturb
-from distillery.schema.label import LabelLimits
+from distillery.schema.label import ALWAYS, Hessians, LabelLimits
 from distillery.schema.problem import RecipeFault
 from distillery.schema.report import GateName as GateName
 from distillery.schema.report import StageName as StageName
@@ -57,6 +59,10 @@ class Recipe(Message):
     )
     perturb: Perturb = Field(Perturb(), description="how far structures are moved off equilibrium")
     sample: Sample | None = Field(None, description="what the teacher makes of each structure before it is labelled; nothing if absent")
+    labels: Labels = Field(
+        ALWAYS, description="what the teacher says of every structure: energy, forces, stress, and atomic_energies if named"
+    )
+    hessian: Hessians | None = Field(None, description="which structures get a Hessian, where labels name it; up to 12 atoms if absent")
     limits: LabelLimits = Field(LabelLimits(), description="bounds of sound labels: what lies beyond is left out and asked for again")
     sources: dict[SourceName, Source] = Field(min_length=1, description="what the dataset is made of, each under a name of your choice")
     generative_fraction: Number | None = Field(None, ge=0, le=1, description="rescales generative sources against traditional ones")
@@ -69,7 +75,14 @@ class Recipe(Message):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for find in (_find_source_faults, _find_count_faults, _find_fraction_faults, _find_stage_faults, _find_growth_faults):
+        for find in (
+            _find_label_faults,
+            _find_source_faults,
+            _find_count_faults,
+            _find_fraction_faults,
+            _find_stage_faults,
+            _find_growth_faults,
+        ):
             if faults := [_locate(at, message) for at, message in find(self)]:
                 raise ValidationError.from_exception_data("Recipe", faults)
         return self
@@ -86,6 +99,11 @@ class Recipe(Message):
     def find_limits(self, source: str) -> LabelLimits:
         """The bounds of a source's labels."""
         return self.sources[source].limits or self.limits
+
+    @property
+    def hessians(self) -> Hessians | None:
+        """Which structures get a Hessian; None if none is wanted."""
+        return (self.hessian or Hessians()) if "hessian" in self.labels else None
 
     @property
     def fractions(self) -> tuple[float | None, ...]:
@@ -131,7 +149,7 @@ class Recipe(Message):
     def _weights(self, attempt: int) -> dict[str, float]:
         weights = {name: float(source.share or source.count or 0) for name, source in self.sources.items()}
         fraction = self.fractions[attempt]
-        return weights if fraction is None else _rescale(weights, {n: s.generative for n, s in self.sources.items()}, fraction)
+        return weights if fraction is None else rescale(weights, {n: s.generative for n, s in self.sources.items()}, fraction)
 
     @property
     def sha256(self) -> str:
@@ -167,6 +185,11 @@ class Recipe(Message):
 def _locate(at: Location, message: str) -> InitErrorDetails:
     """A disagreement between several keys, placed at the one to change."""
     return {"type": PydanticCustomError("disagreement", "{message}", {"message": message}), "loc": at, "input": {}}
+
+
+def _find_label_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
+    if recipe.hessian is not None and "hessian" not in recipe.labels:
+        yield ("hessian",), "says how Hessians are made, and labels do not name hessian; add it there, or leave this out"
 
 
 def _find_source_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
@@ -233,21 +256,6 @@ def _find_growth_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
             return
         if foreign := sources - set(recipe.sources):
             yield ("grown_from", k, "recipe"), f"has the sources {', '.join(sorted(foreign))}, which are gone"
-
-
-def _rescale(weights: Mapping[str, float], generative: Mapping[str, bool], fraction: float) -> dict[str, float]:
-    sums = {kind: sum(w for n, w in weights.items() if generative[n] == kind) for kind in (True, False)}
-    return {n: w / sums[generative[n]] * (fraction if generative[n] else 1 - fraction) for n, w in weights.items()}
-
-
-def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers in proportion to `weights` that add up to `total` (largest remainders)."""
-    exact = {name: total * weight / sum(weights.values()) for name, weight in weights.items()}
-    counts = {name: int(value) for name, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: (counts[name] - exact[name], list(exact).index(name)))
-    for name in by_remainder[: total - sum(counts.values())]:
-        counts[name] += 1
-    return counts
 
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:

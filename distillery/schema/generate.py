@@ -64,10 +64,24 @@ class RequestCheck(Message):
     faults: tuple[RequestFault, ...] = Field(
         description="empty if the request can be done, as far as the service knows before it is loaded"
     )
+    may_be_charged: StrictBool = Field(
+        False,
+        description="true where its structures may have a charge: only for teachers that know of charges",
+        exclude_if=lambda given: not given,
+    )
 
 
 class NoOptions(Message):
     """Of a system that takes no options."""
+
+
+class ChargeOptions(Message):
+    """Base of the options of services that can make ions, or spins above the lowest, which not every teacher knows of."""
+
+    @property
+    def may_be_charged(self) -> bool:
+        """Whether these options ask for such structures."""
+        return True
 
 
 class SystemCard(Message):
@@ -134,6 +148,10 @@ class StructureRecord(Message):
     pbc: tuple[bool, bool, bool]
     system: System
     origin: dict[str, Any] = Field(description="how it was made")
+    charge: StrictInt = Field(0, description="total, of a cell where it is periodic, e; 0 if absent", exclude_if=lambda given: given == 0)
+    multiplicity: StrictInt = Field(
+        0, ge=0, description="of the spin, 2 S + 1; the lowest that its electrons allow if absent", exclude_if=lambda given: given == 0
+    )
 
 
 class StructuresAnswer(Message):

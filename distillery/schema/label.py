@@ -9,6 +9,17 @@ from distillery.schema.base import CONTRACT_VERSION, Count, Element, Message, Na
 from distillery.schema.sample import Sample
 from distillery.structures.elements import System
 
+LabelName = Literal["energy", "forces", "stress", "atomic_energies", "hessian"]
+ALWAYS: tuple[LabelName, ...] = ("energy", "forces", "stress")
+"""Labels that every structure has, a stress where it is periodic and the teacher has one."""
+
+
+class Hessians(Message):
+    """Which structures get a Hessian, and how: by central differences of the forces, six labels an atom."""
+
+    max_atoms: StrictInt = Field(12, ge=1, le=100, description="structures of more atoms get none")
+    step: Number = Field(0.01, gt=0, le=0.1, description="displacement of one coordinate, either way, Å")
+
 
 class Reject(Message):
     """One structure that was left out, and why."""
@@ -56,6 +67,10 @@ class ShardRecord(Message):
     probes: Count = Field(0, description="structures on which the teacher's physics is tried")
     limits: LabelLimits | None = Field(None, description="bounds of sound labels; none are judged if absent")
     sample: Sample | None = Field(None, description="what is made of each structure before it is labelled; nothing if absent")
+    labels: tuple[LabelName, ...] = Field(
+        ALWAYS, description="what the teacher is to say of every structure", exclude_if=lambda wanted: wanted == ALWAYS
+    )
+    hessian: Hessians | None = Field(None, description="which structures get a Hessian; none if absent", exclude_if=lambda own: own is None)
     elements: tuple[Element, ...] = Field(
         (), description="the recipe's: the teacher's energies of their isolated atoms are wanted", exclude_if=lambda given: not given
     )
@@ -107,10 +122,13 @@ class SelfTest(Message):
 
 
 class Abilities(Message):
-    """What a teacher can do; by itself all but what few can."""
+    """What a teacher can do: by itself what nearly all can, and not what few can."""
 
     stress: StrictBool = Field(True, description="gives the stress of what is periodic")
     periodic: StrictBool = Field(True, description="labels what is periodic; else molecules and clusters alone")
+    charge: StrictBool = Field(False, description="knows of a total charge; else it labels what is neutral alone")
+    spin: StrictBool = Field(False, description="knows of spin multiplicities; else it labels what has the lowest spin alone")
+    atomic_energies: StrictBool = Field(False, description="says which share in the energy each atom has")
 
 
 class TeacherOutline(Message):
@@ -182,6 +200,9 @@ class Receipt(Message):
         {},
         description="the teacher's energies of single neutral atoms, eV, of the elements that the record names; none where it has no label",
         exclude_if=lambda found: not found,
+    )
+    optional_columns: tuple[str, ...] = Field(
+        (), description="columns that the part has beside those that all have", exclude_if=lambda names: not names
     )
     structures_sha256: Sha256 = Field(description="of ids and structure hashes, in order")
     content_sha256: Sha256 = Field(description="of every array of the part")

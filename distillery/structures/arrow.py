@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -32,6 +32,8 @@ SCHEMA = pa.schema(
         pa.field("origin", pa.string(), nullable=False),
     ]
 )
+STATE_SCHEMA = pa.schema([*SCHEMA, pa.field("charge", pa.int32(), nullable=False), pa.field("multiplicity", pa.int32(), nullable=False)])
+"""With charge and spin multiplicity (0: the lowest); streams without them hold structures that are neutral and of the lowest spin."""
 _METADATA_KEY = b"distillery"
 _HASHES_KEY = b"distillery.structure_hashes"
 _PIECE = 5_000
@@ -39,9 +41,13 @@ _HASH = re.compile("[0-9a-f]{32}")
 
 
 def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None = None, hashes: Sequence[str] | None = None) -> bytes:
-    """One Arrow IPC stream with one record batch; `metadata` (JSON-able) and `hashes`, one a structure, travel in the schema."""
+    """One Arrow IPC stream with one record batch; `metadata` (JSON-able) and `hashes`, one a structure, travel in the schema.
+
+    The columns `charge` and `multiplicity` are there only if a structure has either.
+    """
     notes = {_METADATA_KEY: canonical_json(dict(metadata or {})).encode()}
-    schema = SCHEMA.with_metadata(notes if hashes is None else {**notes, _HASHES_KEY: " ".join(hashes).encode()})
+    columns = STATE_SCHEMA if any(s.charge or s.multiplicity for s in structures) else SCHEMA
+    schema = columns.with_metadata(notes if hashes is None else {**notes, _HASHES_KEY: " ".join(hashes).encode()})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(make_batch(structures, schema))
@@ -49,10 +55,10 @@ def to_arrow(structures: Sequence[Structure], metadata: Mapping[str, Any] | None
 
 
 class ArrowStream:
-    """An Arrow IPC stream that is written piece by piece, a record batch each."""
+    """An Arrow IPC stream that is written piece by piece, a record batch each; as later ones may be charged, charges are always there."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self._schema = SCHEMA.with_metadata({_METADATA_KEY: canonical_json(dict(metadata)).encode()})
+        self._schema = STATE_SCHEMA.with_metadata({_METADATA_KEY: canonical_json(dict(metadata)).encode()})
         self._sink = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._sink, self._schema)
 
@@ -74,7 +80,7 @@ class ArrowStream:
 
 
 def make_batch(structures: Sequence[Structure], schema: pa.Schema) -> pa.RecordBatch:
-    """Structures as one record batch; `schema` is SCHEMA, with whatever metadata."""
+    """Structures as one record batch; `schema` is SCHEMA or STATE_SCHEMA, with whatever metadata."""
     n_atoms = [len(s) for s in structures]
     offsets = pa.array(np.concatenate([[0], np.cumsum(n_atoms)]).astype(np.int32))
     numbers = np.concatenate([s.numbers for s in structures]) if structures else np.zeros(0, np.uint8)
@@ -95,6 +101,8 @@ def make_batch(structures: Sequence[Structure], schema: pa.Schema) -> pa.RecordB
         pa.array([s.system for s in structures], pa.string()),
         pa.array([canonical_json(dict(s.origin)) for s in structures], pa.string()),
     ]
+    if len(schema) > len(SCHEMA):
+        columns += [pa.array([s.charge for s in structures], pa.int32()), pa.array([s.multiplicity for s in structures], pa.int32())]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -118,7 +126,7 @@ def from_arrow(body: bytes | bytearray) -> tuple[list[Structure], dict[str, Any]
     if (n_bytes := table.column("origin").nbytes) > LARGEST_ORIGINS:
         raise TooLarge(f"the origins of a structure batch have at most {LARGEST_ORIGINS} bytes, these have {n_bytes}; send fewer at once")
     (batch,) = table.combine_chunks().to_batches()
-    empty = [name for name in SCHEMA.names if _has_nulls(batch.column(name))]
+    empty = [name for name in batch.schema.names if _has_nulls(batch.column(name))]
     if empty:
         raise InvalidRequest(f"every row of a structure batch has all columns; {', '.join(empty)} holds null")
     return _rows(batch), metadata
@@ -144,11 +152,14 @@ def _read_metadata(schema: pa.Schema) -> Any:
 
 
 def _require_schema(schema: pa.Schema) -> None:
-    if not schema.equals(SCHEMA):
-        raise InvalidRequest(f"a structure batch has the columns {_describe(SCHEMA)}; got {_describe(schema)}")
+    if not schema.equals(SCHEMA) and not schema.equals(STATE_SCHEMA):
+        raise InvalidRequest(
+            f"a structure batch has the columns {_describe(SCHEMA)}, and may have {_describe(list(STATE_SCHEMA)[len(SCHEMA) :])} behind "
+            f"them; got {_describe(schema)}"
+        )
 
 
-def _describe(schema: pa.Schema) -> str:
+def _describe(schema: Iterable[pa.Field]) -> str:
     return ", ".join(f"{f.name}: {f.type}" + ("" if not f.nullable else " (nullable)") for f in schema)
 
 
@@ -167,6 +178,7 @@ def _rows(batch: pa.RecordBatch) -> list[Structure]:
     cells = batch.column("cell").flatten().to_numpy().reshape(-1, 3, 3)
     pbc = batch.column("pbc").flatten().to_numpy(zero_copy_only=False).reshape(-1, 3)
     ids, systems, origins = (_list_texts(batch.column(name)) for name in ("id", "system", "origin"))
+    charges, multiplicities = (_list_numbers(batch, name) for name in ("charge", "multiplicity"))
     unknown = sorted(set(systems) - set(SYSTEMS))
     if unknown:
         raise InvalidRequest(f"system must be one of {', '.join(SYSTEMS)}; got {unknown[0]!r}")
@@ -179,6 +191,8 @@ def _rows(batch: pa.RecordBatch) -> list[Structure]:
             pbc=(bool(pbc[i, 0]), bool(pbc[i, 1]), bool(pbc[i, 2])),
             system=cast(System, systems[i]),
             origin=_origin(origins[i], ids[i]),
+            charge=charges[i],
+            multiplicity=multiplicities[i],
         )
         for i in range(batch.num_rows)
     ]
@@ -187,6 +201,12 @@ def _rows(batch: pa.RecordBatch) -> list[Structure]:
 def _list_texts(column: pa.StringArray) -> list[str]:
     """The texts of a column, by pieces: a conversion lets no other thread run."""
     return [text for start in range(0, len(column), _PIECE) for text in column.slice(start, _PIECE).to_pylist()]
+
+
+def _list_numbers(batch: pa.RecordBatch, name: str) -> list[int]:
+    """The numbers of a column, zeros where a stream does not have it."""
+    numbers: list[int] = batch.column(name).to_pylist() if name in batch.schema.names else [0] * batch.num_rows
+    return numbers
 
 
 def _origin(text: str, id: str) -> dict[str, Any]:
@@ -212,6 +232,7 @@ def to_json(structures: Sequence[Structure], metadata: Mapping[str, Any] | None 
             "pbc": list(s.pbc),
             "system": s.system,
             "origin": dict(s.origin),
+            **{name: value for name, value in (("charge", s.charge), ("multiplicity", s.multiplicity)) if value},
         }
         for s in structures
     ]

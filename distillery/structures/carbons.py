@@ -2,10 +2,11 @@
 
 Where the graph is known (`origin["smiles"]`) the hydrogens are counted. Elsewhere the neighbours tell: a carbon with none far and wide,
 with one, or with two that are not in line, unless it is one that is so by nature: carbon monoxide, isocyanides, cyanide, dicarbon,
-strained alkynes, carbides. Radicals and carbenes on their own are refused.
+strained alkynes, carbides. Radicals and carbenes on their own are refused, unless their charge or spin says that they are what they are.
 """
 
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -36,9 +37,14 @@ _METALLOIDS = _numbers_of("B Si Ge As Sb Te At")
 
 
 def find_bare_carbon(structure: Structure, neighbours: Neighbours) -> str | None:
-    """What is wrong with the first carbon that lacks hydrogens, or None."""
+    """What is wrong with the first carbon that lacks hydrogens, or None.
+
+    Of a molecule each charge and each unpaired electron that it tells of explains one such carbon: cyanide, vinyl.
+    """
     suspects = _Suspects(structure, neighbours)
-    found = next(filter(None, map(suspects.explain, np.flatnonzero(structure.numbers == 6).tolist())), None)
+    n_told = abs(structure.charge) + max(structure.multiplicity - 1, 0) if structure.system == "molecule" else 0
+    faults = filter(None, map(suspects.explain, np.flatnonzero(structure.numbers == 6).tolist()))
+    found = next(islice(faults, n_told, None), None)
     return None if found is None or _has_all_hydrogens(structure) else found
 
 

@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 
 from distillery.structures.carbons import find_bare_carbon
 from distillery.structures.cells import LARGEST_EXTENT, find_extent, is_flat, restate
+from distillery.structures.electrons import find_electron_fault
 from distillery.structures.elements import PERIODIC_SYSTEMS
 from distillery.structures.elements import SHORTEST_DISTANCE as SHORTEST_DISTANCE
 from distillery.structures.geometry import BOND, CONTACT, Neighbours, sum_of_radii
@@ -51,8 +52,8 @@ def find_input_fault(structure: Structure, elements: Collection[str] | None = No
 
 
 def find_plain_fault(structure: Structure, elements: Collection[str] | None = None) -> Fault | None:
-    """What can be seen without distances, in this order: not empty, finite, not too large, known elements, all or no periodicity,
-    a sane cell, density."""
+    """What can be seen without distances, in this order: not empty, finite, not too large, known elements, a charge and spin that its
+    electrons allow, all or no periodicity, a sane cell, density."""
     if len(structure) == 0:
         return Fault("empty", "the structure has no atoms")
     if not np.isfinite(structure.positions).all() or not np.isfinite(structure.cell).all():
@@ -60,7 +61,7 @@ def find_plain_fault(structure: Structure, elements: Collection[str] | None = No
     structure = restate(structure)
     if (extent := find_extent(structure)) > LARGEST_EXTENT:
         return Fault("too_large", f"it extends over {extent:.0f} Å, at most {LARGEST_EXTENT:.0f}")
-    return _find_element_fault(structure, elements) or _find_cell_fault(structure)
+    return _find_element_fault(structure, elements) or _find_state_fault(structure) or _find_cell_fault(structure)
 
 
 def _find_element_fault(structure: Structure, elements: Collection[str] | None) -> Fault | None:
@@ -71,6 +72,11 @@ def _find_element_fault(structure: Structure, elements: Collection[str] | None) 
     if foreign:
         return Fault("unknown_element", f"{' '.join(foreign)} not among {' '.join(elements or ())}")
     return None
+
+
+def _find_state_fault(structure: Structure) -> Fault | None:
+    said = None if structure.is_plain else find_electron_fault(structure)
+    return None if said is None else Fault("impossible_spin" if structure.multiplicity else "impossible_charge", said)
 
 
 def _find_cell_fault(structure: Structure) -> Fault | None:

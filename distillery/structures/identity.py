@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +31,25 @@ def structure_hash(structure: Structure, neighbours: Neighbours | None = None) -
     Every atom is described by its element and its sorted (element, distance) neighbours within 5 Å, distances on a
     0.01 Å grid; the hash is over the sorted descriptions and their multiplicities. In periodic structures the
     multiplicities are divided by their greatest common divisor, so a supercell equals its unit cell. Mirror images
-    are equal too, as are their energies. `neighbours` are the structure's, to HASH_CUTOFF, where others want them too.
+    are equal too, as are their energies. A charge, or more than the lowest spin, makes another structure of the same atoms.
+    `neighbours` are the structure's, to HASH_CUTOFF, where others want them too.
     """
     environments, counts = np.unique(_environments(structure, neighbours), return_counts=True)
-    if structure.is_periodic and counts.size:
-        counts = counts // np.gcd.reduce(counts)
+    n_cells = int(np.gcd.reduce(counts)) if structure.is_periodic and counts.size else 1
+    counts = counts // n_cells
     text = hashlib.blake2b(digest_size=16)
     text.update(f"{structure.system if structure.is_periodic else 'finite'}:{structure.pbc}".encode())
     text.update(environments.tobytes() + counts.astype("<i8").tobytes())
+    if not structure.is_plain:
+        text.update(_describe_state(structure, n_cells))
     return text.hexdigest()
+
+
+def _describe_state(structure: Structure, n_cells: int) -> bytes:
+    """Charge and unpaired electrons of a cell, none of these where the spin is the lowest."""
+    is_lowest = structure.multiplicity in (0, structure.lowest_multiplicity)
+    n_unpaired = 0 if is_lowest else structure.multiplicity - 1
+    return f"charge {Fraction(structure.charge, n_cells)}, {Fraction(n_unpaired, n_cells)} unpaired".encode()
 
 
 def _environments(structure: Structure, neighbours: Neighbours | None = None) -> NDArray[np.uint64]:

@@ -42,7 +42,8 @@ Floats = NDArray[np.float64]
 class Fingerprint:
     """What a structure is compared by.
 
-    composition  elements and atoms of each, with a star where it is periodic; only structures that have these in common are compared
+    composition  elements and atoms of each, with a star where it is periodic, before them in brackets charge and spin multiplicity
+                 where those are not the usual ones; only structures that have all of this in common are compared
     packed       sums, drift and scales as float32, 12 of each; then the correlations of the sums as float16, 66 of them
     """
 
@@ -65,7 +66,7 @@ class Fingerprint:
     @property
     def n_atoms(self) -> int:
         """Of the structure."""
-        return sum(map(int, re.findall(r"\d+", self.composition)))
+        return sum(map(int, re.findall(r"\d+", self.composition.rpartition("]")[2])))
 
     @property
     def is_periodic(self) -> bool:
@@ -137,7 +138,8 @@ def _pull(i: NDArray[np.int64], slope: Floats, unit: Floats, n_atoms: int) -> Fl
 def _describe_composition(structure: Structure) -> str:
     counts = np.bincount(structure.numbers)
     formula = "".join(f"{chemical_symbols[z]}{counts[z]}" for z in np.flatnonzero(counts))
-    return f"{formula}{'*' if structure.is_periodic else ''}"
+    state = "" if structure.is_plain else f"[{structure.charge:+d},{structure.spin_multiplicity}]"
+    return f"{state}{formula}{'*' if structure.is_periodic else ''}"
 
 
 def _weigh_pairs(structure: Structure, i: NDArray[np.int64], j: NDArray[np.int64]) -> list[Floats]:

@@ -30,6 +30,8 @@ class Structure:
     pbc        periodic along a, b, c
     system     molecule | crystal | cluster | surface
     origin     how it was made: SMILES, prototype, Miller index, rattle, …; made such that JSON can carry it, null for NaN
+    charge     total, of a cell where it is periodic, e
+    multiplicity  of the spin, 2 S + 1; 0 for the lowest that its electrons allow
     """
 
     id: str
@@ -39,6 +41,8 @@ class Structure:
     pbc: tuple[bool, bool, bool] = (False, False, False)
     system: System = "molecule"
     origin: Mapping[str, Any] = field(default_factory=dict)
+    charge: int = 0
+    multiplicity: int = 0
 
     def __post_init__(self) -> None:
         n_atoms = len(self.numbers)
@@ -70,6 +74,26 @@ class Structure:
         """Chemical symbols, one an atom."""
         return [chemical_symbols[z] for z in self.numbers]
 
+    @property
+    def n_electrons(self) -> int:
+        """Those of all atoms less the charge."""
+        return int(self.numbers.sum(dtype=np.int64)) - self.charge
+
+    @property
+    def lowest_multiplicity(self) -> int:
+        """Singlet for an even number of electrons, doublet for an odd one."""
+        return 1 + self.n_electrons % 2
+
+    @property
+    def spin_multiplicity(self) -> int:
+        """The multiplicity, the lowest where none is given: at least 1."""
+        return self.multiplicity or self.lowest_multiplicity
+
+    @property
+    def is_plain(self) -> bool:
+        """Neutral, and of the lowest spin: what a teacher means that knows of neither."""
+        return self.charge == 0 and self.multiplicity in (0, self.lowest_multiplicity)
+
     def renamed(self, new_id: str) -> "Structure":
         """The same structure under another id."""
         return replace(self, id=new_id)
@@ -80,8 +104,10 @@ def numbers_of(symbols: "tuple[str, ...] | list[str]") -> Numbers:
     return np.array([atomic_numbers[s] for s in symbols], dtype=np.uint8)
 
 
-def from_ase(atoms: Atoms, *, id: str, system: System, origin: Mapping[str, Any] | None = None) -> Structure:
-    """A Structure from ASE atoms; the cell is kept only where the atoms are periodic."""
+def from_ase(
+    atoms: Atoms, *, id: str, system: System, origin: Mapping[str, Any] | None = None, charge: int = 0, multiplicity: int = 0
+) -> Structure:
+    """A Structure from ASE atoms; the cell is kept only where the atoms are periodic. What `atoms.info` holds is not read."""
     pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     cell = np.array(atoms.cell.array, dtype=np.float64) if any(pbc) else np.zeros((3, 3))
     numbers = np.asarray(atoms.numbers)
@@ -95,11 +121,18 @@ def from_ase(atoms: Atoms, *, id: str, system: System, origin: Mapping[str, Any]
         pbc=pbc,
         system=system,
         origin=dict(origin or {}),
+        charge=charge,
+        multiplicity=multiplicity,
     )
 
 
 def to_ase(structure: Structure) -> Atoms:
-    """ASE atoms with the same numbers, positions, cell and pbc; id, system and origin go to `atoms.info`."""
+    """ASE atoms with the same numbers, positions, cell and pbc; id, system and origin go to `atoms.info`.
+
+    So do charge and spin (the multiplicity, as fairchem and orb read it) where it is charged or has more than the lowest spin.
+    """
     atoms = Atoms(numbers=structure.numbers, positions=structure.positions, cell=structure.cell, pbc=structure.pbc)
     atoms.info = {"id": structure.id, "system": structure.system, "origin": dict(structure.origin)}
+    if not structure.is_plain:
+        atoms.info |= {"charge": structure.charge, "spin": structure.spin_multiplicity}
     return atoms

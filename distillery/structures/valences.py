@@ -52,7 +52,8 @@ _STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
 def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str | None:
     """Which atom of a molecule lacks hydrogens, or None.
 
-    `origin` may have its `smiles`, its `charge`, and `radical_electrons` where it is no closed shell.
+    Its charge and a multiplicity above 1 tell that it is an ion or a radical; so may `origin` do, which may have its `smiles`, its
+    `charge` (as structures of older datasets have it), and `radical_electrons` where it is no closed shell.
     """
     if structure.system != "molecule":
         return None
@@ -61,10 +62,16 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
     if wanted is not None:
         found = Counter(chemical_symbols[z] for z in structure.numbers.tolist())
         return None if found == wanted else f"its SMILES has other atoms: {_compare(found, wanted)}"
-    told = [value for key in ("charge", "radical_electrons") if isinstance(value := structure.origin.get(key, 0), int)]
+    charge = structure.charge or _read_told(structure, "charge")
+    n_unpaired = max(structure.multiplicity - 1, 0) or _read_told(structure, "radical_electrons")
     if _is_stable_radical(structure, neighbours):
         return None
-    return _find_open_shell(structure, sum(told)) or (None if any(told) else _find_unsaturated(structure, neighbours))
+    return _find_open_shell(structure, charge + n_unpaired) or (None if charge or n_unpaired else _find_unsaturated(structure, neighbours))
+
+
+def _read_told(structure: Structure, key: str) -> int:
+    value = structure.origin.get(key, 0)
+    return value if isinstance(value, int) else 0
 
 
 def _compare(found: Counter[str], wanted: Counter[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.layout import Arrays, select_structures
+from distillery.dataset.layout import ATOMIC_ENERGIES, Arrays, select_structures
 from distillery.dataset.parts import Part
 from distillery.dataset.provenance import find_versions
 from distillery.dataset.sections import Section
@@ -47,6 +47,8 @@ _EXACT = (
     "structures/positions",
     "structures/cells",
     "structures/pbc",
+    "structures/charges",
+    "structures/multiplicities",
     "labels/stress_mask",
     "provenance/system",
     "provenance/origin",
@@ -72,7 +74,10 @@ def compare_part(section: Section, planned: PlannedPart, arrays: Arrays, again: 
     keep = np.ones(new.n_structures, bool)
     keep[[one.row for one in section.part.left_out]] = False
     kept = select_structures(again.arrays, keep)
-    faults = [f"{name} differs" + _where(arrays[name], kept[name]) for name in _EXACT if not _is_same(arrays[name], kept[name])]
+    names = [name for name in _EXACT if name in arrays or name in kept]
+    if odd := [name for name in names if (name in arrays) != (name in kept)]:
+        return _conclude_others(section.name, [f"{name} is there once" for name in odd], old, new)
+    faults = [f"{name} differs" + _where(arrays[name], kept[name]) for name in names if not _is_same(arrays[name], kept[name])]
     if faults:
         return _conclude_others(section.name, faults, old, new)
     text, faults = _compare_labels(arrays, kept, old.teacher.name)
@@ -179,6 +184,9 @@ def _compare_labels(old: Arrays, new: Arrays, teacher: str, tolerance: Tolerance
         "forces": np.maximum.reduceat(np.abs(old["labels/forces"] - new["labels/forces"]).max(axis=1), splits[:-1]),
         "stress": np.abs(old["labels/stress"] - new["labels/stress"]).max(axis=1),
     }
+    if ATOMIC_ENERGIES in old and ATOMIC_ENERGIES in new:
+        atomic = np.maximum.reduceat(np.abs(old[ATOMIC_ENERGIES] - new[ATOMIC_ENERGIES]), splits[:-1])
+        apart["energy"] = np.maximum(apart["energy"], atomic)
     is_tied = np.array([teacher.startswith(_TIED_TEACHERS) and '"perturb"' not in origin for origin in old["provenance/origin"]])
     faults = []
     for what, unit in (("energy", "eV/atom"), ("forces", "eV/Å"), ("stress", "eV/Å³")):

@@ -8,10 +8,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from distillery.dataset.derivation import PIECES, is_derived
 from distillery.dataset.element_energies import FITTED, fit_file
-from distillery.dataset.layout import COLUMNS, TEXT, Column
+from distillery.dataset.layout import ALL_COLUMNS, COLUMNS, HESSIAN_SPLITS, HESSIANS, STATE, TEXT, Column, choose_columns
 from distillery.dataset.provenance import MERGED_PARTS
 from distillery.dataset.sealed_file import find_broken_seal
 from distillery.errors import InvalidRequest
@@ -66,7 +67,8 @@ def check_bytes(path: Path) -> Check:
 
 def check_layout(file: h5py.File) -> Check:
     """Names, dtypes, shapes, units and meanings as `distillery.dataset.layout.COLUMNS` says, readable without plugins."""
-    return attempt("layout", lambda: f"{len(COLUMNS)} columns with their dtypes, shapes and units", lambda: _find_layout_faults(file))
+    figure = "{} columns with their dtypes, shapes and units"
+    return attempt("layout", lambda: figure.format(len(choose_columns(file))), lambda: _find_layout_faults(file))
 
 
 def _find_layout_faults(file: h5py.File) -> Iterator[str]:
@@ -74,16 +76,20 @@ def _find_layout_faults(file: h5py.File) -> Iterator[str]:
         yield "there is no group metadata"
     found: set[str] = set()
     file.visititems(lambda name, item: found.add(name) if isinstance(item, h5py.Dataset) else None)
-    wanted = {*COLUMNS, PIECES if is_derived(file) else MERGED_PARTS}
-    yield from (f"{name} does not belong there" for name in sorted(found - wanted))
-    yield from (f"there is no {name}" for name in sorted(wanted - found))
+    origin = PIECES if is_derived(file) else MERGED_PARTS
+    yield from (f"{name} does not belong there" for name in sorted(found - {*ALL_COLUMNS, origin}))
+    pairs = ((HESSIANS, HESSIAN_SPLITS), STATE)
+    needed = {*COLUMNS, origin, *(name for pair in pairs if found & {*pair} for name in pair)}
+    yield from (f"there is no {name}" for name in sorted(needed - found))
     n_rows = {
         "structure": _count_rows(file, "labels/energy"),
         "atom": _count_rows(file, "structures/atomic_numbers"),
         "split": _count_rows(file, "labels/energy") + 1,
+        "entry_split": _count_rows(file, "labels/energy") + 1,
+        "entry": _count_rows(file, HESSIANS),
     }
-    for name in found & set(COLUMNS):
-        yield from (f"{name} {fault}" for fault in _find_column_faults(file[name], COLUMNS[name], n_rows))
+    for name in found & set(ALL_COLUMNS):
+        yield from (f"{name} {fault}" for fault in _find_column_faults(file[name], ALL_COLUMNS[name], n_rows))
 
 
 def _count_rows(file: h5py.File, name: str) -> int:
@@ -124,8 +130,17 @@ def _find_split_faults(file: h5py.File, n: int, n_atoms: int) -> Iterator[str]:
         yield f"structure {short[0]} has {np.diff(splits)[short[0]]} atoms"
     if not np.array_equal(splits, file["labels/forces_splits"][:]):
         yield "forces_splits differ from atomic_numbers_splits"
+    if HESSIAN_SPLITS in file:
+        yield from _find_entry_faults(file[HESSIAN_SPLITS][:], len(file[HESSIANS]), np.diff(splits))
     if not np.array_equal(file["labels/structure_indices"][:], np.arange(n)):
         yield "structure_indices do not count 0, 1, 2, …"
+
+
+def _find_entry_faults(splits: NDArray[np.int64], n_entries: int, n_atoms: NDArray[np.int64]) -> Iterator[str]:
+    """A Hessian has as many entries as 3 n times 3 n, or there is none."""
+    found = np.diff(splits)
+    if splits[0] != 0 or splits[-1] != n_entries or ((found != 0) & (found != 9 * n_atoms**2)).any():
+        yield f"{HESSIAN_SPLITS} do not part the {n_entries} entries into Hessians of their structures"
 
 
 def find_repeated(file: h5py.File, name: str) -> Iterator[str]:

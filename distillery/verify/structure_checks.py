@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from distillery.dataset.layout import Arrays
+from distillery.dataset.layout import HESSIAN_SPLITS, OPTIONAL_COLUMNS, Arrays, list_optional
 from distillery.dataset.parts import digest_arrays
 from distillery.dataset.sections import Range, find_nonsense, make_structures, read_section
 from distillery.structures.checks import find_fault
@@ -27,6 +27,7 @@ class Expected:
 
     elements, atoms  what its source may use, and its smallest and largest number of atoms
     content_sha256   of all columns (`distillery.dataset.parts.digest_arrays`)
+    optional_columns  that the part had
     """
 
     part: str
@@ -38,20 +39,22 @@ class Expected:
     elements: tuple[str, ...]
     atoms: tuple[int, int] | None
     content_sha256: str
+    optional_columns: tuple[str, ...] = ()
 
 
 def inspect_part(path: Path, expected: Expected) -> Faults:
     """Everything that is wrong with a part's rows."""
     try:
         with h5py.File(path, "r") as file:
-            arrays = read_section(file, expected.structures, expected.atom_rows)
+            arrays = read_section(file, expected.structures, expected.atom_rows, list_optional(file))
     except UNREADABLE as error:
         return [(check, f"{expected.part} can't be read: {error}") for check in CHECKS]
     return [(check, f"{expected.part}{where}") for check, find in _FINDERS.items() for where in find(arrays, expected)]
 
 
 def _find_infinite(arrays: Arrays, expected: Expected) -> Iterator[str]:
-    for name in ("structures/positions", "structures/cells", "labels/energy", "labels/forces", "labels/stress"):
+    wanted = [name for name in expected.optional_columns if name in arrays]
+    for name in ("structures/positions", "structures/cells", "labels/energy", "labels/forces", "labels/stress", *wanted):
         if not np.isfinite(arrays[name]).all():
             yield f": {name} holds NaN or infinity"
 
@@ -74,7 +77,12 @@ def _find_strange_ids(arrays: Arrays, expected: Expected) -> Iterator[str]:
 
 
 def _find_changed_content(arrays: Arrays, expected: Expected) -> Iterator[str]:
-    if digest_arrays(arrays) != expected.content_sha256:
+    """Columns that the part itself did not have say nothing of its rows."""
+    added = set(list_optional(arrays)) - set(expected.optional_columns)
+    for name in sorted(added - {HESSIAN_SPLITS}):
+        if not np.array_equal(arrays[name], np.full_like(arrays[name], OPTIONAL_COLUMNS[name].absent), equal_nan=True):
+            yield f": {name} has values, and its receipt knows of none"
+    if digest_arrays({name: values for name, values in arrays.items() if name not in added}) != expected.content_sha256:
         yield ": its structures or labels differ from their digest"
 
 

@@ -9,7 +9,7 @@ import h5py
 
 from distillery.dataset.derivation import is_derived
 from distillery.dataset.element_energies import FITTED, ISOLATED
-from distillery.dataset.layout import COLUMNS, READABLE_LAYOUTS, iterate_texts
+from distillery.dataset.layout import READABLE_LAYOUTS, choose_columns, describe_units, iterate_texts
 from distillery.dataset.provenance import MERGED_PARTS, Summary
 from distillery.dataset.sealed_file import is_sealed
 from distillery.dataset.sections import Section, find_sections, read_section
@@ -125,7 +125,8 @@ class Verification:
 
     def _take_all(self, file: h5py.File, ledger: FileLedger) -> Iterator[str]:
         for k, section in enumerate(self.sections):
-            facts = ledger.take(section, read_section(file, section.structures, section.atoms))
+            arrays = read_section(file, section.structures, section.atoms, section.part.receipt.optional_columns)
+            facts = ledger.take(section, arrays)
             if digest_structures(facts.ids, facts.hashes) != section.part.receipt.structures_sha256:
                 yield f"{section.name} does not hold the structures that its receipt says"
             self._progress("measured", k + 1, len(self.sections))
@@ -144,7 +145,7 @@ class Verification:
             "weights_sha256": summary.teacher.weights_sha256,
             "recipe_sha256": recipe.sha256,
             "seed": recipe.seed,
-            "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
+            "units": describe_units(choose_columns(file)),
             "parts_sha256": summary.parts_sha256,
             "structures_sha256": digest_structures(ids, hashes),
         }
@@ -201,6 +202,7 @@ class Verification:
             elements=elements,
             atoms=maker.atoms if maker else None,
             content_sha256=section.part.content_sha256,
+            optional_columns=section.part.receipt.optional_columns,
         )
 
     def _check_gates(self, ledger: FileLedger, plan: Plan) -> Check:

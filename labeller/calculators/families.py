@@ -14,7 +14,12 @@ from labeller.teachers.teacher import Teacher, TeacherFamily
 _PACKAGES = "labeller.calculators.packages"
 XTB_ELEMENTS = tuple(chemical_symbols[1:87])
 """H to Rn: Bannwarth, Ehlert & Grimme, J. Chem. Theory Comput. 15, 1652 (2019)."""
-_XTB = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB"}
+_XTB: Mapping[str, Mapping[str, Any]] = {
+    "gfn2-xtb": {"method": "GFN2-xTB"},
+    "gfn1-xtb": {"method": "GFN1-xTB"},
+    "spgfn2-xtb": {"method": "GFN2-xTB", "spin_polarization": 1.0},
+}
+"""The last one tells spins apart: Neugebauer, Bädorf, Ehlert, Hansen & Grimme, J. Comput. Chem. 44, 2120 (2023)."""
 _MATTERSIM = {f"mattersim-v1-{size.lower()}": f"MatterSim-v1.0.0-{size}.pth" for size in ("1M", "5M")}
 _UMA_TASKS = ("omol", "omat", "oc20", "odac", "omc")
 
@@ -56,14 +61,15 @@ def _read_uma(name: str) -> dict[str, str]:
     return {"model": model, "task": task}
 
 
-ASE = TeacherFamily((), _create_any, prefix=ASE_PREFIX)
+ASE = TeacherFamily((), _create_any, prefix=ASE_PREFIX, find_abilities=lambda name: Abilities(charge=True, spin=True, atomic_energies=True))
+"""What a calculator can do shows once it is made; until then nothing is refused for it."""
 
 XTB = TeacherFamily(
     tuple(_XTB),
-    _offer("make_xtb", "tblite", lambda name: {"method": _XTB[name]}, on_device=False),
+    _offer("make_xtb", "tblite", lambda name: _XTB[name], on_device=False),
     needs=("tblite",),
     find_elements=lambda name: XTB_ELEMENTS,
-    find_abilities=lambda name: Abilities(stress=False, periodic=False),
+    find_abilities=lambda name: Abilities(stress=False, periodic=False, charge=True, spin=True, atomic_energies=True),
 )
 
 MACE = TeacherFamily((), _offer("make_mace", "mace-torch", _read_path), prefix="mace:", needs=("mace",))
@@ -74,6 +80,12 @@ MATTERSIM = TeacherFamily(
     tuple(_MATTERSIM), _offer("make_mattersim", "mattersim", lambda name: {"model": _MATTERSIM[name]}), needs=("mattersim",)
 )
 
-UMA = TeacherFamily((), _offer("make_uma", "fairchem-core", _read_uma), prefix="uma-", needs=("fairchem",))
+UMA = TeacherFamily(
+    (),
+    _offer("make_uma", "fairchem-core", _read_uma),
+    prefix="uma-",
+    needs=("fairchem",),
+    find_abilities=lambda name: Abilities(charge=name.endswith(":omol"), spin=name.endswith(":omol")),
+)
 
 NEQUIP = TeacherFamily((), _offer("make_nequip", "nequip", _read_path), prefix="nequip:", needs=("nequip",))

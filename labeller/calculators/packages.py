@@ -8,11 +8,23 @@ from ase.data import chemical_symbols
 from labeller.calculators.families import XTB_ELEMENTS
 
 
-def make_xtb(method: str) -> BaseCalculator:
-    """GFN2-xTB or GFN1-xTB by tblite: methods for molecules, whose crystals they are not meant for."""
+def make_xtb(method: str, spin_polarization: float | None = None) -> BaseCalculator:
+    """GFN2-xTB or GFN1-xTB by tblite: methods for molecules, whose crystals they are not meant for.
+
+    Charge and multiplicity are those of `atoms.info`, "charge" and "spin".
+    """
     from tblite.ase import TBLite
 
-    return _describe(TBLite(method=method, verbosity=0, cache_api=False), elements=XTB_ELEMENTS, periodic=False)
+    class StatedTBLite(TBLite):
+        """tblite's calculator, told charge and multiplicity of each structure in its own parameters."""
+
+        def calculate(self, atoms: Any = None, *arguments: Any, **options: Any) -> None:
+            if atoms is not None:
+                self.parameters.update(charge=atoms.info.get("charge"), multiplicity=atoms.info.get("spin"))
+            super().calculate(atoms, *arguments, **options)
+
+    calculator = StatedTBLite(method=method, spin_polarization=spin_polarization, verbosity=0, cache_api=False)
+    return _describe(calculator, elements=XTB_ELEMENTS, periodic=False, knows_charge=True, knows_spin=True)
 
 
 def make_mace(model: str, device: str) -> BaseCalculator:
@@ -44,8 +56,8 @@ def make_uma(model: str, task: str, device: str) -> BaseCalculator:
     from fairchem.core import FAIRChemCalculator, pretrained_mlip
 
     unit = pretrained_mlip.get_predict_unit(model, device=device)
-    calculator: BaseCalculator = FAIRChemCalculator(unit, task_name=task)
-    return calculator
+    knows = task == "omol"
+    return _describe(FAIRChemCalculator(unit, task_name=task), knows_charge=knows, knows_spin=knows)
 
 
 def make_nequip(model: str, device: str) -> BaseCalculator:

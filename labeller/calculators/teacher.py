@@ -59,7 +59,14 @@ class CalculatorTeacher(Teacher):
     @property
     def abilities(self) -> Abilities:
         """As the calculator says."""
-        return Abilities(stress=self._told.stress, periodic=self._told.periodic)
+        told = self._told
+        return Abilities(
+            stress=told.stress,
+            periodic=told.periodic,
+            charge=told.knows_charge,
+            spin=told.knows_spin,
+            atomic_energies=told.atomic_energies,
+        )
 
     @property
     def tolerance(self) -> PhysicsTolerance:

@@ -23,12 +23,16 @@ class Outline:
     elements      chemical symbols that it knows; empty if it does not say
     periodic      False if it knows molecules and clusters alone
     conservative  False if its forces are no derivatives of its energy
+    knows_charge, knows_spin  True if it reads `atoms.info["charge"]`, and the multiplicity in `atoms.info["spin"]`
     """
 
     elements: tuple[str, ...]
     stress: bool
     periodic: bool
     conservative: bool
+    knows_charge: bool
+    knows_spin: bool
+    atomic_energies: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ def _describe(calculator: Any) -> Outline:
         stress=periodic and gives(calculator, "stress"),
         periodic=periodic,
         conservative=bool(getattr(calculator, "conservative", True)),
+        knows_charge=bool(getattr(calculator, "knows_charge", False)),
+        knows_spin=bool(getattr(calculator, "knows_spin", False)),
+        atomic_energies=gives(calculator, "energies"),
     )
 
 

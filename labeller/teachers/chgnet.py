@@ -17,6 +17,7 @@ from distillery.dataset.layout import Label
 from distillery.errors import Unavailable
 from distillery.runtime.device import choose_device, release_cuda_memory
 from distillery.runtime.stopping import Stop
+from distillery.schema.label import Abilities
 from distillery.structures.strain import VOIGT
 from distillery.structures.structure import Structure
 from distillery.weights.checksums import sha256_of
@@ -47,6 +48,7 @@ class ChgnetTeacher(Teacher):
     licence: str = "BSD-3-Clause"
     device: str = "cpu"
     elements: tuple[str, ...] = MATERIALS
+    abilities = Abilities(atomic_energies=True)
 
     def __init__(self, name: str, settings: LabellerSettings) -> None:
         self.name, self._settings = name, settings
@@ -84,7 +86,7 @@ class ChgnetTeacher(Teacher):
         n = len(features.graphs)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad", category=UserWarning)  # upstream's own
-            answer = self._model.predict_graph(features.graphs, task="efs", batch_size=n)
+            answer = self._model.predict_graph(features.graphs, task="efs", return_site_energies=True, batch_size=n)
         return [_label(one, periodic) for one, periodic in zip([answer] if n == 1 else answer, features.periodic, strict=True)]
 
     def release_memory(self) -> None:
@@ -103,4 +105,5 @@ def _label(answer: dict[str, Any], periodic: bool) -> Label:
     """CHGNet's energies are per atom, its stresses in GPa."""
     forces = np.asarray(answer["f"], np.float32)
     stress = np.array([answer["s"][i, j] for i, j in VOIGT], np.float64) * GPa if periodic else None
-    return Label(float(answer["e"]) * len(forces), forces, stress)
+    atomic = np.asarray(answer["site_energies"], np.float64).reshape(-1)
+    return Label(float(answer["e"]) * len(forces), forces, stress, atomic)

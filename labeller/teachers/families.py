@@ -2,6 +2,7 @@
 
 import warnings
 
+from distillery.schema.label import Abilities
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import Teacher, TeacherFamily
 from labeller.teachers.training_elements import MATERIALS, OMOL
@@ -29,11 +30,27 @@ def _create_chgnet(name: str, settings: LabellerSettings) -> Teacher:
     return ChgnetTeacher(name, settings)
 
 
+def _find_orbs_abilities(name: str) -> Abilities:
+    """Those that were trained on OMol25 know of charge and spin."""
+    knows = name.endswith("omol")
+    return Abilities(charge=knows, spin=knows)
+
+
 CHGNET = TeacherFamily(
-    ("chgnet", "chgnet-r2scan"), _create_chgnet, needs=("chgnet", "pymatgen", "torch"), find_elements=lambda name: MATERIALS
+    ("chgnet", "chgnet-r2scan"),
+    _create_chgnet,
+    needs=("chgnet", "pymatgen", "torch"),
+    find_elements=lambda name: MATERIALS,
+    find_abilities=lambda name: Abilities(atomic_energies=True),
 )
 
-SEVENNET = TeacherFamily(("7net-0",), _create_sevennet, needs=("sevenn", "torch"), find_elements=lambda name: MATERIALS)
+SEVENNET = TeacherFamily(
+    ("7net-0",),
+    _create_sevennet,
+    needs=("sevenn", "torch"),
+    find_elements=lambda name: MATERIALS,
+    find_abilities=lambda name: Abilities(atomic_energies=True),
+)
 
 ORB = TeacherFamily(
     (
@@ -51,4 +68,5 @@ ORB = TeacherFamily(
     _create_orb,
     needs=("orb_models", "torch"),
     find_elements=lambda name: OMOL if name.endswith("omol") else MATERIALS,
+    find_abilities=_find_orbs_abilities,
 )

@@ -18,6 +18,7 @@ from distillery.dataset.layout import Label
 from distillery.errors import Unavailable
 from distillery.runtime.device import choose_device, release_cuda_memory
 from distillery.runtime.stopping import Stop
+from distillery.schema.label import Abilities
 from distillery.structures.structure import Structure
 from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
 from labeller.settings import LabellerSettings
@@ -31,7 +32,6 @@ _HOW = "`pip install 'distillery[labeller]'`" + (
     " and then `pip install --no-deps orb-models`, whose pins can't all be met on this Python" if sys.version_info >= (3, 13) else ""
 )
 _BUDGETS = {"cpu": BudgetRange(256, 256), "cuda": BudgetRange(8_000, 64_000)}
-_NEUTRAL = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class OrbTeacher(Teacher):
         self._is_compiled = False
         self._needs_charge = name.endswith("omol")
         self._can_compile = "conservative" in name
+
+    @property
+    def abilities(self) -> Abilities:
+        """Models of OMol25 know of charge and spin."""
+        return Abilities(charge=self._needs_charge, spin=self._needs_charge)
 
     @property
     def tolerance(self) -> PhysicsTolerance:
@@ -137,7 +142,7 @@ class OrbTeacher(Teacher):
     def _to_atoms(self, structure: Structure) -> Atoms:
         atoms = Atoms(numbers=structure.numbers, positions=structure.positions, cell=structure.cell, pbc=structure.pbc)
         if self._needs_charge:
-            atoms.info = {"charge": _NEUTRAL, "spin": 1 + int(structure.numbers.astype(int).sum()) % 2}
+            atoms.info = {"charge": structure.charge, "spin": structure.spin_multiplicity}
         return atoms
 
     def _join(self, single: dict[int, Any], order: list[int], is_degenerate: bool) -> Graphs:

@@ -16,6 +16,7 @@ from distillery.dataset.layout import Label
 from distillery.errors import Unavailable
 from distillery.runtime.device import choose_device, release_cuda_memory
 from distillery.runtime.stopping import Stop
+from distillery.schema.label import Abilities
 from distillery.structures.geometry import find_pairs
 from distillery.structures.structure import Structure
 from distillery.weights.checksums import sha256_of
@@ -38,6 +39,7 @@ class SevenNetTeacher(Teacher):
     device: str = "cpu"
     elements: tuple[str, ...] = ()
     tolerance = CONSERVATIVE
+    abilities = Abilities(atomic_energies=True)
 
     def __init__(self, name: str, settings: LabellerSettings) -> None:
         self.name = name
@@ -90,7 +92,10 @@ class SevenNetTeacher(Teacher):
         energy = output["inferred_total_energy"].detach().cpu().double().reshape(-1).tolist()
         forces = np.split(output["inferred_force"].detach().cpu().numpy(), features.first[1:])
         stress = -output["inferred_stress"].detach().cpu().numpy().astype(np.float64).reshape(-1, 6)[:, _TO_ASE]
-        return [Label(energy[i], forces[i], stress[i] if is_periodic else None) for i, is_periodic in enumerate(features.is_periodic)]
+        atomic = np.split(output["atomic_energy"].detach().cpu().double().numpy().reshape(-1), features.first[1:])
+        return [
+            Label(energy[i], forces[i], stress[i] if is_periodic else None, atomic[i]) for i, is_periodic in enumerate(features.is_periodic)
+        ]
 
     def release_memory(self) -> None:
         """Empty torch's cache on cuda."""

@@ -95,7 +95,7 @@ class Teacher(Protocol):
 
     @property
     def abilities(self) -> Abilities:
-        """What it can do; all but charges and spins if it does not say."""
+        """What it can do; if it does not say, stress and periodicity, but no charges and spins: those are refused by name."""
         return Abilities()
 
     def load(self, stop: Stop) -> None:

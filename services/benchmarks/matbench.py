@@ -97,7 +97,7 @@ def _describe_labels(labels: dict[str, Any], unit: str) -> dict[str, Any]:
 def _to_structure(structure: Mapping[str, Any], origin: Mapping[str, Any]) -> Structure:
     """A pymatgen Structure dict, every site wholly one element."""
     if abs(float(structure.get("charge") or 0.0)) > _WHOLE:
-        raise RowRefused("charged", f"its charge is {structure['charge']}, and structures have none")
+        raise RowRefused("charged", f"its charge is {structure['charge']}, and only neutral crystals are taken")
     lattice, sites = structure["lattice"], structure["sites"]
     cell = np.array(lattice["matrix"], dtype=np.float64)
     numbers = np.array([_find_element(k, site["species"]) for k, site in enumerate(sites)], dtype=np.int64)

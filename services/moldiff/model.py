@@ -48,7 +48,7 @@ class MolDiff:
         """See `distillery.generators.models.model.Model`."""
         return Metadata(
             service="moldiff",
-            version="1.1",
+            version="1.2",
             method="MolDiff (ICML 2023): heavy atoms and bonds by diffusion; hydrogens placed by RDKit and relaxed by MMFF94 or else UFF.",
             licence="MIT (MolDiff's code and checkpoints); RDKit: BSD-3-Clause",
             systems={

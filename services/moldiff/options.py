@@ -4,14 +4,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from distillery.schema.base import Message
+from distillery.schema.generate import ChargeOptions
 
 LEAST_HEAVY, MOST_HEAVY = 2, 150
 """Heavy atoms of one molecule; upstream's sampler fails on a single one."""
 Heavy = Annotated[StrictInt, Field(ge=LEAST_HEAVY, le=MOST_HEAVY)]
 
 
-class MolDiffOptions(Message):
+class MolDiffOptions(ChargeOptions):
     """Options of a molecule request."""
 
     bond_guidance: StrictBool | None = Field(
@@ -22,7 +22,12 @@ class MolDiffOptions(Message):
     guidance_scale: float = Field(1e-4, gt=0, le=1, description="strength of the guidance; upstream's value by default")
     min_heavy_atoms: Heavy | None = Field(None, description="fewest atoms other than H; by default what min_atoms and max_atoms suggest")
     max_heavy_atoms: Heavy | None = Field(None, description="most atoms other than H; by default what min_atoms and max_atoms suggest")
-    allow_charged: StrictBool = Field(False, description="keep ions; structures carry no charge, so only for teachers that need none")
+    allow_charged: StrictBool = Field(False, description="keep ions; only for teachers that know of charge")
+
+    @property
+    def may_be_charged(self) -> bool:
+        """See `ChargeOptions`."""
+        return self.allow_charged
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

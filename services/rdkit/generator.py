@@ -15,7 +15,7 @@ from distillery.generators.inputs import InputSettings
 from distillery.generators.proposals import PoolExhausted, Proposal, ProposalGenerator, Rejected, propose_in_workers
 from distillery.runtime.versions import name_versions
 from distillery.schema.base import Message
-from distillery.schema.generate import Metadata, SystemCard
+from distillery.schema.generate import ChargeOptions, Metadata, SystemCard
 from distillery.structures.checks import SHORTEST_DISTANCE
 from distillery.structures.structure import Structure, System
 from services.rdkit.charges import charge_molecule
@@ -38,16 +38,19 @@ _GROWTHS = 20
 """Molecules grown in one proposal before it is given up."""
 
 
-class MoleculeOptions(Message):
+class MoleculeOptions(ChargeOptions):
     """The options of a molecule request."""
 
     torsions: float = Field(
         0.3, ge=0, le=1, description="share of the conformers with one to three torsions turned by random angles after they were relaxed"
     )
-    charges: StrictBool = Field(
+    charges: StrictBool | Annotated[tuple[Annotated[StrictInt, Field(ge=-4, le=4)], ...], Field(min_length=1)] = Field(
         False,
-        description="ions and zwitterions: half of the grown molecules have a charged acid or amine, given SMILES may be charged; "
-        "only for teachers that know of charge",
+        description="ions: half of the grown molecules have a charged acid or amine, or both (zwitterions), given SMILES may be charged; "
+        "true, or the total charges that may come, as [-1, 0, 1]. [0] is zwitterions alone; all else only for teachers that know of charge",
+    )
+    radicals: StrictBool = Field(
+        False, description="take given SMILES with unpaired electrons, of the highest multiplicity that these allow; else they are refused"
     )
     conformers: StrictInt = Field(1, ge=1, le=100, description="most conformers of one molecule; each is a structure and counts towards n")
     smiles: tuple[Annotated[StrictStr, Field(max_length=2000)], ...] = Field(
@@ -74,6 +77,15 @@ class MoleculeOptions(Message):
         return self
 
     @property
+    def may_be_charged(self) -> bool:
+        """See `ChargeOptions`."""
+        return any(self.charges) if isinstance(self.charges, tuple) else self.charges
+
+    def allows(self, charge: int) -> bool:
+        """Whether molecules may have this total charge."""
+        return charge == 0 or (charge in self.charges if isinstance(self.charges, tuple) else self.charges)
+
+    @property
     def is_given(self) -> bool:
         """True if molecules come from the user's SMILES."""
         return bool(self.smiles) or self.smiles_file is not None
@@ -98,7 +110,7 @@ class MoleculeProposer:
         )
         return Metadata(
             service="rdkit",
-            version="2.1",
+            version="2.2",
             method="Molecules grown from drug-like fragments (or a user's SMILES), embedded by ETKDGv3, relaxed by MMFF94 or else UFF.",
             licence="RDKit: BSD-3-Clause",
             systems={"molecule": card},
@@ -139,6 +151,8 @@ class MoleculeProposer:
                 positions=conformer.positions,
                 system="molecule",
                 origin={**origin, **_describe(conformer), "conformer": i},
+                charge=Chem.GetFormalCharge(conformer.graph),
+                multiplicity=_find_multiplicity(conformer.graph),
             )
             for i, conformer in enumerate(conformers)
         )
@@ -169,6 +183,12 @@ def _describe(conformer: Conformer) -> dict[str, Any]:
         **({"turned": [[i, j, round(angle, 2)] for i, j, angle in conformer.turned]} if conformer.turned else {}),
         **({"charge": charge} if charge else {}),
     }
+
+
+def _find_multiplicity(mol: Chem.Mol) -> int:
+    """All unpaired electrons of one direction; 0, the lowest, where there is none."""
+    n_unpaired = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+    return n_unpaired + 1 if n_unpaired else 0
 
 
 def _options_of(task: Task) -> MoleculeOptions:
@@ -210,8 +230,8 @@ def _refuse_unsuitable(mol: Chem.Mol, task: Task) -> None:
     symbols = {atom.GetSymbol() for atom in mol.GetAtoms()}
     reasons = {
         "fragments": len(Chem.GetMolFrags(mol)) > 1,
-        "charged": Chem.GetFormalCharge(mol) != 0 and not _options_of(task).charges,
-        "radical": any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()),
+        "charged": not _options_of(task).allows(Chem.GetFormalCharge(mol)),
+        "radical": any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()) and not _options_of(task).radicals,
         "unknown_element": not symbols <= set(task.elements),
         "size": not task.min_atoms <= count_atoms(mol) <= task.max_atoms,
     }
@@ -228,10 +248,13 @@ def _weights_of(task: Task) -> tuple[tuple[Heavy, float], ...]:
 def grow_graph(task: Task, rng: np.random.Generator) -> tuple[Chem.Mol, dict[str, Any]]:
     """A molecule of a size drawn uniformly from the range, its atoms in the order of its canonical SMILES."""
     palette: Palette = make_palette(frozenset(task.elements), _weights_of(task))
+    options = _options_of(task)
     for _ in range(_GROWTHS):
         mol = grow_molecule(palette, int(rng.integers(task.min_atoms, task.max_atoms + 1)), rng, task.min_atoms)
-        if mol is not None and _options_of(task).charges and rng.random() < _CHARGED:
+        if mol is not None and options.charges and rng.random() < _CHARGED:
             mol = charge_molecule(mol, rng)
+        if mol is not None and not options.allows(Chem.GetFormalCharge(mol)):
+            continue
         if mol is not None and task.min_atoms <= count_atoms(mol) <= task.max_atoms and mol.HasSubstructMatch(_C_H):
             return Chem.MolFromSmiles(Chem.MolToSmiles(mol)), {"method": "fragment growth"}
     raise Rejected("growth")

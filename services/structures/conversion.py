@@ -9,13 +9,13 @@ from ase import Atoms
 
 from distillery.generators.files.contents import ANY_SYSTEM, Item, RowRefused, require_atoms
 from distillery.structures.checks import LEAST_VACUUM, count_detached, find_vacuum
+from distillery.structures.electrons import read_state
 from distillery.structures.geometry import Neighbours
 from distillery.structures.structure import SYSTEMS, Structure, System, from_ase
 
 VACUUM = 20.0
 """Å; what a slab without a third vector gets between itself and its image."""
 _OWN_LABELS = ("energy", "free_energy", "forces", "stress", "magmom", "magmoms", "charges", "dipole")
-_CHARGES = ("charge", "total_charge")
 _MOST_KEYS = 50
 _LONGEST_TEXT = 200
 
@@ -23,16 +23,20 @@ _LONGEST_TEXT = 200
 def read_atoms(atoms: Atoms, known: Mapping[str, Any]) -> Structure:
     """A structure of ASE's atoms, periodic as they are, as system molecule or crystal until it is settled.
 
-    `origin` has `info` (what is known of it: names, ids), and `own` (its own labels, eV, eV/Å, eV/Å³). RowRefused: empty, charged, or
-    no element.
+    Charge and spin are those that are known of it. `origin` has `info` (what else is known: names, ids), and `own` (its own labels,
+    eV, eV/Å, eV/Å³). RowRefused: empty, no element, or a charge or spin that is none.
     """
     require_atoms(np.asarray(atoms.numbers, dtype=np.int64))
     known = {**atoms.info, **known}
-    for key in _CHARGES:
-        if isinstance(known.get(key), int | float | np.number) and abs(float(known[key])) > 1e-8:
-            raise RowRefused("charged", f"its {key} is {known[key]}, and structures have none")
+    try:
+        charge, multiplicity = read_state(known)
+    except ValueError as error:
+        raise RowRefused("unreadable", str(error)) from error
     origin = {"info": _choose_info(known), "own": _read_labels(atoms)}
-    return from_ase(atoms, id="", system="crystal" if any(atoms.pbc) else "molecule", origin={k: v for k, v in origin.items() if v})
+    system: System = "crystal" if any(atoms.pbc) else "molecule"
+    found = from_ase(atoms, id="", system=system, origin={k: v for k, v in origin.items() if v}, charge=charge, multiplicity=multiplicity)
+    is_said_lowest = multiplicity == found.lowest_multiplicity == 1
+    return replace(found, multiplicity=0) if is_said_lowest else found
 
 
 def _choose_info(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +59,8 @@ def describe_row(at: int, found: Structure | RowRefused) -> Item:
         return Item(at, refusal=found)
     if sum(found.pbc) == 1:
         return Item(at, refusal=RowRefused("partial_periodicity", f"pbc {found.pbc}: one direction only; put it into a box"))
-    return Item(at, len(found), require_atoms(found.numbers.astype(np.int64)), list_systems(found))
+    elements = require_atoms(found.numbers.astype(np.int64))
+    return Item(at, len(found), elements, list_systems(found), is_charged=not found.is_plain)
 
 
 def list_systems(structure: Structure) -> int:

@@ -14,6 +14,7 @@ from ase.io.jsonio import decode
 
 from distillery.generators.files.contents import Contents, Item, RowRefused
 from distillery.generators.files.lmdb_file import LmdbFile
+from distillery.structures.electrons import STATE_KEYS
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row, read_atoms
 
@@ -31,7 +32,7 @@ class DatabaseReader:
     def scan(self, path: Path) -> Iterator[Item]:
         """Rows by ascending id."""
         with _open(path) as database:
-            for row in database.select(include_data=False, sort="id"):
+            for row in database.select(sort="id"):
                 yield describe_row(int(row.id), _convert(row))
 
     def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
@@ -86,7 +87,8 @@ def _read_packed(file: LmdbFile, id: int) -> Structure | RowRefused:
 
 def _convert(row: AtomsRow) -> Structure | RowRefused:
     try:
-        return read_atoms(row.toatoms(), {"id": int(row.id), **row.key_value_pairs})
+        told = {name: row.data[name] for name in STATE_KEYS if name in row.data}
+        return read_atoms(row.toatoms(), {"id": int(row.id), **row.key_value_pairs, **told})
     except RowRefused as refusal:
         return refusal
     except Exception as error:  # ASE: whatever a row that is no structure leads to

@@ -63,11 +63,17 @@ def _read_row(file: h5py.File, row: int) -> Structure | RowRefused:
             pbc=(a, b, c),
             system="crystal" if a or b or c else "molecule",
             origin={"info": _read_provenance(file, row, numbers), "own": _read_label(file, row, start, stop)},
+            charge=_read_number(file, "structures/charges", row),
+            multiplicity=_read_number(file, "structures/multiplicities", row),
         )
     except RowRefused as refusal:
         return refusal
     except (ValueError, TypeError, OverflowError) as error:
         return RowRefused("unreadable", f"{type(error).__name__}: {str(error)[:200]}")
+
+
+def _read_number(file: h5py.File, column: str, row: int) -> int:
+    return int(file[column][row]) if column in file else 0
 
 
 def _read_provenance(file: h5py.File, row: int, numbers: NDArray[np.int64]) -> dict[str, Any]:

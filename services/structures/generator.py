@@ -33,6 +33,8 @@ from services.structures.shelf import FileRows, InputFile, open_files
 ELEMENTS = tuple(chemical_symbols[1:104])
 LARGEST = 10_000
 """Atoms."""
+CHARGED = "charged"
+"""Why rows are refused that have a charge, or more than the lowest spin, where they are not asked for."""
 _log = logging.getLogger("distillery")
 
 
@@ -144,6 +146,7 @@ def select_rows(task: Task, files: tuple[InputFile, ...]) -> Selection:
     for file in files:
         contents, is_ours = file.contents, _find_own(file, task.system, options.sort)
         reasons = contents.refused.astype("<U24")
+        reasons[(reasons == "") & contents.charged & (not options.charges)] = CHARGED
         fewest = 1 if options.repeat and task.system == "crystal" else task.min_atoms
         is_size = (contents.n_atoms >= fewest) & (contents.n_atoms <= task.max_atoms)
         reasons[(reasons == "") & (contents.elements & foreign).any(axis=1)] = "unknown_element"

@@ -11,7 +11,7 @@ from distillery.errors import InvalidRequest
 from distillery.generators.files.contents import Contents, pack
 from distillery.structures.structure import SYSTEMS, System
 from services.structures.conversion import to_bits
-from services.structures.generator import list_rows
+from services.structures.generator import CHARGED, list_rows
 from services.structures.options import FileOptions
 from services.structures.shelf import InputFile, digest_files, open_files
 
@@ -26,6 +26,7 @@ class Survey:
     sha256    of all files together
     refused   a line for each file and reason, with its rows
     n_refused  rows
+    has_charges  whether a row has a charge, or more than the lowest spin
     """
 
     counts: Mapping[System, int]
@@ -34,15 +35,17 @@ class Survey:
     sha256: str
     refused: tuple[str, ...]
     n_refused: int
+    has_charges: bool = False
 
 
-def survey_files(names: tuple[str, ...], folder: Path, known: Collection[str] = ()) -> Survey:
-    """Look at files below a folder; rows with other elements than those `known` (any, if there are none) are refused.
+def survey_files(names: tuple[str, ...], folder: Path, known: Collection[str] = (), *, charges: bool = False) -> Survey:
+    """Look at files below a folder; rows with other elements than those `known` (any, if there are none) are refused, and without
+    `charges` those that have a charge or more than the lowest spin.
 
     InvalidRequest if a file can't be used, or no row is left.
     """
     files = open_files(FileOptions(files=names), folder)
-    reasons = [_find_reasons(file.contents, known) for file in files]
+    reasons = [_find_reasons(file.contents, known, charges) for file in files]
     usable = [own == "" for own in reasons]
     refused = [
         (f"{file.name}: {reason}: row {list_rows(rows)}", len(rows))
@@ -60,12 +63,14 @@ def survey_files(names: tuple[str, ...], folder: Path, known: Collection[str] = 
         sha256=digest_files(files),
         refused=tuple(line for line, _ in refused),
         n_refused=sum(n for _, n in refused),
+        has_charges=any(bool(file.contents.charged[own].any()) for file, own in zip(files, usable, strict=True)),
     )
 
 
-def _find_reasons(contents: Contents, known: Collection[str]) -> "np.ndarray[tuple[int, ...], np.dtype[np.str_]]":
+def _find_reasons(contents: Contents, known: Collection[str], charges: bool) -> "np.ndarray[tuple[int, ...], np.dtype[np.str_]]":
     """Why each row can't be labelled, "" where it can."""
     reasons = contents.refused.astype("<U24")
+    reasons[(reasons == "") & contents.charged & (not charges)] = CHARGED
     if known:
         foreign = ~pack([[atomic_numbers[element] for element in known]])
         reasons[(reasons == "") & (contents.elements & foreign).any(axis=1)] = "unknown_element"

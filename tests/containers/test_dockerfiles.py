@@ -25,6 +25,12 @@ def dockerfile(request: pytest.FixtureRequest) -> str:
     return path.read_text()
 
 
+def read_names(path: Path) -> list[str]:
+    """The packages of a requirements.txt."""
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return [re.split(r"[\s;=<>\[]", line)[0] for line in lines]
+
+
 def joined(text: str) -> list[str]:
     """Instructions, continued lines as one, without comments."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
@@ -92,8 +98,43 @@ def test_every_image_with_torch_takes_the_shared_layers_and_no_other_builds_them
         assert ("requirements-model" in stages) == (name in MODELS), name
         own = (ROOT / "services" / name / "requirements.txt").read_text().split()
         assert name in MODELS or "torch" not in own, name
-    assert "torch" in reached((ROOT / "labeller" / "Dockerfile").read_text())
+    assert "torch" in reached_labeller("default")
     assert "torch" not in reached((ROOT / "gateway" / "Dockerfile").read_text())
+
+
+def reached_labeller(family: str) -> dict[str, list[str]]:
+    return reached((ROOT / "labeller" / "Dockerfile").read_text(), TEACHER=family)
+
+
+PINNED = {requirement.split("==")[0] for requirement in (ROOT / "constraints.txt").read_text().splitlines()}
+EXTRAS = {path.parent.name: read_names(path) for path in sorted((ROOT / "labeller" / "extras").glob("*/requirements.txt"))}
+FAMILIES = [name for name, needed in EXTRAS.items() if set(needed) <= PINNED]
+"""Those whose packages are pinned, all together: others have environments of their own."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_of_teachers_has_an_image_with_its_own_requirements_and_torch_if_it_needs_it(family: str) -> None:
+    stages = reached_labeller(family)
+    assert stages["requirements-family"] == ["ARG TEACHER", "COPY labeller/extras/${TEACHER}/requirements.txt /"]
+    assert "requirements-default" not in stages
+    assert ("torch" in stages) == ("torch" in EXTRAS[family])
+
+
+def test_a_family_whose_packages_are_not_pinned_has_no_image() -> None:
+    text = (ROOT / "labeller" / "Dockerfile").read_text()
+    named = {kind: set(re.findall(rf"^FROM \S+ AS {kind}-(\S+)$", text, re.MULTILINE)) for kind in ("requirements", "base")}
+    assert named["requirements"] - {"default", "family"} == named["base"] - {"default"} == set(FAMILIES)
+    assert {"7net", "orb", "chgnet", "xtb"} <= set(FAMILIES)
+
+
+def test_the_labeller_of_compose_has_7net_and_orb_unless_a_family_is_named() -> None:
+    assert "ARG TEACHER=default" in joined((ROOT / "labeller" / "Dockerfile").read_text())
+    assert reached_labeller("default")["requirements-default"] == ["COPY labeller/requirements.txt /"]
+    assert BUILDS["labeller"]["args"]["TEACHER"] == "${DISTILLERY_LABELLER_FAMILY:-default}"
+    image = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["labeller"]["image"]
+    assert image == "distillery-labeller${DISTILLERY_LABELLER_FAMILY:+-}${DISTILLERY_LABELLER_FAMILY:-}:${DISTILLERY_TAG:-latest}"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]["optional-dependencies"]
+    assert {name: extras[name]["file"] for name in EXTRAS} == {name: [f"labeller/extras/{name}/requirements.txt"] for name in EXTRAS}
 
 
 def test_compose_builds_every_service_with_the_one_dockerfile() -> None:
@@ -125,7 +166,8 @@ def test_no_frontend_is_fetched_from_a_registry(dockerfile: str) -> None:
 
 def test_images_come_from_python_slim_alone(dockerfile: str) -> None:
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE))
-    parents = {name.replace("${KIND}", "model") for name in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)}
+    names = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    parents = {expand(name, {"KIND": "model", "TEACHER": "default"}) for name in names}
     assert parents - stages == {"scratch", "python:3.12-slim-bookworm"}
 
 
@@ -159,7 +201,7 @@ def test_the_healthcheck_asks_whether_it_is_ready(dockerfile: str) -> None:
 
 def test_what_may_fetch_weights_has_an_hour_to_start_and_is_healthy_at_once_then() -> None:
     texts = {name: reached(SERVICES_DOCKERFILE.read_text(), KIND=BUILDS[name]["args"].get("KIND", "service")) for name in SERVICES}
-    texts |= {name: reached((ROOT / name / "Dockerfile").read_text()) for name in ("gateway", "labeller")}
+    texts |= {name: reached((ROOT / name / "Dockerfile").read_text(), TEACHER="default") for name in ("gateway", "labeller")}
     for name, stages in texts.items():
         (check,) = (line for lines in stages.values() for line in lines if line.startswith("HEALTHCHECK "))
         folder = ROOT / name if (ROOT / name).is_dir() else ROOT / "services" / name
@@ -195,7 +237,7 @@ def test_what_enters_of_upstream_s_checkout_is_all_that_its_digest_covers(name: 
 
 def test_an_image_gets_the_project_as_one_wheel_and_its_own_requirements() -> None:
     for path in DOCKERFILES:
-        stages = reached(path.read_text(), KIND="service")
+        stages = reached(path.read_text(), KIND="service", TEACHER="default")
         assert [line for line in stages["image"] if line.startswith("COPY ")] == [
             "COPY --from=deps /venv /venv",
             "COPY --from=project /venv /venv",

@@ -51,6 +51,19 @@ def test_a_dry_run_prints_a_recipe_and_makes_nothing(inputs: Path, tmp_path: Pat
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(("teacher", "flags", "n"), [("gfn2-xtb", [], 2), ("gfn2-xtb", ["--neutral"], 1), ("7net-0", [], 1)])
+def test_ions_are_labelled_where_the_teacher_knows_of_charge_unless_they_are_not_wanted(
+    tmp_path: Path, teacher: str, flags: list[str], n: int
+) -> None:
+    write_frames(tmp_path / "own.xyz", [molecule("NH3", info={"charge": 1, "spin": 2}), molecule("H2O")])
+    done = distillery("label", "own.xyz", "--out", "mine", "--teacher", teacher, *flags, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.output
+    recipe = parse_recipe(done.output[done.output.index("# made by") :])
+    assert recipe.counts() == {"molecules": n}
+    assert ("charges" in recipe.sources["molecules"].options) is (n == 2)
+    assert ("--neutral" in done.output.splitlines()[0]) is bool(flags)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = distillery("label", "missing.cif", "--out", "mine", cwd=tmp_path)
     assert done.returncode == 1
@@ -61,10 +74,10 @@ def test_files_without_any_usable_row_are_refused_at_once(tmp_path: Path) -> Non
     write_frames(tmp_path / "ion.xyz", [ION])
     done = distillery("label", "ion.xyz", "--out", "mine", cwd=tmp_path)
     assert done.returncode == 1
-    assert "ion.xyz: none of its 1 rows is a structure: 1 charged (row 0)" in done.output
+    assert "no row of the 1 files can be labelled: ion.xyz: charged: row 0" in done.output
 
 
 def test_the_page_says_what_the_command_says() -> None:
     page = (ROOT / "docs" / "own-structures.md").read_text()
-    for option in ("--out", "--teacher", "--rattle", "--strain", "--copies", "--relax", "--licence", "--seed"):
+    for option in ("--out", "--teacher", "--rattle", "--strain", "--copies", "--relax", "--licence", "--neutral", "--seed"):
         assert f"`{option}`" in page

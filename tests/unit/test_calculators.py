@@ -190,7 +190,7 @@ def test_gfn2_xtb_labels_molecules_as_tblite_does_and_refuses_crystals_by_name(t
         ("beyond_teacher", "the teacher labels molecules and clusters alone, this is a crystal")
     ]
     assert card["version"].startswith("tblite==")
-    assert card["abilities"] == {"stress": False, "periodic": False}
+    assert card["abilities"] == {"stress": False, "periodic": False, "charge": True, "spin": True, "atomic_energies": True}
     assert answer["isolated_atoms"].keys() == {"H", "O"}
     atoms = to_ase(mixed("p-a-00000", 1)[0])
     atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)

@@ -13,7 +13,7 @@ from distillery.generators.plugins import build_generator
 from distillery.planning.recipe_checks import check_recipe
 from distillery.recipe.recipe import parse_recipe
 from distillery.schema.dataset import RecipeCheck
-from distillery.schema.generate import GenerateRequest, RequestFault
+from distillery.schema.generate import GenerateRequest, RequestCheck
 from tests.command import ROOT, distillery
 
 BAD = """\
@@ -103,10 +103,10 @@ class Absent(InstalledMakers):
         super().__init__()
         self._problem = problem
 
-    async def check_request(self, service: str, request: GenerateRequest) -> list[RequestFault]:
+    async def check_request(self, service: str, request: GenerateRequest) -> RequestCheck:
         if service == "mattergen":
             raise self._problem
-        return []
+        return RequestCheck(faults=())
 
 
 RECIPE = """\

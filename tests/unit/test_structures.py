@@ -19,6 +19,7 @@ def assert_same(a: Structure, b: Structure) -> None:
     assert a.id == b.id
     assert a.system == b.system
     assert a.pbc == b.pbc
+    assert (a.charge, a.multiplicity) == (b.charge, b.multiplicity)
     assert dict(a.origin) == dict(b.origin)
     for one, other in ((a.numbers, b.numbers), (a.positions, b.positions), (a.cell, b.cell)):
         assert one.dtype == other.dtype

@@ -15,7 +15,7 @@ from distillery.runtime.atomic_files import write_whole
 from distillery.structures.structure import SYSTEMS, Structure
 from distillery.weights.checksums import sha256_of
 
-_VERSION = 3
+_VERSION = 4
 _N_BITS = 120
 _LIST_ROWS = 5
 ANY_SYSTEM = (1 << len(SYSTEMS)) - 1
@@ -41,6 +41,7 @@ class Contents:
     at        where the reader finds it (byte, key or row); shape (n_rows,)
     refused   why a row is no structure, "" if it is one; shape (n_rows,)
     systems   which systems a row may be, as bits in the order of SYSTEMS; shape (n_rows,), uint8
+    charged   whether a row has a charge, or more than the lowest spin; shape (n_rows,)
     key       size and time of the file and of what lies beside it
     """
 
@@ -50,6 +51,7 @@ class Contents:
     at: NDArray[np.int64]
     refused: NDArray[np.str_]
     systems: NDArray[np.uint8]
+    charged: NDArray[np.bool_]
     key: NDArray[np.int64]
 
     def find_fitting(self, elements: Iterable[str], min_atoms: int, max_atoms: int) -> NDArray[np.bool_]:
@@ -62,13 +64,14 @@ class Contents:
 
 @dataclass(frozen=True)
 class Item:
-    """One row as a scan meets it; `refusal` if it can't be a structure."""
+    """One row as a scan meets it; `refusal` if it can't be a structure, `is_charged` if it has a charge or more than the lowest spin."""
 
     at: int
     n_atoms: int = 0
     numbers: Sequence[int] = ()
     systems: int = ANY_SYSTEM
     refusal: RowRefused | None = None
+    is_charged: bool = False
 
 
 class Reader(Protocol):
@@ -142,6 +145,7 @@ def scan_file(path: Path, reader: Reader, key: NDArray[np.int64]) -> Contents:
         at=np.array([item.at for item in items], dtype=np.int64),
         refused=np.array(["" if item.refusal is None else item.refusal.reason for item in items], dtype="<U24"),
         systems=np.array([item.systems for item in items], dtype=np.uint8),
+        charged=np.array([item.is_charged for item in items], dtype=np.bool_),
         key=key,
     )
 
@@ -151,9 +155,9 @@ def _load(index: Path, key: NDArray[np.int64]) -> Contents | None:
         with index.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not np.array_equal(file["key"], key):
                 return None
-            columns = (file[name] for name in ("n_atoms", "elements", "at", "refused", "systems"))
-            n_atoms, elements, at, refused, systems = columns
-            return Contents(str(file["sha256"]), n_atoms, elements, at, refused, systems, key)
+            columns = (file[name] for name in ("n_atoms", "elements", "at", "refused", "systems", "charged"))
+            n_atoms, elements, at, refused, systems, charged = columns
+            return Contents(str(file["sha256"]), n_atoms, elements, at, refused, systems, charged, key)
     except FileNotFoundError:
         return None
     except Exception as error:  # zipfile, zlib, tokenize, numpy: whatever a damaged index leads to

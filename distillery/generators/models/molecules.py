@@ -96,4 +96,5 @@ def to_structure(mol: Chem.Mol, origin: Mapping[str, Any]) -> Structure:
         positions=np.array(mol.GetConformer().GetPositions(), dtype=np.float64),
         system="molecule",
         origin={**origin, "smiles": write_smiles(mol)},
+        charge=Chem.GetFormalCharge(mol),
     )

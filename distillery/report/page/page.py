@@ -115,7 +115,7 @@ def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
 def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
     """Charts, outliers and gallery."""
     survey, recipe = found.survey, ledger.recipe
-    residuals = energy_residuals(np.concatenate(found.measures.energies), np.concatenate(found.measures.counts))
+    residuals = energy_residuals(np.concatenate(found.measures.energies), found.measures.counts_and_charges)
     contacts = measure_contacts(survey)
     samples = {name: [drawn.structure for drawn in own.measured] for name, own in survey.sources.items()}
     diversity = measure_diversity(samples, recipe.seed)

@@ -1,0 +1,59 @@
+"""Charge and spin of a structure: as files and programs name them, and whether its electrons allow them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from distillery.structures.structure import Structure
+
+_CHARGES = ("charge", "total_charge")
+_SPINS = ("multiplicity", "spin_multiplicity", "spin")
+"""`spin` is a multiplicity too, as fairchem, orb and MACE have it."""
+STATE_KEYS = (*_CHARGES, *_SPINS)
+_NEARLY = 1e-6
+LARGEST_CHARGE = 100
+"""Either way, e: far more than any structure of a dataset has."""
+_LARGEST_MULTIPLICITY = 1000
+
+
+def read_state(info: Mapping[str, Any]) -> tuple[int, int]:
+    """Charge and spin multiplicity of what a file says of a structure, 0 where it says nothing; ValueError where that makes no sense."""
+    charge = _read_one(info, _CHARGES, LARGEST_CHARGE)
+    multiplicity = _read_one(info, _SPINS, _LARGEST_MULTIPLICITY)
+    if multiplicity < 0:
+        raise ValueError(f"the spin multiplicity is 2 S + 1, at least 1, or 0 for the lowest; got {multiplicity}")
+    return charge, multiplicity
+
+
+def _read_one(info: Mapping[str, Any], names: tuple[str, ...], most: int) -> int:
+    """The whole number that is given under these names, the same under all; what is no number is somebody else's."""
+    given = {name: float(info[name]) for name in names if _is_number(info.get(name))}
+    if not given:
+        return 0
+    said = ", ".join(f"{name} {value:g}" for name, value in given.items())
+    value = next(iter(given.values()))
+    if max(given.values()) - min(given.values()) > _NEARLY:
+        raise ValueError(f"it has {said}, which are not the same; leave one out")
+    if not np.isfinite(value) or abs(value) > most or abs(value - round(value)) > _NEARLY:
+        raise ValueError(f"it has {said}; a whole number of at most {most} is wanted")
+    return round(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def find_electron_fault(structure: Structure) -> str | None:
+    """Why there can be no such charge and spin, or None: fewer electrons than none, or than unpaired ones, or of the wrong parity."""
+    n_electrons = structure.n_electrons
+    if n_electrons < 0 or abs(structure.charge) > LARGEST_CHARGE:
+        return f"a charge of {structure.charge:+d} with {n_electrons + structure.charge} protons"
+    n_unpaired = structure.spin_multiplicity - 1
+    if structure.multiplicity < 0 or n_unpaired > n_electrons or (n_electrons - n_unpaired) % 2:
+        parity = "an odd" if structure.lowest_multiplicity == 1 else "an even"
+        return (
+            f"a spin multiplicity of {structure.multiplicity} with {n_electrons} electrons: {parity} number is wanted, "
+            f"at most {n_electrons + 1}"
+        )
+    return None
