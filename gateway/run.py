@@ -176,7 +176,7 @@ class Run:
 
     async def _make_page(self) -> DiversityRecord | None:
         """Write report.html; the diversity that it shows. A page that can't be made does not keep the verdict from anybody."""
-        self.doing = "making report.html; the first on a machine takes up to a minute, as its code is compiled"
+        self.doing = "making report.html"
         try:
             found = await write_page_aside(self._folder, self._folder / PAGE)
             return None if found is None else DiversityRecord.model_validate(found)
