@@ -73,6 +73,7 @@ class Piece(Message):
     """Structures that follow one another and are of one shard.
 
     licence, versions  what its service declared, and the versions that made it
+    optional_columns   that these structures have
     content_sha256     of every array (`distillery.dataset.parts.digest_arrays`)
     """
 
@@ -84,6 +85,7 @@ class Piece(Message):
     versions: dict[str, str] = Field({})
     n_structures: Count
     n_atoms: Count
+    optional_columns: tuple[str, ...] = Field((), exclude_if=lambda columns: not columns)
     content_sha256: Sha256
 
 

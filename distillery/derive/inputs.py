@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from distillery.dataset.blocks import read_sizes
 from distillery.dataset.derivation import PIECES, TEACHER, Derivation, GivenDataset, read_attributes, read_derivation, read_pieces
 from distillery.dataset.folder import DATASET
-from distillery.dataset.layout import COLUMNS, open_dataset
+from distillery.dataset.layout import ALL_COLUMNS, list_optional, open_dataset
 from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
 from distillery.dataset.sealed_file import find_broken_seal, is_sealed
 from distillery.errors import InvalidRequest
@@ -66,6 +66,12 @@ class Input:
             return {piece.shard: _describe(piece.licence, piece.versions) for piece in read_pieces(file)}
 
     @cached_property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Those that the file has."""
+        with open_dataset(self.path) as file:
+            return list_optional(file)
+
+    @cached_property
     def derivation(self) -> Derivation | None:
         """How it came about, if it was made of others."""
         with open_dataset(self.path) as file:
@@ -113,7 +119,7 @@ def _refuse_strange_columns(path: Path, file: h5py.File) -> None:
     """InvalidRequest if the file has columns that would be lost."""
     found: set[str] = set()
     file.visititems(lambda name, item: found.add(name) if isinstance(item, h5py.Dataset) else None)
-    if strange := sorted(found - {*COLUMNS, MERGED_PARTS, PIECES}):
+    if strange := sorted(found - {*ALL_COLUMNS, MERGED_PARTS, PIECES}):
         raise InvalidRequest(f"{path} has columns that can't be carried over: {', '.join(strange)}; remove them from a copy of it first")
 
 

@@ -15,7 +15,21 @@ from distillery.dataset.appending import Appender
 from distillery.dataset.blocks import cut_blocks
 from distillery.dataset.derivation import DERIVATION, TEACHER, Derivation, Piece, write_pieces
 from distillery.dataset.element_energies import FITTED, ISOLATED, fit_file
-from distillery.dataset.layout import COLUMNS, LAYOUT_VERSION, Arrays, describe_columns, iterate_texts, open_dataset, select_structures
+from distillery.dataset.layout import (
+    ATOMIC_ENERGIES,
+    HESSIAN_SPLITS,
+    HESSIANS,
+    LAYOUT_VERSION,
+    STATE,
+    Arrays,
+    choose_columns,
+    describe_columns,
+    describe_units,
+    iterate_texts,
+    list_optional,
+    open_dataset,
+    select_structures,
+)
 from distillery.dataset.parts import digest_arrays
 from distillery.dataset.sealed_file import name_disk_faults, write_atomically
 from distillery.dataset.sections import read_section
@@ -72,10 +86,11 @@ def write_derived(target: Path, taken: Sequence[Taken], asked: Asked) -> int:
 
 def _fill(file: h5py.File, taken: Sequence[Taken], asked: Asked) -> None:
     n_structures, n_atoms = (sum(sizes) for sizes in zip(*((len(one.rows), _count_atoms(one)) for one in taken), strict=True))
-    columns, pieces = Appender(file, n_structures, n_atoms), list[Piece]()
+    layout = choose_columns({name for one in taken for name in one.given.optional_columns})
+    columns, pieces = Appender(file, n_structures, n_atoms, layout), list[Piece]()
     present = np.zeros(len(chemical_symbols), bool)
     for one in taken:
-        for arrays in _read(one):
+        for arrays in map(_drop_absent, _read(one)):
             columns.append(arrays)
             pieces.append(_describe_piece(arrays, one))
             present[arrays["structures/atomic_numbers"]] = True
@@ -106,7 +121,7 @@ def _read(one: Taken) -> Iterator[Arrays]:
         for block in cut_blocks(np.arange(len(n_atoms)), n_atoms):
             start, stop = int(block[0]), int(block[-1]) + 1
             if is_taken[start:stop].any():
-                arrays = read_section(file, (start, stop), (int(splits[start]), int(splits[stop])))
+                arrays = read_section(file, (start, stop), (int(splits[start]), int(splits[stop])), one.given.optional_columns)
                 yield from _divide(_prefix(select_structures(arrays, is_taken[start:stop]), one.prefix))
 
 
@@ -128,6 +143,16 @@ def _divide(arrays: Arrays) -> Iterator[Arrays]:
         yield select_structures(arrays, number == k) if number[-1] else arrays
 
 
+def _drop_absent(arrays: Arrays) -> Arrays:
+    """Without the optional columns of which these structures have nothing: the file has them for others."""
+    empty = [
+        *(STATE if not any(arrays[name].any() for name in STATE if name in arrays) else ()),
+        *((HESSIANS, HESSIAN_SPLITS) if not len(arrays.get(HESSIANS, ())) else ()),
+        *((ATOMIC_ENERGIES,) if np.isnan(arrays.get(ATOMIC_ENERGIES, np.nan)).all() else ()),
+    ]
+    return {name: array for name, array in arrays.items() if name not in empty}
+
+
 def _describe_piece(arrays: Arrays, one: Taken) -> Piece:
     shard = str(arrays["provenance/shard"][0])
     maker = one.given.makers.get(shard.removeprefix(one.prefix), Maker())
@@ -137,6 +162,7 @@ def _describe_piece(arrays: Arrays, one: Taken) -> Piece:
         versions=dict(maker.versions),
         n_structures=len(arrays["labels/energy"]),
         n_atoms=len(arrays["structures/atomic_numbers"]),
+        optional_columns=list_optional(arrays),
         content_sha256=digest_arrays(arrays),
     )
 
@@ -149,7 +175,7 @@ def _write_metadata(file: h5py.File, taken: Sequence[Taken], derivation: Derivat
         "total_atoms": len(file["structures/atomic_numbers"]),
         **{name: first.attributes[name] for name in ("teacher_model", "weights_sha256") if name in first.attributes},
         "teacher_version": " ".join(sorted({str(one.given.attributes.get("teacher_version", "not recorded")) for one in taken})),
-        "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
+        "units": describe_units(choose_columns(file)),
         "layout_version": LAYOUT_VERSION,
         "versions": canonical_json(_join_versions([one.given for one in taken])),
         ISOLATED: canonical_json({k: v for one in reversed(taken) for k, v in read_json(one.given.attributes, ISOLATED).items()}),

@@ -8,9 +8,8 @@ import h5py
 
 from distillery.dataset.derivation import PIECES, TEACHER, Derivation, Piece, place_pieces, read_derivation
 from distillery.dataset.element_energies import FITTED, ISOLATED
-from distillery.dataset.layout import COLUMNS, LAYOUT_VERSION, iterate_texts
+from distillery.dataset.layout import LAYOUT_VERSION, choose_columns, describe_units, iterate_texts
 from distillery.dataset.sections import Range
-from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.label import TeacherCard
 from distillery.structures.identity import digest_structures
 from distillery.verify.file_checks import Check, attempt, check_fitted_energies
@@ -77,7 +76,7 @@ class DerivedVerification:
         wanted: dict[str, Any] = {
             "num_structures": len(file["labels/energy"]),
             "total_atoms": len(file["structures/atomic_numbers"]),
-            "units": canonical_json({name: column.unit for name, column in COLUMNS.items() if column.unit}),
+            "units": describe_units(choose_columns(file)),
             "layout_version": LAYOUT_VERSION,
             "structures_sha256": digest_structures(ids, hashes),
         }
@@ -101,4 +100,5 @@ class DerivedVerification:
             elements=self._derivation.elements,
             atoms=None,
             content_sha256=piece.content_sha256,
+            optional_columns=piece.optional_columns,
         )

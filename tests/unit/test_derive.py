@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -25,6 +26,7 @@ from distillery.derive.select import select_structures
 from distillery.errors import Conflict, InvalidRequest
 from distillery.export.hand_over import hand_over
 from distillery.report.card.readme import write_card
+from distillery.structures.structure import Structure
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import verify_dataset
 from tests.dataset_folder import RECIPE, rewrite, with_origin, write_finished
@@ -77,6 +79,29 @@ def require_same_rows(path: Path, rows: list[int], derived: Path, first: int = 0
 
 
 # All three.
+
+
+def make_triplet(structure: Structure) -> Structure:
+    """Crystals only, every second of them."""
+    return replace(structure, multiplicity=3) if structure.system == "crystal" and int(structure.id[-1]) % 2 else structure
+
+
+@pytest.mark.parametrize("command", ["merge", "filter", "select"])
+def test_charge_and_spin_are_carried_over_and_made_up_for_those_that_have_none(command: str, two: Path, tmp_path: Path) -> None:
+    write_finished(tmp_path / "spins", RECIPE.replace("name: pictured", "name: spins"), change=make_triplet)
+    spins, out = tmp_path / "spins" / "dataset.h5", tmp_path / "made.h5"
+    with h5py.File(spins) as file:
+        wanted = dict(zip(file["provenance/id"].asstr()[:].tolist(), file["structures/multiplicities"][:].tolist(), strict=True))
+    assert set(wanted.values()) == {0, 3}
+    make(command, spins, two, out)
+    assert find_wrong(out) == {}
+    with h5py.File(out) as file:
+        ids, found = file["provenance/id"].asstr()[:].tolist(), file["structures/multiplicities"][:].tolist()
+        assert not file["structures/charges"][:].any()
+    own = {id.removeprefix("spins/"): n for id, n in zip(ids, found, strict=True) if not id.startswith("other/")}
+    assert own == {id: wanted[id] for id in own}
+    assert (3 in own.values()) == (command != "filter"), "only molecules are left by the filter"
+    assert not any(n for id, n in zip(ids, found, strict=True) if id.startswith("other/"))
 
 
 def make(command: str, one: Path, two: Path, out: Path) -> None:
