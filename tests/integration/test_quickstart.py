@@ -160,8 +160,8 @@ def test_a_place_that_can_not_be_written_is_named_before_the_work(
 @pytest.mark.parametrize(
     ("command", "variable", "value", "text"),
     [
-        ("status", "CONCURRENCY", "-7", "concurrency: Input should be greater than or equal to 1"),
-        ("status", "SERVICES", "{bad", "services"),
+        ("verify x.h5 --regenerate 1 --deployed", "CONCURRENCY", "-7", "concurrency: Input should be greater than or equal to 1"),
+        ("verify x.h5 --regenerate 1 --deployed", "SERVICES", "{bad", "services"),
         ("verify x.h5 --regenerate 1 --deployed", "API_KEY", "secret", "api_key: Value error, it has 6 characters, at least 16"),
     ],
 )

@@ -245,7 +245,7 @@ def test_a_broken_law_of_physics_is_no_go_and_named() -> None:
     assert failed(found) == {"teacher_physics"}
     assert found["teacher_physics", "all"].value == 2
     assert found["teacher_physics", "atoms"].detail == "forces; stress"
-    assert "forces; stress" in describe_failed([found["teacher_physics", "all"].as_json()])[0]
+    assert "forces; stress" in describe_failed([GateRecord.model_validate(found["teacher_physics", "all"].as_json())])[0]
 
 
 def test_a_teacher_whose_physics_nobody_tried_is_no_go() -> None:
