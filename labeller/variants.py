@@ -11,7 +11,7 @@ from distillery.structures.strain import VOIGT, apply_strain
 from distillery.structures.structure import Structure, Vectors
 
 _STEP = 0.01
-"""Root mean square displacement of an atom, Å: the energy changes clearly, its third derivative hardly matters."""
+"""Displacement of an atom, Å, root mean square, along forces the largest: the energy changes clearly, its third derivative hardly matters."""
 _STRAIN = 0.005
 FAR_APART = 60.0
 """Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
@@ -80,10 +80,15 @@ def _random_rotation(rng: np.random.Generator) -> Matrix:
 
 
 def _choose_directions(forces: Matrix, rng: np.random.Generator, n_random: int) -> list[Matrix]:
-    """Displacements of all atoms: along the forces where there are any, and at random."""
-    raw = [forces] if np.abs(forces).max(initial=0.0) > 1e-6 else []
-    raw += [rng.normal(size=forces.shape) for _ in range(n_random)]
-    return [_STEP * d / np.sqrt((d**2).sum(axis=1).mean()) for d in raw]
+    """Displacements of all atoms: along the forces where there are any, and at random.
+
+    Along the forces no atom moves farther than the others do on average: where one bond bears nearly all of them it is stiff, and a
+    longer step would leave the range in which differences of the energy are its derivative.
+    """
+    largest = float(np.linalg.norm(forces, axis=1).max(initial=0.0))
+    directions = [_STEP * forces / largest] if largest > 1e-6 else []
+    random = [rng.normal(size=forces.shape) for _ in range(n_random)]
+    return directions + [_STEP * d / np.sqrt((d**2).sum(axis=1).mean()) for d in random]
 
 
 def _choose_strains(rng: np.random.Generator, is_thorough: bool) -> list[Matrix]:

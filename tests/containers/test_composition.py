@@ -133,7 +133,8 @@ def test_upstream_code_that_is_in_no_package_may_come_from_a_folder() -> None:
 
 def test_env_example_names_every_variable_with_its_default() -> None:
     text = "".join((ROOT / file).read_text() for file in (*GPU, "compose.upstream.yaml"))
-    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()))
+    own = (ROOT / "compose.yaml").read_text().replace("${DISTILLERY_LABELLER_FAMILY:-default}", "")  # what a build makes of an empty one
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", own))
     used |= dict.fromkeys(re.findall(r"^ +(DISTILLERY_\w+):$", text, re.MULTILINE), "")
     used |= {name: default for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", text) if name not in used}
     example = dict(re.findall(r"^#(DISTILLERY_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))

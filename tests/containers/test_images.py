@@ -143,7 +143,7 @@ def test_it_holds_the_whole_project_as_it_is_here(answer: dict[str, str]) -> Non
         assert hashlib.sha256((ROOT / path).read_bytes()).hexdigest() == digest, path
     sources = {path.relative_to(ROOT).as_posix() for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")}
     assert sources == {path for path in listed if path.endswith(".py")}
-    for needed in ("services/mattergen/weights.yaml", "services/moldiff/small/MolDiff.pt", "distillery/report/page/charts.js"):
+    for needed in ("services/mattergen/weights.yaml", "services/moldiff/small/MolDiff.pt", "distillery/report/page/scripts/charts.js"):
         assert needed in listed
 
 
