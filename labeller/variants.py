@@ -11,7 +11,7 @@ from distillery.structures.strain import VOIGT, apply_strain
 from distillery.structures.structure import Structure, Vectors
 
 _STEP = 0.01
-"""Displacement of an atom, Å, root mean square, along forces the largest: the energy changes clearly, its third derivative hardly matters."""
+"""Displacement of an atom, Å, root mean square or largest: the energy changes clearly, its third derivative hardly matters."""
 _STRAIN = 0.005
 FAR_APART = 60.0
 """Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
