@@ -28,11 +28,11 @@ class Growing:
 
     def begin(self) -> None:
         """Make the folder, or find in it what was made of the same request; InvalidRequest if it is of another one."""
-        from distillery.derive.inputs import digest_file
         from distillery.errors import InvalidRequest
+        from distillery.weights.checksums import sha256_of
 
         self.rounds: list[GrowthRound] = []
-        self._request = {name: str(value) for name, value in self.asked.items()} | {"sha256": digest_file(self.file)}
+        self._request = {name: str(value) for name, value in self.asked.items()} | {"sha256": sha256_of(self.file)}
         self.folder.mkdir(exist_ok=True)
         known = self._read()
         if known is not None and known.request != self._request:

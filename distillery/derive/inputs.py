@@ -1,6 +1,5 @@
 """A dataset that another one is made of, looked at once before anything is written."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merg
 from distillery.dataset.sealed_file import find_broken_seal, is_sealed
 from distillery.errors import InvalidRequest
 from distillery.schema.label import TeacherCard
+from distillery.weights.checksums import sha256_of
 
 _BLOCK = 1 << 20
 
@@ -112,7 +112,7 @@ def open_input(path: Path) -> Input:
         fault = find_broken_seal(content) if is_sealed(path) else None
     if fault is not None:
         raise InvalidRequest(f"{path} is damaged ({fault}): nothing is made of it; `distillery verify` tells more")
-    return Input(path, digest_file(path), read_attributes(path))
+    return Input(path, sha256_of(path), read_attributes(path))
 
 
 def _refuse_strange_columns(path: Path, file: h5py.File) -> None:
@@ -121,15 +121,6 @@ def _refuse_strange_columns(path: Path, file: h5py.File) -> None:
     file.visititems(lambda name, item: found.add(name) if isinstance(item, h5py.Dataset) else None)
     if strange := sorted(found - {*ALL_COLUMNS, MERGED_PARTS, PIECES}):
         raise InvalidRequest(f"{path} has columns that can't be carried over: {', '.join(strange)}; remove them from a copy of it first")
-
-
-def digest_file(path: Path) -> str:
-    """The sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while content := file.read(_BLOCK):
-            digest.update(content)
-    return digest.hexdigest()
 
 
 def read_hashes(path: Path) -> NDArray[np.bytes_]:

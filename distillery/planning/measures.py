@@ -12,11 +12,10 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from distillery.dataset.element_energies import add_charges, fit_shares
-from distillery.dataset.layout import Arrays, make_structure
+from distillery.dataset.layout import Arrays
 from distillery.dataset.parts import Part
+from distillery.planning.samples import Descriptors, describe_some, measure_contacts
 from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
-from distillery.structures.environments import describe_environments
-from distillery.structures.geometry import find_pairs, sum_of_radii
 
 _IN_GPA = 1 / GPa
 """GPa in an eV/Å³."""
@@ -34,13 +33,6 @@ TEACHER_FAULTS = (
     "torque",
 )
 BEYOND_LIMITS = (*(f"label: {reason}" for reason in REFUSED_BY_LIMITS), "dataset: energy_outlier")
-_CONTACT_SAMPLE = 20
-"""Structures of a part whose shortest contact is measured."""
-_ENVIRONMENT_SAMPLE, _ATOMS_EACH = 16, 4
-"""Structures of a part, and atoms of each of them, whose environments are described."""
-
-Descriptors = NDArray[np.float16]
-"""Rounded to less than a tenth of what makes two environments one."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +199,8 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
         pressures=-_IN_GPA * arrays["labels/stress"][:, :3].mean(axis=1),
         compositions=np.array([_key_composition(numbers, row) for row in counts], np.uint64),
-        contacts={i: _shortest_contact(arrays, i) for i in _spread(len(counts), _CONTACT_SAMPLE)},
-        environments=_describe_some(arrays, len(counts)),
+        contacts=measure_contacts(arrays, len(counts)),
+        environments=describe_some(arrays, len(counts)),
         physics=PhysicsTally.of(receipt.physics),
         self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
         charges=arrays.get("structures/charges", np.zeros(len(counts))).astype(np.int64),
@@ -310,25 +302,6 @@ def merge_sources(sources: Iterable[SourceMeasures]) -> SourceMeasures:
         merged.structures_with = merged.structures_with + own.structures_with
         merged.kept += own.kept
     return merged
-
-
-def _spread(n: int, most: int) -> list[int]:
-    """At most so many of n indices, evenly spread."""
-    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, most))})
-
-
-def _describe_some(arrays: Arrays, n: int) -> dict[int, Descriptors]:
-    """Environments of some atoms of some of a part's n structures, by the structure's index."""
-    structures = {i: make_structure(arrays, i) for i in _spread(n, _ENVIRONMENT_SAMPLE)}
-    return {i: describe_environments(s, _spread(len(s), _ATOMS_EACH)).astype(np.float16) for i, s in structures.items()}
-
-
-def _shortest_contact(arrays: Arrays, i: int) -> float:
-    structure = make_structure(arrays, i)
-    pairs = find_pairs(structure, 4.0)
-    if not pairs.distance.size:
-        return float("inf")
-    return float((pairs.distance / sum_of_radii(structure.numbers[pairs.i], structure.numbers[pairs.j])).min())
 
 
 def entropy_bits(counts: NDArray[np.int64]) -> float:

@@ -4,7 +4,6 @@ Trained on crystals of 2-8 atoms that services/pymatgen makes of the nine defaul
 """
 
 import argparse
-import copy
 import threading
 import time
 from collections import Counter
@@ -15,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from distillery.generators.generator import Made, resolve_task
-from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.models.sampling import SampledGenerator, seed_everything
+from distillery.generators.models.training import train_averaged
 from distillery.generators.proposals import propose_one
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.structure import Structure
@@ -31,9 +32,6 @@ N_CRYSTALS = 2000
 N_STEPS = 3000
 BATCH = 64
 RATE = 2e-3
-LARGEST_GRADIENT = 1.0
-SMOOTHING = 0.995
-"""Of the weights that are kept, averaged over the steps."""
 MODEL = {
     **{"hidden_dim": 64, "time_dim": 32, "num_layers": 3, "max_atoms": 18, "act_fn": "silu", "dis_emb": "sin", "num_freqs": 10},
     **{"ln": True, "ip": True, "smooth": False, "cond_dim": 0},
@@ -83,29 +81,14 @@ def as_batch(crystals: list[Structure]) -> Any:
 
 def train(module: Any, crystals: list[Structure], n_steps: int) -> Any:
     """The module with averaged weights after so many steps of upstream's loss."""
-    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=n_steps, pct_start=0.05)
-    kept, rng, total = copy.deepcopy(module), np.random.default_rng(SEED), 0.0
-    for step in range(1, n_steps + 1):
+    rng = np.random.default_rng(SEED)
+
+    def find_loss() -> Tensor:
         batch = as_batch([crystals[k] for k in rng.choice(len(crystals), BATCH, replace=False)])
-        loss = module.calculate_loss(batch)["total_loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
-        schedule.step()
-        _average(kept, module, min(SMOOTHING, step / (step + 10)))
-        total += loss.item()
-        if step % 500 == 0:
-            print(f"{step} steps, {time.process_time():.0f} s of processor time, mean loss {total / 500:.3f}", flush=True)
-            total = 0.0
-    return kept
+        loss: Tensor = module.calculate_loss(batch)["total_loss"]
+        return loss
 
-
-@torch.no_grad()
-def _average(kept: Any, module: Any, smoothing: float) -> None:
-    for old, new in zip(kept.parameters(), module.parameters(), strict=True):
-        old.lerp_(new, 1 - smoothing)
+    return train_averaged(module, find_loss, n_steps, rate=RATE, report_every=500)
 
 
 def save(module: Any, path: Path, sizes: Counter[int]) -> None:
@@ -155,7 +138,7 @@ def main() -> None:
     if arguments.measure:
         compare(arguments.crystals)
         return
-    torch.manual_seed(SEED)
+    seed_everything(SEED)  # upstream draws its timesteps from numpy
     module = build("dng")
     crystals = make_crystals(N_CRYSTALS, SEED)
     print(f"{len(crystals)} crystals, {sum(p.numel() for p in module.parameters())} parameters", flush=True)

@@ -4,7 +4,6 @@ Trained on crystals of 2-8 atoms that services/pymatgen makes of the nine defaul
 """
 
 import argparse
-import copy
 import threading
 import time
 from dataclasses import replace
@@ -14,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from distillery.generators.generator import Made, resolve_task
 from distillery.generators.models.sampling import SampledGenerator
+from distillery.generators.models.training import train_averaged
 from distillery.generators.proposals import propose_one
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.structure import Structure
@@ -31,11 +32,8 @@ N_CRYSTALS = 2000
 N_STEPS = 2500
 BATCH = 32
 RATE = 4e-3
-LARGEST_GRADIENT = 1.0
 CELL_SCALE = 3.0
 """Of the first weights of the cell's scores, which a short training hardly gets going otherwise."""
-SMOOTHING = 0.995
-"""Of the weights that are kept, averaged over the steps."""
 
 
 def make_crystals(n: int, seed: int) -> list[Structure]:
@@ -69,28 +67,13 @@ def train(module: Any, graphs: list[Any], n_steps: int) -> Any:
     """The module with averaged weights after so many steps of upstream's loss."""
     from mattergen.common.data.collate import collate
 
-    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=n_steps, pct_start=0.05)
-    kept, rng, total = copy.deepcopy(module), np.random.default_rng(SEED), 0.0
-    for step in range(1, n_steps + 1):
-        loss, _ = module.calc_loss(collate([graphs[k] for k in rng.choice(len(graphs), BATCH, replace=False)]))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
-        schedule.step()
-        _average(kept, module, min(SMOOTHING, step / (step + 10)))
-        total += loss.item()
-        if step % 100 == 0:
-            print(f"{step} steps, {time.process_time():.0f} s of processor time, mean loss {total / 100:.3f}", flush=True)
-            total = 0.0
-    return kept
+    rng = np.random.default_rng(SEED)
 
+    def find_loss() -> Tensor:
+        loss: Tensor = module.calc_loss(collate([graphs[k] for k in rng.choice(len(graphs), BATCH, replace=False)]))[0]
+        return loss
 
-@torch.no_grad()
-def _average(kept: Any, module: Any, smoothing: float) -> None:
-    for old, new in zip(kept.parameters(), module.parameters(), strict=True):
-        old.lerp_(new, 1 - smoothing)
+    return train_averaged(module, find_loss, n_steps, rate=RATE, report_every=100)
 
 
 def save(module: Any, path: Path) -> None:
