@@ -55,12 +55,12 @@ def complete_system(incomplete: str) -> list[str]:
     return _that_begin(incomplete, SYSTEMS)
 
 
-def complete_receiver(incomplete: str) -> list[str]:
+def complete_target(incomplete: str) -> list[str]:
     """What an export can be for."""
     from distillery.export.formats import FORMATS
-    from distillery.export.receivers import RECEIVERS
+    from distillery.export.trainer_formats import TRAINER_FORMATS
 
-    return _that_begin(incomplete, [*RECEIVERS, *FORMATS])
+    return _that_begin(incomplete, [*TRAINER_FORMATS, *FORMATS])
 
 
 def _that_begin(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from cli.app import Data, Dataset, app
-from cli.completion import complete_receiver, complete_side
+from cli.completion import complete_side, complete_target
 from cli.places import find_file
 from cli.selecting import Elements, MaxAtoms, MaxForce, MaxResidual, MinAtoms, Source, System, Where, WithStress, make_selection
 from cli.terminal import under_way
@@ -30,7 +30,7 @@ def export(
             "--to",
             help="A trainer (mace, mace-hdf5, nequip, sevenn, graph-pes, fairchem) or huggingface: a folder with all three sides, and a "
             "configuration or card. Or a format (extxyz, ase-db, aselmdb, zarr): structures alone.",
-            autocompletion=complete_receiver,
+            autocompletion=complete_target,
         ),
     ],
     data: Data = Path("data"),
@@ -65,24 +65,24 @@ def export(
     Trainers are tried with their own packages: docs/trainers.md.
     """
     selection = make_selection(source, system, elements, min_atoms, max_atoms, max_force, max_residual, with_stress, where)
-    is_receiver = _is_receiver(to)
+    is_trainer_format = _is_trainer_format(to)
     file = find_file(dataset, data)
     options = {"mace_keys": mace or None, "shard_size": shard_size}
     asked = _Asked(file, out, split, split_seed, fractions, selection, force)
-    if is_receiver:
-        _hand_over(to, asked, options)
+    if is_trainer_format:
+        _export_for_trainer(to, asked, options)
     else:
         _write_format(to, asked, options)
 
 
-def _is_receiver(to: str) -> bool:
-    """Whether a folder for a receiver is asked for; InvalidRequest if there is neither receiver nor format of this name."""
+def _is_trainer_format(to: str) -> bool:
+    """Whether a folder for a trainer is asked for; InvalidRequest if there is neither trainer nor format of this name."""
     from distillery.export.formats import FORMATS
-    from distillery.export.receivers import RECEIVERS
+    from distillery.export.trainer_formats import TRAINER_FORMATS
 
-    if to not in RECEIVERS and to not in FORMATS:
-        raise InvalidRequest(f"--to must be one of {', '.join((*RECEIVERS, *FORMATS))}; got {to!r}")
-    return to in RECEIVERS
+    if to not in TRAINER_FORMATS and to not in FORMATS:
+        raise InvalidRequest(f"--to must be one of {', '.join((*TRAINER_FORMATS, *FORMATS))}; got {to!r}")
+    return to in TRAINER_FORMATS
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class _Asked:
     overwrite: bool
 
 
-def _hand_over(to: str, asked: _Asked, options: dict[str, Any]) -> None:
-    """Write the folder for a receiver; print what is in it and what to type."""
+def _export_for_trainer(to: str, asked: _Asked, options: dict[str, Any]) -> None:
+    """Write the folder for a trainer; print what is in it and what to type."""
     from distillery.dataset.splits import FRACTIONS, parse_fractions
-    from distillery.export.hand_over import hand_over
+    from distillery.export.trainer_folder import export_for_trainer
 
     _read_options((), options)
     if asked.side != "all":
@@ -109,7 +109,7 @@ def _hand_over(to: str, asked: _Asked, options: dict[str, Any]) -> None:
     target = asked.out or asked.dataset.with_name(f"{asked.dataset.stem}-{to}")
     fractions = FRACTIONS if asked.fractions is None else parse_fractions(asked.fractions)
     with under_way(f"writing {target}"):
-        done = hand_over(
+        done = export_for_trainer(
             asked.dataset, target, to, seed=asked.seed or 0, fractions=fractions, selection=asked.selection, overwrite=asked.overwrite
         )
     _print_left_out(", ".join(f"{n} {reason}" for reason, n in done.left_out.items()))

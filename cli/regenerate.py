@@ -15,7 +15,7 @@ from distillery.dataset.parts import read_part
 from distillery.dataset.sections import Section, read_section
 from distillery.errors import NotFound, Unavailable
 from distillery.http.client import Servers
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.plan import Plan, Shard
 from distillery.recipe.recipe import Recipe
 from distillery.runtime.locks import hold_lock
@@ -60,10 +60,10 @@ async def regenerate(
     with hold_scratch(settings.data) as folder:
         clients = Clients(settings, servers)
         try:
-            ledger = Ledger(folder, recipe.model_copy(update={"name": folder.name}))
-            await Preflight(ledger.recipe, ledger, clients, _ignore).check_teacher(TRIES_AT_THE_START)
+            made_parts = MadeParts(folder, recipe.model_copy(update={"name": folder.name}))
+            await Preflight(made_parts.recipe, made_parts, clients, _ignore).check_teacher(TRIES_AT_THE_START)
             await _require_services(clients, recipe, shards)
-            maker = ShardMaker(ledger, clients, _ignore, missing_services={})
+            maker = ShardMaker(made_parts, clients, _ignore, missing_services={})
             for shard in shards:
                 section = sections[shard.name]
                 await maker.make(shard)

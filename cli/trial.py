@@ -21,12 +21,12 @@ def try_sources(recipe: "Recipe") -> "Trial":
     """What five structures of every source took; asyncio.CancelledError when stopped, a Problem if none could be made."""
     from cli.live import raise_if_failed
     from distillery.planning.forecast import measure_trial
-    from distillery.planning.ledger import Ledger
+    from distillery.planning.made_parts import MadeParts
 
     small = shrink(recipe)
     with tempfile.TemporaryDirectory(prefix="distillery-") as folder:
         raise_if_failed(run_until_signal(_make(small, Path(folder)), lambda: None))
-        return measure_trial(Ledger(Path(folder) / small.name, small), STRUCTURES)
+        return measure_trial(MadeParts(Path(folder) / small.name, small), STRUCTURES)
 
 
 def shrink(recipe: "Recipe") -> "Recipe":

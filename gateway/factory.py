@@ -40,7 +40,9 @@ class Factory:
     async def _look(self) -> FactoryRecord:
         jobs = self._manager.list_jobs()
         found = await asyncio.gather(*(self._look_at_service(name, jobs) for name in self._clients.names))
-        wanted = {LABELLER, *(source.service for job in jobs for source in job.run.ledger.recipe.sources.values())} if jobs else set[str]()
+        wanted = (
+            {LABELLER, *(source.service for job in jobs for source in job.run.made_parts.recipe.sources.values())} if jobs else set[str]()
+        )
         disk = shutil.disk_usage(_find_existing(self._data))
         return FactoryRecord(
             replicas=[replica for group in found for replica in group],
@@ -77,7 +79,7 @@ class Factory:
 
     def _list_work(self, name: str, address: str, jobs: Iterable[Job]) -> list[str]:
         """The shards that a replica is asked for; of apps in this process all that their service is asked for."""
-        works = [(job.run.ledger.recipe.name, work) for job in jobs for work in job.run.shard_maker.at_work.values()]
+        works = [(job.run.made_parts.recipe.name, work) for job in jobs for work in job.run.shard_maker.at_work.values()]
         traces = None if address == "here" else {request.trace for request in self._clients.list_under_way(name, address)}
         return [f"{dataset}/{work.shard}" for dataset, work in works if work.service == name and _is_of(work, traces)]
 

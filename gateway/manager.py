@@ -15,12 +15,12 @@ from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.recipe.target import Target
 from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, StateEvent
 from gateway.clients import Clients
+from gateway.dataset_statuses import DatasetStatuses, document
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
 from gateway.preflight import DeployedMakers
 from gateway.run import Run
 from gateway.settings import GatewaySettings
-from gateway.statuses import Statuses, document
 from gateway.store import Store, StoredDataset
 from gateway.webhooks import Webhooks
 
@@ -34,7 +34,7 @@ class Manager:
         self._settings, self._clients = settings, clients
         self._store = Store(settings.data)
         self._jobs: dict[str, Job] = {}
-        self.statuses = Statuses(self._store, self._jobs, clients)
+        self.statuses = DatasetStatuses(self._store, self._jobs, clients)
         self._changing = defaultdict[str, asyncio.Lock](asyncio.Lock)
         """By dataset: one is begun, paused, cancelled, resumed or deleted by one request after the other, in the order they came in."""
         self._forecasting = asyncio.Lock()
@@ -84,7 +84,7 @@ class Manager:
         target.refuse_cutting_back(recipe, dataset.list_parts())
         is_new, job = not dataset.exists, self._find_working(recipe.name)
         if job is not None:
-            dataset.refuse_change(job.run.ledger.recipe, recipe, target)
+            dataset.refuse_change(job.run.made_parts.recipe, recipe, target)
             dataset.set_wanted(target.wanted)
         else:
             dataset.save(text, target)
@@ -154,7 +154,7 @@ class Manager:
             self._refuse_other_process(dataset)
             if (job := self._jobs.pop(name, None)) is not None:
                 job.run.release()
-            self.statuses.ledgers.release(dataset.folder)
+            self.statuses.parts_of_datasets.release(dataset.folder)
             await asyncio.to_thread(dataset.delete)
         _log.info("deleted %s", name)
 
@@ -181,8 +181,8 @@ class Manager:
         recipe.stages_until(target.last)
         dataset = self._store.locate(recipe.name)
         async with self._forecasting:
-            ledger = self.statuses.ledgers.find(dataset.folder, recipe)
-            return await asyncio.to_thread(describe_forecast, ledger, target.last, trial)
+            made_parts = self.statuses.parts_of_datasets.find(dataset.folder, recipe)
+            return await asyncio.to_thread(describe_forecast, made_parts, target.last, trial)
 
     async def forecast_rest(self, name: str) -> Forecast:
         """What the rest of a dataset would take, as far as it is wanted."""
@@ -228,7 +228,7 @@ class Manager:
         try:
             await job.run.make()
             job.run.release()
-            self.statuses.ledgers.release(dataset.folder)
+            self.statuses.parts_of_datasets.release(dataset.folder)
         except Problem as problem:
             job.problem = problem
         except OSError as error:

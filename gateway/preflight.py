@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsupported
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.plan import PartFacts, Plan
 from distillery.planning.recipe_checks import ask_service, find_charge_faults, find_source_faults, find_teacher_faults
 from distillery.recipe.recipe import Recipe
-from distillery.recipe.requests import has_stand_ins, list_makers
+from distillery.recipe.requests import has_fallback, list_makers
 from distillery.recipe.source import Source
 from distillery.schema.dataset import EventData, EventKind, MissingServiceEvent
 from distillery.schema.generate import GenerateRequest, RequestCheck
@@ -53,9 +53,9 @@ class Preflight:
     missing_services  those that the dataset does without, and why: all of their sources have a fallback
     """
 
-    def __init__(self, recipe: Recipe, ledger: Ledger, clients: Clients, emit: Emit) -> None:
+    def __init__(self, recipe: Recipe, made_parts: MadeParts, clients: Clients, emit: Emit) -> None:
         self.missing_services: dict[str, str] = {}
-        self._recipe, self._ledger, self._clients, self._emit = recipe, ledger, clients, emit
+        self._recipe, self._made_parts, self._clients, self._emit = recipe, made_parts, clients, emit
         self._makers = DeployedMakers(clients, None)
         self._teacher: TeacherOutline | None = None
 
@@ -69,10 +69,10 @@ class Preflight:
         self._teacher = teacher.outline
         if faults := find_teacher_faults(self._recipe, teacher.outline):
             raise Unsupported("; ".join(detail for _, detail in faults))
-        known = self._ledger.teacher
+        known = self._made_parts.teacher
         if known is not None and known.identity != teacher.identity:
             raise Conflict(
-                f"the parts in {self._ledger.folder} were labelled by {known.describe()}, the labeller has {teacher.describe()}; "
+                f"the parts in {self._made_parts.folder} were labelled by {known.describe()}, the labeller has {teacher.describe()}; "
                 "a dataset has one teacher: start the labeller with the first, or give the recipe another name"
             )
 
@@ -90,7 +90,7 @@ class Preflight:
             self._give_up_service(source, Unavailable(outage))
             return
         has_begun = any(not fact.note for fact in facts)
-        is_needed = has_begun or not has_stand_ins(self._recipe, source.service)
+        is_needed = has_begun or not has_fallback(self._recipe, source.service)
         try:
             # One that others stand in for is not waited for as long as one that the run can't do without.
             await self._clients.describe_service(source.service, None if is_needed else TRIES_AT_THE_START)
@@ -109,7 +109,7 @@ class Preflight:
     def _find_facts(self, service: str, plan: Plan) -> Iterator[PartFacts]:
         """What the parts say that this service was to make: an outage after it has begun is waited for, or it would change the result."""
         for shard in plan.shards():
-            if self._recipe.sources[shard.maker].service == service and (entry := self._ledger.peek(shard.name)) is not None:
+            if self._recipe.sources[shard.maker].service == service and (entry := self._made_parts.peek(shard.name)) is not None:
                 yield entry.facts
 
     def _give_up_service(self, source: Source, problem: Problem) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from distillery.dataset.folder import CARD, DATASET, PAGE, list_parts
 from distillery.errors import Conflict, Internal, NotFound, Unsupported
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.plan import Judgement, Plan, Shard
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.recipe.target import Target
@@ -32,16 +32,16 @@ _log = logging.getLogger("distillery.gateway")
 
 
 class Run:
-    """Makes one dataset. `make` may be cancelled at any moment and called again: the parts are the ledger."""
+    """Makes one dataset. `make` may be cancelled at any moment and called again: the parts are the record."""
 
     def __init__(
         self, folder: Path, recipe: Recipe, text: str, clients: Clients, settings: GatewaySettings, emit: Emit, target: Target
     ) -> None:
         self.target = target
-        self.ledger = Ledger(folder, recipe)
-        self.preflight = Preflight(recipe, self.ledger, clients, emit)
+        self.made_parts = MadeParts(folder, recipe)
+        self.preflight = Preflight(recipe, self.made_parts, clients, emit)
         self.plan = Plan(stage=recipe.stage_names[0])
-        self.shard_maker = ShardMaker(self.ledger, clients, emit, self.preflight.missing_services)
+        self.shard_maker = ShardMaker(self.made_parts, clients, emit, self.preflight.missing_services)
         self.doing = ""
         """What else takes its time, for people."""
         self.is_refused = False
@@ -63,14 +63,14 @@ class Run:
 
     def release(self) -> None:
         """Free the memory that making it took: a finished dataset is told of by its report."""
-        self.ledger.release()
+        self.made_parts.release()
         self.plan = Plan(stage=self.plan.stage)
 
     async def make(self) -> Report:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         await watch_owner(self._folder)
         with hold_lock(self._folder):
-            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.target.last)
+            self.plan = await asyncio.to_thread(self.made_parts.make_plan, self.target.last)
             self._require_earlier_stages()
             if not self.plan.is_complete:
                 forget_report(self._folder)
@@ -94,7 +94,7 @@ class Run:
         """Plan anew, and tell of the checkpoints that came."""
         async with self._looking:
             n_known = len(self.plan.checkpoints)
-            self.plan = await asyncio.to_thread(self.ledger.make_plan, self.target.last)
+            self.plan = await asyncio.to_thread(self.made_parts.make_plan, self.target.last)
             fresh = self.plan.checkpoints[n_known:]
             if fresh:
                 await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
@@ -118,7 +118,7 @@ class Run:
         return self._settings.concurrency * await self._clients.count_replicas(self._recipe.sources[maker].service)
 
     async def _make_round(self, shards: list[Shard]) -> None:
-        pending = await asyncio.to_thread(lambda: [shard for shard in shards if not self.ledger.is_done(shard)])
+        pending = await asyncio.to_thread(lambda: [shard for shard in shards if not self.made_parts.is_done(shard)])
         plan, n_pending = self.plan, len(pending)
         where = RoundEvent(
             round=shards[0].round, stage=plan.stage, wave=plan.wave, waves=plan.n_waves, shards=len(shards), pending=n_pending
@@ -135,11 +135,11 @@ class Run:
         async with self._turns.take(shard.maker):
             await self._may_go_on.wait()
             receipt = await self.shard_maker.make(shard)
-            await asyncio.to_thread(self.ledger.find, shard.name)
+            await asyncio.to_thread(self.made_parts.find, shard.name)
             self._emit("shard", ShardEvent(shard=shard.name, source=shard.source, labelled=receipt.n_structures))
 
     async def _finish(self) -> Report:
-        self.ledger.refuse_strangers(self.plan)
+        self.made_parts.refuse_strangers(self.plan)
         self._emit("finalising", FinalisingEvent(parts=len(list_parts(self._folder))))
         self.doing = "merging the parts into dataset.h5"
         leave_out, outliers = self.plan.leave_out, self.plan.outliers
@@ -156,7 +156,7 @@ class Run:
         receipt = await self._clients.finalise(request)
         await self._clients.wait_for_file(self._folder / DATASET)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
-        report = await self._report(await asyncio.to_thread(make_report, self.ledger, self.plan, receipt))
+        report = await self._report(await asyncio.to_thread(make_report, self.made_parts, self.plan, receipt))
         self._emit("finished", FinishedEvent(verdict=report.verdict, stage=report.stage))
         return report
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from distillery.dataset.folder import part_path
 from distillery.errors import Conflict, Problem, Unavailable, Unsupported
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.plan import Shard
 from distillery.recipe.requests import make_request
 from distillery.recipe.source import Source
@@ -36,12 +36,12 @@ class ShardMaker:
     at_work           the same by shard: what is done, by whom and since when
     """
 
-    def __init__(self, ledger: Ledger, clients: Clients, emit: Emit, missing_services: Mapping[str, str]) -> None:
-        """`ledger` is of the dataset that the parts are written for; the labeller writes them into a folder named as its recipe."""
+    def __init__(self, made_parts: MadeParts, clients: Clients, emit: Emit, missing_services: Mapping[str, str]) -> None:
+        """`made_parts` is of the dataset that the parts are written for; the labeller writes them into a folder named as its recipe."""
         self.missing_services = missing_services
         self.in_work: Counter[tuple[str, str]] = Counter()
         self.at_work: dict[str, WorkRecord] = {}
-        self._folder, self._recipe, self._clients, self._emit = ledger.folder, ledger.recipe, clients, emit
+        self._folder, self._recipe, self._clients, self._emit = made_parts.folder, made_parts.recipe, clients, emit
 
     async def make(self, shard: Shard) -> Receipt:
         """The receipt of the shard's part, which is there then; Conflict if the labeller writes elsewhere."""

@@ -12,7 +12,7 @@ from distillery.dataset.folder import DATASET, part_path
 from distillery.dataset.layout import Label, list_optional, to_arrays
 from distillery.dataset.merge import finalise
 from distillery.dataset.parts import digest_arrays, write_part
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.plan import Shard
 from distillery.recipe.recipe import Recipe, parse_recipe
 from distillery.schema.label import FinaliseRequest, PartSelection, Receipt, Reject, ShardRecord, TeacherCard
@@ -60,22 +60,22 @@ def write_parts(
     change: Callable[[Structure], Structure] = lambda structure: structure,
     relabel: Callable[[Structure, Label], Label] = lambda structure, label: label,
     **record: Any,
-) -> Ledger:
-    """The folder's ledger, once the first round's parts (or `only` some) are written."""
+) -> MadeParts:
+    """The folder's parts, once the first round's parts (or `only` some) are written."""
     recipe = parse_recipe(text)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(text)
-    for shard in Ledger(folder, recipe).make_plan().shards():
+    for shard in MadeParts(folder, recipe).make_plan().shards():
         if only(shard):
             write_part_of(folder, recipe, shard, change, relabel, **record)
-    return Ledger(folder, recipe)
+    return MadeParts(folder, recipe)
 
 
 def write_finished(folder: Path, text: str = RECIPE, **how: Any) -> Path:
     """The dataset.h5 of a folder, which has the name of the recipe, of the parts that `write_parts` writes."""
-    ledger = write_parts(folder, text, **how)
-    parts = tuple(PartSelection(part=shard.name) for shard in ledger.make_plan().shards())
-    recipe = ledger.recipe
+    made_parts = write_parts(folder, text, **how)
+    parts = tuple(PartSelection(part=shard.name) for shard in made_parts.make_plan().shards())
+    recipe = made_parts.recipe
     finalise(folder.parent, FinaliseRequest(dataset=recipe.name, recipe=text, recipe_sha256=recipe.sha256, seed=recipe.seed, parts=parts))
     return folder / DATASET
 

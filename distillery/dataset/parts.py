@@ -1,4 +1,4 @@
-"""Parts: one immutable HDF5 file a shard, written whole or not at all. They are the ledger of a dataset."""
+"""Parts: one immutable HDF5 file a shard, written whole or not at all. They are all that is known of what is made."""
 
 import hashlib
 import io

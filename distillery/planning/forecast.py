@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.measures import PartMeasures
 from distillery.planning.pace import Pace, measure_pace
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
@@ -29,42 +29,42 @@ class Trial:
     part_bytes: float
 
 
-def measure_trial(ledger: Ledger, n_structures: int) -> Trial:
+def measure_trial(made_parts: MadeParts, n_structures: int) -> Trial:
     """The rates of a dataset that was made for them."""
-    plan = ledger.make_plan("full")
-    return Trial(_find_rates(ledger, plan), n_structures, _find_overhead(ledger, plan))
+    plan = made_parts.make_plan("full")
+    return Trial(_find_rates(made_parts, plan), n_structures, _find_overhead(made_parts, plan))
 
 
-def describe_forecast(ledger: Ledger, until: StageName, trial: Trial | None = None) -> Forecast:
+def describe_forecast(made_parts: MadeParts, until: StageName, trial: Trial | None = None) -> Forecast:
     """Stages, shards, rates, and the time and disk that the rest takes; what is unknown is named. Reads the parts, writes nothing.
 
     trial  whose rates are taken for sources without parts
     """
-    now = ledger.make_plan(until)
-    own = _find_rates(ledger, now)
+    now = made_parts.make_plan(until)
+    own = _find_rates(made_parts, now)
     tried = {name: rate for name, rate in (trial.rates if trial else {}).items() if name not in own}
     rates = own | tried
-    plan = _imagine(ledger, until, rates)
-    rest = [shard for shard in plan.shards() if ledger.peek(shard.name) is None]
-    there = [shard for shard in plan.shards() if ledger.peek(shard.name) is not None]
-    pace = measure_pace(ledger, [shard.name for shard in there])
+    plan = _imagine(made_parts, until, rates)
+    rest = [shard for shard in plan.shards() if made_parts.peek(shard.name) is None]
+    there = [shard for shard in plan.shards() if made_parts.peek(shard.name) is not None]
+    pace = measure_pace(made_parts, [shard.name for shard in there])
     n_parts = sum(1 for _ in plan.shards())
     return Forecast(
-        dataset=ledger.recipe.name,
+        dataset=made_parts.recipe.name,
         until=until,
-        sources={name: source.service for name, source in ledger.recipe.sources.items()},
-        stages=[_describe_stage(ledger, plan, stage) for stage in _passed_stages(plan)],
+        sources={name: source.service for name, source in made_parts.recipe.sources.items()},
+        stages=[_describe_stage(made_parts, plan, stage) for stage in _passed_stages(plan)],
         rates=rates,
         parts=n_parts,
         parts_done=n_parts - len(rest),
-        rest=_add_up(ledger, plan, rest, rates, pace, _find_overhead(ledger, plan) or (trial.part_bytes if trial else 0.0)),
-        unknown={maker: _explain_unknown(ledger, there, maker) for maker in sorted({shard.maker for shard in rest} - set(rates))},
+        rest=_add_up(made_parts, plan, rest, rates, pace, _find_overhead(made_parts, plan) or (trial.part_bytes if trial else 0.0)),
+        unknown={maker: _explain_unknown(made_parts, there, maker) for maker in sorted({shard.maker for shard in rest} - set(rates))},
         assumption=_explain_time(pace) + (f"; {_explain_trial(tried, trial)}" if trial and tried else ""),
     )
 
 
-def _explain_unknown(ledger: Ledger, there: Sequence[Shard], maker: str) -> str:
-    notes = {shard.name: entry.facts.note for shard in there if shard.maker == maker and (entry := ledger.peek(shard.name)) is not None}
+def _explain_unknown(made_parts: MadeParts, there: Sequence[Shard], maker: str) -> str:
+    notes = {shard.name: entry.facts.note for shard in there if shard.maker == maker and (entry := made_parts.peek(shard.name)) is not None}
     return next((f"its parts are empty: {note}" for note in notes.values()), "none of its parts is there yet")
 
 
@@ -84,10 +84,10 @@ def _explain_trial(tried: Iterable[str], trial: Trial) -> str:
     )
 
 
-def _find_rates(ledger: Ledger, plan: Plan) -> dict[str, Rate]:
+def _find_rates(made_parts: MadeParts, plan: Plan) -> dict[str, Rate]:
     parts: dict[str, list[PartMeasures]] = {}
     for shard in plan.shards():
-        if (entry := ledger.peek(shard.name)) is not None and not entry.facts.note:
+        if (entry := made_parts.peek(shard.name)) is not None and not entry.facts.note:
             parts.setdefault(shard.maker, []).append(entry.measures)
     made = sum((tally.usable_by_maker for tally in plan.tallies.values()), Counter[str]())
     answered = sum((tally.answered for tally in plan.tallies.values()), Counter[str]())
@@ -111,33 +111,33 @@ def _find_rate(parts: Iterable[PartMeasures], acceptance: float) -> Rate:
     )
 
 
-def _imagine(ledger: Ledger, until: StageName, rates: Mapping[str, Rate]) -> Plan:
+def _imagine(made_parts: MadeParts, until: StageName, rates: Mapping[str, Rate]) -> Plan:
     """The whole plan: parts that are there as they are, the others as the rates say, their gates passed."""
     imagined: list[str] = []
 
     def look_up(shard: Shard) -> PartFacts:
-        facts = ledger.look_up(shard)
+        facts = made_parts.look_up(shard)
         if facts is None:
             imagined.append(shard.name)
-            acceptance = rates[shard.maker].acceptance if shard.maker in rates else _count_frames(ledger, shard.maker)
+            acceptance = rates[shard.maker].acceptance if shard.maker in rates else _count_frames(made_parts, shard.maker)
             ids = tuple(f"{shard.name}/{k:04d}" for k in range(round(shard.n * acceptance)))
             facts = PartFacts(ids, ids)
         return facts
 
     def judge(plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
-        return Judgement() if imagined else ledger.judge(plan, wanted, position)
+        return Judgement() if imagined else made_parts.judge(plan, wanted, position)
 
-    return make_plan(ledger.recipe, look_up, judge, until)
+    return make_plan(made_parts.recipe, look_up, judge, until)
 
 
-def _count_frames(ledger: Ledger, maker: str) -> int:
-    sample = ledger.recipe.find_sample(maker)
+def _count_frames(made_parts: MadeParts, maker: str) -> int:
+    sample = made_parts.recipe.find_sample(maker)
     return 1 if sample is None else sample.keep
 
 
-def _count_calls(ledger: Ledger, maker: str) -> int:
+def _count_calls(made_parts: MadeParts, maker: str) -> int:
     """Of the teacher for a structure that is asked for, at most."""
-    sample = ledger.recipe.find_sample(maker)
+    sample = made_parts.recipe.find_sample(maker)
     return 1 if sample is None else sample.n_calls
 
 
@@ -145,10 +145,10 @@ def _passed_stages(plan: Plan) -> list[StageName]:
     return list(dict.fromkeys(checkpoint.position.stage for checkpoint in plan.checkpoints))
 
 
-def _describe_stage(ledger: Ledger, plan: Plan, stage: StageName) -> StageForecast:
+def _describe_stage(made_parts: MadeParts, plan: Plan, stage: StageName) -> StageForecast:
     end = next(c for c in reversed(plan.checkpoints) if c.position.stage == stage and c.ends_stage)
     shards = [shard for shard in plan.shards() if shard.stage == stage]
-    is_made = all(ledger.peek(shard.name) is not None for shard in shards)
+    is_made = all(made_parts.peek(shard.name) is not None for shard in shards)
     verdict: VerdictWord = "GO" if end.judgement.is_go else "NO-GO"
     return StageForecast(
         stage=stage,
@@ -157,13 +157,15 @@ def _describe_stage(ledger: Ledger, plan: Plan, stage: StageName) -> StageForeca
         n_structures=end.n_structures,
         wanted=dict(end.wanted),
         shards=Counter(shard.source for shard in shards),
-        shards_done=sum(ledger.peek(shard.name) is not None for shard in shards),
+        shards_done=sum(made_parts.peek(shard.name) is not None for shard in shards),
         verdict=verdict if is_made else None,
         reasons=list(end.judgement.reasons),
     )
 
 
-def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate], pace: Pace, overhead: float) -> RestForecast:
+def _add_up(
+    made_parts: MadeParts, plan: Plan, rest: Sequence[Shard], rates: Mapping[str, Rate], pace: Pace, overhead: float
+) -> RestForecast:
     """What the shards that are not there yet take, as far as their makers' rates are known.
 
     overhead  of a part's file beyond its structures, bytes
@@ -171,10 +173,10 @@ def _add_up(ledger: Ledger, plan: Plan, rest: Sequence[Shard], rates: Mapping[st
     generating: dict[str, float] = {}
     labelling = n_bytes = n_calls = 0.0
     for shard in rest:
-        n_calls += shard.n * (rates[shard.maker].n_calls if shard.maker in rates else _count_calls(ledger, shard.maker))
+        n_calls += shard.n * (rates[shard.maker].n_calls if shard.maker in rates else _count_calls(made_parts, shard.maker))
         if (rate := rates.get(shard.maker)) is not None:
             n_labelled = len(plan.planned_parts[shard.name].facts.ids)
-            service = ledger.recipe.sources[shard.maker].service
+            service = made_parts.recipe.sources[shard.maker].service
             generating[service] = generating.get(service, 0.0) + rate.generate_seconds * shard.n
             labelling += rate.label_seconds * n_labelled
             n_bytes += rate.n_bytes * n_labelled + overhead
@@ -195,7 +197,7 @@ def _find_seconds(work: float, pace: Pace) -> float:
     return pace.start + work * pace.clock / pace.work if work and pace.is_known else work
 
 
-def _find_overhead(ledger: Ledger, plan: Plan) -> float:
+def _find_overhead(made_parts: MadeParts, plan: Plan) -> float:
     """Bytes of a part's file beyond its structures, on average."""
-    entries = [entry.measures for shard in plan.shards() if (entry := ledger.peek(shard.name)) is not None]
+    entries = [entry.measures for shard in plan.shards() if (entry := made_parts.peek(shard.name)) is not None]
     return sum(part.n_bytes - part.n_payload_bytes for part in entries) / max(len(entries), 1)

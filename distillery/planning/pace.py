@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from distillery.dataset.folder import RECIPE, part_path
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 
 _LONGEST_WAIT = 60.0
 """s; where more than this and a part's own work lies between it and the one before, nothing was at work."""
@@ -34,26 +34,26 @@ class Pace:
         return self.work > 0 and self.clock > _LEAST_RATIO * self.work
 
 
-def measure_pace(ledger: Ledger, parts: Iterable[str]) -> Pace:
-    """By the times of the parts' files; pauses are left out. Parts are those that the ledger found."""
-    written = sorted((part_path(ledger.folder, part).stat().st_mtime, part) for part in parts)
+def measure_pace(made_parts: MadeParts, parts: Iterable[str]) -> Pace:
+    """By the times of the parts' files; pauses are left out. Parts are those that were found."""
+    written = sorted((part_path(made_parts.folder, part).stat().st_mtime, part) for part in parts)
     if not written:
         return Pace(0, 0.0, 0.0, 0.0)
-    works = [_find_work(ledger, part) for _, part in written]
+    works = [_find_work(made_parts, part) for _, part in written]
     gaps = [after - before for (before, _), (after, _) in pairwise(written)]
     clock = sum(gap if gap <= work + _LONGEST_WAIT else work for gap, work in zip(gaps, works[1:], strict=True))
-    return Pace(len(gaps), sum(works[1:]), clock, _find_start(ledger, written[0][0] - works[0]))
+    return Pace(len(gaps), sum(works[1:]), clock, _find_start(made_parts, written[0][0] - works[0]))
 
 
-def _find_work(ledger: Ledger, part: str) -> float:
-    entry = ledger.peek(part)
+def _find_work(made_parts: MadeParts, part: str) -> float:
+    entry = made_parts.peek(part)
     return 0.0 if entry is None else entry.measures.generate_seconds + entry.measures.label_seconds
 
 
-def _find_start(ledger: Ledger, first: float) -> float:
+def _find_start(made_parts: MadeParts, first: float) -> float:
     """How long before `first`, Unix time, the recipe was written; 0 where that says nothing: it was long before, or after."""
     try:
-        waited = first - (ledger.folder / RECIPE).stat().st_mtime
+        waited = first - (made_parts.folder / RECIPE).stat().st_mtime
     except FileNotFoundError:
         return 0.0
     return waited if 0 < waited < 10 * _LONGEST_WAIT else 0.0

@@ -6,7 +6,7 @@ from typing import Protocol
 from distillery.errors import NotFound, Problem, Unavailable, Unsupported
 from distillery.planning.gates import find_hopeless
 from distillery.recipe.recipe import Recipe, place_faults
-from distillery.recipe.requests import find_largest, has_stand_ins, list_makers, make_request
+from distillery.recipe.requests import find_largest, has_fallback, list_makers, make_request
 from distillery.runtime.yaml import Location
 from distillery.schema.dataset import RecipeCheck
 from distillery.schema.generate import GenerateRequest, RequestCheck, RequestFault
@@ -82,7 +82,7 @@ async def _check_source(recipe: Recipe, maker: str, makers: Makers, teacher: Tea
         check = await ask_service(recipe, maker, makers)
         found.faults += [*find_source_faults(recipe, maker, check), *find_charge_faults(recipe, maker, check, teacher)]
     except (NotFound, Unavailable) as problem:
-        if isinstance(problem, NotFound) or not has_stand_ins(recipe, source.service):
+        if isinstance(problem, NotFound) or not has_fallback(recipe, source.service):
             found.faults.append(((*at, "service"), problem.detail))
         else:
             found.notes.append(f"source {maker}: {problem.detail}; {source.fallback} will stand in")

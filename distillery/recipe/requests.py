@@ -27,8 +27,8 @@ def make_request(
 def list_makers(recipe: Recipe) -> list[str]:
     """The sources that will be asked for structures, for themselves or in the place of others."""
     owed = recipe.most_owed
-    stand_ins = {source.fallback for name, source in recipe.sources.items() if owed[name]}
-    return [name for name in recipe.sources if owed[name] or name in stand_ins]
+    fallbacks = {source.fallback for name, source in recipe.sources.items() if owed[name]}
+    return [name for name in recipe.sources if owed[name] or name in fallbacks]
 
 
 def find_largest(recipe: Recipe, maker: str) -> int:
@@ -38,6 +38,6 @@ def find_largest(recipe: Recipe, maker: str) -> int:
     return min(recipe.shard_size, max(budgets))
 
 
-def has_stand_ins(recipe: Recipe, service: str) -> bool:
+def has_fallback(recipe: Recipe, service: str) -> bool:
     """Whether the dataset can do without a service: every source of it has a fallback."""
     return all(source.fallback for source in recipe.sources.values() if source.service == service)

@@ -11,7 +11,7 @@ from distillery.schema.report import Report, SourceReport
 def describe_end(report: Report, parts: Iterable[str]) -> Progress:
     """Counts, stages and checkpoints of a finished dataset, by its report and the names of its parts."""
     last, shards = report.checkpoints[-1], Counter(split_part_name(part)[1] for part in parts)
-    stand_ins = {row.source: row.by for row in report.scenario.stand_ins}
+    used_fallbacks = {row.source: row.by for row in report.scenario.stand_ins}
     return Progress(
         round=report.rounds - 1,
         stage=report.stage,
@@ -19,11 +19,11 @@ def describe_end(report: Report, parts: Iterable[str]) -> Progress:
         waves=last.waves,
         checkpoints=report.checkpoints,
         scenario=report.scenario.text,
-        sources={name: _describe_ended(own, shards[name], stand_ins.get(name)) for name, own in report.sources.items()},
+        sources={name: _describe_ended(own, shards[name], used_fallbacks.get(name)) for name, own in report.sources.items()},
     )
 
 
-def _describe_ended(own: SourceReport, shards: int, stand_in: str | None) -> SourceProgress:
+def _describe_ended(own: SourceReport, shards: int, used_fallback: str | None) -> SourceProgress:
     rejected = Counter[str]()
     for reason, count in own.rejected.items():
         step, what = reason.split(": ", 1)
@@ -35,5 +35,5 @@ def _describe_ended(own: SourceReport, shards: int, stand_in: str | None) -> Sou
         shards_done=shards,
         rejected=rejected,
         duplicates=own.rejected.get("dataset: duplicate", 0),
-        fallback=stand_in,
+        fallback=used_fallback,
     )

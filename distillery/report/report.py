@@ -4,7 +4,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from distillery.planning.gates import is_go, judge, sum_up
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
 from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe
@@ -13,12 +13,12 @@ from distillery.schema.label import FinaliseReceipt
 from distillery.schema.report import ElementReport, EntropyRecord, GateRecord, Report, SizeRange, SourceReport, Totals
 
 
-def make_report(ledger: Ledger, plan: Plan, receipt: FinaliseReceipt) -> Report:
+def make_report(made_parts: MadeParts, plan: Plan, receipt: FinaliseReceipt) -> Report:
     """The content of report.json."""
-    recipe, wanted = ledger.recipe, {name: tally.count for name, tally in plan.tallies.items()}
-    measures = ledger.measure(plan, wanted)
+    recipe, wanted = made_parts.recipe, {name: tally.count for name, tally in plan.tallies.items()}
+    measures = made_parts.measure(plan, wanted)
     verdicts = judge(measures, recipe, plan.stage, wanted)
-    first = ledger.find(next(plan.shards()).name)
+    first = made_parts.find(next(plan.shards()).name)
     assert first is not None
     return Report(
         dataset=recipe.name,

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.measures import PartMeasures
 from distillery.planning.plan import Checkpoint, Plan, Shard, SourceTally
 from distillery.schema.dataset import InWork, Progress, SourceProgress
-from distillery.schema.report import CheckpointRecord, Scenario, StandIn
+from distillery.schema.report import CheckpointRecord, FallbackUse, Scenario
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:
@@ -41,17 +41,17 @@ def describe_stages(plan: Plan) -> list[CheckpointRecord]:
 
 def describe_scenario(plan: Plan) -> Scenario:
     """Whether every source made its own structures (A), or which fallbacks were used and why (B)."""
-    stand_ins = [
-        StandIn(source=name, by=maker, n_structures=tally.kept_by[maker], reason=_explain_fallback(name, tally))
+    uses = [
+        FallbackUse(source=name, by=maker, n_structures=tally.kept_by[maker], reason=_explain_fallback(name, tally))
         for name, tally in plan.tallies.items()
         for maker in tally.kept_by
         if maker != name
     ]
-    text = "; ".join(f"{row.by} for {row.source} ({row.reason})" for row in stand_ins)
+    text = "; ".join(f"{row.by} for {row.source} ({row.reason})" for row in uses)
     return Scenario(
-        name="B" if stand_ins else "A",
-        text=f"B: {text}" if stand_ins else "A: every source made its own structures",
-        stand_ins=stand_ins,
+        name="B" if uses else "A",
+        text=f"B: {text}" if uses else "A: every source made its own structures",
+        stand_ins=uses,
         unusable={name: dict(tally.unusable) for name, tally in plan.tallies.items() if tally.unusable},
     )
 
@@ -62,9 +62,9 @@ def _explain_fallback(name: str, tally: SourceTally) -> str:
     return f"of {tally.answered[name]} structures asked of {name}, {tally.usable_by_maker[name]} could be used"
 
 
-def describe_progress(ledger: Ledger, plan: Plan, in_work: Mapping[tuple[str, str], int]) -> Progress:
+def describe_progress(made_parts: MadeParts, plan: Plan, in_work: Mapping[tuple[str, str], int]) -> Progress:
     """Counts, stages and checkpoints for the status, from the parts; `wanted` of a source is for the end of the stage at hand."""
-    wanted = ledger.recipe.at(plan.step).stage_counts(plan.stage, plan.attempt)
+    wanted = made_parts.recipe.at(plan.step).stage_counts(plan.stage, plan.attempt)
     return Progress(
         round=max(len(plan.rounds) - 1, 0),
         stage=plan.stage,
@@ -72,14 +72,14 @@ def describe_progress(ledger: Ledger, plan: Plan, in_work: Mapping[tuple[str, st
         waves=plan.n_waves,
         checkpoints=describe_checkpoints(plan),
         scenario=describe_scenario(plan).text,
-        sources={name: _describe_source(ledger, plan, name, wanted.get(name, 0), in_work) for name in ledger.recipe.sources},
+        sources={name: _describe_source(made_parts, plan, name, wanted.get(name, 0), in_work) for name in made_parts.recipe.sources},
     )
 
 
-def _describe_source(ledger: Ledger, plan: Plan, name: str, wanted: int, in_work: Mapping[tuple[str, str], int]) -> SourceProgress:
+def _describe_source(made_parts: MadeParts, plan: Plan, name: str, wanted: int, in_work: Mapping[tuple[str, str], int]) -> SourceProgress:
     """Counts, times and rejections of a source so far."""
     shards = [shard for shard in plan.shards() if shard.source == name]
-    parts = [entry.measures for shard in shards if (entry := ledger.peek(shard.name)) is not None]
+    parts = [entry.measures for shard in shards if (entry := made_parts.peek(shard.name)) is not None]
     tally = plan.tallies.get(name, SourceTally())
     return SourceProgress(
         wanted=wanted,

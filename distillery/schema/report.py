@@ -68,7 +68,7 @@ class CheckpointRecord(Answer):
     reasons: list[str] = Field(description="required gates that are not passed")
 
 
-class StandIn(Answer):
+class FallbackUse(Answer):
     """A source whose fallback made structures for it."""
 
     source: str
@@ -82,7 +82,7 @@ class Scenario(Answer):
 
     name: Literal["A", "B"]
     text: str
-    stand_ins: list[StandIn]
+    stand_ins: list[FallbackUse]
     unusable: dict[str, dict[str, str]] = Field(description="by source and who was to make it: why it could not")
 
 

@@ -12,7 +12,7 @@ from distillery.dataset.layout import ATOMIC_ENERGIES, Arrays, select_structures
 from distillery.dataset.parts import Part
 from distillery.dataset.provenance import find_versions
 from distillery.dataset.sections import Section
-from distillery.planning.ledger import find_proposals
+from distillery.planning.made_parts import find_proposals
 from distillery.planning.plan import PlannedPart
 from distillery.schema.label import Receipt, Reject
 from distillery.verify.file_checks import FAULTS_SHOWN, Check, conclude

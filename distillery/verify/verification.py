@@ -35,8 +35,8 @@ from distillery.verify.file_checks import (
     conclude,
     find_differences,
 )
-from distillery.verify.file_ledger import FileLedger
 from distillery.verify.inspection import Progress, inspect_all
+from distillery.verify.merged_parts import MergedParts
 from distillery.verify.structure_checks import UNREADABLE, Expected
 
 
@@ -108,25 +108,25 @@ class Verification:
 
     def _check_content(self, file: h5py.File) -> Iterator[Check]:
         assert self.recipe is not None
-        ledger = FileLedger(self.path, self.recipe, self._remembered)
+        made_parts = MergedParts(self.path, self.recipe, self._remembered)
         yield attempt(
             "receipts",
             lambda: "each part held the structures that the file and its list of left-out ones hold",
-            lambda: self._take_all(file, ledger),
+            lambda: self._take_all(file, made_parts),
         )
         yield attempt("metadata", lambda: "every attribute follows from the content", lambda: self._find_wrong_metadata(file))
-        yield self._check_plan(ledger)
+        yield self._check_plan(made_parts)
         yield from (found := list(self._check_structures(file)))
         if FITTED in self._metadata and all(check.passed for check in found):
             yield check_fitted_energies(file)
         if self.plan is not None:
-            yield self._check_gates(ledger, self.plan)
-            yield self._check_report(ledger, self.plan)
+            yield self._check_gates(made_parts, self.plan)
+            yield self._check_report(made_parts, self.plan)
 
-    def _take_all(self, file: h5py.File, ledger: FileLedger) -> Iterator[str]:
+    def _take_all(self, file: h5py.File, made_parts: MergedParts) -> Iterator[str]:
         for k, section in enumerate(self.sections):
             arrays = read_section(file, section.structures, section.atoms, section.part.receipt.optional_columns)
-            facts = ledger.take(section, arrays)
+            facts = made_parts.take(section, arrays)
             if digest_structures(facts.ids, facts.hashes) != section.part.receipt.structures_sha256:
                 yield f"{section.name} does not hold the structures that its receipt says"
             self._progress("measured", k + 1, len(self.sections))
@@ -162,11 +162,11 @@ class Verification:
             if versions.get(what) != found:
                 yield f"versions say {what} {versions.get(what)}, the receipts {found}"
 
-    def _check_plan(self, ledger: FileLedger) -> Check:
-        if len(ledger.parts) < len(self.sections):
+    def _check_plan(self, made_parts: MergedParts) -> Check:
+        if len(made_parts.parts) < len(self.sections):
             return Check("plan", False, "not checked: receipts must be right first")
         try:
-            plan = ledger.make_whole_plan()
+            plan = made_parts.make_whole_plan()
         except (Problem, *UNREADABLE) as error:
             return Check("plan", False, "wrong", (str(error),))
         if not plan.is_complete:
@@ -178,7 +178,7 @@ class Verification:
             faults.append(f"not both in recipe and file: {', '.join(odd[:3])}" if odd else "the parts are in another order")
         else:
             left_out = plan.leave_out
-            faults += [f for s in shards for f in _find_shard_faults(s, sections[s.name], ledger.recipe, left_out[s.name])]
+            faults += [f for s in shards for f in _find_shard_faults(s, sections[s.name], made_parts.recipe, left_out[s.name])]
         self.plan = None if faults else plan
         counts = ", ".join(f"{name} {tally.kept}/{tally.count}" for name, tally in plan.tallies.items())
         return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
@@ -205,16 +205,16 @@ class Verification:
             optional_columns=section.part.receipt.optional_columns,
         )
 
-    def _check_gates(self, ledger: FileLedger, plan: Plan) -> Check:
+    def _check_gates(self, made_parts: MergedParts, plan: Plan) -> Check:
         wanted = {name: tally.count for name, tally in plan.tallies.items()}
-        verdicts = judge(ledger.measure(plan, wanted), ledger.recipe, plan.stage, wanted)
+        verdicts = judge(made_parts.measure(plan, wanted), made_parts.recipe, plan.stage, wanted)
         faults = [f"{v.gate} ({v.scope}) is {v.value}, not {v.sign} {v.threshold}" for v in verdicts if v.required and not v.passed]
         if describe_checkpoints(plan) != [CheckpointRecord.model_validate(record) for record in self._remembered]:
             faults.append("the values of the gates differ from those stored in the file")
         said = "GO" if is_go(verdicts) else "NO-GO"
         return conclude("gates", f"{said} at the end of stage {plan.stage}: {len(verdicts)} recomputed", faults)
 
-    def _check_report(self, ledger: FileLedger, plan: Plan) -> Check:
+    def _check_report(self, made_parts: MergedParts, plan: Plan) -> Check:
         try:
             report = read_report(self.path.parent)
         except Problem as problem:
@@ -224,13 +224,13 @@ class Verification:
 
         def find() -> Iterator[str]:
             receipt = FinaliseReceipt(
-                dataset=ledger.recipe.name,
+                dataset=made_parts.recipe.name,
                 n_structures=self.sections[-1].structures[1],
                 n_atoms=self.sections[-1].atoms[1],
                 structures_sha256=self._metadata["structures_sha256"],
                 n_bytes=self.path.stat().st_size,
             )
-            yield from find_differences(_drop_new_details(make_report(ledger, plan, receipt).as_json(), report), report.as_json(), "")
+            yield from find_differences(_drop_new_details(make_report(made_parts, plan, receipt).as_json(), report), report.as_json(), "")
 
         left = {
             "the diversity of its sample": report.diversity,

@@ -10,9 +10,9 @@ from distillery.errors import Conflict, NotFound, Unavailable
 from distillery.http.openapi import describe_header, explain_problems
 from distillery.schema.dataset import Forecast, State, Status
 from distillery.schema.report import VerdictWord
+from gateway.dataset_statuses import Selection
 from gateway.manager import Manager
 from gateway.server_sent_events import ITEM_SCHEMA, write_events
-from gateway.statuses import Selection
 
 _LARGEST_PAGE = 1000
 _MISSING = explain_problems(NotFound, Conflict, Unavailable)

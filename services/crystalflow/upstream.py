@@ -18,7 +18,7 @@ import torch
 from omegaconf import OmegaConf
 
 from distillery.errors import Unavailable
-from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models import torch_scatter_shim
 from distillery.generators.models.upstream import digest_upstream, find_upstream
 from distillery.runtime.environment import change_environment
 
@@ -67,7 +67,7 @@ def import_upstream() -> Upstream:
         sys.path.append(str(folder))
     with warnings.catch_warnings(), environment():
         warnings.simplefilter("ignore")
-        stand_ins.install()
+        torch_scatter_shim.install()
         with _without_unused():
             hydra.utils.get_class(FLOW)
     sys.modules[FLOW.rpartition(".")[0]].__dict__["tqdm"] = iter

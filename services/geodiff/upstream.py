@@ -14,7 +14,7 @@ from easydict import EasyDict
 from rdkit.Chem.rdchem import BondType
 
 from distillery.errors import Unavailable
-from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models import torch_scatter_shim
 from distillery.generators.models.upstream import digest_upstream, find_upstream, importing_from
 
 NAME = "geodiff"
@@ -42,7 +42,7 @@ class Upstream:
         try:
             with warnings.catch_warnings(), importing_from(self.folder):
                 warnings.simplefilter("ignore")
-                stand_ins.install()
+                torch_scatter_shim.install()
                 _leave_out_drawing()
                 module: Any = import_module("models.epsnet.dualenc")
                 _trim_sampler(module)

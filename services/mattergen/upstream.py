@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from distillery.errors import Unavailable
-from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models import torch_scatter_shim
 from distillery.generators.models.upstream import VARIABLE, digest_upstream, find_upstream
 
 REPOSITORY = "microsoft/mattergen"
@@ -54,7 +54,7 @@ def import_upstream() -> str:
     _find()
     try:
         with _quiet(), _standing_in_for_emmet():
-            stand_ins.install()
+            torch_scatter_shim.install()
             for module in _MODULES:
                 import_module(f"mattergen.{module}")
     except ModuleNotFoundError as error:

@@ -10,7 +10,7 @@ import torch
 from easydict import EasyDict
 
 from distillery.errors import Unavailable
-from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models import torch_scatter_shim
 from distillery.generators.models.upstream import digest_upstream, find_upstream, importing_from
 
 NAME = "moldiff"
@@ -59,7 +59,7 @@ def import_upstream() -> Upstream:
     try:
         with warnings.catch_warnings(), importing_from(folder):
             warnings.simplefilter("ignore")
-            stand_ins.install()
+            torch_scatter_shim.install()
             diffusion = import_module("models.model")
             predictor = import_module("models.bond_predictor").BondPredictor
             _trim_sampler(diffusion)

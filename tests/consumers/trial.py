@@ -12,8 +12,8 @@ from typing import Any
 from distillery.dataset.selection import Selection, choose_structures
 from distillery.dataset.splits import split_dataset
 from distillery.export.ase_databases import export_ase_db
-from distillery.export.hand_over import hand_over
-from distillery.export.receivers import RECEIVERS
+from distillery.export.trainer_folder import export_for_trainer
+from distillery.export.trainer_formats import TRAINER_FORMATS
 from distillery.export.zarr_store import export_zarr
 from tests.command import ROOT
 
@@ -83,7 +83,7 @@ def hand_to(name: str, dataset: Path, folder: Path) -> Path:
     split = split_dataset(dataset)
     rows = {side: choose_structures(dataset, selection, own).indices for side, own in split.indices.items()}
     if export is None:
-        hand_over(dataset, folder, name)
+        export_for_trainer(dataset, folder, name)
     else:
         folder.mkdir(parents=True)
         for side, own in rows.items():
@@ -103,18 +103,18 @@ def check(name: str, python: Path, folder: Path, dataset: Path, sides: Path) -> 
 
 def train(name: str, python: Path, folder: Path) -> str:
     """Train with the folder's own configuration, made smaller, by the command that the user is told; the command."""
-    consumer, receiver = CONSUMERS[name], RECEIVERS[name]
-    path = folder / receiver.configuration
+    consumer, trainer_format = CONSUMERS[name], TRAINER_FORMATS[name]
+    path = folder / trainer_format.configuration
     text = path.read_text()
     for whole, small in consumer.smaller.items():
         assert text.count(whole) == 1, f"{path} has {text.count(whole)} times {whole!r}"
         text = text.replace(whole, small)
     path.write_text(text)
-    output = _run(["bash", "-c", receiver.command], folder, python)
+    output = _run(["bash", "-c", trainer_format.command], folder, python)
     if consumer.log:
         output = (folder / consumer.log).read_text()
     assert consumer.finished in output, output[-5000:]
-    return receiver.command
+    return trainer_format.command
 
 
 def _run(command: list[str], folder: Path, python: Path) -> str:

@@ -16,7 +16,7 @@ from distillery.dataset.parts import read_part
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
 from distillery.http.client import open_client
-from distillery.planning.ledger import Entry
+from distillery.planning.made_parts import MadePart
 from distillery.planning.plan import PlannedPart
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
@@ -98,7 +98,7 @@ def test_status_counts_the_parts_behind_a_gap_and_reads_each_once(tmp_path: Path
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     reads: list[Path] = []
-    monkeypatch.setattr("distillery.planning.ledger.read_part", lambda path: reads.append(path) or read_part(path))
+    monkeypatch.setattr("distillery.planning.made_parts.read_part", lambda path: reads.append(path) or read_part(path))
     return reads
 
 
@@ -146,9 +146,9 @@ def test_a_finished_dataset_that_misses_a_part_is_taken_up(tmp_path: Path) -> No
 
 
 def count_kept() -> int:
-    """What ledgers and plans hold of parts, in this process."""
+    """What gateways and plans hold of parts, in this process."""
     gc.collect()
-    return sum(type(one) in {Entry, PlannedPart} for one in gc.get_objects())
+    return sum(type(one) in {MadePart, PlannedPart} for one in gc.get_objects())
 
 
 def test_nothing_of_a_finished_dataset_stays_in_memory(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ from distillery.dataset.reading import read_dataset
 from distillery.dataset.torch_dataset import StructureDataset, collate
 from distillery.export.ase_databases import export_ase_db, export_aselmdb
 from distillery.export.extxyz import export_extxyz
-from distillery.export.hand_over import describe_sides
 from distillery.export.huggingface import write_side
 from distillery.export.mace_hdf5 import write_mace_hdf5
+from distillery.export.trainer_folder import describe_sides
 from distillery.export.zarr_store import export_zarr
 from distillery.generators.generator import check_request, resolve_task
 from distillery.generators.inputs import InputSettings

@@ -228,13 +228,13 @@ def charge_some(structure: Structure) -> Structure:
 
 
 def merge(folder: Path, change: Any = charge_some) -> Path:
-    ledger = write_parts(folder / "pictured", change=change)
+    made_parts = write_parts(folder / "pictured", change=change)
     request = FinaliseRequest(
         dataset="pictured",
         recipe=RECIPE,
-        recipe_sha256=ledger.recipe.sha256,
+        recipe_sha256=made_parts.recipe.sha256,
         seed=3,
-        parts=tuple(PartSelection(part=shard.name) for shard in ledger.make_plan().shards()),
+        parts=tuple(PartSelection(part=shard.name) for shard in made_parts.make_plan().shards()),
     )
     finalise(folder, request)
     return folder / "pictured" / "dataset.h5"
@@ -287,9 +287,9 @@ def test_what_is_merged_can_be_verified_and_a_charge_that_was_added_is_found(tmp
 
 
 def test_a_shard_that_is_made_again_must_have_the_same_charges(tmp_path: Path) -> None:
-    ledger = write_parts(tmp_path / "a", change=charge_some)
-    shard = list(ledger.make_plan().shards())[1]
-    write_part_of(tmp_path / "b", ledger.recipe, shard)
+    made_parts = write_parts(tmp_path / "a", change=charge_some)
+    shard = list(made_parts.make_plan().shards())[1]
+    write_part_of(tmp_path / "b", made_parts.recipe, shard)
     hashes = []
     for folder in ("a", "b"):
         with h5py.File(tmp_path / folder / "parts" / f"{shard.name}.h5") as file:

@@ -24,7 +24,7 @@ from distillery.derive.filter import filter_dataset
 from distillery.derive.merge import merge_datasets
 from distillery.derive.select import select_structures
 from distillery.errors import Conflict, InvalidRequest
-from distillery.export.hand_over import hand_over
+from distillery.export.trainer_folder import export_for_trainer
 from distillery.report.card.readme import write_card
 from distillery.structures.structure import Structure
 from distillery.verify.file_checks import Check
@@ -145,7 +145,7 @@ def test_it_can_be_read_split_handed_over_and_has_a_card(command: str, one: Path
         seed = next(
             seed for seed in range(100) if all(len(own) for own in split_dataset(out, seed=seed, fractions=thirds).indices.values())
         )
-        assert sum(hand_over(out, tmp_path / "handed", "mace", seed=seed, fractions=thirds).n_structures.values()) == n
+        assert sum(export_for_trainer(out, tmp_path / "handed", "mace", seed=seed, fractions=thirds).n_structures.values()) == n
     write_card(out)
     card = (tmp_path / "README.md").read_text()
     assert f"distillery {command} pictured" in card

@@ -14,7 +14,7 @@ from cli.forecast import show_forecast
 from cli.live import LineView
 from cli.story import describe_work
 from distillery.planning.forecast import describe_forecast
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.pace import measure_pace
 from distillery.planning.plan import Shard
 from distillery.recipe.recipe import parse_recipe, read_recipe
@@ -158,31 +158,31 @@ def test_what_is_under_way_is_told_by_step_and_source() -> None:
     assert describe_work(status.model_copy(update={"sources": {}})) == "planning"
 
 
-def make_parts(folder: Path, seconds_apart: float, only: Callable[[Shard], bool] = lambda shard: True, text: str = RECIPE) -> Ledger:
-    """Parts of `write_parts`, each of which took 2 s to generate and 0 s to label, written one after another; and their ledger."""
+def make_parts(folder: Path, seconds_apart: float, only: Callable[[Shard], bool] = lambda shard: True, text: str = RECIPE) -> MadeParts:
+    """Parts of `write_parts`, each of which took 2 s to generate and 0 s to label, written one after another."""
     write_parts(folder, text, only=only, generate_seconds=2.0)
     (folder / "recipe.yaml").touch()
     began = (folder / "recipe.yaml").stat().st_mtime
     for k, path in enumerate(sorted((folder / "parts").glob("*.h5"))):
         os.utime(path, (began + 30 + seconds_apart * k,) * 2)
-    return Ledger(folder, parse_recipe(text))
+    return MadeParts(folder, parse_recipe(text))
 
 
 def test_the_time_left_goes_by_the_clock_of_the_parts_so_far(tmp_path: Path) -> None:
-    ledger = make_parts(tmp_path / "pictured", 10.0, only=lambda shard: shard.name[-1] in "01")
-    forecast = describe_forecast(ledger, "full")
+    made_parts = make_parts(tmp_path / "pictured", 10.0, only=lambda shard: shard.name[-1] in "01")
+    forecast = describe_forecast(made_parts, "full")
     assert (forecast.parts, forecast.parts_done) == (6, 4)
     work = sum(forecast.rest.generate_seconds.values()) + forecast.rest.label_seconds
-    pace = measure_pace(ledger, [f"full-{source}-0000{k}" for source in ("molecules", "crystals") for k in (0, 1)])
+    pace = measure_pace(made_parts, [f"full-{source}-0000{k}" for source in ("molecules", "crystals") for k in (0, 1)])
     assert (pace.n_parts, pace.clock) == (3, pytest.approx(30))
     assert forecast.rest.seconds == pytest.approx(pace.start + work * pace.clock / pace.work)
     assert f"by the clock of 3 parts so far: 30 s for {pace.work:.0f} s of work, and {pace.start:.0f} s to start" in forecast.assumption
 
 
 def test_pauses_do_not_count_and_copied_parts_have_no_clock(tmp_path: Path) -> None:
-    ledger = make_parts(tmp_path / "pictured", 3600.0)
-    describe_forecast(ledger, "full")
-    pace = measure_pace(ledger, ["full-molecules-00000", "full-molecules-00001", "full-molecules-00002"])
+    made_parts = make_parts(tmp_path / "pictured", 3600.0)
+    describe_forecast(made_parts, "full")
+    pace = measure_pace(made_parts, ["full-molecules-00000", "full-molecules-00001", "full-molecules-00002"])
     assert pace.clock == pytest.approx(pace.work)
     copied = make_parts(tmp_path / "copied" / "pictured", 0.0)
     forecast = describe_forecast(copied, "full")
@@ -190,15 +190,15 @@ def test_pauses_do_not_count_and_copied_parts_have_no_clock(tmp_path: Path) -> N
 
 
 def test_parts_behind_one_that_is_missing_have_rates_too(tmp_path: Path) -> None:
-    ledger = make_parts(tmp_path / "pictured", 1.0, only=lambda shard: shard.name != "full-molecules-00000")
-    forecast = describe_forecast(ledger, "full")
+    made_parts = make_parts(tmp_path / "pictured", 1.0, only=lambda shard: shard.name != "full-molecules-00000")
+    forecast = describe_forecast(made_parts, "full")
     assert set(forecast.rates) == {"molecules", "crystals"}
     assert not forecast.unknown
 
 
 def test_the_calls_of_the_teacher_follow_the_sample(tmp_path: Path) -> None:
     text = RECIPE + "sample: {relax: {steps: 5}, md: {steps: 40, every: 10}, keep: 3}\n"
-    forecast = describe_forecast(Ledger(tmp_path, parse_recipe(text)), "full")
+    forecast = describe_forecast(MadeParts(tmp_path, parse_recipe(text)), "full")
     assert forecast.rest.n_structures == 20 + 10, "three frames are kept of each proposal"
     assert forecast.rest.n_calls == 30 * (5 + 40 + 1)
     file = io.StringIO()
@@ -209,7 +209,7 @@ def test_the_calls_of_the_teacher_follow_the_sample(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_known", [True, False])
 def test_the_plan_of_ten_sources_fits_into_80_columns(tmp_path: Path, is_known: bool) -> None:
     recipe, _ = read_recipe(ROOT / "recipes" / "hybrid-120k.yaml")
-    forecast = describe_forecast(Ledger(tmp_path, recipe), "full")
+    forecast = describe_forecast(MadeParts(tmp_path, recipe), "full")
     if is_known:
         rate = Rate(acceptance=0.731, generate_seconds=12.345, label_seconds=0.0012345, n_bytes=3000)
         known = {"rates": dict.fromkeys(list(recipe.sources)[1:], rate), "unknown": {"molecules": "…"}}

@@ -17,7 +17,7 @@ from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
 from distillery.errors import NotFound
 from distillery.planning.gates import Verdict
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.report.page.chart import find_edges, find_size_edges
 from distillery.report.page.gallery import describe_gallery
 from distillery.report.page.gate_table import list_rows, write_number
@@ -98,12 +98,12 @@ class Page(HTMLParser):
         return "".join(self.styles) + self.scripts[-1]
 
 
-def page_of(ledger: Ledger, recipe: str = RECIPE) -> Page:
-    return Page(make_page(ledger, recipe)[0])
+def page_of(made_parts: MadeParts, recipe: str = RECIPE) -> Page:
+    return Page(make_page(made_parts, recipe)[0])
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> MadeParts:
     """A complete dataset in which one structure has a huge force, and all crystals came from a benchmark."""
 
     def relabel(structure: Structure, label: Label) -> Label:
@@ -116,7 +116,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 
 @pytest.fixture(scope="module")
-def page(finished: Ledger) -> Page:
+def page(finished: MadeParts) -> Page:
     return page_of(finished)
 
 
@@ -168,8 +168,8 @@ def test_histograms_count_every_structure(page: Page) -> None:
     assert count_bars(page.figures["pressure"]) >= 28
 
 
-def test_the_same_parts_give_the_same_text(finished: Ledger) -> None:
-    assert make_page(Ledger(finished.folder, finished.recipe), RECIPE) == make_page(finished, RECIPE)
+def test_the_same_parts_give_the_same_text(finished: MadeParts) -> None:
+    assert make_page(MadeParts(finished.folder, finished.recipe), RECIPE) == make_page(finished, RECIPE)
 
 
 def test_the_outlier_is_named_and_is_in_the_gallery(page: Page) -> None:
@@ -200,9 +200,9 @@ def test_benchmark_structures_are_counted_as_contamination(page: Page) -> None:
 
 
 def test_the_card_names_versions_hashes_and_licences(tmp_path: Path) -> None:
-    ledger = write_parts(tmp_path, service_licence="MIT", service_weights_sha256="d" * 64)
-    card = page_of(ledger).text.split("Dataset card")[-1]
-    assert all(text in card for text in ("fake==1", "f" * 64, "d" * 64, "MIT", "numpy 2.0", ledger.recipe.sha256))
+    made_parts = write_parts(tmp_path, service_licence="MIT", service_weights_sha256="d" * 64)
+    card = page_of(made_parts).text.split("Dataset card")[-1]
+    assert all(text in card for text in ("fake==1", "f" * 64, "d" * 64, "MIT", "numpy 2.0", made_parts.recipe.sha256))
 
 
 def test_a_failed_gate_comes_first_and_makes_it_no_go(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_a_failed_gate_comes_first_and_makes_it_no_go(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_dataset_shows_the_parts_there_are(tmp_path: Path) -> None:
-    ledger = write_parts(tmp_path, only=lambda shard: shard.name.endswith("00001"))
-    found = page_of(ledger)
+    made_parts = write_parts(tmp_path, only=lambda shard: shard.name.endswith("00001"))
+    found = page_of(made_parts)
     assert "IN PROGRESS" in found.text
     assert "30 of 90 structures are there" in found.text
     assert found.sections == SECTIONS
@@ -231,10 +231,10 @@ def test_a_dataset_without_parts_has_a_page_without_charts(tmp_path: Path) -> No
 def test_what_files_say_can_not_break_out_of_the_page(tmp_path: Path) -> None:
     text = RECIPE + "# " + ATTACK + "\n"
     change = with_origin({"smiles": ATTACK, "benchmark": ATTACK})
-    ledger = write_parts(
+    made_parts = write_parts(
         tmp_path, text, change=change, service_rejected={ATTACK: 3}, service_licence=ATTACK, service_versions={ATTACK: ATTACK}
     )
-    html, _ = make_page(ledger, text)
+    html, _ = make_page(made_parts, text)
     found = Page(html)
     assert "<script>alert" not in html
     assert "<img" not in html[: html.index("<script>")]
@@ -248,7 +248,7 @@ def test_the_page_holds_bins_and_not_points(page: Page) -> None:
     assert len(page.data["figures"]) < 400_000
 
 
-def test_write_page_writes_where_it_is_told_alone(finished: Ledger, tmp_path: Path) -> None:
+def test_write_page_writes_where_it_is_told_alone(finished: MadeParts, tmp_path: Path) -> None:
     write_page(finished.folder, tmp_path / "a.html")
     assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert not (finished.folder / "report.html").exists()
@@ -309,7 +309,7 @@ def test_a_huge_structure_is_scaled_to_fit() -> None:
     assert np.allclose(positions - positions[0], structure.positions - structure.positions[0], atol=0.1)
 
 
-def test_a_sample_is_the_same_in_whatever_order_parts_come(finished: Ledger) -> None:
+def test_a_sample_is_the_same_in_whatever_order_parts_come(finished: MadeParts) -> None:
     names = [shard.name for shard in finished.make_plan().shards()]
     drawn_ids = []
     for order in (names, names[::-1]):

@@ -10,7 +10,7 @@ import pytest
 from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
 from distillery.dataset.splits import SIDES, split_dataset
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.report.page.carried import draw_structures
 from distillery.report.page.chart_tables import find_binned_quantiles, tabulate_values, write_value
 from distillery.report.page.gallery import Gallery, describe_gallery
@@ -175,8 +175,8 @@ def test_every_source_has_its_own_part_of_the_page(html: str) -> None:
 
 
 def test_the_page_says_how_many_structures_it_carries(tmp_path: Path) -> None:
-    ledger: Ledger = write_parts(tmp_path)
-    few, _ = make_page(ledger, RECIPE, 12)
+    made_parts: MadeParts = write_parts(tmp_path)
+    few, _ = make_page(made_parts, RECIPE, 12)
     carried = few.split("This page carries ")[1].split("Click")[0]
     assert "of the 90 structures" in carried
     assert ": 12 drawn at random" in carried

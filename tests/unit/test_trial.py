@@ -9,7 +9,7 @@ from cli.main import app
 from cli.trial import shrink
 from distillery.errors import InvalidRequest
 from distillery.planning.forecast import Trial, describe_forecast, measure_trial
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.recipe.recipe import parse_recipe
 from distillery.schema.dataset import Rate
 from tests.command import distillery
@@ -57,7 +57,7 @@ def test_rates_of_a_trial_stand_for_sources_without_parts(tmp_path: Path) -> Non
     assert set(trial.rates) == {"molecules", "crystals"}
     assert trial.part_bytes > 1000
     recipe = parse_recipe(RECIPE)
-    forecast = describe_forecast(Ledger(tmp_path / "new", recipe), "full", trial)
+    forecast = describe_forecast(MadeParts(tmp_path / "new", recipe), "full", trial)
     assert forecast.rates == trial.rates
     assert forecast.unknown == {}
     assert forecast.rest.label_seconds == pytest.approx(90 * 1.0)
@@ -69,16 +69,16 @@ def test_rates_of_a_trial_stand_for_sources_without_parts(tmp_path: Path) -> Non
 
 
 def test_rates_of_parts_go_before_those_of_a_trial(tmp_path: Path) -> None:
-    ledger = write_parts(tmp_path, only=lambda shard: shard.source == "molecules")
+    made_parts = write_parts(tmp_path, only=lambda shard: shard.source == "molecules")
     rate = Rate(acceptance=0.5, generate_seconds=9.0, label_seconds=9.0, n_bytes=900.0)
-    forecast = describe_forecast(ledger, "full", Trial({"molecules": rate, "crystals": rate}, 5, 0.0))
+    forecast = describe_forecast(made_parts, "full", Trial({"molecules": rate, "crystals": rate}, 5, 0.0))
     assert forecast.rates["molecules"].label_seconds == pytest.approx(1.0)
     assert forecast.rates["crystals"] == rate
     assert "the rates of crystals are of 5 structures each" in forecast.assumption
 
 
 def test_a_forecast_without_trial_says_what_is_unknown(tmp_path: Path) -> None:
-    forecast = describe_forecast(Ledger(tmp_path, parse_recipe(RECIPE)), "full")
+    forecast = describe_forecast(MadeParts(tmp_path, parse_recipe(RECIPE)), "full")
     assert set(forecast.unknown) == {"molecules", "crystals"}
     assert "structures each" not in forecast.assumption
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distillery.dataset.merge import finalise
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.report.summary import describe_checkpoints
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.verify.file_checks import Check
@@ -22,24 +22,24 @@ FIRST, *_, LAST = NAMES = [
 EXTRA = "full-crystals-00002"
 
 
-def merge(ledger: Ledger, folder: Path, names: list[str]) -> dict[str, Check]:
+def merge(made_parts: MadeParts, folder: Path, names: list[str]) -> dict[str, Check]:
     """The checks of a dataset.h5 of these parts."""
     request = FinaliseRequest(
-        dataset=ledger.recipe.name,
+        dataset=made_parts.recipe.name,
         recipe=RECIPE,
-        recipe_sha256=ledger.recipe.sha256,
-        seed=ledger.recipe.seed,
-        checkpoints=json.dumps([record.model_dump(mode="json") for record in describe_checkpoints(ledger.make_plan())]),
+        recipe_sha256=made_parts.recipe.sha256,
+        seed=made_parts.recipe.seed,
+        checkpoints=json.dumps([record.model_dump(mode="json") for record in describe_checkpoints(made_parts.make_plan())]),
         parts=tuple(PartSelection(part=name) for name in names),
     )
     finalise(folder, request)
-    return {check.name: check for check in Verification(folder / ledger.recipe.name / "dataset.h5").run()}
+    return {check.name: check for check in Verification(folder / made_parts.recipe.name / "dataset.h5").run()}
 
 
 def test_the_parts_of_the_recipe_in_its_order_are_right(tmp_path: Path) -> None:
-    ledger = write_parts(tmp_path / "pictured")
-    assert [shard.name for shard in ledger.make_plan().shards()] == NAMES
-    assert merge(ledger, tmp_path, NAMES)["plan"] == Check(
+    made_parts = write_parts(tmp_path / "pictured")
+    assert [shard.name for shard in made_parts.make_plan().shards()] == NAMES
+    assert merge(made_parts, tmp_path, NAMES)["plan"] == Check(
         "plan", True, "recipe and receipts give these 6 shards and these counts: molecules 60/60, crystals 30/30"
     )
 
@@ -57,10 +57,10 @@ def test_the_parts_of_the_recipe_in_its_order_are_right(tmp_path: Path) -> None:
     ids=["first last", "neighbours swapped", "one more", "one more before", "last missing", "first missing"],
 )
 def test_a_wrong_set_or_order_of_parts_is_found(tmp_path: Path, names: list[str], fault: str) -> None:
-    ledger = write_parts(tmp_path / "pictured")
-    last = next(shard for shard in ledger.make_plan().shards() if shard.name == LAST)
-    write_part_of(tmp_path / "pictured", ledger.recipe, replace(last, name=EXTRA))
-    checks = merge(ledger, tmp_path, names)
+    made_parts = write_parts(tmp_path / "pictured")
+    last = next(shard for shard in made_parts.make_plan().shards() if shard.name == LAST)
+    write_part_of(tmp_path / "pictured", made_parts.recipe, replace(last, name=EXTRA))
+    checks = merge(made_parts, tmp_path, names)
     assert checks["plan"].passed is False
     assert checks["plan"].faults == (fault,)
     assert {"gates", "report"}.isdisjoint(checks), "they are of a plan that the file does not hold"
@@ -79,8 +79,8 @@ def test_a_wrong_set_or_order_of_parts_is_found(tmp_path: Path, names: list[str]
 )
 def test_a_part_that_was_made_for_something_else_is_found(tmp_path: Path, record: dict[str, Any], fault: str) -> None:
     folder = tmp_path / "pictured"
-    ledger = write_parts(folder, only=lambda shard: shard.name != FIRST)
-    write_part_of(folder, ledger.recipe, next(ledger.make_plan().shards()), **record)
-    plan = merge(Ledger(folder, ledger.recipe), tmp_path, NAMES)["plan"]
+    made_parts = write_parts(folder, only=lambda shard: shard.name != FIRST)
+    write_part_of(folder, made_parts.recipe, next(made_parts.make_plan().shards()), **record)
+    plan = merge(MadeParts(folder, made_parts.recipe), tmp_path, NAMES)["plan"]
     assert plan.passed is False
     assert plan.faults == (f"{FIRST}: {fault}",)

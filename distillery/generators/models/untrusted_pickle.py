@@ -144,7 +144,7 @@ def _allowing(names: Allowed) -> Iterator[None]:
     """Inside, these alone: other packages add real classes to the list, also under names that have a stand-in here."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in names.items()])
+    torch.serialization.add_safe_globals([(replacement, name) for name, replacement in names.items()])
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 
 from distillery.dataset.folder import RECIPE
 from distillery.planning.gates import Verdict, is_go, judge
-from distillery.planning.ledger import Ledger
+from distillery.planning.made_parts import MadeParts
 from distillery.planning.measures import Measures, energy_residuals
 from distillery.planning.plan import Plan
 from distillery.recipe.recipe import Recipe, read_recipe
@@ -51,17 +51,17 @@ def write_page(folder: Path, target: Path, n_carried: int = CARRIED) -> Diversit
     It carries `n_carried` structures drawn at random, and the outliers, to be looked at.
     """
     recipe, text = read_recipe(folder / RECIPE)
-    html, diversity = make_page(Ledger(folder, recipe), text, n_carried)
+    html, diversity = make_page(MadeParts(folder, recipe), text, n_carried)
     write_text_whole(target, html)
     return diversity
 
 
-def make_page(ledger: Ledger, recipe_text: str, n_carried: int = CARRIED) -> tuple[str, Diversity | None]:
+def make_page(made_parts: MadeParts, recipe_text: str, n_carried: int = CARRIED) -> tuple[str, Diversity | None]:
     """The page's HTML, and the diversity of the sources if there are structures; the same parts give the same."""
-    found = _measure(ledger, n_carried)
+    found = _measure(made_parts, n_carried)
     context: dict[str, Any] = {
-        **_describe_state(found, ledger.recipe),
-        **describe_dataset(found.survey, ledger.recipe),
+        **_describe_state(found, made_parts.recipe),
+        **describe_dataset(found.survey, made_parts.recipe),
         "recipe_text": recipe_text,
         "yields": list_yields(found.measures, found.wanted),
         "gallery": None,
@@ -70,24 +70,24 @@ def make_page(ledger: Ledger, recipe_text: str, n_carried: int = CARRIED) -> tup
         "disagreement": None,
     }
     if found.survey.ids:
-        context |= _describe_structures(found, ledger)
+        context |= _describe_structures(found, made_parts)
     return render(context), context["diversity"]
 
 
-def _measure(ledger: Ledger, n_carried: int) -> Measured:
-    recipe, plan = ledger.recipe, ledger.make_plan(read_target(ledger.folder).last)
+def _measure(made_parts: MadeParts, n_carried: int) -> Measured:
+    recipe, plan = made_parts.recipe, made_parts.make_plan(read_target(made_parts.folder).last)
     wanted = {name: tally.count for name, tally in plan.tallies.items()}
-    survey, kept = Survey(list(recipe.sources), recipe.seed, n_carried), dict(_list_kept(ledger, plan, wanted))
+    survey, kept = Survey(list(recipe.sources), recipe.seed, n_carried), dict(_list_kept(made_parts, plan, wanted))
     for part, indices in kept.items():
-        survey.add(ledger.read(part), indices)
-    measures = ledger.gather(plan, wanted, kept)
+        survey.add(made_parts.read(part), indices)
+    measures = made_parts.gather(plan, wanted, kept)
     return Measured(plan, wanted, survey, measures, judge(measures, recipe, plan.stage, wanted))
 
 
-def _list_kept(ledger: Ledger, plan: Plan, wanted: Mapping[str, int]) -> Iterator[tuple[str, Sequence[int]]]:
+def _list_kept(made_parts: MadeParts, plan: Plan, wanted: Mapping[str, int]) -> Iterator[tuple[str, Sequence[int]]]:
     """The parts there are, in plan order, with what counts of each; behind a gap in the plan nothing is left out yet."""
     for shard in plan.shards():
-        entry = ledger.find(shard.name)
+        entry = made_parts.find(shard.name)
         if entry is not None:
             drawn = plan.planned_parts.get(shard.name)
             yield shard.name, drawn.keep(wanted) if drawn else range(entry.measures.labelled)
@@ -112,16 +112,16 @@ def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _describe_structures(found: Measured, ledger: Ledger) -> dict[str, Any]:
+def _describe_structures(found: Measured, made_parts: MadeParts) -> dict[str, Any]:
     """Charts, outliers and gallery."""
-    survey, recipe = found.survey, ledger.recipe
+    survey, recipe = found.survey, made_parts.recipe
     residuals = energy_residuals(np.concatenate(found.measures.energies), found.measures.counts_and_charges)
     contacts = measure_contacts(survey)
     samples = {name: [drawn.structure for drawn in own.measured] for name, own in survey.sources.items()}
     diversity = measure_diversity(samples, recipe.seed)
     outliers = find_outliers(survey, residuals, contacts)
-    gallery = fill_gallery(survey, residuals, outliers, ledger.read, survey.n_carried)
-    worth, disagreement = read_assessment(ledger.folder), read_disagreement(ledger.folder)
+    gallery = fill_gallery(survey, residuals, outliers, made_parts.read, survey.n_carried)
+    worth, disagreement = read_assessment(made_parts.folder), read_disagreement(made_parts.folder)
     charts = {
         "composition": chart_composition(found.measures, survey, recipe, found.wanted, _find_threshold(found, "element_entropy")),
         "labels": chart_labels(survey, residuals, _find_threshold(found, "largest_force")),

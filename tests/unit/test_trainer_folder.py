@@ -1,4 +1,4 @@
-"""Datasets handed on whole: sides, configurations, folders that are replaced or not, and the formats that only exports have."""
+"""Datasets exported for trainers: sides, configurations, folders that are replaced or not, and the formats that only exports have."""
 
 import json
 import sys
@@ -19,8 +19,8 @@ from distillery.dataset.layout import Arrays
 from distillery.dataset.selection import Selection
 from distillery.dataset.splits import split_dataset
 from distillery.errors import InvalidRequest, Unavailable
-from distillery.export.hand_over import hand_over
-from distillery.export.receivers import RECEIVERS
+from distillery.export.trainer_folder import export_for_trainer
+from distillery.export.trainer_formats import TRAINER_FORMATS
 from distillery.export.zarr_store import export_zarr
 from tests.datasets import write_dataset
 from tests.labelling import mixed
@@ -28,7 +28,7 @@ from tests.labelling import mixed
 N = 9
 SEED = 4
 FRACTIONS = (0.4, 0.3, 0.3)
-CONFIGURED = [name for name, receiver in RECEIVERS.items() if receiver.configuration]
+CONFIGURED = [name for name, trainer_format in TRAINER_FORMATS.items() if trainer_format.configuration]
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def arrays(path: Path) -> Arrays:
 
 def hand(path: Path, to: str, **more: Any) -> Path:
     target = path.with_name(to)
-    hand_over(path, target, to, seed=SEED, fractions=FRACTIONS, **more)
+    export_for_trainer(path, target, to, seed=SEED, fractions=FRACTIONS, **more)
     return target
 
 
-@pytest.mark.parametrize("to", RECEIVERS)
-def test_a_receiver_gets_its_sides_and_nothing_that_it_would_not_replace(path: Path, to: str) -> None:
+@pytest.mark.parametrize("to", TRAINER_FORMATS)
+def test_a_trainer_gets_its_sides_and_nothing_that_it_would_not_replace(path: Path, to: str) -> None:
     folder = hand(path, to)
-    done = hand_over(path, folder, to, seed=SEED, fractions=FRACTIONS)
+    done = export_for_trainer(path, folder, to, seed=SEED, fractions=FRACTIONS)
     split = split_dataset(path, seed=SEED, fractions=FRACTIONS)
     assert done.n_structures == {side: len(own) for side, own in split.indices.items()}
     assert {entry.name for entry in path.parent.iterdir()} == {"dataset.h5", to}
@@ -66,7 +66,7 @@ def test_the_sides_are_those_of_the_split(path: Path, to: str) -> None:
 
 @pytest.mark.parametrize("to", CONFIGURED)
 def test_a_configuration_is_yaml_and_has_an_energy_for_every_element(path: Path, to: str) -> None:
-    text = (hand(path, to) / RECEIVERS[to].configuration).read_text()
+    text = (hand(path, to) / TRAINER_FORMATS[to].configuration).read_text()
     assert yaml.safe_load(text)
     energies = read_element_energies(path).fitted
     assert list(energies) == ["H", "C", "O", "Si"]
@@ -164,14 +164,14 @@ def test_a_selection_is_kept_to_and_what_it_leaves_out_is_counted(path: Path) ->
     write_dataset(path, mixed("t", 60))
     with h5py.File(path, "r+") as file:
         file["provenance/source"][:30] = ["strong"] * 30
-    done = hand_over(path, path.with_name("mace"), "mace", seed=SEED, fractions=FRACTIONS, selection=Selection(sources=("tests",)))
+    done = export_for_trainer(path, path.with_name("mace"), "mace", seed=SEED, fractions=FRACTIONS, selection=Selection(sources=("tests",)))
     assert sum(done.n_structures.values()) == 30
     assert done.left_out == {"of another source": 30}
 
 
 def test_a_side_without_structures_is_refused_before_anything_is_written(path: Path) -> None:
     with pytest.raises(InvalidRequest, match="has no structure left for val and test"):
-        hand_over(path, path.with_name("mace"), "mace", fractions=(1.0, 0.0, 0.0))
+        export_for_trainer(path, path.with_name("mace"), "mace", fractions=(1.0, 0.0, 0.0))
     assert [entry.name for entry in path.parent.iterdir()] == ["dataset.h5"]
 
 

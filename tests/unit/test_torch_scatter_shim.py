@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillery.generators.models import torch_scatter_shim as stand_ins
+from distillery.generators.models import torch_scatter_shim
 from distillery.generators.models.torch_scatter_shim import (
     SparseTensor,
     coalesce,
@@ -308,7 +308,7 @@ def installed() -> Iterator[None]:
         for module in (torch_geometric.nn, torch_geometric.nn.pool):
             for function in ("radius", "radius_graph", "knn", "knn_graph"):
                 patch.setattr(module, function, getattr(module, function))
-        stand_ins.install()
+        torch_scatter_shim.install()
         yield
         for name in [name for name in sys.modules if name.startswith(("torch_scatter", "torch_sparse", "torch_cluster"))]:
             del sys.modules[name]

@@ -1,4 +1,4 @@
-"""The ledger of a dataset.h5, for when the parts are gone."""
+"""The parts that a dataset.h5 was merged of, for when their own files are gone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ import numpy as np
 from distillery.dataset.layout import Arrays
 from distillery.dataset.provenance import MergedPart
 from distillery.dataset.sections import Section, find_nonsense, restore_part
-from distillery.planning.ledger import Entry, Ledger, find_proposals, read_fingerprints
+from distillery.planning.made_parts import MadePart, MadeParts, find_proposals, read_fingerprints
 from distillery.planning.measures import measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition
 from distillery.recipe.recipe import Recipe
 
 
-class FileLedger(Ledger):
-    """The ledger of a dataset.h5: plan, measures and gates come out as from the parts.
+class MergedParts(MadeParts):
+    """The parts in a dataset.h5: plan, measures and gates come out as from the parts.
 
     A judgement that counted structures which became surplus later, when shares were changed, can't be made again; the
     one that the file remembers is taken.
@@ -43,25 +43,25 @@ class FileLedger(Ledger):
             proposals=find_proposals(part.arrays),
             fingerprints=read_fingerprints(receipt.record, part.arrays["provenance/id"]),
         )
-        self._entries[section.name] = Entry(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
+        self._found[section.name] = MadePart(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
         self._left_out[section.name] = {one.row for one in section.part.left_out}
         self._outliers_since[section.name] = {one.row: one.outlier_since for one in section.part.left_out if one.outlier_since is not None}
         self.parts.append(section.part)
         return facts
 
-    def find(self, part: str) -> Entry | None:
-        """The entry of a part that was taken."""
-        return self._entries.get(part)
+    def find(self, part: str) -> MadePart | None:
+        """What is known of a part that was taken."""
+        return self._found.get(part)
 
     def screen(self, plan: Plan) -> Mapping[str, Collection[int]]:
-        """See `Ledger.screen`: the energies of what was left out are gone, so the file's word is taken; the gates judge what is kept."""
+        """See `MadeParts.screen`: the energies of what was left out are gone, so the file's word is taken; the gates judge what is kept."""
         found = {
             part: [row for row, since in self._outliers_since[part].items() if since <= len(plan.rounds)] for part in plan.planned_parts
         }
         return {part: rows for part, rows in found.items() if rows}
 
     def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
-        """See `Ledger.judge`; ValueError if a judgement is neither to be made nor remembered."""
+        """See `MadeParts.judge`; ValueError if a judgement is neither to be made nor remembered."""
         if any(self._left_out[part].intersection(planned.keep(wanted)) for part, planned in plan.planned_parts.items()):
             return self._remember(position)
         return super().judge(plan, wanted, position)

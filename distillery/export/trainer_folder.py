@@ -1,4 +1,4 @@
-"""A dataset handed on whole: a folder with its three sides, and a configuration that trains on them as it is."""
+"""A dataset exported for a trainer: a folder with its three sides, and a configuration that trains on them as it is."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from distillery.dataset.splits import FRACTIONS, Fractions, Side, split_dataset
 from distillery.errors import InvalidRequest
 from distillery.export import huggingface
 from distillery.export.places import require_folder, write_folder_whole
-from distillery.export.receivers import RECEIVERS, Receiver
+from distillery.export.trainer_formats import TRAINER_FORMATS, TrainerFormat
 
 Sides = Mapping[Side, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class HandedOver:
+class TrainerFolder:
     """What was written.
 
     n_structures  by side
@@ -37,7 +37,7 @@ class HandedOver:
     command: str
 
 
-def hand_over(
+def export_for_trainer(
     dataset: Path | str,
     target: Path | str,
     to: str,
@@ -46,17 +46,17 @@ def hand_over(
     fractions: Fractions = FRACTIONS,
     selection: Selection | None = None,
     overwrite: bool = True,
-) -> HandedOver:
-    """Write the folder `target` with the sides train, val and test and what a receiver (`RECEIVERS`) wants beside them.
+) -> TrainerFolder:
+    """Write the folder `target` with the sides train, val and test and what a trainer (`TRAINER_FORMATS`) wants beside them.
 
     seed, fractions  as `split_dataset` takes them
     selection        which structures; all if absent
 
-    InvalidRequest: there is no such receiver, a side has no structure, or the folder is not to be written.
+    InvalidRequest: there is no such trainer, a side has no structure, or the folder is not to be written.
     """
-    if to not in RECEIVERS:
-        raise InvalidRequest(f"a dataset is handed to one of {', '.join(RECEIVERS)}; got {to!r}")
-    own, dataset = RECEIVERS[to], Path(dataset)
+    if to not in TRAINER_FORMATS:
+        raise InvalidRequest(f"a dataset is exported for one of {', '.join(TRAINER_FORMATS)}; got {to!r}")
+    own, dataset = TRAINER_FORMATS[to], Path(dataset)
     folder = require_folder(dataset, Path(target), own.patterns, overwrite=overwrite)
     sides, left_out = _choose_sides(dataset, seed, fractions, selection or Selection())
     with write_folder_whole(folder) as temporary:
@@ -66,7 +66,7 @@ def hand_over(
             (temporary / own.configuration).write_text(write_configuration(own, dataset, sides), encoding="utf-8")
         else:
             huggingface.write_cards(temporary, dataset, sides)
-    return HandedOver({side: len(rows) for side, rows in sides.items()}, left_out, own.command)
+    return TrainerFolder({side: len(rows) for side, rows in sides.items()}, left_out, own.command)
 
 
 def _choose_sides(dataset: Path, seed: int, fractions: Fractions, selection: Selection) -> tuple[Sides, Counter[str]]:
@@ -81,13 +81,14 @@ def _choose_sides(dataset: Path, seed: int, fractions: Fractions, selection: Sel
     return sides, sum((own.left_out for own in selected.values()), Counter())
 
 
-def write_configuration(receiver: Receiver, dataset: Path, sides: Sides) -> str:
+def write_configuration(trainer_format: TrainerFormat, dataset: Path, sides: Sides) -> str:
     """The text of a trainer's configuration for these sides of a dataset."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("distillery.export", "configurations")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
-    return environment.get_template(f"{receiver.configuration}.j2").render(describe_sides(dataset, sides), receiver=receiver)
+    template = environment.get_template(f"{trainer_format.configuration}.j2")
+    return template.render(describe_sides(dataset, sides), trainer_format=trainer_format)
 
 
 def describe_sides(dataset: Path, sides: Sides) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The ledger of a dataset: its parts on disk. Parts never change, so each is read, verified and measured once."""
+"""What has been made of a dataset: its parts on disk. Parts never change, so each is read, verified and measured once."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ from distillery.structures.near_duplicates import Fingerprint
 
 
 @dataclass(frozen=True)
-class Entry:
+class MadePart:
     """What stays in memory of a part."""
 
     seed: int
@@ -34,41 +34,41 @@ class Entry:
     measures: PartMeasures
 
 
-class Ledger:
-    """The parts of one dataset."""
+class MadeParts:
+    """The parts of one dataset, the plan as far as they allow, and what the gates say of them."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder = folder
         self.recipe = recipe
         self._known_sha256 = recipe.known_sha256
-        self._entries: dict[str, Entry] = {}
+        self._found: dict[str, MadePart] = {}
         self._plans: dict[StageName, ResumablePlan] = {}
         self._planning = threading.Lock()
 
-    def find(self, part: str) -> Entry | None:
-        """The entry of a part, None if there is none yet; CorruptPart or Conflict if it is not ours."""
+    def find(self, part: str) -> MadePart | None:
+        """What is known of a part, None if there is none yet; CorruptPart or Conflict if it is not ours."""
         path = part_path(self.folder, part)
-        if part not in self._entries and path.exists():
-            self._entries[part] = self._take(path, part, self.read(part))
-        return self._entries.get(part)
+        if part not in self._found and path.exists():
+            self._found[part] = self._take(path, part, self.read(part))
+        return self._found.get(part)
 
     def release(self) -> None:
         """Free the memory; what is asked for again is read again."""
-        self._entries.clear()
+        self._found.clear()
         self._plans = {}
 
     def lost_a_part(self) -> bool:
         """True if a part that was found is there no more."""
-        return not self._entries.keys() <= set(list_parts(self.folder))
+        return not self._found.keys() <= set(list_parts(self.folder))
 
     @property
     def teacher(self) -> TeacherCard | None:
         """Who labelled the parts found so far; None if there are none."""
-        return next((entry.teacher for entry in tuple(self._entries.values())), None)  # a copy: other threads find parts meanwhile
+        return next((entry.teacher for entry in tuple(self._found.values())), None)  # a copy: other threads find parts meanwhile
 
-    def peek(self, part: str) -> Entry | None:
-        """The entry of a part that was found before; reads nothing."""
-        return self._entries.get(part)
+    def peek(self, part: str) -> MadePart | None:
+        """What is known of a part that was found before; reads nothing."""
+        return self._found.get(part)
 
     def read(self, part: str) -> Part:
         """A whole part, verified."""
@@ -91,7 +91,7 @@ class Ledger:
 
     def gather(self, plan: Plan, wanted: Mapping[str, int], kept: Mapping[str, Sequence[int]]) -> Measures:
         """The measures of the structures with these indices in their parts, and of what the plan leaves out."""
-        measures = gather_measures(((self._entries[part].measures, own) for part, own in kept.items()), self.recipe.sources)
+        measures = gather_measures(((self._found[part].measures, own) for part, own in kept.items()), self.recipe.sources)
         for name, tally in plan.tallies.items():
             surplus = max(tally.made - wanted[name], 0)
             losses = {"dataset: duplicate": tally.duplicates, "dataset: surplus": surplus, "dataset: energy_outlier": tally.outliers}
@@ -135,9 +135,9 @@ class Ledger:
         """The structures whose energies are far off those of their source by elements."""
         kept = {part: planned.fresh for part, planned in plan.planned_parts.items()}
         limits = {name: self.recipe.find_limits(name).energy for name in self.recipe.sources}
-        return find_energy_outliers({part: self._entries[part].measures for part in kept}, kept, limits)
+        return find_energy_outliers({part: self._found[part].measures for part in kept}, kept, limits)
 
-    def _take(self, path: Path, name: str, part: Part) -> Entry:
+    def _take(self, path: Path, name: str, part: Part) -> MadePart:
         record = part.receipt.record
         if part.receipt.part != name:
             raise corrupt(path, f"it holds part {part.receipt.part}")
@@ -163,7 +163,7 @@ class Ledger:
             find_proposals(part.arrays),
             read_fingerprints(record, ids),
         )
-        return Entry(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
+        return MadePart(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
 
 
 def find_proposals(arrays: Arrays) -> tuple[str, ...]:
@@ -185,17 +185,17 @@ def _read_fingerprint(text: str) -> Fingerprint | None:
         return None
 
 
-class Ledgers:
-    """Ledgers by folder, kept so that the parts of a dataset are read once."""
+class PartsOfDatasets:
+    """The parts of each dataset by its folder, kept so that they are read once."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, Ledger] = {}
+        self._known: dict[Path, MadeParts] = {}
 
-    def find(self, folder: Path, recipe: Recipe) -> Ledger:
-        """The ledger of a dataset; a new one if the recipe, gates included, is another or a part was taken away."""
+    def find(self, folder: Path, recipe: Recipe) -> MadeParts:
+        """The parts of a dataset; read anew if the recipe, gates included, is another or a part was taken away."""
         known = self._known.get(folder)
         if known is None or known.recipe != recipe or known.lost_a_part():
-            known = self._known[folder] = Ledger(folder, recipe)
+            known = self._known[folder] = MadeParts(folder, recipe)
         return known
 
     def release(self, folder: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillery.errors import Problem
-from distillery.planning.ledger import Ledger, Ledgers
+from distillery.planning.made_parts import MadeParts, PartsOfDatasets
 from distillery.planning.plan import Plan
 from distillery.report.summary import describe_progress
 from distillery.schema.dataset import State, Status
@@ -37,13 +37,13 @@ class Selection:
         return all(wanted is None or wanted == own for wanted, own in pairs)
 
 
-class Statuses:
+class DatasetStatuses:
     """What can be told of datasets; `jobs` are those of this process, by name, and `clients` whom they ask."""
 
     def __init__(self, store: Store, jobs: Mapping[str, Job], clients: Clients) -> None:
         self._store, self._jobs, self._clients = store, jobs, clients
         self._reading = asyncio.Lock()
-        self.ledgers = Ledgers()
+        self.parts_of_datasets = PartsOfDatasets()
         """Of the datasets that this process does not make."""
 
     async def list(self, after: str, limit: int, selection: Selection = Selection()) -> tuple[list[Status], bool]:
@@ -88,13 +88,13 @@ class Statuses:
         """Where a dataset stands, from its parts, or once it is finished from its report."""
         dataset, job = self.find(name), self._jobs.get(name)
         is_at_rest = job is None or (job.problem is None and not job.is_working)
-        known, started = (job.run.ledger.recipe, job.started) if job else (None, None)
+        known, started = (job.run.made_parts.recipe, job.started) if job else (None, None)
         if is_at_rest and (status := await asyncio.to_thread(self._store.tell_finished, dataset, known, started)) is not None:
             return status
         recipe = known if known is not None else await asyncio.to_thread(dataset.read_recipe)
-        ledger = self.ledgers.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.ledger
-        plan, problem = await self._look_at(job, ledger)
-        progress = describe_progress(ledger, plan, job.run.shard_maker.in_work if job else {})
+        made_parts = self.parts_of_datasets.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.made_parts
+        plan, problem = await self._look_at(job, made_parts)
+        progress = describe_progress(made_parts, plan, job.run.shard_maker.in_work if job else {})
         return Status(
             **dict(progress),
             **dataset.describe(recipe, started),
@@ -106,7 +106,7 @@ class Statuses:
 
     def _describe_moment(self, job: Job) -> dict[str, Any]:
         """What a job at work does now, and what holds it up."""
-        asked = {LABELLER, *(source.service for source in job.run.ledger.recipe.sources.values())}
+        asked = {LABELLER, *(source.service for source in job.run.made_parts.recipe.sources.values())}
         return {"at_work": list(job.run.shard_maker.at_work.values()), "retries": self._clients.list_retries(asked)}
 
     def find(self, name: str) -> StoredDataset:
@@ -121,15 +121,15 @@ class Statuses:
             return False
         return await asyncio.to_thread(self._store.tell_finished, dataset) is not None
 
-    async def _look_at(self, job: Job | None, ledger: Ledger) -> tuple[Plan, Problem | None]:
+    async def _look_at(self, job: Job | None, made_parts: MadeParts) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""
         if job is not None and (job.is_working or job.problem is not None):
             return job.run.plan, job.problem
         try:
             async with self._reading:
-                return await asyncio.to_thread(ledger.make_plan, self._store.locate(ledger.folder.name).read_target().last), None
+                return await asyncio.to_thread(made_parts.make_plan, self._store.locate(made_parts.folder.name).read_target().last), None
         except Problem as problem:
-            return Plan(stage=ledger.recipe.stage_names[0]), problem
+            return Plan(stage=made_parts.recipe.stage_names[0]), problem
 
     def _find_state(self, dataset: StoredDataset, problem: Problem | None) -> State:
         """The state of a dataset that is not finished."""

@@ -18,7 +18,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Receiver:
+class TrainerFormat:
     """A program that reads a folder with the three sides of a dataset.
 
     package        on PyPI
@@ -42,14 +42,14 @@ class Receiver:
         return (*self.sides, self.configuration) if self.configuration else self.sides
 
 
-def _text(package: str, keys: Keys, configuration: str, command: str) -> Receiver:
+def _text(package: str, keys: Keys, configuration: str, command: str) -> TrainerFormat:
     """One that reads extended XYZ."""
 
     def write(folder: Path, side: Side, dataset: Path, rows: Rows) -> None:
         write_extxyz(folder / f"{side}.extxyz", dataset, rows, keys)
 
     sides = tuple(f"{side}.extxyz" for side in ("train", "val", "test"))
-    return Receiver(package, write, sides, ".extxyz", configuration, command)
+    return TrainerFormat(package, write, sides, ".extxyz", configuration, command)
 
 
 def _write_lmdbs_by_stress(folder: Path, side: Side, dataset: Path, rows: Rows) -> None:
@@ -68,12 +68,12 @@ def _write_hdf5(folder: Path, side: Side, dataset: Path, rows: Rows) -> None:
 
 _LMDBS = ("*/*/data*.aselmdb", "*/*/data*.aselmdb-lock", "*/*/metadata.npz")
 _HUB = "python -c 'import datasets; print(datasets.load_dataset(\".\"))'"
-RECEIVERS: Mapping[str, Receiver] = {
+TRAINER_FORMATS: Mapping[str, TrainerFormat] = {
     "mace": _text("mace-torch", REFERENCE_KEYS, "mace.yaml", "mace_run_train --config mace.yaml"),
-    "mace-hdf5": Receiver("mace-torch", _write_hdf5, ("*/*.h5",), "", "mace.yaml", "mace_run_train --config mace.yaml"),
+    "mace-hdf5": TrainerFormat("mace-torch", _write_hdf5, ("*/*.h5",), "", "mace.yaml", "mace_run_train --config mace.yaml"),
     "nequip": _text("nequip", Keys(missing_stress="nan"), "nequip.yaml", "nequip-train -cp $PWD -cn nequip"),
     "sevenn": _text("sevenn", ASE_KEYS, "sevenn.yaml", "sevenn sevenn.yaml"),
     "graph-pes": _text("graph-pes", REFERENCE_KEYS, "graph-pes.yaml", "graph-pes-train graph-pes.yaml"),
-    "fairchem": Receiver("fairchem-core", _write_lmdbs_by_stress, _LMDBS, "", "fairchem.yaml", "fairchem -c fairchem.yaml"),
-    "huggingface": Receiver("datasets", huggingface.write_side, huggingface.FILES, "", "", _HUB),
+    "fairchem": TrainerFormat("fairchem-core", _write_lmdbs_by_stress, _LMDBS, "", "fairchem.yaml", "fairchem -c fairchem.yaml"),
+    "huggingface": TrainerFormat("datasets", huggingface.write_side, huggingface.FILES, "", "", _HUB),
 }
