@@ -32,7 +32,7 @@ from gateway.shard_maker import ShardMaker
 
 def choose_shards(plan: Plan, n: int, seed: int) -> list[Shard]:
     """`n` shards at random, in plan order, of those that a service made; all if there are fewer."""
-    made = [shard for shard in plan.shards() if not plan.planned_parts[shard.name].facts.note]
+    made = [shard for shard in plan.shards() if not plan.planned_parts[shard.name].note]
     return [made[k] for k in sorted(random.Random(seed).sample(range(len(made)), min(n, len(made))))]
 
 
@@ -52,9 +52,10 @@ async def regenerate(
     settings  say where services are and below which folder the labeller writes; nothing stays there
     servers   take the place of those that the settings name
     """
-    recipe, plan = verified.recipe, verified.plan
+    recipe, plan, known = verified.recipe, verified.plan, verified.made_parts
     assert recipe is not None
     assert plan is not None
+    assert known is not None
     sections = {section.name: section for section in verified.sections}
     pairs: list[tuple[Receipt, Receipt]] = []
     with hold_scratch(settings.data) as folder:
@@ -69,7 +70,9 @@ async def regenerate(
                 await maker.make(shard)
                 again = read_part(part_path(folder, shard.name))
                 pairs.append((section.part.receipt, again.receipt))
-                yield compare_part(section, plan.planned_parts[shard.name], _read(verified.path, section), again)
+                facts = known.look_up(shard)
+                assert facts is not None
+                yield compare_part(section, plan.planned_parts[shard.name], facts, _read(verified.path, section), again)
         finally:
             await clients.close()
     yield compare_versions(pairs)

@@ -47,9 +47,12 @@ def _admit(
     if own in seen:
         return Fault("duplicate", f"its structure hash {own} came before in this shard, of {seen[own]}")
     if (twin := near_duplicates.find(fingerprint)) is not None:
-        return Fault("duplicate", f"{twin[0]} of this shard with noise: displacements of {twin[1]:.4f} Å would make one of the other")
+        return Fault(
+            "duplicate",
+            f"{curated.kept[twin[0]].id} of this shard with noise: displacements of {twin[1]:.4f} Å would make one of the other",
+        )
     seen[own] = structure.id
-    near_duplicates.add(structure.id, fingerprint)
+    near_duplicates.add(fingerprint)
     curated.kept.append(structure)
     curated.hashes.append(own)
     curated.fingerprints[find_place(structure.id)] = fingerprint.as_text()

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from distillery.errors import Conflict, NotFound, Problem, Unavailable, Unsupported
-from distillery.planning.made_parts import MadeParts
-from distillery.planning.plan import PartFacts, Plan
+from distillery.planning.made_parts import MadePart, MadeParts
+from distillery.planning.plan import Plan
 from distillery.planning.recipe_checks import ask_service, find_charge_faults, find_source_faults, find_teacher_faults
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.requests import has_fallback, list_makers
@@ -85,11 +85,11 @@ class Preflight:
         await run_all(self._check_source(name, self._recipe.sources[name], plan) for name in list_makers(self._recipe))
 
     async def _check_source(self, name: str, source: Source, plan: Plan) -> None:
-        facts = list(self._find_facts(source.service, plan))
-        if outage := next((fact.note for fact in facts if fact.is_outage), None):
+        entries = list(self._find_made(source.service, plan))
+        if outage := next((entry.note for entry in entries if entry.is_outage), None):
             self._give_up_service(source, Unavailable(outage))
             return
-        has_begun = any(not fact.note for fact in facts)
+        has_begun = any(not entry.note for entry in entries)
         is_needed = has_begun or not has_fallback(self._recipe, source.service)
         try:
             # One that others stand in for is not waited for as long as one that the run can't do without.
@@ -106,11 +106,11 @@ class Preflight:
         if refused:
             raise Unsupported(f"source {name}: {'; '.join(refused)}")
 
-    def _find_facts(self, service: str, plan: Plan) -> Iterator[PartFacts]:
+    def _find_made(self, service: str, plan: Plan) -> Iterator[MadePart]:
         """What the parts say that this service was to make: an outage after it has begun is waited for, or it would change the result."""
         for shard in plan.shards():
             if self._recipe.sources[shard.maker].service == service and (entry := self._made_parts.peek(shard.name)) is not None:
-                yield entry.facts
+                yield entry
 
     def _give_up_service(self, source: Source, problem: Problem) -> None:
         if source.service not in self.missing_services:

@@ -1,12 +1,13 @@
 """Energy outliers: energies that lie too far off a fit by elements to be those of their structures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.element_energies import Floats, add_charges, find_scale, fit_elements
-from distillery.planning.measures import PartMeasures
+from distillery.planning.measures import PartMeasures, spread_counts
 
 _DEVIATIONS = 10.0
 _LEAST_LIMIT = 0.5
@@ -15,25 +16,24 @@ LEAST_ROWS = 4
 """Structures for every element, below which a fit tells nothing."""
 
 
-def find_energy_outliers(
-    parts: Mapping[str, PartMeasures], kept: Mapping[str, Sequence[int]], largest: Mapping[str, float]
-) -> dict[str, list[int]]:
+def find_energy_outliers(parts: Iterable[tuple[str, PartMeasures, Sequence[int]]], largest: Mapping[str, float]) -> dict[str, list[int]]:
     """The structures whose energies lie too far off their source's fit, by part.
 
     A source with too few structures for a fit of its own is judged by a fit of all sources together.
 
-    kept     which structures of each part are asked about, by their index in it
+    parts    name, measures, and which structures of it are asked about, by their index in it; taken one by one
     largest  eV/atom that no energy of a source may be off
     """
-    rows = [(part, row) for part in kept for row in kept[part]]
-    if not rows:
+    energies = gather_energies(parts)
+    if not energies.rows:
         return {}
-    names = np.array([parts[part].source for part, _ in rows], dtype=object)
-    energies, counts = gather_energies(parts, kept)
-    flagged = flag_by_source(names, energies, counts, largest)[0]
+    flagged = flag_by_source(energies.list_sources(), energies.values, energies.counts, largest)[0]
     found: dict[str, list[int]] = {}
-    for k in np.flatnonzero(flagged):
-        found.setdefault(rows[k][0], []).append(rows[k][1])
+    ends = np.cumsum([len(rows) for rows in energies.rows])
+    for k in np.flatnonzero(flagged).tolist():
+        piece = int(np.searchsorted(ends, k, "right"))
+        row = energies.rows[piece][k - int(ends[piece]) + len(energies.rows[piece])]
+        found.setdefault(energies.parts[piece], []).append(int(row))
     return found
 
 
@@ -64,19 +64,39 @@ def _fit_residuals(energies: Floats, counts: NDArray[np.integer]) -> Floats | No
     return fit_elements(energies, present)[1] if len(energies) >= LEAST_ROWS * max(present.shape[1], 1) else None
 
 
-def gather_energies(parts: Mapping[str, PartMeasures], kept: Mapping[str, Sequence[int]]) -> tuple[Floats, NDArray[np.integer]]:
-    """Energies, eV, and atoms of each element that occurs of the structures that are kept, in order: shapes (n,) and (n, k).
+@dataclass(frozen=True)
+class Energies:
+    """Energies of the structures of some parts, in order.
 
-    Where some are charged, charges of either sign count as two elements more.
+    parts, sources, rows  of each part that has any: its name, its source, and the indices of its structures
+    values   eV, shape (n,)
+    counts   atoms of each element that occurs, shape (n, k); where some are charged, charges of either sign as two elements more
     """
-    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.numbers for part in parts.values())]))
-    energies, counts = [np.zeros(0)], [np.zeros((0, len(numbers)), np.uint16)]
-    charges = [np.zeros(0, np.int64)]
-    for name, rows in kept.items():
-        part, chosen = parts[name], np.array(rows, np.int64)
-        wide = np.zeros((len(chosen), len(numbers)), np.uint16)
-        wide[:, np.searchsorted(numbers, part.numbers)] = part.counts[chosen]
-        energies.append(part.energies[chosen])
-        counts.append(wide)
-        charges.append(part.charges[chosen])
-    return np.concatenate(energies), add_charges(np.concatenate(counts), np.concatenate(charges))
+
+    parts: list[str]
+    sources: list[str]
+    rows: list[NDArray[np.int64]]
+    values: Floats
+    counts: NDArray[np.integer]
+
+    def list_sources(self) -> NDArray[np.object_]:
+        """The source of each structure, shape (n,)."""
+        return np.repeat(np.array(self.sources, dtype=object), [len(rows) for rows in self.rows])
+
+
+def gather_energies(parts: Iterable[tuple[str, PartMeasures, Sequence[int]]]) -> Energies:
+    """The energies of the structures with these indices in their parts."""
+    names, sources, rows = list[str](), list[str](), list[NDArray[np.int64]]()
+    values, counts, charges = [np.zeros(0)], list[tuple[NDArray[np.uint16], NDArray[np.int64]]](), [np.zeros(0, np.int32)]
+    for name, part, kept in parts:
+        chosen = np.array(kept, np.int64)
+        counts.append((part.counts[chosen], part.numbers))
+        if len(chosen):
+            names.append(name)
+            sources.append(part.source)
+            rows.append(chosen)
+            values.append(part.energies[chosen])
+            charges.append(part.charges[chosen])
+    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(own for _, own in counts)]))
+    wide = np.concatenate([np.zeros((0, len(numbers)), np.uint16), *(spread_counts(own, of, numbers) for own, of in counts)])
+    return Energies(names, sources, rows, np.concatenate(values), add_charges(wide, np.concatenate(charges)))

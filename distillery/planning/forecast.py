@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distillery.planning.made_parts import MadeParts
-from distillery.planning.measures import PartMeasures
+from distillery.planning.measures import PartTotals
 from distillery.planning.pace import Pace, measure_pace
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import make_plan
@@ -64,7 +64,7 @@ def describe_forecast(made_parts: MadeParts, until: StageName, trial: Trial | No
 
 
 def _explain_unknown(made_parts: MadeParts, there: Sequence[Shard], maker: str) -> str:
-    notes = {shard.name: entry.facts.note for shard in there if shard.maker == maker and (entry := made_parts.peek(shard.name)) is not None}
+    notes = {shard.name: entry.note for shard in there if shard.maker == maker and (entry := made_parts.peek(shard.name)) is not None}
     return next((f"its parts are empty: {note}" for note in notes.values()), "none of its parts is there yet")
 
 
@@ -85,21 +85,21 @@ def _explain_trial(tried: Iterable[str], trial: Trial) -> str:
 
 
 def _find_rates(made_parts: MadeParts, plan: Plan) -> dict[str, Rate]:
-    parts: dict[str, list[PartMeasures]] = {}
+    parts: dict[str, list[PartTotals]] = {}
     for shard in plan.shards():
-        if (entry := made_parts.peek(shard.name)) is not None and not entry.facts.note:
-            parts.setdefault(shard.maker, []).append(entry.measures)
+        if (entry := made_parts.peek(shard.name)) is not None and not entry.note:
+            parts.setdefault(shard.maker, []).append(entry.totals)
     made = sum((tally.usable_by_maker for tally in plan.tallies.values()), Counter[str]())
     answered = sum((tally.answered for tally in plan.tallies.values()), Counter[str]())
     return {maker: _find_rate(own, _find_acceptance(own, made[maker], answered[maker])) for maker, own in parts.items()}
 
 
-def _find_acceptance(parts: Sequence[PartMeasures], made: int, answered: int) -> float:
+def _find_acceptance(parts: Sequence[PartTotals], made: int, answered: int) -> float:
     """Of the parts up to the first that is missing, as twins are told there; else of those behind it."""
     return made / answered if answered else sum(part.labelled for part in parts) / sum(part.requested for part in parts)
 
 
-def _find_rate(parts: Iterable[PartMeasures], acceptance: float) -> Rate:
+def _find_rate(parts: Iterable[PartTotals], acceptance: float) -> Rate:
     rows = ((p.requested, p.labelled, p.generate_seconds, p.label_seconds, p.n_payload_bytes, p.n_calls) for p in parts)
     requested, labelled, generating, labelling, payload, calls = map(sum, zip(*rows, strict=True))
     return Rate(
@@ -175,7 +175,7 @@ def _add_up(
     for shard in rest:
         n_calls += shard.n * (rates[shard.maker].n_calls if shard.maker in rates else _count_calls(made_parts, shard.maker))
         if (rate := rates.get(shard.maker)) is not None:
-            n_labelled = len(plan.planned_parts[shard.name].facts.ids)
+            n_labelled = len(plan.planned_parts[shard.name].ids)
             service = made_parts.recipe.sources[shard.maker].service
             generating[service] = generating.get(service, 0.0) + rate.generate_seconds * shard.n
             labelling += rate.label_seconds * n_labelled
@@ -199,5 +199,5 @@ def _find_seconds(work: float, pace: Pace) -> float:
 
 def _find_overhead(made_parts: MadeParts, plan: Plan) -> float:
     """Bytes of a part's file beyond its structures, on average."""
-    entries = [entry.measures for shard in plan.shards() if (entry := made_parts.peek(shard.name)) is not None]
+    entries = [entry.totals for shard in plan.shards() if (entry := made_parts.peek(shard.name)) is not None]
     return sum(part.n_bytes - part.n_payload_bytes for part in entries) / max(len(entries), 1)

@@ -190,7 +190,7 @@ def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -
     yield from _elements(sources, recipe)
     for name, own in sources.items():
         if wanted[name] > 1:
-            yield Finding("distinct_sizes", name, len(set(own.sizes)))
+            yield Finding("distinct_sizes", name, own.n_sizes)
             yield Finding("distinct_compositions", name, own.n_compositions)
     yield from _environments(sources)
     yield Finding("duplicates", "all", _duplicate_share(sources), detail=_describe_duplicates(sources))
@@ -243,7 +243,7 @@ def _describe_duplicates(sources: dict[str, SourceMeasures]) -> str:
 
 
 def _sizes(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
-    sizes = np.array([n for own in sources.values() for n in own.sizes], dtype=float)
+    sizes = np.concatenate([np.zeros(0), *(part for own in sources.values() for part in own.sizes)])
     yield Finding("mean_atoms", "all", float(sizes.mean()) if sizes.size else None)
     yield Finding("size_variation", "all", float(sizes.std() / sizes.mean()) if sizes.size else None)
     per_system = np.array([sum(own.systems[system] for own in sources.values()) for system in SYSTEMS], dtype=float)
@@ -281,22 +281,21 @@ def _labels(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
         for gate in ("energy_outliers", "largest_force", "largest_pressure", "energy_fit", "sound_labels"):
             yield Finding(gate, "all", None)
         return
-    ids = [id for part in measures.ids for id in part]
     energies, counts = np.concatenate(measures.energies), measures.counts_and_charges
     names = np.repeat(np.array(measures.names, dtype=object), [len(part) for part in measures.energies])
     limits = {name: recipe.find_limits(name).energy for name in recipe.sources}
     _, residuals = flag_by_source(names, energies, counts, limits)
     yield Finding("energy_outliers", "all", float((robust_z(energy_residuals(energies, counts)) > _OUTLIER_Z).mean()))
-    yield _find_largest("largest_force", np.concatenate(measures.largest_forces), ids)
-    yield _find_largest("largest_pressure", np.abs(np.concatenate(measures.pressures)), ids)
-    yield _find_largest("energy_fit", np.abs(residuals), ids)
+    yield _find_largest("largest_force", np.concatenate(measures.largest_forces), measures)
+    yield _find_largest("largest_pressure", np.abs(np.concatenate(measures.pressures)), measures)
+    yield _find_largest("energy_fit", np.abs(residuals), measures)
     yield Finding("sound_labels", "all", _sound_share(measures), detail=_describe_unsound(measures))
 
 
-def _find_largest(gate: GateName, values: NDArray[np.float64], ids: list[str]) -> Finding:
+def _find_largest(gate: GateName, values: NDArray[np.float64], measures: Measures) -> Finding:
     """The largest value, and the structure that has it."""
     row = int(values.argmax())
-    return Finding(gate, "all", float(values[row]), detail=ids[row])
+    return Finding(gate, "all", float(values[row]), detail=measures.find_id(row))
 
 
 def _describe_unsound(measures: Measures) -> str:

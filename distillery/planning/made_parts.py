@@ -1,6 +1,7 @@
 """What has been made of a dataset: its parts on disk. Parts never change, so each is read, verified and measured once."""
 
 import json
+import pickle
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,24 +15,44 @@ from distillery.dataset.parts import Part, corrupt, read_part
 from distillery.errors import Conflict
 from distillery.planning.energy_fit import find_energy_outliers
 from distillery.planning.gates import judge, sum_up
-from distillery.planning.measures import Measures, PartMeasures, gather_measures, measure_part
+from distillery.planning.measures import Measures, PartMeasures, PartTotals, gather_measures, measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import ResumablePlan
 from distillery.recipe.recipe import Recipe, StageName
-from distillery.schema.label import ShardRecord, TeacherCard
+from distillery.runtime.scratch import Scratch, ScratchFile
+from distillery.schema.label import Receipt, ShardRecord, TeacherCard
 from distillery.structures.identity import find_place
 from distillery.structures.near_duplicates import Fingerprint
 
 
 @dataclass(frozen=True)
 class MadePart:
-    """What stays in memory of a part."""
+    """What stays in memory of a part; what grows with its structures lies in a file, to be read when it is asked for.
+
+    note, is_outage  see `PartFacts`
+    """
 
     seed: int
     start: int
     teacher: TeacherCard
-    facts: PartFacts
-    measures: PartMeasures
+    totals: PartTotals
+    note: str
+    is_outage: bool
+    _scratch: Scratch
+    _facts: tuple[int, int]
+    _measures: tuple[int, int]
+
+    @property
+    def facts(self) -> PartFacts:
+        """What the plan needs to know of it."""
+        facts: PartFacts = pickle.loads(self._scratch.read(*self._facts))
+        return facts
+
+    @property
+    def measures(self) -> PartMeasures:
+        """What gates need of its structures."""
+        measures: PartMeasures = pickle.loads(self._scratch.read(*self._measures))
+        return measures
 
 
 class MadeParts:
@@ -42,6 +63,8 @@ class MadeParts:
         self.recipe = recipe
         self._known_sha256 = recipe.known_sha256
         self._found: dict[str, MadePart] = {}
+        self._teachers: list[TeacherCard] = []
+        self._scratch: Scratch | None = None
         self._plans: dict[StageName, ResumablePlan] = {}
         self._planning = threading.Lock()
 
@@ -55,7 +78,8 @@ class MadeParts:
     def release(self) -> None:
         """Free the memory; what is asked for again is read again."""
         self._found.clear()
-        self._plans = {}
+        self._teachers.clear()
+        self._plans, self._scratch = {}, None
 
     def lost_a_part(self) -> bool:
         """True if a part that was found is there no more."""
@@ -78,12 +102,15 @@ class MadeParts:
         """The plan as far as the parts allow, to the end of a stage."""
         with self._planning:
             plans = self._plans
-            resumable = plans.pop(until, None) or ResumablePlan(self.recipe, self.look_up, self.judge, until, self.screen)
+            resumable = plans.pop(until, None) or self._begin_plan(until)
             plan = resumable.go_on()
             plans[until] = resumable
         for shard in plan.rounds[-1] if plan.rounds else ():  # behind the first gap too: they are done and their services have begun
-            self.look_up(shard)
+            self._find_answer(shard)
         return plan
+
+    def _begin_plan(self, until: StageName) -> ResumablePlan:
+        return ResumablePlan(self.recipe, self.look_up, self.judge, until, self.screen, ScratchFile(self.folder))
 
     def measure(self, plan: Plan, wanted: Mapping[str, int]) -> Measures:
         """The measures of the structures that count where so many are wanted of each source."""
@@ -118,14 +145,18 @@ class MadeParts:
 
     def look_up(self, shard: Shard) -> PartFacts | None:
         """What the plan needs to know of a shard's part, None if there is none yet; Conflict if it came of another request."""
+        entry = self._find_answer(shard)
+        return None if entry is None else entry.facts
+
+    def _find_answer(self, shard: Shard) -> MadePart | None:
         entry = self.find(shard.name)
-        if entry is not None and (entry.measures.requested, entry.seed, entry.start) != (shard.n, shard.seed, shard.start):
+        if entry is not None and (entry.totals.requested, entry.seed, entry.start) != (shard.n, shard.seed, shard.start):
             raise Conflict(
-                f"{part_path(self.folder, shard.name)} holds the answer to a request for {entry.measures.requested} structures "
+                f"{part_path(self.folder, shard.name)} holds the answer to a request for {entry.totals.requested} structures "
                 f"with seed {entry.seed} after {entry.start} others; the plan asks for {shard.n} with seed {shard.seed} after "
                 f"{shard.start}: move it away"
             )
-        return None if entry is None else entry.facts
+        return entry
 
     def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
         """What the gates say at a position, by the recipe of its step."""
@@ -135,7 +166,7 @@ class MadeParts:
         """The structures whose energies are far off those of their source by elements."""
         kept = {part: planned.fresh for part, planned in plan.planned_parts.items()}
         limits = {name: self.recipe.find_limits(name).energy for name in self.recipe.sources}
-        return find_energy_outliers({part: self._found[part].measures for part in kept}, kept, limits)
+        return find_energy_outliers(((part, self._found[part].measures, rows) for part, rows in kept.items()), limits)
 
     def _take(self, path: Path, name: str, part: Part) -> MadePart:
         record = part.receipt.record
@@ -163,7 +194,30 @@ class MadeParts:
             find_proposals(part.arrays),
             read_fingerprints(record, ids),
         )
-        return MadePart(record.seed, record.start, part.receipt.teacher, facts, measure_part(part, path.stat().st_size))
+        return self._keep(part.receipt, facts, measure_part(part, path.stat().st_size))
+
+    def _keep(self, receipt: Receipt, facts: PartFacts, measures: PartMeasures) -> MadePart:
+        """The entry of a part, all that grows with its structures put aside."""
+        if receipt.teacher not in self._teachers:
+            self._teachers.append(receipt.teacher)
+        scratch = self._scratch = ScratchFile(self.folder) if self._scratch is None else self._scratch
+        return MadePart(
+            seed=receipt.record.seed,
+            start=receipt.record.start,
+            teacher=self._teachers[self._teachers.index(receipt.teacher)],
+            totals=measures.add_up(),
+            note=facts.note,
+            is_outage=facts.is_outage,
+            _scratch=scratch,
+            _facts=_put_aside(scratch, facts),
+            _measures=_put_aside(scratch, measures),
+        )
+
+
+def _put_aside(scratch: Scratch, content: PartFacts | PartMeasures) -> tuple[int, int]:
+    """Its place in the scratch, and its bytes."""
+    pickled = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+    return scratch.append(pickled), len(pickled)
 
 
 def find_proposals(arrays: Arrays) -> tuple[str, ...]:

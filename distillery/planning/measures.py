@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from distillery.dataset.layout import Arrays
 from distillery.dataset.parts import Part
 from distillery.planning.samples import Descriptors, describe_some, measure_contacts
 from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
+from distillery.structures.packed_texts import PackedTexts
 
 _IN_GPA = 1 / GPa
 """GPa in an eV/Å³."""
@@ -55,20 +56,11 @@ class PhysicsTally:
 
 
 @dataclass(frozen=True, eq=False)
-class PartMeasures:
-    """The measures of a part that gates need; they stay in memory, the part does not.
+class PartTotals:
+    """A part in figures, however many structures it has.
 
     rejected         by `<stage>: <reason>`
     n_bytes          of the file; `n_payload_bytes` of its structures and labels
-    numbers          the elements that occur, shape (k,)
-    counts           atoms of each of them, shape (n_structures, k)
-    energies         eV, shape (n_structures,)
-    largest_forces   eV/Å, shape (n_structures,)
-    pressures        GPa, 0 where there is no stress, shape (n_structures,)
-    compositions     a key of every structure's reduced composition, shape (n_structures,)
-    contacts         shortest distance over sum of covalent radii, of a sample, by index of the structure
-    environments     descriptors of some atoms of a smaller sample, shape (n, 63), by index of the structure
-    charges          total, e, shape (n_structures,)
     """
 
     source: str
@@ -86,9 +78,26 @@ class PartMeasures:
     note: str
     n_bytes: int
     n_payload_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class PartMeasures(PartTotals):
+    """The measures of a part that gates need.
+
+    numbers          the elements that occur, shape (k,)
+    counts           atoms of each of them, shape (n_structures, k)
+    energies         eV, shape (n_structures,)
+    largest_forces   eV/Å, shape (n_structures,)
+    pressures        GPa, 0 where there is no stress, shape (n_structures,)
+    compositions     a key of every structure's reduced composition, shape (n_structures,)
+    contacts         shortest distance over sum of covalent radii, of a sample, by index of the structure
+    environments     descriptors of some atoms of a smaller sample, shape (n, 63), by index of the structure
+    charges          total, e, shape (n_structures,)
+    """
+
     numbers: NDArray[np.int64]
     counts: NDArray[np.uint16]
-    ids: tuple[str, ...]
+    ids: PackedTexts
     energies: NDArray[np.float64]
     largest_forces: NDArray[np.float64]
     pressures: NDArray[np.float64]
@@ -97,7 +106,11 @@ class PartMeasures:
     environments: dict[int, Descriptors]
     physics: PhysicsTally
     self_test: PhysicsTally
-    charges: NDArray[np.int64]
+    charges: NDArray[np.int32]
+
+    def add_up(self) -> PartTotals:
+        """The figures without the structures."""
+        return PartTotals(**{field.name: getattr(self, field.name) for field in fields(PartTotals)})
 
 
 @dataclass
@@ -105,7 +118,7 @@ class SourceMeasures:
     """One source's structures in the dataset, and what was lost on the way to them.
 
     atoms_of, structures_with  by atomic number: atoms, and structures that hold the element, shape (119,)
-    sizes                      atoms of every structure
+    sizes                      atoms of every structure, an array a part
     compositions               keys of the reduced compositions, an array a part
     environments               descriptors of a sample of atoms, an array a structure
     """
@@ -125,11 +138,16 @@ class SourceMeasures:
     notes: set[str] = field(default_factory=set)
     atoms_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
     structures_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_ELEMENTS, np.int64))
-    sizes: list[int] = field(default_factory=list)
+    sizes: list[NDArray[np.int32]] = field(default_factory=list)
     compositions: list[NDArray[np.uint64]] = field(default_factory=list)
     environments: list[Descriptors] = field(default_factory=list)
     n_laws_tried: int = 0
     broken_laws: list[str] = field(default_factory=list)
+
+    @property
+    def n_sizes(self) -> int:
+        """Distinct numbers of atoms."""
+        return len(np.unique(np.concatenate(self.sizes))) if self.sizes else 0
 
     @property
     def n_compositions(self) -> int:
@@ -158,12 +176,18 @@ class Measures:
     energies: list[NDArray[np.float64]] = field(default_factory=list)
     counts: list[NDArray[np.uint16]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    ids: list[tuple[str, ...]] = field(default_factory=list)
+    ids: list[PackedTexts] = field(default_factory=list)
     largest_forces: list[NDArray[np.float64]] = field(default_factory=list)
     pressures: list[NDArray[np.float64]] = field(default_factory=list)
     contacts: list[float] = field(default_factory=list)
     self_tests: set[PhysicsTally] = field(default_factory=set)
-    charges: list[NDArray[np.int64]] = field(default_factory=list)
+    charges: list[NDArray[np.int32]] = field(default_factory=list)
+
+    def find_id(self, row: int) -> str:
+        """The id of a structure, numbered in plan order."""
+        ends = np.cumsum([len(ids) for ids in self.ids])
+        piece = int(np.searchsorted(ends, row, "right"))
+        return self.ids[piece][row - int(ends[piece])]
 
     @property
     def counts_and_charges(self) -> NDArray[np.integer]:
@@ -194,7 +218,7 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         n_payload_bytes=sum(_count_bytes(array) for array in arrays.values()),
         numbers=numbers,
         counts=counts,
-        ids=tuple(arrays["provenance/id"]),
+        ids=PackedTexts(arrays["provenance/id"]),
         energies=arrays["labels/energy"],
         largest_forces=_find_largest_forces(arrays["labels/forces"], splits),
         pressures=-_IN_GPA * arrays["labels/stress"][:, :3].mean(axis=1),
@@ -203,7 +227,7 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         environments=describe_some(arrays, len(counts)),
         physics=PhysicsTally.of(receipt.physics),
         self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
-        charges=arrays.get("structures/charges", np.zeros(len(counts))).astype(np.int64),
+        charges=arrays.get("structures/charges", np.zeros(len(counts))).astype(np.int32),
     )
 
 
@@ -244,17 +268,26 @@ def _key_composition(numbers: NDArray[np.int64], counts: NDArray[np.uint16]) -> 
 
 
 def gather_measures(parts: Iterable[tuple[PartMeasures, Sequence[int]]], sources: Iterable[str]) -> Measures:
-    """The measures of a dataset from those of its parts, each with the indices of the structures that count."""
-    parts = list(parts)
-    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.numbers for part, _ in parts)]))
-    measures = Measures({name: SourceMeasures() for name in sources}, numbers)
+    """The measures of a dataset from those of its parts, each with the indices of the structures that count; parts are taken one by one."""
+    measures, numbers_of = Measures({name: SourceMeasures() for name in sources}, np.zeros(0, np.int64)), list[NDArray[np.int64]]()
     for part, kept in parts:
         own = measures.sources[part.source]
         _add_losses(own, part)
         measures.self_tests.add(part.self_test)
+        measures.numbers = np.union1d(measures.numbers, part.numbers)
         if kept:
             _add_structures(measures, own, part, np.array(kept))
+            numbers_of.append(part.numbers)
+    for k, (counts, numbers) in enumerate(zip(measures.counts, numbers_of, strict=True)):
+        measures.counts[k] = spread_counts(counts, numbers, measures.numbers)
     return measures
+
+
+def spread_counts(counts: NDArray[np.uint16], numbers: NDArray[np.int64], all_numbers: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """Counts of the elements `numbers`, ascending, as columns among those of all elements."""
+    wide = np.zeros((len(counts), len(all_numbers)), np.uint16)
+    wide[:, np.searchsorted(all_numbers, numbers)] = counts
+    return wide
 
 
 def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
@@ -274,12 +307,11 @@ def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
 
 
 def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures, kept: NDArray[np.int64]) -> None:
-    counts = np.zeros((len(kept), len(measures.numbers)), np.uint16)
-    counts[:, np.searchsorted(measures.numbers, part.numbers)] = part.counts[kept]
+    counts = part.counts[kept]
     own.kept += len(kept)
-    own.sizes += counts.sum(axis=1, dtype=np.int64).tolist()
-    own.atoms_of[measures.numbers] += counts.sum(axis=0, dtype=np.int64)
-    own.structures_with[measures.numbers] += (counts > 0).sum(axis=0)
+    own.sizes.append(counts.sum(axis=1, dtype=np.int32))
+    own.atoms_of[part.numbers] += counts.sum(axis=0, dtype=np.int64)
+    own.structures_with[part.numbers] += (counts > 0).sum(axis=0)
     own.compositions.append(part.compositions[kept])
     own.environments += [part.environments[i] for i in kept.tolist() if i in part.environments]
     own.makers[part.service] += len(kept)
@@ -288,7 +320,7 @@ def _add_structures(measures: Measures, own: SourceMeasures, part: PartMeasures,
     measures.counts.append(counts)
     measures.charges.append(part.charges[kept])
     measures.names.append(part.source)
-    measures.ids.append(tuple(part.ids[row] for row in kept.tolist()))
+    measures.ids.append(part.ids.choose(kept))
     measures.largest_forces.append(part.largest_forces[kept])
     measures.pressures.append(part.pressures[kept])
     measures.contacts += [part.contacts[i] for i in kept.tolist() if i in part.contacts]

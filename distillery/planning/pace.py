@@ -47,7 +47,7 @@ def measure_pace(made_parts: MadeParts, parts: Iterable[str]) -> Pace:
 
 def _find_work(made_parts: MadeParts, part: str) -> float:
     entry = made_parts.peek(part)
-    return 0.0 if entry is None else entry.measures.generate_seconds + entry.measures.label_seconds
+    return 0.0 if entry is None else entry.totals.generate_seconds + entry.totals.label_seconds
 
 
 def _find_start(made_parts: MadeParts, first: float) -> float:

@@ -1,7 +1,7 @@
 """What a plan consists of: shards, their parts, the tally of every source, and checkpoints."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from distillery.recipe.recipe import StageName
@@ -119,25 +119,28 @@ class SourceTally:
 class PlannedPart:
     """A part in the plan.
 
+    ids     of its labelled structures, in order
     before  distinct structures of its source in the parts before it
     fresh   which of its structures came for the first time and are no outliers, by their index in the part
     outliers  those whose energies proved to be far off, and in which round that was seen
+    note    why its source could not be used at all; empty if it could
     """
 
     source: str
-    facts: PartFacts
+    ids: Sequence[str]
     before: int
-    fresh: tuple[int, ...]
+    fresh: Sequence[int]
     outliers: Mapping[int, int] = field(default_factory=dict)
+    note: str = ""
 
-    def keep(self, wanted: Mapping[str, int]) -> tuple[int, ...]:
+    def keep(self, wanted: Mapping[str, int]) -> Sequence[int]:
         """Which of its structures count where so many are wanted of each source."""
         return self.fresh[: max(wanted[self.source] - self.before, 0)]
 
     def leave_out(self, wanted: Mapping[str, int]) -> tuple[str, ...]:
         """The ids of the others: duplicates and surplus."""
         kept = set(self.keep(wanted))
-        return tuple(id for k, id in enumerate(self.facts.ids) if k not in kept)
+        return tuple(id for k, id in enumerate(self.ids) if k not in kept)
 
 
 @dataclass(frozen=True)
@@ -231,9 +234,7 @@ class Plan:
     @property
     def outliers(self) -> dict[str, dict[str, int]]:
         """The ids of structures whose energies are far off, by part, with the round in which that was seen."""
-        return {
-            name: {planned.facts.ids[row]: seen for row, seen in planned.outliers.items()} for name, planned in self.planned_parts.items()
-        }
+        return {name: {planned.ids[row]: seen for row, seen in planned.outliers.items()} for name, planned in self.planned_parts.items()}
 
     @property
     def leave_out(self) -> dict[str, tuple[str, ...]]:

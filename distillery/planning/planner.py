@@ -6,7 +6,9 @@ this one exists; so neither timing nor kills can change the plan. What is there 
 of a stage the judgement decides whether the next one begins, whether other shares are tried, or whether all ends here.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import hashlib
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Protocol
@@ -16,9 +18,12 @@ from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, Pla
 from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName
 from distillery.recipe.shares import apportion
 from distillery.recipe.source import Source
+from distillery.runtime.scratch import Scratch
 from distillery.schema.sample import Sample
 from distillery.structures.identity import derive_seed, find_proposal
+from distillery.structures.key_index import KeyIndex
 from distillery.structures.near_duplicates import NearDuplicates
+from distillery.structures.packed_texts import PackedTexts
 
 _LEAST_ACCEPTANCE = 0.1
 """A round asks at most for ten times what is missing, however bad the last one went."""
@@ -48,8 +53,17 @@ def make_plan(recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = 
 class ResumablePlan:
     """A plan in the making, to the end of stage `until`. It goes on where a part was missing: each part is counted once, however often."""
 
-    def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, until: StageName = "full", screen: Screen = lambda plan: {}) -> None:
-        self._planner = _Planner(recipe, look_up, judge, screen)
+    def __init__(
+        self,
+        recipe: Recipe,
+        look_up: LookUp,
+        judge: Judge,
+        until: StageName = "full",
+        screen: Screen = lambda plan: {},
+        scratch: Scratch | None = None,
+    ) -> None:
+        """`scratch` is empty and keeps what structures are compared by; without it that stays in memory."""
+        self._planner = _Planner(recipe, look_up, judge, screen, scratch)
         self._steps = self._planner.plan_all(recipe, until)
 
     def go_on(self) -> Plan:
@@ -58,16 +72,31 @@ class ResumablePlan:
         return self._planner.plan.copy()
 
 
+class _Seen:
+    """What structures are known by, as digests of 16 bytes."""
+
+    def __init__(self) -> None:
+        self._index = KeyIndex("<u8")
+
+    def take(self, identity: Iterable[str]) -> bool:
+        """Whether nothing of it came before; from now on it has."""
+        digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in identity]
+        pairs = [(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")) for digest in digests]
+        new = [(key, rest) for key, rest in pairs if rest not in self._index.find(key)]
+        for key, rest in new:
+            self._index.add(key, rest)
+        return len(new) == len(pairs)
+
+
 class _Planner:
     """A plan in the making: stage by stage, wave by wave, round by round. Its steps end at each part that is not there yet."""
 
-    def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, screen: Screen) -> None:
+    def __init__(self, recipe: Recipe, look_up: LookUp, judge: Judge, screen: Screen, scratch: Scratch | None) -> None:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
         self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
         self._without: frozenset[str] = frozenset()
-        self._seen: set[str] = set()
-        self._near_duplicates = NearDuplicates()
-        self._is_near_duplicate: dict[str, bool] = {}
+        self._seen = _Seen()
+        self._near_duplicates = NearDuplicates(scratch)
 
     def plan_all(self, recipe: Recipe, until: StageName) -> Iterator[None]:
         """What the dataset grew from, step by step, then what this recipe asks for beyond it."""
@@ -133,13 +162,12 @@ class _Planner:
     def _count_part(self, shard: Shard, part: PartFacts) -> None:
         """Count a part's structures; first come in plan order, first counted."""
         tally = self.plan.tallies[shard.source]
-        fresh = []
+        fresh, is_near_duplicate = array("I"), dict[str, bool]()
         for k in range(len(part.hashes)):
-            identity = part.identify(k)
-            if identity.isdisjoint(self._seen) and not self._repeats(part, k):
+            is_new = self._seen.take(part.identify(k))
+            if is_new and not self._repeats(part, k, is_near_duplicate):
                 fresh.append(k)
-            self._seen |= identity
-        self.plan.planned_parts[shard.name] = PlannedPart(shard.source, part, tally.made, tuple(fresh))
+        self.plan.planned_parts[shard.name] = PlannedPart(shard.source, PackedTexts(part.ids), tally.made, fresh, note=part.note)
         tally.answered[shard.maker] += shard.n
         tally.usable_by_maker[shard.maker] += len(fresh)
         tally.draws.append((shard.maker, len(fresh)))
@@ -147,14 +175,14 @@ class _Planner:
         if part.note:
             tally.unusable[shard.maker] = part.note
 
-    def _repeats(self, part: PartFacts, row: int) -> bool:
-        """Whether a structure is an earlier one with noise; what is made of one proposal is one in this."""
+    def _repeats(self, part: PartFacts, row: int, is_near_duplicate: dict[str, bool]) -> bool:
+        """Whether a structure is an earlier one with noise; what is made of one proposal, all of it in this part, is one in this."""
         fingerprint, proposal = part.fingerprints[row] if part.fingerprints else None, find_proposal(part.ids[row])
-        if fingerprint is not None and proposal not in self._is_near_duplicate:
-            self._is_near_duplicate[proposal] = self._near_duplicates.find(fingerprint) is not None
-            if not self._is_near_duplicate[proposal]:
-                self._near_duplicates.add(proposal, fingerprint)
-        return self._is_near_duplicate.get(proposal, False)
+        if fingerprint is not None and proposal not in is_near_duplicate:
+            is_near_duplicate[proposal] = self._near_duplicates.find(fingerprint) is not None
+            if not is_near_duplicate[proposal]:
+                self._near_duplicates.add(fingerprint)
+        return is_near_duplicate.get(proposal, False)
 
     def _leave_out_outliers(self) -> None:
         """Leave out the structures whose energies are outliers by all parts so far; each source is asked for as many others."""
@@ -165,7 +193,7 @@ class _Planner:
 
     def _drop_outliers(self, part: str, planned: PlannedPart, rows: Sequence[int]) -> None:
         plan, tally = self.plan, self.plan.tallies[planned.source]
-        fresh = tuple(row for row in planned.fresh if row not in rows)
+        fresh = array("I", (row for row in planned.fresh if row not in rows))
         outliers = {**planned.outliers, **dict.fromkeys(rows, len(plan.rounds))}
         names = [name for name, other in plan.planned_parts.items() if other.source == planned.source]
         plan.planned_parts[part] = replace(planned, fresh=fresh, outliers=outliers)

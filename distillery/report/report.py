@@ -41,7 +41,7 @@ def make_report(made_parts: MadeParts, plan: Plan, receipt: FinaliseReceipt) -> 
 
 
 def _describe_source(own: SourceMeasures, recipe: Recipe, wanted: int) -> SourceReport:
-    sizes = np.array(own.sizes or [0])
+    sizes = np.concatenate(own.sizes) if own.sizes else np.zeros(1)
     return SourceReport(
         wanted=wanted,
         kept=own.kept,

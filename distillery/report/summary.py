@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from distillery.planning.made_parts import MadeParts
-from distillery.planning.measures import PartMeasures
+from distillery.planning.measures import PartTotals
 from distillery.planning.plan import Checkpoint, Plan, Shard, SourceTally
 from distillery.schema.dataset import InWork, Progress, SourceProgress
 from distillery.schema.report import CheckpointRecord, FallbackUse, Scenario
@@ -79,7 +79,7 @@ def describe_progress(made_parts: MadeParts, plan: Plan, in_work: Mapping[tuple[
 def _describe_source(made_parts: MadeParts, plan: Plan, name: str, wanted: int, in_work: Mapping[tuple[str, str], int]) -> SourceProgress:
     """Counts, times and rejections of a source so far."""
     shards = [shard for shard in plan.shards() if shard.source == name]
-    parts = [entry.measures for shard in shards if (entry := made_parts.peek(shard.name)) is not None]
+    parts = [entry.totals for shard in shards if (entry := made_parts.peek(shard.name)) is not None]
     tally = plan.tallies.get(name, SourceTally())
     return SourceProgress(
         wanted=wanted,
@@ -98,7 +98,7 @@ def _describe_source(made_parts: MadeParts, plan: Plan, name: str, wanted: int, 
     )
 
 
-def _count_rejected(parts: Iterable[PartMeasures]) -> Counter[str]:
+def _count_rejected(parts: Iterable[PartTotals]) -> Counter[str]:
     rejected = Counter[str]()
     for part in parts:
         for reason, count in part.rejected.items():

@@ -5,16 +5,20 @@ atoms are displaced at random (their covariance, to first order). So the differe
 tells how far the atoms of one would have to be displaced to give the other.
 """
 
+import hashlib
 import re
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from distillery.runtime.scratch import Scratch, ScratchMemory
 from distillery.structures.geometry import Neighbours, find_pairs
 from distillery.structures.identity import HASH_CUTOFF
+from distillery.structures.key_index import KeyIndex
 from distillery.structures.structure import Structure
 
 ALIKE = 0.013
@@ -30,6 +34,9 @@ _NOISE = 0.011
 _N_WAVES, _N_WEIGHTS = 6, 2
 _N_SUMS = _N_WAVES * _N_WEIGHTS
 _TRIANGLE = np.tril_indices(_N_SUMS, -1)
+_N_BYTES = 12 * _N_SUMS + 2 * len(_TRIANGLE[0])
+_LOOKED_AT = [0, _N_WAVES]
+"""Sums by which most structures are told apart before their fingerprints are read: one of either weight."""
 _GOLDEN = 0.6180339887
 _ROUNDING = 3e-6
 """What float32 may do to a sum."""
@@ -59,7 +66,7 @@ class Fingerprint:
         """What `as_text` gave; ValueError if it is none."""
         composition, _, encoded = text.partition(" ")
         packed = b64decode(encoded, validate=True)
-        if len(packed) != 12 * _N_SUMS + 2 * len(_TRIANGLE[0]):
+        if len(packed) != _N_BYTES:
             raise ValueError(f"a fingerprint of {len(packed)} bytes")
         return cls(composition, packed)
 
@@ -201,43 +208,40 @@ def _find_width(one: Fingerprint, n_free: int) -> float:
     return ALIKE * max((n_free - _FEWEST) / (_N_SUMS - _FEWEST), least)
 
 
-@dataclass
-class _Bucket:
-    """Structures of one composition."""
-
-    names: list[str] = field(default_factory=list)
-    fingerprints: list[Fingerprint] = field(default_factory=list)
-    sums: list[NDArray[np.float32]] = field(default_factory=list)
-    reaches: list[float] = field(default_factory=list)
-
-    def list_near(self, one: Fingerprint) -> list[int]:
-        """Those near enough for a look."""
-        apart = np.linalg.norm(np.array(self.sums) - one.sums, axis=1)
-        near: list[int] = np.flatnonzero(apart <= np.maximum(self.reaches, one.reach)).tolist()
-        return near
-
-
 class NearDuplicates:
-    """The structures so far, each under a name, in which others are looked up."""
+    """The structures so far, numbered as they came, in which others are looked up.
 
-    def __init__(self) -> None:
-        self._buckets: dict[str, _Bucket] = {}
+    Fingerprints lie in `scratch`; of each structure 24 bytes stay in memory.
+    """
 
-    def find(self, one: Fingerprint) -> tuple[str, float] | None:
-        """The name of the first structure that this one is nearly the same as, and how far they are apart, Å; None if there is none."""
-        bucket = self._buckets.get(one.composition)
-        if bucket is None:
-            return None
-        for k in bucket.list_near(one):
-            apart = find_distance(one, bucket.fingerprints[k])
+    def __init__(self, scratch: Scratch | None = None) -> None:
+        """`scratch` holds nothing else; without it all is kept in memory."""
+        self._scratch = ScratchMemory() if scratch is None else scratch
+        self._index = KeyIndex([("row", "<u4"), ("reach", "<f4"), ("sums", "<f4", 2)])
+
+    def find(self, one: Fingerprint) -> tuple[int, float] | None:
+        """The number of the first structure that this one is nearly the same as, and how far they are apart, Å; None if there is none."""
+        for row, other in self._list_near(one):
+            apart = find_distance(one, other)
             if apart.is_alike:
-                return bucket.names[k], apart.displacement
+                return row, apart.displacement
         return None
 
-    def add(self, name: str, one: Fingerprint) -> None:
+    def add(self, one: Fingerprint) -> None:
         """Keep a structure, for others to be compared with."""
-        bucket = self._buckets.setdefault(one.composition, _Bucket())
-        bucket.names.append(name)
-        bucket.fingerprints.append(one)
-        bucket.sums.append(one.sums)
-        bucket.reaches.append(one.reach)
+        reach = np.nextafter(np.float32(one.reach), np.float32(np.inf))
+        self._index.add(_key(one.composition), (self._scratch.append(one.packed) // _N_BYTES, reach, one.sums[_LOOKED_AT]))
+
+    def _list_near(self, one: Fingerprint) -> Iterator[tuple[int, Fingerprint]]:
+        """Those of its composition that are near enough for a look, in the order they came in."""
+        known = self._index.find(_key(one.composition))
+        reaches = np.maximum(known["reach"], np.float32(one.reach) * np.float32(1 + 1e-6))
+        for k in np.flatnonzero((np.abs(known["sums"] - one.sums[_LOOKED_AT]) <= reaches[:, None]).all(axis=1)).tolist():
+            row = int(known["row"][k])
+            other = Fingerprint(one.composition, self._scratch.read(row * _N_BYTES, _N_BYTES))
+            if np.linalg.norm(other.sums - one.sums) <= max(one.reach, other.reach):
+                yield row, other
+
+
+def _key(composition: str) -> int:
+    return int.from_bytes(hashlib.blake2b(composition.encode(), digest_size=8).digest(), "little")

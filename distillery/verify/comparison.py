@@ -13,7 +13,7 @@ from distillery.dataset.parts import Part
 from distillery.dataset.provenance import find_versions
 from distillery.dataset.sections import Section
 from distillery.planning.made_parts import find_proposals
-from distillery.planning.plan import PlannedPart
+from distillery.planning.plan import PartFacts, PlannedPart
 from distillery.schema.label import Receipt, Reject
 from distillery.verify.file_checks import FAULTS_SHOWN, Check, conclude
 
@@ -56,8 +56,8 @@ _EXACT = (
 )
 
 
-def compare_part(section: Section, planned: PlannedPart, arrays: Arrays, again: Part) -> Check:
-    """A part's rows in the file against the part made again.
+def compare_part(section: Section, planned: PlannedPart, facts: PartFacts, arrays: Arrays, again: Part) -> Check:
+    """A part's rows in the file, and what the file says of all its structures, against the part made again.
 
     Where a teacher made frames of proposals, those must be the same proposals, to the hash; frames of short relaxations must agree to
     a tolerance, those of dynamics come out again in distribution only and are not compared.
@@ -67,8 +67,8 @@ def compare_part(section: Section, planned: PlannedPart, arrays: Arrays, again: 
     """
     old, new = section.part.receipt, again.receipt
     if old.record.sample is not None:
-        return _compare_sampled(section, planned, arrays, again)
-    faults = [*_find_other_record(old, new), *_find_other_structures(planned, again)]
+        return _compare_sampled(section, facts, arrays, again)
+    faults = [*_find_other_record(old, new), *_find_other_structures(facts, again)]
     if faults:
         return _conclude_others(section.name, faults, old, new)
     keep = np.ones(new.n_structures, bool)
@@ -84,7 +84,7 @@ def compare_part(section: Section, planned: PlannedPart, arrays: Arrays, again: 
     return conclude(section.name, f"{int(keep.sum())} structures bit by bit{_account(section, planned)}; labels {text}", faults)
 
 
-def _compare_sampled(section: Section, planned: PlannedPart, arrays: Arrays, again: Part) -> Check:
+def _compare_sampled(section: Section, facts: PartFacts, arrays: Arrays, again: Part) -> Check:
     """Proposals by their hashes and frames, then the frames themselves if they are to come out again."""
     old, new, sample = section.part.receipt, again.receipt, section.part.receipt.record.sample
     found = find_proposals(again.arrays)
@@ -93,14 +93,14 @@ def _compare_sampled(section: Section, planned: PlannedPart, arrays: Arrays, aga
         new.record.generated != old.record.generated
     )
     if not sample.is_reproducible:
-        parents = [{name.rpartition("/")[0] for name in names} for names in (found, planned.facts.proposals)]
+        parents = [{name.rpartition("/")[0] for name in names} for names in (found, facts.proposals)]
         n_other = len(parents[0] ^ parents[1])
         faults += [f"{n_other} proposals are others"] * (n_other > 0)
         if faults:
             return _conclude_others(section.name, faults, old, new)
         return conclude(section.name, f"{len(parents[0])} proposals to the hash; frames of dynamics are not compared", [])
-    if found != planned.facts.proposals:
-        faults.append(f"{len(set(found) ^ set(planned.facts.proposals))} frames are of other proposals")
+    if found != facts.proposals:
+        faults.append(f"{len(set(found) ^ set(facts.proposals))} frames are of other proposals")
     if faults:
         return _conclude_others(section.name, faults, old, new)
     keep = np.ones(new.n_structures, bool)
@@ -144,12 +144,12 @@ def _reasons(rejected: Sequence[Reject]) -> dict[str, str]:
     return {reject.id: reject.reason for reject in rejected}
 
 
-def _find_other_structures(planned: PlannedPart, again: Part) -> Iterator[str]:
+def _find_other_structures(facts: PartFacts, again: Part) -> Iterator[str]:
     ids, hashes = (tuple(again.arrays[f"provenance/{name}"]) for name in ("id", "structure_hash"))
-    if ids != planned.facts.ids:
-        yield f"other ids: {len(ids)} structures, {len(planned.facts.ids)} in the file"
-    elif hashes != planned.facts.hashes:
-        others = [id for id, own, was in zip(ids, hashes, planned.facts.hashes, strict=True) if own != was]
+    if ids != facts.ids:
+        yield f"other ids: {len(ids)} structures, {len(facts.ids)} in the file"
+    elif hashes != facts.hashes:
+        others = [id for id, own, was in zip(ids, hashes, facts.hashes, strict=True) if own != was]
         yield f"{len(others)} of {len(ids)} structures differ, the first is {others[0]}"
 
 

@@ -43,7 +43,7 @@ class MergedParts(MadeParts):
             proposals=find_proposals(part.arrays),
             fingerprints=read_fingerprints(receipt.record, part.arrays["provenance/id"]),
         )
-        self._found[section.name] = MadePart(receipt.record.seed, receipt.record.start, receipt.teacher, facts, measure_part(part, 0))
+        self._found[section.name] = self._keep(receipt, facts, measure_part(part, 0))
         self._left_out[section.name] = {one.row for one in section.part.left_out}
         self._outliers_since[section.name] = {one.row: one.outlier_since for one in section.part.left_out if one.outlier_since is not None}
         self.parts.append(section.part)

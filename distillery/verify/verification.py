@@ -46,12 +46,13 @@ def verify_dataset(path: Path | str) -> Iterator[Check]:
 
 
 class Verification:
-    """One file under verification; `sections`, `recipe` and `plan` are there once they have proved right."""
+    """One file under verification; `sections`, `recipe`, `made_parts` and `plan` are there once they have proved right."""
 
     def __init__(self, path: Path, progress: Progress = lambda what, done, n: None) -> None:
         self.path, self._progress = path, progress
         self.recipe: Recipe | None = None
         self.plan: Plan | None = None
+        self.made_parts: MergedParts | None = None
         self.sections: list[Section] = []
         self.is_derived = False
         self._metadata: dict[str, Any] = {}
@@ -179,7 +180,7 @@ class Verification:
         else:
             left_out = plan.leave_out
             faults += [f for s in shards for f in _find_shard_faults(s, sections[s.name], made_parts.recipe, left_out[s.name])]
-        self.plan = None if faults else plan
+        self.plan, self.made_parts = (None, None) if faults else (plan, made_parts)
         counts = ", ".join(f"{name} {tally.kept}/{tally.count}" for name, tally in plan.tallies.items())
         return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
 

@@ -109,18 +109,19 @@ def test_where_all_together_are_too_few_none_is_off(n: int, is_flagged: bool) ->
 
 def test_outliers_are_named_by_part_and_row_of_it() -> None:
     parts = {name: measure_of(40, seed) for seed, name in enumerate(("p", "q"))}
-    assert find_energy_outliers(parts, {}, {"atoms": 5.0}) == {}
+    assert find_energy_outliers([], {"atoms": 5.0}) == {}
     parts["q"].energies[[5, 9]] += 40.0 * parts["q"].counts[[5, 9]].sum(axis=1)
-    kept = {"p": range(40), "q": [3, 5, 7, 9, *range(10, 40)]}
-    assert find_energy_outliers(parts, kept, {"atoms": 5.0}) == {"q": [5, 9]}
-    assert find_energy_outliers(parts, {"p": range(40), "q": [3, 9]}, {"atoms": 5.0}) == {"q": [9]}
+    p, q = ("p", parts["p"], range(40)), ("q", parts["q"], [3, 5, 7, 9, *range(10, 40)])
+    assert find_energy_outliers([p, ("q", parts["q"], ()), q], {"atoms": 5.0}) == {"q": [5, 9]}
+    assert find_energy_outliers([p, ("q", parts["q"], [3, 9])], {"atoms": 5.0}) == {"q": [9]}
 
 
 def test_parts_of_different_elements_are_gathered_under_the_elements_of_all() -> None:
     parts = {"p": measure_of(3, 0, ["H", "O"]), "q": measure_of(3, 1, ["O", "Si"])}
-    energies, counts = gather_energies(parts, {"q": [2, 0], "p": [1]})
+    found = gather_energies([("q", parts["q"], [2, 0]), ("p", parts["p"], [1])])
+    energies, counts = found.values, found.counts
     assert counts.shape == (3, 3)
     assert (counts[:2, 0].any(), counts[2, 2]) == (False, 0)
     assert counts.sum(axis=1).tolist() == [parts["q"].counts[2].sum(), parts["q"].counts[0].sum(), parts["p"].counts[1].sum()]
     assert energies.tolist() == [parts["q"].energies[2], parts["q"].energies[0], parts["p"].energies[1]]
-    assert gather_energies({}, {})[0].shape == (0,)
+    assert gather_energies([]).values.shape == (0,)

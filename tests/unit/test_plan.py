@@ -176,7 +176,7 @@ def test_twins_within_a_part_and_frames_of_one_proposal_are_counted() -> None:
         return made
 
     plan, _ = walk(RECIPE, outcome)
-    assert plan.planned_parts["full-molecules-00000"].fresh == (0, 1, 3, 4, 5, 6, 7)
+    assert list(plan.planned_parts["full-molecules-00000"].fresh) == [0, 1, 3, 4, 5, 6, 7]
     assert plan.tallies["molecules"].duplicates == 2
     assert plan.tallies["molecules"].kept == 25
 
@@ -197,7 +197,7 @@ def test_copies_with_noise_are_found_over_the_dataset_and_frames_of_one_proposal
         return PartFacts(ids, made.hashes, fingerprints=(other, other, copy, copy, None))
 
     plan, _ = walk(RECIPE, outcome)
-    assert plan.planned_parts["full-spare-00000"].fresh == (0, 1, 4)
+    assert list(plan.planned_parts["full-spare-00000"].fresh) == [0, 1, 4]
     assert plan.tallies["spare"].duplicates == 2
 
 
@@ -244,7 +244,7 @@ def test_outliers_count_no_more_and_as_many_others_are_asked_for() -> None:
     assert (molecules.duplicates, spare.duplicates) == (0, 0)
     assert molecules.draws == [("molecules", 9), ("molecules", 6), ("molecules", 8), ("molecules", 3)]
     assert molecules.usable_by_maker == {"molecules": 26}
-    assert plan.planned_parts["full-molecules-00001"].fresh == (0, 1, 3, 4, 5, 6)
+    assert list(plan.planned_parts["full-molecules-00001"].fresh) == [0, 1, 3, 4, 5, 6]
     assert plan.outliers["full-molecules-00001"] == {"full-molecules-00001/0002": 1, "full-molecules-00001/0007": 1}
     assert [part.before for name, part in plan.planned_parts.items() if part.source == "molecules"] == [0, 9, 15, 23]
     assert [part.before for name, part in plan.planned_parts.items() if part.source == "spare"] == [0, 4]

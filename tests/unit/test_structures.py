@@ -1,7 +1,10 @@
 """Structure batches <-> Arrow <-> ASE are lossless, and bad ones are refused."""
 
+import gc
 import json
 import random
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from distillery.errors import InvalidRequest
 from distillery.structures.arrow import SCHEMA, from_arrow, read_hashes, to_arrow, to_json
+from distillery.structures.geometry import find_pairs
 from distillery.structures.structure import Structure, from_ase, to_ase
 from tests.structures import copper_slab, silicon, structures, water
 
@@ -240,3 +244,16 @@ def test_wrong_shapes_are_refused_at_creation() -> None:
         Structure("a", np.array([1], np.uint8), np.zeros((2, 3)))
     with pytest.raises(ValueError, match="numbers must be uint8"):
         Structure("a", np.array([1]), np.zeros((1, 3)))
+
+
+def test_neighbours_of_ever_new_numbers_leave_nothing_in_memory() -> None:
+    """vesin's own arrays kept three types of ctypes for every number of pairs."""
+    sizes = [replace(water(), numbers=np.ones(n, np.uint8), positions=np.zeros((n, 3)) + np.arange(n)[:, None] * 0.1) for n in range(2, 90)]
+    find_pairs(sizes[0], 3.0)
+    tracemalloc.start()
+    for structure in sizes:
+        find_pairs(structure, 9.0)
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 500 * len(sizes)

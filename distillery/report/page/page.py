@@ -90,7 +90,7 @@ def _list_kept(made_parts: MadeParts, plan: Plan, wanted: Mapping[str, int]) -> 
         entry = made_parts.find(shard.name)
         if entry is not None:
             drawn = plan.planned_parts.get(shard.name)
-            yield shard.name, drawn.keep(wanted) if drawn else range(entry.measures.labelled)
+            yield shard.name, drawn.keep(wanted) if drawn else range(entry.totals.labelled)
 
 
 def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
