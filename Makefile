@@ -34,8 +34,10 @@ unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is tol
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
 
+# Each process that tests has a core, not all of them.
+test: export OMP_NUM_THREADS = 1
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest $(PARALLEL) tests/integration tests/contract tests/unit
+	$(VENV)/bin/python -m pytest $(PARALLEL) --durations=20 tests/integration tests/contract tests/unit
 
 test-containers: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(PARALLEL) tests/containers

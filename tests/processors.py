@@ -1,4 +1,4 @@
-"""Digests of what a service makes, in a process of its own: `python -m tests.processors NAME [--without-pins]`.
+"""Digests of what services make, in a process of its own: `python -m tests.processors NAME… [--without-pins]`.
 
 A process of its own, as the libraries look at the processor, and at the variables that hide features of it, when they are loaded.
 """
@@ -6,9 +6,11 @@ A process of its own, as the libraries look at the processor, and at the variabl
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 
 import httpx
 import numpy as np
+from fastapi import FastAPI
 
 from distillery.generators import workers
 from distillery.generators.plugins import build_service
@@ -23,9 +25,15 @@ OLD = {
 """What makes this processor look like one of 2013 or later, and like one of 2004."""
 
 
-def digest_structures(name: str) -> dict[str, str]:
+def digest_all(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of each service and system, the sha256 of 12 structures; all are built first, so that they share a fork server."""
+    apps = {name: build_service(name) for name in names}
+    return {name: digest_structures(app) for name, app in apps.items()}
+
+
+def digest_structures(app: FastAPI) -> dict[str, str]:
     """Of each system of a service, the sha256 of 12 structures."""
-    with serve(build_service(name)) as url, httpx.Client(base_url=url, timeout=300) as client:
+    with serve(app) as url, httpx.Client(base_url=url, timeout=300) as client:
         systems = client.get("/v1/metadata").json()["systems"]
         request = {"n": 12, "seed": 5, "perturb": {"rattle": 0.05, "strain": 0.03}, "max_atoms": 100}
         headers = {"Accept": "application/json"}
@@ -35,6 +43,8 @@ def digest_structures(name: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    if "--without-pins" in sys.argv:
+    names = sys.argv[1:]
+    if "--without-pins" in names:
+        names.remove("--without-pins")
         workers._PINNED_MACHINE = "none"
-    print(json.dumps(digest_structures(sys.argv[1])))
+    print(json.dumps(digest_all(names)))

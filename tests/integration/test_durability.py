@@ -1,4 +1,4 @@
-"""kill -9 at any moment, the same command again: the same structures, each once. Real services, real teacher."""
+"""Ctrl-C, then kill -9 at any moment, the same command again: the same structures, each once. Real services, real teacher."""
 
 import os
 import random
@@ -51,24 +51,46 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[st
     return found, time.monotonic() - begun
 
 
-def test_killed_at_random_moments_it_ends_the_same(tmp_path: Path, undisturbed: tuple[list[tuple[str, str]], float]) -> None:
+def test_stopped_by_ctrl_c_and_killed_at_random_moments_it_ends_the_same(
+    tmp_path: Path, undisturbed: tuple[list[tuple[str, str]], float]
+) -> None:
     expected, seconds = undisturbed
     (tmp_path / "recipe.yaml").write_text(RECIPE)
+    interrupt(tmp_path)
+    n_parts = [count_parts(tmp_path)]
     moments = random.Random(os.environ.get("DISTILLERY_TEST_SEED", "5"))
-    n_parts = []
     for _ in range(N_KILLS):
         process = start(tmp_path)
         workers = wait_or_end(process, moments.uniform(0.3, 0.95) * seconds)
         process.kill()
         process.communicate(timeout=60)
         assert_gone(workers)
-        n_parts.append(len(list((tmp_path / "durable" / "parts").glob("[!.]*.h5"))))
+        n_parts.append(count_parts(tmp_path))
     assert n_parts == sorted(n_parts)
     process = start(tmp_path)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == FINISHED, output
     assert identity(tmp_path, "durable") == expected
     assert not leftovers(tmp_path)
+
+
+def interrupt(folder: Path) -> None:
+    """Ctrl-C once the first part is there: it stops cleanly and says how to go on."""
+    process = start(folder)
+    wait_for_a_part(folder)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert re.search(r"\nstopping: .*\n\nStopped\. \d finished shards? (is|are) kept", output), output
+    assert "lost" not in output
+    assert f"distillery run {folder / 'recipe.yaml'}" in output
+    assert "Traceback" not in output
+    assert_gone(workers)
+
+
+def count_parts(folder: Path) -> int:
+    return len(list((folder / "durable" / "parts").glob("[!.]*.h5")))
 
 
 def wait_or_end(process: subprocess.Popen[str], seconds: float) -> list[psutil.Process]:
@@ -83,7 +105,7 @@ def wait_or_end(process: subprocess.Popen[str], seconds: float) -> list[psutil.P
 def wait_for_a_part(folder: Path, seconds: float = 180) -> None:
     """Wait until the first of the seven parts is there."""
     end = time.monotonic() + seconds
-    while not list((folder / "durable" / "parts").glob("[!.]*.h5")):
+    while not count_parts(folder):
         assert time.monotonic() < end, "no part came in time"
         time.sleep(0.02)
 
@@ -92,23 +114,3 @@ def assert_gone(workers: list[psutil.Process]) -> None:
     """Workers of a killed parent end by themselves."""
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
-
-
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, undisturbed: tuple[list[tuple[str, str]], float]) -> None:
-    expected, _ = undisturbed
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    process = start(tmp_path)
-    wait_for_a_part(tmp_path)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert re.search(r"\nstopping: .*\n\nStopped\. \d finished shards? (is|are) kept", output), output
-    assert "lost" not in output
-    assert f"distillery run {tmp_path / 'recipe.yaml'}" in output
-    assert "Traceback" not in output
-    assert_gone(workers)
-    process = start(tmp_path)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == FINISHED, output
-    assert identity(tmp_path, "durable") == expected
