@@ -3,9 +3,16 @@
 Worker processes import this module again: it must stay light, so the command itself is imported when it runs.
 """
 
+import os
+
 
 def main() -> None:
-    """See `cli.main.main`."""
+    """See `cli.main.main`.
+
+    numpy's linear algebra has one thread where the environment does not say otherwise: its matrices are small, and threads that
+    wait for a core which a worker has spin meanwhile.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cli.main import main as run_command
 
     run_command()

@@ -1,5 +1,6 @@
 """What a command imports before it does anything: seconds depend on the machine, modules do not."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import ase.data
 import pytest
 
+from distillery.runtime.machine import count_cores
 from distillery.structures.elements import ATOMIC_NUMBERS
 from tests.command import Finished
 
@@ -43,6 +45,26 @@ def run(folder: Path, *arguments: str) -> tuple[str, set[str]]:
     done = subprocess.run([sys.executable, "-c", ASK, *arguments], cwd=folder, capture_output=True, text=True, check=True)
     modules = done.stderr.split("imported:")[-1].split()
     return done.stdout, {module.partition(".")[0] for module in modules}
+
+
+COUNT = """
+import psutil
+from cli.__main__ import main
+
+try:
+    main()
+except SystemExit:
+    import numpy
+print("threads:", psutil.Process().num_threads())
+"""
+
+
+@pytest.mark.parametrize(("environment", "n_threads"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "2"}, 2)])
+def test_linear_algebra_has_one_thread_where_the_environment_does_not_say_otherwise(environment: dict[str, str], n_threads: int) -> None:
+    usual = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", COUNT, "--version"]
+    done = subprocess.run(command, env=usual | environment, capture_output=True, text=True, check=True)
+    assert f"threads: {min(n_threads, count_cores())}" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["run", "--help"], ["--version"]])
