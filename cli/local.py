@@ -10,6 +10,7 @@ from distillery.errors import NotFound, Problem, Unavailable
 from distillery.generators.plugins import build_service
 from distillery.http.background_server import serve_in_background
 from distillery.http.client import Client, EmbeddedServers, open_client
+from distillery.telemetry.setup import send_spans
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
 from labeller.app import create_labeller
@@ -45,6 +46,7 @@ async def run_embedded(
     served on this machine as long as it runs.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(send_spans("distillery"))
         servers = await stack.enter_async_context(run_apps(settings.data, teacher, wanted))
         gateway = create_gateway(settings, servers)
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))

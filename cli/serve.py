@@ -45,12 +45,14 @@ def serve(
     """Run the gateway, the labeller or one service over HTTP, as its container does; settings are taken from the environment."""
     from distillery.http.access import AccessSettings
     from distillery.http.process import Place, run_process
+    from distillery.telemetry.setup import send_spans
 
     if name == "gateway":
         place = Place(host, port, announce, address_file=address_file, stop_seconds=stop_seconds)
     else:
         place = Place(host, port, announce, gateway=gateway, stop_seconds=stop_seconds)
-    run_process(build_app(name), AccessSettings(), place)
+    with send_spans(f"distillery-{name}"):
+        run_process(build_app(name), AccessSettings(), place)
 
 
 def build_app(name: str) -> "FastAPI":

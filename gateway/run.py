@@ -22,6 +22,7 @@ from distillery.schema.dataset import FinalisingEvent, FinishedEvent, RoundEvent
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.schema.problem import ProblemDocument
 from distillery.schema.report import DiversityRecord, Report
+from distillery.telemetry.spans import span
 from gateway.clients import Clients
 from gateway.concurrency import KeyedSemaphore, run_all
 from gateway.preflight import Emit, Preflight
@@ -69,7 +70,7 @@ class Run:
     async def make(self) -> Report:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         await watch_owner(self._folder)
-        with hold_lock(self._folder):
+        with hold_lock(self._folder), span("run", dataset=self._recipe.name, teacher=self._recipe.teacher):
             self.plan = await asyncio.to_thread(self.made_parts.make_plan, self.target.last)
             self._require_earlier_stages()
             if not self.plan.is_complete:
@@ -83,8 +84,9 @@ class Run:
     async def _ask_makers(self) -> None:
         self.doing = f"waiting for teacher {self._recipe.teacher} and the services to load"
         try:
-            await self.preflight.check_teacher()
-            await self.preflight.check_sources(self.plan)
+            with span("preflight"):
+                await self.preflight.check_teacher()
+                await self.preflight.check_sources(self.plan)
         except (NotFound, Unsupported):
             self.is_refused = not list_parts(self._folder)
             raise
@@ -124,7 +126,8 @@ class Run:
             round=shards[0].round, stage=plan.stage, wave=plan.wave, waves=plan.n_waves, shards=len(shards), pending=n_pending
         )
         self._emit("round", where)
-        await run_all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
+        with span("round", dataset=self._recipe.name, **where.model_dump(exclude_none=True)):
+            await run_all(self._make_block(list(block)) for _, block in groupby(pending, key=lambda shard: shard.block))
 
     async def _make_block(self, shards: list[Shard]) -> None:
         await run_all(self._make_in_turn(shard) for shard in shards)
@@ -153,7 +156,8 @@ class Run:
             checkpoints=canonical_json([record.model_dump(mode="json") for record in describe_checkpoints(self.plan)]),
             parts=parts,
         )
-        receipt = await self._clients.finalise(request)
+        with span("merge", dataset=self._recipe.name, parts=len(parts)):
+            receipt = await self._clients.finalise(request)
         await self._clients.wait_for_file(self._folder / DATASET)
         await asyncio.to_thread(write_checkpoints, self._folder, self.plan)
         report = await self._report(await asyncio.to_thread(make_report, self.made_parts, self.plan, receipt))
@@ -178,7 +182,8 @@ class Run:
         """Write report.html; the diversity that it shows. A page that can't be made does not keep the verdict from anybody."""
         self.doing = "making report.html"
         try:
-            found = await write_page_aside(self._folder, self._folder / PAGE)
+            with span("page", dataset=self._recipe.name):
+                found = await write_page_aside(self._folder, self._folder / PAGE)
             return None if found is None else DiversityRecord.model_validate(found)
         except Internal as problem:
             _log.error("%s", problem.detail)

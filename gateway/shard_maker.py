@@ -20,6 +20,7 @@ from distillery.schema.factory import WorkRecord
 from distillery.schema.generate import GenerateRequest, PoolSlice
 from distillery.schema.label import Receipt, ShardRecord
 from distillery.structures.identity import derive_seed
+from distillery.telemetry.spans import join_trace, span
 from gateway.clients import Batch, Clients
 from gateway.curate import Curated, curate
 from gateway.preflight import Emit
@@ -45,7 +46,11 @@ class ShardMaker:
 
     async def make(self, shard: Shard) -> Receipt:
         """The receipt of the shard's part, which is there then; Conflict if the labeller writes elsewhere."""
-        with traced(Trace(dataset=self._recipe.name, shard=shard.name)) as trace:
+        dataset = self._recipe.name
+        with (
+            span("shard", is_apart=True, dataset=dataset, shard=shard.name, source=shard.source, stage=shard.stage, requested=shard.n),
+            traced(join_trace(Trace(dataset=dataset, shard=shard.name))) as trace,
+        ):
             return await self._make(shard, trace)
 
     async def _make(self, shard: Shard, trace: Trace) -> Receipt:
@@ -58,7 +63,8 @@ class ShardMaker:
             record = self._record(shard, maker, None, note=batch.detail, is_outage=maker.service in self.missing_services)
         else:
             elements = maker.elements or self._recipe.elements
-            curated = await asyncio.to_thread(curate, batch.structures, elements, maker.atoms)
+            with span("curate", structures=len(batch.structures)):
+                curated = await asyncio.to_thread(curate, batch.structures, elements, maker.atoms)
             told = {"rejected": tuple(curated.rejected), "fingerprints": curated.fingerprints}
             record = self._record(shard, maker, batch).model_copy(update=told)
         with self._counted(shard, "label", LABELLER, trace):
@@ -84,7 +90,8 @@ class ShardMaker:
             shard=shard.name, source=shard.source, step=step, service=service, trace=trace.id, since=time.time()
         )
         try:
-            yield
+            with span(step, service=service):
+                yield
         finally:
             self.in_work[shard.source, step] -= 1
             del self.at_work[shard.name]

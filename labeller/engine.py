@@ -4,9 +4,10 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillery.dataset.layout import Label
 from distillery.errors import Busy, Internal, Problem, Unavailable
@@ -14,11 +15,15 @@ from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, wi
 from distillery.runtime.stopping import Stop, Stopped
 from distillery.schema.label import Reject
 from distillery.structures.structure import Structure
+from distillery.telemetry.spans import record
 from labeller.batching import AtomBudget
 from labeller.label_checks import find_label_fault
 from labeller.metrics import Meter
 from labeller.pool import Item, Labelled, StructureQueue, Ticket
 from labeller.teachers.teacher import StructureFailed, Teacher
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
 
 _log = logging.getLogger("distillery")
 _MEMORY_SECONDS = 10.0
@@ -56,9 +61,9 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, structures: Sequence[Structure]) -> Ticket:
-        """Hand structures to the teacher; Busy if too many wait already."""
-        ticket = Ticket(structures)
+    def submit(self, structures: Sequence[Structure], parent: "Context | None" = None) -> Ticket:
+        """Hand structures to the teacher, whose work on them is part of the span `parent`; Busy if too many wait already."""
+        ticket = Ticket(structures, parent)
         if structures:
             self._tickets.add(ticket)
             ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
@@ -97,10 +102,13 @@ class Engine:
             self._featurised.put(None)
 
     def _featurise(self, batch: Batch) -> Job:
+        began = time.time_ns()
         try:
             return Job(batch, self._teacher.featurise([item.structure for item in batch]))
         except Exception as error:  # any failure of the teacher is bisected
             return Job(batch, without_frames(error))
+        finally:
+            _record("featurise", batch, began)
 
     def _run_worker(self) -> None:
         while (job := self._featurised.get()) is not None:
@@ -135,11 +143,12 @@ class Engine:
         return None
 
     def _predict(self, batch: Batch, features: Any) -> tuple[list[Label], float]:
-        start = time.perf_counter()
+        start, began = time.perf_counter(), time.time_ns()
         try:
             labels = self._teacher.predict(features)
         finally:
             seconds = time.perf_counter() - start
+            _record("forward", batch, began)
             self._meter.busy_seconds.inc(seconds)
         if len(labels) != len(batch):
             raise RuntimeError(f"the teacher gave {len(labels)} labels for {len(batch)} structures")
@@ -207,6 +216,14 @@ class Engine:
         _log.error("%s", problem.detail)
         self.on_fatal(problem)
         self._abandon(problem)
+
+
+def _record(name: str, batch: Batch, began: int) -> None:
+    """A span for each request that has structures in a batch; as long as the batch took."""
+    shares = Counter(item.ticket for item in batch if item.ticket.parent is not None)
+    for ticket, n in shares.items():
+        assert ticket.parent is not None
+        record(name, ticket.parent, began, structures=n, batch_structures=len(batch), batch_atoms=_count_atoms(batch))
 
 
 def _count_atoms(batch: Batch) -> int:

@@ -23,6 +23,7 @@ from distillery.schema.label import Hessians, LabelledBatch, Receipt, Reject, Sh
 from distillery.structures.arrow import from_arrow, read_hashes
 from distillery.structures.identity import digest_structures, find_proposal, structure_hash
 from distillery.structures.structure import Structure
+from distillery.telemetry.spans import find_parent, span
 from labeller.engine import Engine
 from labeller.hessians import make_hessians
 from labeller.input_checks import inspect_structures
@@ -50,25 +51,30 @@ class Labelling:
 
     async def label(self, dataset: str, part: str, body: bytes | bytearray) -> Receipt:
         """The receipt of a part: of the stored one if there is one already, else of the one this makes."""
-        request = await self._on_host(_read_request, dataset, part, body)
+        with span("read", dataset=dataset, shard=part):
+            request = await self._on_host(_read_request, dataset, part, body)
         path = part_path(self._root / dataset, part)
         async with self._turn(path):
             if await self._on_host(path.exists):
                 return await self._on_host(_stored_receipt, path, request, self._teacher)
-            sound, refused = await self._on_host(inspect_structures, request.structures, request.hashes, self._teacher.outline)
-            made = await self._make_labels(sound, request)
+            with span("check"):
+                sound, refused = await self._on_host(inspect_structures, request.structures, request.hashes, self._teacher.outline)
+            with span("sample" if request.record.sample else "label", structures=len(sound)):
+                made = await self._make_labels(sound, request)
             judged = judge(made, request.record.limits, self._tolerance, request.record.labels)
             judged = await self._add_hessians(judged, request.record.hessian)
-            trial = await self._try_physics(judged, request.record.probes)
+            with span("physics", structures=request.record.probes):
+                trial = await self._try_physics(judged, request.record.probes)
             atoms = await self._find_isolated_atoms(request.record.elements)
             write = partial(_write, path, request, self._teacher, refused, judged, trial, atoms)
-            return await asyncio.get_running_loop().run_in_executor(self._writer, write)
+            with span("write", dataset=dataset, shard=part):
+                return await asyncio.get_running_loop().run_in_executor(self._writer, write)
 
     async def label_alone(self, body: bytes | bytearray) -> LabelledBatch:
         """Labels of structures that are of no dataset; nothing is written."""
         structures, _ = await self._on_host(from_arrow, body)
         sound, refused = await self._on_host(inspect_structures, structures, {}, self._teacher.outline)
-        future = asyncio.wrap_future(self._engine.submit(sound).future)
+        future = asyncio.wrap_future(self._engine.submit(sound, find_parent()).future)
         try:
             labelled = await future
         finally:
@@ -88,7 +94,7 @@ class Labelling:
 
     async def _run_teacher(self, structures: Sequence[Structure], known: Mapping[str, str]) -> tuple[Labelled, list[str]]:
         """Labels, and structure hashes: known by id, or made meanwhile. A cancelled caller takes its structures back."""
-        future = asyncio.wrap_future(self._engine.submit(structures).future)
+        future = asyncio.wrap_future(self._engine.submit(structures, find_parent()).future)
         try:
             hashes = await self._on_host(_hash_all, structures, known)
             return await future, hashes
@@ -100,7 +106,8 @@ class Labelling:
         if wanted is None:
             return judged
         made = judged.made
-        found = await self._in_thread(lambda label_all: make_hessians(label_all, made.structures, judged.outcomes, wanted))
+        with span("hessian", structures=len(made.structures)):
+            found = await self._in_thread(lambda label_all: make_hessians(label_all, made.structures, judged.outcomes, wanted))
         made = replace(made, n_calls=made.n_calls + found.n_calls, seconds=made.seconds + found.seconds)
         return Judged(made, found.outcomes, judged.refused_labels)
 

@@ -4,12 +4,16 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from distillery.dataset.layout import Label
 from distillery.errors import Busy, Problem
 from distillery.schema.label import Reject
 from distillery.structures.structure import Structure
 from labeller.batching import SortedSizes, pack
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
 
 Outcome = Label | Reject
 _RETRY_SECONDS = 2.0
@@ -28,10 +32,13 @@ LabelAll = Callable[[Sequence[Structure]], Labelled]
 
 
 class Ticket:
-    """The structures of one request on their way; cancelling `future` takes back those not yet begun."""
+    """The structures of one request on their way; cancelling `future` takes back those not yet begun.
 
-    def __init__(self, structures: Sequence[Structure]) -> None:
-        self.structures = structures
+    parent  the span that its batches are part of; None where they have none
+    """
+
+    def __init__(self, structures: Sequence[Structure], parent: "Context | None" = None) -> None:
+        self.structures, self.parent = structures, parent
         self.future: Future[Labelled] = Future()
         self._outcomes: list[Outcome | None] = [None] * len(structures)
         self._n_open = len(structures)

@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 
 from distillery.http.access import AccessSettings
 from distillery.http.process import Place, run_process
+from distillery.telemetry.setup import send_spans
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -14,4 +15,6 @@ if __name__ == "__main__":
     parser.add_argument("--gateway")
     parser.add_argument("--stop-seconds", type=int, default=25)
     arguments = vars(parser.parse_args())
-    run_process(resolve_name(arguments.pop("build"))(), AccessSettings(), Place(**arguments))
+    build = arguments.pop("build")
+    with send_spans(build):
+        run_process(resolve_name(build)(), AccessSettings(), Place(**arguments))

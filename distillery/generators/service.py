@@ -22,6 +22,7 @@ from distillery.runtime.stopping import Stop, Stopped
 from distillery.runtime.versions import name_machine
 from distillery.schema.generate import Generated, GeneratedBatch, GenerateRequest, Metadata, RequestCheck
 from distillery.structures.arrow import ARROW_TYPE, to_arrow, to_json
+from distillery.telemetry.spans import describe, span
 
 _RESPONSES: Responses = {
     **explain_problems(InvalidRequest, TooLarge, Unsupported, Busy, Unavailable, OutOfMemory),
@@ -116,7 +117,9 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         async def work() -> tuple[Made, float]:
             async with queue.turn():
                 start = time.perf_counter()
-                made = await run_in_thread(executor, make)
+                with span("generate", service=card.service, system=task.system, requested=task.n):
+                    made = await run_in_thread(executor, make)
+                    describe(structures=len(made.structures), attempts=made.attempts)
                 return made, time.perf_counter() - start
 
         try:

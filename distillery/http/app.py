@@ -20,6 +20,7 @@ from distillery.http.error_responses import add_error_handlers
 from distillery.http.openapi import ReadRoute, explain_problems, publish
 from distillery.http.request_limits import RequestLimits
 from distillery.http.request_log import RequestLog, RequestMeter
+from distillery.http.traced import configure_spans
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from distillery.runtime.limits import LARGEST_MESSAGE
 from distillery.runtime.logs import choose_formatter
@@ -106,6 +107,7 @@ def create_base_app(
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        telemetry=configure_spans(),
     )
     app.router.route_class = ReadRoute
     app.state.service, app.state.readiness, app.state.describe = service, readiness, describe

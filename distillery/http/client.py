@@ -14,11 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 from distillery.errors import Busy, Internal, InvalidRequest, NotFound, OutOfMemory, Problem, Unavailable, from_response
 from distillery.http.leases import Leases
 from distillery.http.replicas import ReplicaTransport, UnderWay, open_connections
+from distillery.http.traced import trace_requests
 from distillery.runtime.trace import find_trace, write_headers
 from distillery.schema.explain import suggest
 from distillery.schema.generate import Generated
 from distillery.structures.arrow import from_arrow
 from distillery.structures.structure import Structure
+from distillery.telemetry.spans import note
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -142,6 +144,7 @@ class Client:
                         wait = min(patience.wait * 2 ** (tries - 1), _LONGEST_WAIT)
                         tries += 1
                         _log.warning("%s: %s; try %d of %d in %.1f s", self._name, problem.detail, tries, most, wait)
+                    note("asked again", kind=problem.kind, detail=problem.detail, wait_seconds=wait)
                     began = began if n_asked > 1 else time.time()
                     self._retries[request] = Retry(problem, n_asked, began, time.time() + wait)
                 self.n_retries += 1
@@ -191,7 +194,11 @@ class NetworkServers:
         if name not in {*self._urls, *self._names} and not self._leases.find(name):
             raise _explain_unknown(name, {*self._urls, *self._names})
         return httpx.AsyncClient(
-            transport=self._find_transport(name), base_url=self._url(name), headers=self._headers, timeout=timeout, trust_env=False
+            transport=trace_requests(self._find_transport(name)),
+            base_url=self._url(name),
+            headers=self._headers,
+            timeout=timeout,
+            trust_env=False,
         )
 
     async def count_replicas(self, name: str) -> int:
@@ -261,5 +268,5 @@ def _explain_unknown(name: str, known: Collection[str]) -> NotFound:
 
 def open_client(app: "FastAPI", name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
     """A client that calls `app` without a network."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = trace_requests(httpx.ASGITransport(app, raise_app_exceptions=False))
     return httpx.AsyncClient(transport=transport, base_url=f"http://{name}", timeout=timeout)

@@ -7,11 +7,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from distillery.http.error_responses import as_bug
+from distillery.http.traced import READING
 from distillery.runtime.trace import Trace, read_headers, traced
 from distillery.schema.base import CONTRACT_VERSION
+from distillery.telemetry.spans import join_trace
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE"})
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300, 1800)
 _log = logging.getLogger("distillery.http")
 
@@ -55,7 +56,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with traced(_read_trace(scope)) as trace:
+        with traced(join_trace(_read_trace(scope))) as trace:
             exchange = _Exchange(scope, send, self._service, self._meter, trace)
             try:
                 await self._app(scope, receive, exchange.send)
@@ -96,7 +97,7 @@ class _Exchange:
             return
         seconds = time.perf_counter() - self._began
         self._meter.time(self._scope, self.status, seconds)
-        if self._scope["method"] not in _READING:
+        if self._scope["method"] not in READING:
             _log.info("%s %s %d %.3f s", self._scope["method"], self._scope["path"], self.status, seconds)
 
 

@@ -24,6 +24,7 @@ PACKAGES = ("cli", "distillery", "gateway", "labeller", "services")
 FLOORS = [
     "errors",
     "runtime",
+    "telemetry",
     "structures",
     "schema",
     "dataset",

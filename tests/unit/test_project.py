@@ -127,5 +127,5 @@ def test_every_package_that_this_python_needs_is_pinned_and_installed_as_pinned(
 @pytest.mark.parametrize("extra", [*EXTRAS])
 def test_every_extra_names_what_it_is_of(extra: str) -> None:
     """A service, a teacher, or one of these."""
-    folders = [ROOT / "services" / extra, ROOT / "labeller" / "extras" / extra]
-    assert extra in {"7net", "assess", "labeller", "training", "test"} or any((folder / "requirements.txt").is_file() for folder in folders)
+    folders = [ROOT / "services" / extra, ROOT / "labeller" / "extras" / extra, ROOT / "distillery" / extra]
+    assert extra in {"7net", "labeller", "training", "test"} or any((folder / "requirements.txt").is_file() for folder in folders)

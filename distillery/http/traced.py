@@ -1,0 +1,50 @@
+"""Spans of requests, by FastAPI's own and by OpenTelemetry's instrumentation of httpx, where this process keeps spans.
+
+Requests that only read have none: a page that is looked at would fill the collector with them.
+"""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import httpx
+from fastapi.telemetry import TelemetryConfig
+
+from distillery.telemetry.spans import find_provider
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def configure_spans() -> TelemetryConfig:
+    """What FastAPI keeps of an app's requests: a span each, which is part of the one that their `traceparent` names."""
+    provider = find_provider()
+    return TelemetryConfig(
+        tracer_provider=provider,
+        tracing=provider is not None,
+        metrics=False,
+        logs=False,
+        operation_spans=False,
+        auto_configure=False,
+        exclude=_is_reading,
+    )
+
+
+def _is_reading(scope: MutableMapping[str, Any]) -> bool:
+    return scope.get("method") in READING
+
+
+def trace_requests(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+    """A transport whose requests have a span each, which their `traceparent` names; `transport` itself where none are kept."""
+    return transport if find_provider() is None else _TracedTransport(transport)
+
+
+class _TracedTransport(httpx.AsyncBaseTransport):
+    def __init__(self, plain: httpx.AsyncBaseTransport) -> None:
+        from opentelemetry.instrumentation.httpx import AsyncOpenTelemetryTransport
+
+        self._plain, self._traced = plain, AsyncOpenTelemetryTransport(plain, tracer_provider=find_provider())
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await (self._plain if request.method in READING else self._traced).handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._plain.aclose()
