@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cli.app import Gateway, app
+from cli.app import STOPPED, Gateway, app, run_until_signal
 from cli.completion import complete_recipe
 from cli.terminal import under_way
 
@@ -47,8 +47,11 @@ def require_sound(path: Path, recipe: "Recipe", text: str, gateway: str | None) 
     from distillery.recipe.recipe import make_refusal
 
     use_inputs(path.parent)
-    with under_way(f"checking {path}"):
-        found = asyncio.run(_ask_gateway(gateway, text) if gateway else _ask_here(recipe, text))
+    with under_way(f"checking {path}") as tell:
+        try:
+            found = run_until_signal(_ask_gateway(gateway, text) if gateway else _ask_here(recipe, text), lambda: tell("stopping …"))
+        except asyncio.CancelledError:
+            raise typer.Exit(STOPPED) from None
     for note in found.notes:
         Console(stderr=True).print(f"{path}: {note}", markup=False, highlight=False, soft_wrap=True)
     if found.faults:

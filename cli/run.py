@@ -55,11 +55,12 @@ def run(
     ] = False,
 ) -> None:
     """Make the dataset of a recipe, or go on with it."""
-    from distillery.recipe.recipe import read_recipe
-    from distillery.recipe.target import Target
-    from distillery.schema.explain import validate_message
+    with under_way(f"reading {recipe}"):
+        from distillery.recipe.recipe import read_recipe
+        from distillery.recipe.target import Target
+        from distillery.schema.explain import validate_message
 
-    parsed, text = read_recipe(recipe)
+        parsed, text = read_recipe(recipe)
     target = {name: value for name, value in (("until", until), ("stage", stage)) if value is not None}
     parsed.stages_until(validate_message(Target, target, "").last)
     if not unchecked:

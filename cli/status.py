@@ -92,10 +92,11 @@ async def _ask_status(name: str | None, gateway: str) -> "list[Status]":
 
 async def _read_status(name: str | None, data: Path) -> "list[Status]":
     """What a gateway would say, without its app: that takes longer to import than all this does to read."""
-    from cli.sessions import open_manager
+    from gateway.dataset_statuses import DatasetStatuses
+    from gateway.store import Store
 
-    manager = open_manager(data)
-    return [await manager.statuses.tell(name)] if name else list(await manager.statuses.list_all())
+    statuses = DatasetStatuses(Store(data), {})
+    return [await statuses.tell(name)] if name else list(await statuses.list_all())
 
 
 def _read_finished(name: str | None, data: Path) -> "list[Status] | None":

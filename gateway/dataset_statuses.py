@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillery.errors import Problem
 from distillery.planning.made_parts import MadeParts, PartsOfDatasets
@@ -13,10 +13,11 @@ from distillery.report.summary import describe_progress
 from distillery.schema.dataset import State, Status
 from distillery.schema.problem import ProblemDocument
 from distillery.schema.report import VerdictWord
-from gateway.clients import Clients
-from gateway.job import Job
-from gateway.settings import LABELLER
 from gateway.store import Store, StoredDataset
+
+if TYPE_CHECKING:
+    from distillery.schema.factory import RetryRecord
+    from gateway.job import Job
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,15 @@ class Selection:
 
 
 class DatasetStatuses:
-    """What can be told of datasets; `jobs` are those of this process, by name, and `clients` whom they ask."""
+    """What can be told of datasets; `jobs` are those of this process, by name.
 
-    def __init__(self, store: Store, jobs: Mapping[str, Job], clients: Clients) -> None:
-        self._store, self._jobs, self._clients = store, jobs, clients
+    list_retries  what jobs ask again of these services
+    """
+
+    def __init__(
+        self, store: Store, jobs: "Mapping[str, Job]", list_retries: "Callable[[Collection[str]], list[RetryRecord]]" = lambda names: []
+    ) -> None:
+        self._store, self._jobs, self._list_retries = store, jobs, list_retries
         self._reading = asyncio.Lock()
         self.parts_of_datasets = PartsOfDatasets()
         """Of the datasets that this process does not make."""
@@ -104,10 +110,12 @@ class DatasetStatuses:
             **(self._describe_moment(job) if job and job.is_working else {}),
         )
 
-    def _describe_moment(self, job: Job) -> dict[str, Any]:
+    def _describe_moment(self, job: "Job") -> dict[str, Any]:
         """What a job at work does now, and what holds it up."""
+        from gateway.settings import LABELLER  # what tells of datasets at rest alone does without settings
+
         asked = {LABELLER, *(source.service for source in job.run.made_parts.recipe.sources.values())}
-        return {"at_work": list(job.run.shard_maker.at_work.values()), "retries": self._clients.list_retries(asked)}
+        return {"at_work": list(job.run.shard_maker.at_work.values()), "retries": self._list_retries(asked)}
 
     def find(self, name: str) -> StoredDataset:
         """A dataset that is there, or one whose recipe was refused, which has no folder, in this process; NotFound of another."""
@@ -121,7 +129,7 @@ class DatasetStatuses:
             return False
         return await asyncio.to_thread(self._store.tell_finished, dataset) is not None
 
-    async def _look_at(self, job: Job | None, made_parts: MadeParts) -> tuple[Plan, Problem | None]:
+    async def _look_at(self, job: "Job | None", made_parts: MadeParts) -> tuple[Plan, Problem | None]:
         """The plan as far as the parts allow, and what is wrong with the dataset."""
         if job is not None and (job.is_working or job.problem is not None):
             return job.run.plan, job.problem

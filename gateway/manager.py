@@ -34,7 +34,7 @@ class Manager:
         self._settings, self._clients = settings, clients
         self._store = Store(settings.data)
         self._jobs: dict[str, Job] = {}
-        self.statuses = DatasetStatuses(self._store, self._jobs, clients)
+        self.statuses = DatasetStatuses(self._store, self._jobs, clients.list_retries)
         self._changing = defaultdict[str, asyncio.Lock](asyncio.Lock)
         """By dataset: one is begun, paused, cancelled, resumed or deleted by one request after the other, in the order they came in."""
         self._forecasting = asyncio.Lock()

@@ -4,28 +4,30 @@ Requests that only read have none: a page that is looked at would fill the colle
 """
 
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-from fastapi.telemetry import TelemetryConfig
 
 from distillery.telemetry.spans import find_provider
+
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig  # a client does without FastAPI
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def configure_spans() -> TelemetryConfig:
+def configure_spans() -> "TelemetryConfig":
     """What FastAPI keeps of an app's requests: a span each, which is part of the one that their `traceparent` names."""
     provider = find_provider()
-    return TelemetryConfig(
-        tracer_provider=provider,
-        tracing=provider is not None,
-        metrics=False,
-        logs=False,
-        operation_spans=False,
-        auto_configure=False,
-        exclude=_is_reading,
-    )
+    return {
+        "tracer_provider": provider,
+        "tracing": provider is not None,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": _is_reading,
+    }
 
 
 def _is_reading(scope: MutableMapping[str, Any]) -> bool:

@@ -1,12 +1,18 @@
 """Feeds: pieces of HTML that change while they are looked at, made once for all who look and sent as server-sent events."""
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from distillery.errors import Problem
 
 _EVERY_SECONDS = 1.0
+_REST, _LONGEST_REST = 4.0, 5.0
+"""After a making comes a rest of so many times its length, at most so many seconds: looking may not slow what is looked at."""
 _HEARTBEAT_SECONDS = 15.0
+_UNUSED_SECONDS = 60.0
+_log = logging.getLogger("distillery.gateway")
 Pieces = Mapping[str, str]
 """HTML by the name of the place on the page that it belongs to."""
 
@@ -19,16 +25,23 @@ class Feed:
         self._pieces: Pieces = {}
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._opened = time.monotonic()
         self.n_watching = 0
 
+    @property
+    def is_over(self) -> bool:
+        """True if nobody looks, and whoever asked for it would look by now."""
+        return not self.n_watching and time.monotonic() - self._opened > _UNUSED_SECONDS
+
     async def follow(self) -> AsyncIterator[str]:
-        """The pieces as server-sent events, then each that changes; the first come at once."""
+        """The pieces as server-sent events, then each that changes; the first come at once. Ends where they can't be made any more."""
         self.n_watching += 1
+        self._opened = time.monotonic()
         if self._task is None:
             self._task = asyncio.create_task(self._keep_making(), name="live page")
         sent: dict[str, str] = {}
         try:
-            while True:
+            while self._task is not None and not self._task.done():
                 news = self._news
                 for name, html in self._pieces.items():
                     if sent.get(name) != html:
@@ -49,16 +62,25 @@ class Feed:
             self._task = None
 
     async def _keep_making(self) -> None:
-        while True:
-            try:
-                pieces = await self._make()
-            except Problem as problem:
-                pieces = {"gone": problem.detail}
-            if pieces != self._pieces:
-                self._pieces = pieces
-                news, self._news = self._news, asyncio.Event()
-                news.set()
-            await asyncio.sleep(_EVERY_SECONDS)
+        try:
+            while True:
+                began = time.monotonic()
+                try:
+                    self._take(await self._make())
+                except Problem as problem:
+                    self._take({"gone": problem.detail})
+                took = time.monotonic() - began
+                await asyncio.sleep(max(_EVERY_SECONDS, min(_REST * took, _LONGEST_REST)))
+        except Exception:
+            _log.exception("the live page can't be made; browsers ask for it again")
+        finally:
+            self._news.set()
+
+    def _take(self, pieces: Pieces) -> None:
+        if pieces != self._pieces:
+            self._pieces = pieces
+            news, self._news = self._news, asyncio.Event()
+            news.set()
 
 
 def _write(name: str, html: str) -> str:

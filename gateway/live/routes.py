@@ -99,7 +99,7 @@ class LivePage:
 
     def follow(self, topic: str, make: Callable[[], Any]) -> StreamingResponse:
         """The pieces of a page as events; all who look at the same have them from one feed."""
-        self._feeds = {name: feed for name, feed in self._feeds.items() if feed.n_watching}
+        self._feeds = {name: feed for name, feed in self._feeds.items() if not feed.is_over}
         feed = self._feeds.setdefault(topic, Feed(make))
         return StreamingResponse(feed.follow(), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
 

@@ -104,5 +104,15 @@ def test_status_of_an_unfinished_dataset_beside_a_finished_one_tells_both(quicks
     assert "quickstart  finished" in said
 
 
+def test_status_of_an_unfinished_dataset_imports_what_reads_parts_and_neither_http_nor_settings(tmp_path: Path) -> None:
+    (tmp_path / "data" / "begun").mkdir(parents=True)
+    (tmp_path / "data" / "begun" / "recipe.yaml").write_text(
+        "name: begun\nseed: 1\nteacher: 7net-0\nsources:\n  molecules: {service: rdkit, system: molecule, count: 10}\n"
+    )
+    said, imported = run(tmp_path, "status")
+    assert "begun  stopped" in said
+    assert imported & NEVER <= {"numpy", "h5py", "ase", "asyncio"}
+
+
 def test_elements_are_those_of_ase() -> None:
     assert ase.data.atomic_numbers == {"X": 0, **ATOMIC_NUMBERS}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.__main__ import main as begin_command
 from tests.command import ROOT, distillery
 
 SAY = """
@@ -111,6 +112,29 @@ def test_loading_shows_the_time_and_ctrl_c_is_acknowledged_at_once_even_while_no
     assert "No shard was finished, so nothing is kept." in terminal.written
 
 
+CHECK = """
+import asyncio, sys, time
+import cli.check
+from cli.main import main
+
+async def hang(*_):
+    time.sleep(3)  # as an import does
+    await asyncio.sleep(60)
+
+cli.check._ask_here = hang
+sys.argv = ["distillery", "check", *sys.argv[1:]]
+main()
+"""
+
+
+def test_ctrl_c_is_acknowledged_while_a_recipe_is_checked(tmp_path: Path) -> None:
+    terminal = Terminal(CHECK, str(ROOT / "recipes" / "quickstart.yaml"))
+    terminal.read_until("0:00:01 checking ")
+    terminal.press_ctrl_c()
+    assert terminal.read_until("stopping …") < 1
+    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 130
+
+
 VERIFY = """
 import sys
 from cli.verify import _say
@@ -141,3 +165,14 @@ def test_checks_are_not_written_over_what_is_under_way() -> None:
 def test_what_is_under_way_is_not_written_into_a_log(tmp_path: Path) -> None:
     done = distillery("check", str(ROOT / "recipes" / "quickstart.yaml"), cwd=tmp_path)
     assert done.output.count("\n") == 1
+
+
+def test_ctrl_c_before_anything_is_begun_is_a_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.main.main", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        begin_command()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nStopped before anything was begun.\n"

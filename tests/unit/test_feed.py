@@ -1,0 +1,74 @@
+"""The feeds of the live page: one making for all who look."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from distillery.errors import NotFound
+from gateway.live import feed as feeds
+from gateway.live.feed import Feed, Pieces
+
+
+class Maker:
+    """Makes a piece that says how often it was made; raises at making `fails_at`."""
+
+    def __init__(self, fails_at: int | None = None, error: Exception | None = None) -> None:
+        self.n_made, self._fails_at, self._error = 0, fails_at, error or RuntimeError("spoilt")
+
+    async def make(self) -> Pieces:
+        self.n_made += 1
+        if self.n_made == self._fails_at:
+            raise self._error
+        return {"state": f"<p>{self.n_made}</p>"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "_EVERY_SECONDS", 0.01)
+
+
+async def take(events: AsyncIterator[str], n: int) -> list[str]:
+    return [await anext(events) for _ in range(n)]
+
+
+def test_fifty_who_look_are_sent_the_same_makings() -> None:
+    async def main() -> None:
+        maker = Maker()
+        feed = Feed(maker.make)
+        seen = await asyncio.gather(*(take(feed.follow(), 3) for _ in range(50)))
+        assert len({tuple(own) for own in seen}) == 1
+        assert maker.n_made <= 5
+
+    asyncio.run(main())
+
+
+def test_what_is_gone_is_told_and_looked_for_again() -> None:
+    async def main() -> None:
+        events = Feed(Maker(2, NotFound("there is no dataset 'x'")).make).follow()
+        assert await take(events, 3) == [
+            "event: state\ndata: <p>1</p>\n\n",
+            "event: gone\ndata: there is no dataset 'x'\n\n",
+            "event: state\ndata: <p>3</p>\n\n",
+        ]
+
+    asyncio.run(main())
+
+
+def test_a_fault_ends_the_stream_and_is_logged_once_and_who_asks_again_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        feed = Feed(Maker(2).make)
+        assert [event async for event in feed.follow()] == ["event: state\ndata: <p>1</p>\n\n"]
+        assert await take(feed.follow(), 2) == ["event: state\ndata: <p>1</p>\n\n", "event: state\ndata: <p>3</p>\n\n"]
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(main())
+    assert [record.getMessage() for record in caplog.records] == ["the live page can't be made; browsers ask for it again"]
+
+
+def test_a_feed_is_kept_for_who_asked_for_it_and_has_not_begun_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = Feed(Maker().make)
+    assert not feed.is_over
+    monkeypatch.setattr(feeds, "_UNUSED_SECONDS", -1.0)
+    assert feed.is_over
