@@ -13,6 +13,7 @@
 # make test-slurm  tests on a real Slurm of four nodes, which apt-get install slurm-wlm brings
 # make openapi  docs/openapi/*.json anew, from the apps
 # make bench-growth  seconds to add a tenth to 20,000 structures against making them anew
+# make bench-watching  the rate of a run that fifty browsers watch, against one that nobody does
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
 PYTHON ?= python3
 VENV ?= .venv
@@ -29,7 +30,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants consumers bench bench-checks bench-growth bench-host bench-worth scale openapi kubernetes test-slurm clean
+.PHONY: run test test-containers test-pythons check mutants consumers bench bench-checks bench-growth bench-watching bench-host bench-worth scale openapi kubernetes test-slurm clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -71,6 +72,9 @@ bench-host: $(INSTALLED)
 bench-worth: $(INSTALLED)
 	$(INSTALL) augment-atoms
 	nice $(VENV)/bin/python -m tests.worth $(WORTH)
+
+bench-watching: $(INSTALLED)
+	$(VENV)/bin/python -m tests.bench_watching
 
 bench-growth: $(INSTALLED)
 	$(VENV)/bin/python -m tests.bench_growth

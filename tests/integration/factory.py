@@ -60,6 +60,7 @@ async def factory(
 
         gateway = create_gateway(settings_for(data, **changes), EmbeddedServers(apps))
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
+        apps["gateway"] = gateway
         yield await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(30)))
 
 
