@@ -27,6 +27,15 @@ _FARTHEST_STEP = 1.0
 """Å that no atom may move in a step: a trajectory that does has exploded."""
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What is kept of a trajectory: the structure, its label where it has one already, and what had been done until then, for `origin`."""
+
+    structure: Structure
+    label: Label | None
+    done: dict[str, object]
+
+
 @dataclass
 class Trajectory:
     """A proposal on its way.
@@ -35,7 +44,7 @@ class Trajectory:
     n_steps        steps downhill so far
     has_converged  its forces are as small as was wanted
     done           what else has been done to it, for `origin`
-    frames         what is kept of it, with a label where it has one already
+    frames         what is kept of it
     rejected       why it went no further
     """
 
@@ -45,7 +54,7 @@ class Trajectory:
     n_steps: int = 0
     has_converged: bool = False
     done: dict[str, object] = field(default_factory=dict)
-    frames: list[tuple[Structure, Label | None]] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
     rejected: Reject | None = None
 
     def refuse(self, reason: str, detail: str) -> None:
@@ -54,7 +63,7 @@ class Trajectory:
 
     def keep(self, label: Label | None = None) -> None:
         """Keep it as it is now."""
-        self.frames.append((self.structure, label))
+        self.frames.append(Frame(self.structure, label, {"relax_steps": self.n_steps, **self.done}))
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,10 @@ class Sampler:
 
     def _relax(self, trajectories: Sequence[Trajectory], relax: Relax) -> None:
         descents = {id(trajectory): Relaxation(trajectory.structure, with_cell=relax.cell) for trajectory in _active(trajectories)}
-        for _ in range(relax.steps):
+        for step in range(relax.steps):
             for trajectory, label in self._label([trajectory for trajectory in _active(trajectories) if not trajectory.has_converged]):
+                if relax.every is not None and step % relax.every == 0:
+                    trajectory.keep(label)
                 descent = descents[id(trajectory)]
                 forces = descent.find_forces(label)
                 if float(np.linalg.norm(forces, axis=1).max()) < relax.until:
@@ -177,11 +188,10 @@ class Sampler:
         kept = trajectory.frames[-self._sample.keep :]
         told = {"parent": trajectory.proposal.id, "parent_hash": structure_hash(trajectory.proposal)}
         named = []
-        for k, (structure, label) in enumerate(kept):
+        for k, frame in enumerate(kept):
             id = trajectory.proposal.id if self._sample.keep == 1 else f"{trajectory.proposal.id}/{k}"
-            sample = {**told, "relax_steps": trajectory.n_steps, **trajectory.done, "frame": k, "of": len(kept)}
-            origin = {**structure.origin, "sample": sample}
-            named.append((replace(structure, id=id, origin=origin), label))
+            origin = {**frame.structure.origin, "sample": {**told, **frame.done, "frame": k, "of": len(kept)}}
+            named.append((replace(frame.structure, id=id, origin=origin), frame.label))
         return named
 
 

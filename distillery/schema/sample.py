@@ -22,6 +22,12 @@ class Relax(Message):
     steps: StrictInt = Field(5, ge=1, le=1000, description="of FIRE; each costs a label of every structure that has not converged")
     until: Number = Field(0.05, ge=0, description="largest force at which a structure has converged, eV/Å")
     cell: StrictBool = Field(False, description="move the cell by its stress too; a slab's in its plane")
+    every: StrictInt | None = Field(
+        None,
+        ge=1,
+        exclude_if=lambda every: every is None,  # recipes that do not say so keep their identity
+        description="steps between frames of the way down, its start among them; none are kept without",
+    )
     after: StrictBool = Field(
         False,
         exclude_if=lambda after: not after,  # recipes that do not say so keep their identity
@@ -72,12 +78,18 @@ class Sample(Message):
     @property
     def keeps_first(self) -> bool:
         """Whether the structure that was relaxed and is then displaced, or the other way round, may be a frame of its own in between."""
-        return self.relax is not None and self.keep > 1 and (self.strain > 0 or self.rattle is not None or self.md is not None)
+        is_moved = self.strain > 0 or self.rattle is not None or self.md is not None
+        return self.relax is not None and self.relax.every is None and self.keep > 1 and is_moved
+
+    @property
+    def n_on_the_way(self) -> int:
+        """Frames of the way down."""
+        return 0 if self.relax is None or self.relax.every is None else -(-self.relax.steps // self.relax.every)
 
     @property
     def most_frames(self) -> int:
-        """Frames that a proposal can give: the relaxed one, the displaced one or those of the dynamics."""
-        return int(self.keeps_first) + (1 if self.md is None else self.md.steps // self.md.every)
+        """Frames that a proposal can give: those of the way down, the relaxed one, the displaced one or those of the dynamics."""
+        return self.n_on_the_way + int(self.keeps_first) + (1 if self.md is None else self.md.steps // self.md.every)
 
     @property
     def n_calls(self) -> int:

@@ -105,8 +105,26 @@ def test_frames_of_dynamics_have_their_parent_step_and_temperature() -> None:
     told = sampled.structures[4].origin["sample"]
     assert (told["parent"], told["frame"], told["of"]) == ("full-a-00000/0001", 1, 3)
     assert 200 <= told["temperature"] <= 400
+    assert [s.origin["sample"].get("md") for s in sampled.structures[:3]] == [None, 10, 20]
     assert all(isinstance(outcome, Label) for outcome in sampled.outcomes)
     assert sampled.n_calls == 2 * (1 + 20 + 1)
+
+
+def test_frames_of_the_way_down_cost_no_call_more() -> None:
+    before = some_molecules(2)
+    sample = Sample(relax=Relax(steps=3, every=2), rattle=Rattle(width=(0.05, 0.05)), keep=3)
+    sampled = Sampler(by_springs, sample, seed=1).make_frames(before)
+    assert sampled.n_calls == 2 * sample.n_calls == 2 * 4
+    assert np.array_equal(sampled.structures[0].positions, before[0].positions)
+    told = [(s.origin["sample"]["relax_steps"], "rattle" in s.origin["sample"]) for s in sampled.structures[:3]]
+    assert told == [(0, False), (2, False), (3, True)]
+    assert all(
+        np.array_equal(outcome.forces, springs(s).forces)
+        for s, outcome in zip(sampled.structures, sampled.outcomes, strict=True)
+        if isinstance(outcome, Label)
+    )
+    last = Sampler(by_springs, Sample(relax=Relax(steps=3), rattle=Rattle(width=(0.05, 0.05))), seed=1).make_frames(before)
+    assert np.array_equal(last.structures[0].positions, sampled.structures[2].positions)
 
 
 def test_dynamics_keep_their_temperature() -> None:
@@ -250,6 +268,7 @@ def test_heat_moves_torsions_more_than_bonds() -> None:
         ({"md": {"steps": 5, "every": 20}}, "must not exceed steps"),
         ({"relax": {"steps": 5}, "keep": 2}, "a proposal gives 1 frames"),
         ({"md": {"steps": 40, "every": 20}, "keep": 3}, "a proposal gives 2 frames"),
+        ({"relax": {"steps": 3, "every": 2}, "keep": 4}, "a proposal gives 3 frames"),
     ],
 )
 def test_what_gives_no_frames_is_refused(given: dict[str, object], words: str) -> None:
