@@ -13,6 +13,7 @@ import pytest
 
 from distillery.dataset.parts import read_part
 from distillery.dataset.splits import split_dataset
+from distillery.report.page.page import write_page
 from distillery.structures.identity import find_proposal
 from distillery.verify.verification import Verification
 from tests.fake_service import FakeGenerator
@@ -51,7 +52,13 @@ def test_every_frame_tells_its_proposal_and_what_was_done(sampled: Path) -> None
     assert set(Counter(find_proposal(id) for id in ids).values()) == {2}
     assert [sample["parent"] for sample in samples] == [find_proposal(id) for id in ids]
     assert all(sample["relax_steps"] == 3 for sample in samples)
-    assert all(0.03 <= sample["rattle"] <= 0.05 for sample in samples)
+    assert all(0.03 <= sample["rattle"] <= 0.05 for sample in samples if sample["frame"] == 1)
+    assert not any("rattle" in sample for sample in samples if sample["frame"] == 0)
+
+
+def test_the_page_shows_frames(sampled: Path, tmp_path: Path) -> None:
+    write_page(sampled, tmp_path / "report.html")
+    assert "/0003/1" in (tmp_path / "report.html").read_text()
 
 
 def test_frames_of_one_proposal_are_on_one_side(sampled: Path) -> None:

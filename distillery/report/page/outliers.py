@@ -11,6 +11,7 @@ from distillery.planning.measures import robust_z
 from distillery.report.page.contact_charts import Contacts
 from distillery.report.page.sampling import SampledStructure, read_sampled
 from distillery.report.page.survey import Survey
+from distillery.structures.identity import find_shard
 
 N_OUTLIERS = 8
 """Structures named in each list."""
@@ -73,7 +74,7 @@ def _name_pressures(survey: Survey, pressure: NDArray[np.floating]) -> list[Outl
 def _name_contacts(contacts: Contacts) -> list[Outlier]:
     shortest = sorted(contacts.shortest, key=lambda pair: (pair[0], pair[1].structure.id))[:N_OUTLIERS]
     return [
-        Outlier(drawn.structure.id, drawn.structure.id.rsplit("/", 1)[0], drawn.source, f"{ratio:.3f}")
+        Outlier(drawn.structure.id, find_shard(drawn.structure.id), drawn.source, f"{ratio:.3f}")
         for ratio, drawn in shortest
         if np.isfinite(ratio)
     ]
