@@ -230,10 +230,15 @@ class Order:
         """Frames that the recipe's own way makes of every source."""
         return apportion(self.n_frames, self.recipe.counts())
 
+    def count_proposals(self, source: str, n: int) -> int:
+        """Proposals that the recipe's own way makes n frames of a source of."""
+        sample = self.recipe.find_sample(source)
+        return -(-n // sample.keep) if sample else n
+
     def count_calls(self, source: str, n: int) -> int:
         """Calls of the teacher that the recipe's own way has for n frames of a source."""
         sample = self.recipe.find_sample(source)
-        return n * (sample.n_calls if sample else 1)
+        return self.count_proposals(source, n) * (sample.n_calls if sample else 1)
 
     def propose(self, source: str, *, perturbed: bool) -> Iterator[Structure]:
         """A source's proposals of the training side."""
@@ -260,7 +265,7 @@ def make_ours(order: Order, source: str, n: int, teacher: CountingTeacher) -> Pa
     """As the recipe says."""
     sample = order.recipe.find_sample(source)
     assert sample is not None
-    proposals = list(islice(order.propose(source, perturbed=True), n))
+    proposals = list(islice(order.propose(source, perturbed=True), order.count_proposals(source, n)))
     sampled = Sampler(teacher.label_all, sample, order.seed).make_frames(proposals)
     return [(s, o) for s, o in zip(sampled.structures, sampled.outcomes, strict=True) if isinstance(o, Label)]
 
@@ -274,8 +279,9 @@ def make_unsampled(order: Order, source: str, n: int, teacher: CountingTeacher) 
 def make_rattled(order: Order, source: str, n: int, teacher: CountingTeacher) -> Pairs:
     """Several copies of every proposal, strained and displaced by one width."""
     rng = np.random.default_rng([order.seed, n])
-    n_copies = order.count_calls(source, 1)
-    copies = [rattle(s, rng) for s in islice(order.propose(source, perturbed=False), n) for _ in range(n_copies)]
+    n_proposals = order.count_proposals(source, n)
+    n_copies = order.count_calls(source, n) // n_proposals
+    copies = [rattle(s, rng) for s in islice(order.propose(source, perturbed=False), n_proposals) for _ in range(n_copies)]
     return list(zip(copies, teacher.label(copies), strict=True))
 
 
@@ -367,7 +373,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/worth"))
     parser.add_argument("--recipe", type=Path, default=QUICKSTART)
-    parser.add_argument("--frames", type=int, default=160, help="of the recipe's own way")
+    parser.add_argument("--frames", type=int, default=480, help="of the recipe's own way")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600, help="of training")
     parser.add_argument("--side", choices=("tuning", "published"), default="published")

@@ -17,13 +17,15 @@ from distillery.structures.identity import structure_hash
 from distillery.structures.structure import DEFAULT_ELEMENTS, from_ase
 from tests.command import ROOT, Finished, distillery
 
+N_STRUCTURES = 480
+
 
 def test_it_is_go(quickstart: Finished) -> None:
     assert quickstart.returncode == 0, quickstart.output
     report = json.loads((quickstart.dataset.parent / "report.json").read_text())
     assert report["verdict"] == "GO"
-    assert report["totals"]["n_structures"] == 160
-    assert "GO  160 of 160 structures" in quickstart.output
+    assert report["totals"]["n_structures"] == N_STRUCTURES
+    assert f"GO  {N_STRUCTURES} of {N_STRUCTURES} structures" in quickstart.output
     entropy = next(g for g in report["gates"] if g["gate"] == "element_entropy")
     assert not entropy["required"]  # of everybody else than the plan: advisory
     assert 0.9 * entropy["ceiling"] == pytest.approx(entropy["threshold"])
@@ -35,9 +37,10 @@ def test_it_is_go(quickstart: Finished) -> None:
 def test_every_structure_is_sane_unique_and_hashed_right(quickstart: Finished) -> None:
     with h5py.File(quickstart.dataset) as file:
         hashes = file["provenance/structure_hash"].asstr()[:].tolist()
-    assert len(set(hashes)) == 160
+    assert len(set(hashes)) == N_STRUCTURES
     for atoms, expected in zip(read_dataset(quickstart.dataset), hashes, strict=True):
-        structure = from_ase(atoms, id=atoms.info["id"], system=atoms.info["system"])
+        info = atoms.info
+        structure = from_ase(atoms, id=info["id"], system=info["system"], origin=json.loads(info["origin"]))
         assert find_input_fault(structure, DEFAULT_ELEMENTS) is None
         assert find_chemistry_fault(structure) is None
         assert structure_hash(structure) == expected
@@ -46,7 +49,7 @@ def test_every_structure_is_sane_unique_and_hashed_right(quickstart: Finished) -
 
 def test_molecules_have_their_hydrogens(quickstart: Finished) -> None:
     molecules = [a for a in read_dataset(quickstart.dataset) if a.info["system"] == "molecule"]
-    assert len(molecules) == 60
+    assert len(molecules) == 180
     assert all(1 in a.numbers for a in molecules)
 
 
@@ -55,7 +58,7 @@ def test_labels_are_those_of_the_teachers_own_calculator(quickstart: Finished) -
     from sevenn.calculator import SevenNetCalculator
 
     calculator = SevenNetCalculator("7net-0", device="cpu")
-    for atoms in list(read_dataset(quickstart.dataset))[::40]:
+    for atoms in list(read_dataset(quickstart.dataset))[::120]:
         labelled, atoms.calc = atoms.calc.results, calculator
         assert atoms.get_potential_energy() == pytest.approx(labelled["energy"], abs=1e-3)
         assert np.allclose(atoms.get_forces(), labelled["forces"], atol=1e-3, rtol=1e-4)
@@ -72,8 +75,8 @@ def test_the_documents_python_runs(quickstart: Finished, monkeypatch: pytest.Mon
     assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, "a page", "exec"), {})
-    assert re.search(r"full-\w+-00000/0000 \S+ -\d+\.\d+ eV", capsys.readouterr().out)
-    assert len(read(quickstart.folder / "data/quickstart/train.extxyz", ":")) == 160
+    assert re.search(r"full-\w+-00000/0000/0 \S+ -\d+\.\d+ eV", capsys.readouterr().out)
+    assert len(read(quickstart.folder / "data/quickstart/train.extxyz", ":")) == N_STRUCTURES
 
 
 def test_extxyz_is_read_back_by_ase_with_its_labels(quickstart: Finished, tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_ase_db_is_read_back(quickstart: Finished, tmp_path: Path) -> None:
     ours = {atoms.info["id"]: atoms for atoms in read_dataset(quickstart.dataset)}
     with connect(tmp_path / "a.db") as database:
         rows = list(database.select())
-    assert len(rows) == 160
+    assert len(rows) == N_STRUCTURES
     for row in rows:
         atoms = ours[row.structure_id]
         assert row.energy == pytest.approx(atoms.get_potential_energy())

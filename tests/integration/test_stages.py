@@ -418,7 +418,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.output
     for line in (
         "stage pilot: 20 structures, 0 of 4 shards are there",
-        "stage full: 160 structures",
+        "stage full: 480 structures",
         "time and disk of clusters, crystals, molecules, surfaces are unknown",
     ):
         assert line in done.output
