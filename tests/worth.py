@@ -375,7 +375,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=QUICKSTART)
     parser.add_argument("--frames", type=int, default=480, help="of the recipe's own way")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600, help="of training")
+    parser.add_argument("--steps", type=int, default=2400, help="of training")
     parser.add_argument("--side", choices=("tuning", "published"), default="published")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="those that are tried; ours alone compares recipes")
     given = parser.parse_args()
