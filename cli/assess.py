@@ -23,7 +23,10 @@ def assess(
     data: Data = Path("data"),
     out: Annotated[Path | None, typer.Option("--out", help="The file to write; assess.json beside the dataset if absent.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it is there already.")] = False,
-    budget: Annotated[int, typer.Option("--budget", min=1, metavar="STEPS", help="Steps of training, for each of three students.")] = 400,
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", min=1, metavar="STEPS", help="Steps of training, for each of three students; six passes if absent."),
+    ] = None,
     dynamics: Annotated[
         int, typer.Option("--dynamics", min=0, metavar="FS", help="Length of the student's trajectories, fs; 0: none.")
     ] = 200,

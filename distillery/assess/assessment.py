@@ -11,7 +11,7 @@ from distillery.assess.errors import group_errors
 from distillery.assess.frames import Frame, read_frames
 from distillery.assess.probe import describe_teacher, require_same_teacher
 from distillery.assess.shares import SHARES, choose_shares
-from distillery.assess.student import Student, describe_student, train_student
+from distillery.assess.student import Student, count_batches, describe_student, train_student
 from distillery.assess.verdict import find_needs, say_verdict
 from distillery.dataset.layout import open_dataset
 from distillery.dataset.splits import split_dataset
@@ -20,8 +20,9 @@ from distillery.schema.assess import Assessment, CurvePoint, Dynamics
 from distillery.structures.structure import PERIODIC_SYSTEMS
 
 Tell = Callable[[str], None]
-STEPS = 400
-"""Of training, for each share."""
+FEWEST_STEPS, MOST_STEPS = 400, 12_000
+PASSES = 6
+"""Of training through the largest share, where no steps are given: as many steps as that takes, within those bounds."""
 FEMTOSECONDS = 200
 _TRAJECTORIES = 3
 """Of each family."""
@@ -31,12 +32,12 @@ _TRAJECTORIES = 3
 class Budget:
     """How much is spent.
 
-    steps         of training, the same for every share
+    steps         of training, the same for every share; None: as many as `PASSES` through the largest one take
     femtoseconds  of each trajectory; none with 0
     shares        of the training side
     """
 
-    steps: int = STEPS
+    steps: int | None = None
     femtoseconds: int = FEMTOSECONDS
     shares: tuple[float, ...] = SHARES
 
@@ -67,13 +68,13 @@ def assess_dataset(dataset: Path, probe: Path, *, budget: Budget = Budget(), see
     material = read_material(dataset, probe)
     shares = choose_shares([f.structure.id for f in material.train], [f.source for f in material.train], budget.shares, seed=seed)
     known, n_left_out = leave_out_strangers(material, shares[0])
+    steps = budget.steps or choose_steps([known.train[place] for place in shares[-1]])
     curve: list[CurvePoint] = []
     for share, places in zip(budget.shares, shares, strict=True):
-        what = f"student of {len(places)} structures"
         own = [known.train[place] for place in places]
-        tell(what)
-        trained = train_student(own, seed=seed, steps=budget.steps)
-        curve.append(describe_point(share, own, trained, known))
+        tell(f"student of {len(own)} structures, {steps} steps")
+        trained = train_student(own, seed=seed, steps=steps)
+        curve.append(describe_point(share, own, trained, known, passes=steps / count_batches(own)))
     needs = find_needs(curve)
     with open_dataset(dataset) as file:
         teacher, digest = describe_teacher(file), str(file["metadata"].attrs["structures_sha256"])
@@ -83,13 +84,18 @@ def assess_dataset(dataset: Path, probe: Path, *, budget: Budget = Budget(), see
         teacher=f"{teacher['teacher_model']} ({teacher['teacher_version']})",
         student=student,
         seed=seed,
-        steps=budget.steps,
+        steps=steps,
         n_left_out=n_left_out,
         curve=curve,
         dynamics=_watch_families(trained, known.probe, budget.femtoseconds, seed, tell),
         needs=needs,
-        verdict=say_verdict(curve, needs),
+        verdict=say_verdict(curve, needs, steps),
     )
+
+
+def choose_steps(frames: Sequence[Frame]) -> int:
+    """Steps of training that show every frame `PASSES` times, within bounds."""
+    return min(max(PASSES * count_batches(frames), FEWEST_STEPS), MOST_STEPS)
 
 
 def read_material(dataset: Path, probe: Path) -> Material:
@@ -116,8 +122,8 @@ def leave_out_strangers(material: Material, smallest: Sequence[int]) -> tuple[Ma
     return Material(material.train, held, probe), len(material.held) - len(held) + len(material.probe) - len(probe)
 
 
-def describe_point(share: float, own: Sequence[Frame], trained: Student, material: Material) -> CurvePoint:
-    """The errors of one student."""
+def describe_point(share: float, own: Sequence[Frame], trained: Student, material: Material, *, passes: float) -> CurvePoint:
+    """The errors of one student, which saw each of its frames so often."""
     held, probe = trained.predict(material.held), trained.predict(material.probe)
     seen = {name_composition(frame) for frame in material.train}
     new = [k for k, frame in enumerate(material.probe) if name_composition(frame) not in seen]
@@ -126,6 +132,7 @@ def describe_point(share: float, own: Sequence[Frame], trained: Student, materia
         n_structures=len(own),
         n_atoms=sum(len(frame.structure) for frame in own),
         seconds=round(trained.seconds, 1),
+        passes=round(passes, 2),
         source=group_errors(material.held, held, lambda frame: frame.source),
         system=group_errors(material.held, held, lambda frame: frame.structure.system),
         family=group_errors(material.probe, probe, lambda frame: frame.source),

@@ -163,6 +163,11 @@ def _draw_batches(frames: Sequence[Frame], rng: np.random.Generator) -> Any:
         yield from _cut([frames[k] for k in rng.permutation(len(frames))])
 
 
+def count_batches(frames: Sequence[Frame]) -> int:
+    """Steps of training that show every frame once."""
+    return len(_cut(frames))
+
+
 def _cut(frames: Sequence[Frame]) -> list[list[Frame]]:
     """The frames in order, in batches of about `ATOMS_A_BATCH` atoms."""
     batches: list[list[Frame]] = []

@@ -1,5 +1,6 @@
 """The verdict in words: what a dataset taught, and what more of it would help most."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,8 @@ from distillery.schema.assess import CurvePoint, Errors, Need
 
 FLAT = -0.05
 """A slope above this is none: twice the structures would take off less than 3.5 % of the error."""
+FEWEST_PASSES = 3.0
+"""Through the largest share: a student that saw its structures less often is limited by its training, not by them."""
 _NOTHING = "The student learned no forces: of no family is it better than predicting none. Look at the labels, or give it more steps."
 
 
@@ -28,9 +31,11 @@ def find_slope(points: Sequence[tuple[int, float]]) -> float | None:
     return round(float(np.polyfit(sizes, errors, 1)[0]), 2) if np.ptp(sizes) > 1e-9 else None
 
 
-def say_verdict(curve: Sequence[CurvePoint], needs: Mapping[str, Need]) -> str:
-    """A few sentences for whoever decides what to make next."""
+def say_verdict(curve: Sequence[CurvePoint], needs: Mapping[str, Need], steps: int) -> str:
+    """A few sentences for whoever decides what to make next; `steps` are those of the training."""
     last = curve[-1].family
+    if (passes := curve[-1].passes) is not None and passes < FEWEST_PASSES:
+        return _say_too_short(curve[-1].n_structures, passes, steps)
     untaught = [name for name, errors in last.items() if errors.forces >= errors.zero_forces]
     if len(untaught) == len(last):
         return _NOTHING
@@ -38,6 +43,14 @@ def say_verdict(curve: Sequence[CurvePoint], needs: Mapping[str, Need]) -> str:
     if untaught:
         sentences.append(f"It learned nothing of {' and '.join(untaught)}: there it is no better than predicting no force.")
     return " ".join(sentences)
+
+
+def _say_too_short(n_structures: int, passes: float, steps: int) -> str:
+    wanted = math.ceil(FEWEST_PASSES * steps / max(passes, 0.01))
+    return (
+        f"The training was too short to tell what more structures would bring: each of the {n_structures} was seen {passes:g} times "
+        f"in {steps} steps; give --budget {wanted} or more."
+    )
 
 
 def choose_most_helpful(needs: Mapping[str, Need]) -> str | None:

@@ -24,6 +24,7 @@ class CurvePoint(Answer):
     n_structures: Count
     n_atoms: Count
     seconds: float = Field(description="of training, on the processor")
+    passes: float | None = Field(None, description="how often the student saw each structure in training; null if it was not counted")
     source: dict[str, Errors] = Field(description="the dataset's own validation and test sides, by source")
     system: dict[str, Errors] = Field(description="the same, by system")
     family: dict[str, Errors] = Field(description="the probe set: real molecules, crystals and slabs, moved by the teacher")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
+from distillery.assess.assessment import choose_steps
 from distillery.assess.dynamics import find_fault
 from distillery.assess.errors import group_errors
 from distillery.assess.frames import Frame, find_edges, make_frame
@@ -22,9 +23,9 @@ def errors(forces: float, energy: float = 10.0, zero: float = 800.0) -> Errors:
     return Errors(n_structures=4, forces=forces, zero_forces=zero, energy=energy)
 
 
-def point(n: int, **forces: float) -> CurvePoint:
+def point(n: int, passes: float = 6.0, **forces: float) -> CurvePoint:
     family = {name: errors(value, energy=value / 10) for name, value in forces.items()}
-    return CurvePoint(share=1.0, n_structures=n, n_atoms=20 * n, seconds=1.0, source={}, system={}, family=family, unseen={})
+    return CurvePoint(share=1.0, n_structures=n, n_atoms=20 * n, seconds=1.0, passes=passes, source={}, system={}, family=family, unseen={})
 
 
 # Shares.
@@ -65,33 +66,47 @@ def test_the_verdict_names_the_family_whose_error_falls_most_with_more_structure
     needs = find_needs(curve)
     assert needs["crystals"].share == 0.41
     assert needs["crystals"].slope == -0.4
-    said = say_verdict(curve, needs)
+    said = say_verdict(curve, needs, 400)
     assert said.startswith("More crystals would help most: 41 % of the error, slope still −0.4.")
     assert "Energies are worst for crystals: 47 meV/atom." in said
 
 
 def test_a_large_error_that_does_not_fall_is_not_what_more_structures_help() -> None:
     curve = [point(25, molecules=400, crystals=700), point(100, molecules=200, crystals=700)]
-    assert say_verdict(curve, find_needs(curve)).startswith("More molecules would help most")
+    assert say_verdict(curve, find_needs(curve), 400).startswith("More molecules would help most")
 
 
 def test_the_verdict_says_so_where_more_of_the_same_helps_nowhere() -> None:
     curve = [point(25, molecules=200, crystals=700), point(100, molecules=201, crystals=700)]
-    said = say_verdict(curve, find_needs(curve))
+    said = say_verdict(curve, find_needs(curve), 400)
     assert said.startswith("More of the same would help little")
     assert "the largest is that of crystals, 78 % of the error" in said
 
 
 def test_one_share_tells_no_slope() -> None:
     curve = [point(100, molecules=200, crystals=600)]
-    assert say_verdict(curve, find_needs(curve)).startswith("The largest error is that of crystals: 75 % of the error; a single share")
+    assert say_verdict(curve, find_needs(curve), 400).startswith("The largest error is that of crystals: 75 % of the error; a single share")
 
 
 def test_a_student_that_learned_nothing_is_told() -> None:
     curve = [point(25, molecules=900, crystals=900), point(100, molecules=850, crystals=801)]
-    assert say_verdict(curve, find_needs(curve)).startswith("The student learned no forces")
+    assert say_verdict(curve, find_needs(curve), 400).startswith("The student learned no forces")
     half = [point(25, molecules=900, crystals=900), point(100, molecules=400, crystals=801)]
-    assert "It learned nothing of crystals" in say_verdict(half, find_needs(half))
+    assert "It learned nothing of crystals" in say_verdict(half, find_needs(half), 400)
+
+
+def test_a_training_that_was_too_short_says_nothing_of_the_structures() -> None:
+    curve = [point(25, molecules=900, crystals=900), point(4000, passes=0.25, molecules=400, crystals=801)]
+    said = say_verdict(curve, find_needs(curve), 600)
+    assert said.startswith(
+        "The training was too short to tell what more structures would bring: each of the 4000 was seen 0.25 times in 600"
+    )
+    assert said.endswith("give --budget 7200 or more.")
+
+
+def test_steps_are_six_passes_within_bounds() -> None:
+    methane = frame(molecule("CH4"), "a", -20.0)
+    assert [choose_steps(n * [methane]) for n in (13, 13 * 200, 13 * 10_000)] == [400, 1200, 12_000]
 
 
 # Frames, errors, energies.
