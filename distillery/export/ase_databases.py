@@ -19,6 +19,9 @@ LMDB_FILES = ("data*.aselmdb", "data*.aselmdb-lock", "metadata.npz")
 SHARD_SIZE = 10_000
 """Structures an LMDB; fairchem's own sets have some 10,000 to 100,000."""
 
+_COMMITTED = 500
+"""Structures of a transaction of LMDB, whose pages lie in memory until it ends."""
+
 
 def export_ase_db(dataset: Path | str, target: Path | str, *, indices: Indices | None = None, overwrite: bool = True) -> int:
     """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
@@ -86,6 +89,9 @@ def _write_lmdb(path: Path, structures: Iterable[Atoms], metadata: dict[str, Any
         for atoms in structures:
             _write_row(database, atoms, sid=atoms.info["id"])
             n_atoms.append(len(atoms))
+            if len(n_atoms) % _COMMITTED == 0:
+                database.txn.commit()
+                database.txn = database.env.begin(write=True)
     path.with_name(f"{path.name}-lock").unlink(missing_ok=True)
     return n_atoms
 

@@ -15,6 +15,7 @@ from distillery.structures.identity import digest_structures
 from distillery.verify.file_checks import Check, attempt, check_fitted_energies
 from distillery.verify.inspection import Progress, inspect_all
 from distillery.verify.structure_checks import Expected
+from distillery.verify.workers import Each
 
 _NEEDED = ("teacher_version", "versions", ISOLATED, FITTED)
 
@@ -27,7 +28,7 @@ class DerivedVerification:
         self._derivation: Derivation | None = None
         self._pieces: list[tuple[Piece, Range, Range]] = []
 
-    def run(self) -> Iterator[Check]:
+    def run(self, each: Each) -> Iterator[Check]:
         """Every check as soon as it is made."""
         for check in (self._check_derivation, self._check_pieces):
             yield (found := check())
@@ -35,7 +36,7 @@ class DerivedVerification:
                 yield Check("rest", False, f"not checked: {found.name} must be right first")
                 return
         yield self._check_metadata()
-        yield from (checks := inspect_all(self._file, self._path, [self._expect(*piece) for piece in self._pieces], self._progress))
+        yield from (checks := inspect_all(self._file, self._path, [self._expect(*piece) for piece in self._pieces], each, self._progress))
         if all(check.passed for check in checks):
             yield check_fitted_energies(self._file)
         yield Check("gates", None, "not judged: gates are of a recipe, and this dataset was made of others")

@@ -4,15 +4,34 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
-from distillery.dataset.layout import Arrays
 from distillery.dataset.provenance import MergedPart
-from distillery.dataset.sections import Section, find_nonsense, restore_part
+from distillery.dataset.sections import Section, find_nonsense, read_section, restore_part
 from distillery.planning.made_parts import MadePart, MadeParts, find_proposals, read_fingerprints
-from distillery.planning.measures import measure_part
+from distillery.planning.measures import PartMeasures, measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition
 from distillery.recipe.recipe import Recipe
+
+
+def measure_section(path: Path, section: Section) -> tuple[PartFacts, PartMeasures]:
+    """Measure a part of a file: what it held before anything was left out. ValueError if it can't be measured."""
+    with h5py.File(path, "r") as file:
+        arrays = read_section(file, section.structures, section.atoms, section.part.receipt.optional_columns)
+    if (nonsense := find_nonsense(arrays)) is not None:
+        raise ValueError(f"{section.name}: {nonsense}")
+    if not np.isfinite(arrays["labels/energy"]).all() or not np.isfinite(arrays["labels/forces"]).all():
+        raise ValueError(f"{section.name}: energies or forces hold NaN or infinity")
+    part, record = restore_part(section, arrays), section.part.receipt.record
+    facts = PartFacts(
+        tuple(part.arrays["provenance/id"]),
+        tuple(part.arrays["provenance/structure_hash"]),
+        record.note,
+        proposals=find_proposals(part.arrays),
+        fingerprints=read_fingerprints(record, part.arrays["provenance/id"]),
+    )
+    return facts, measure_part(part, 0)
 
 
 class MergedParts(MadeParts):
@@ -29,25 +48,12 @@ class MergedParts(MadeParts):
         self._outliers_since: dict[str, dict[int, int]] = {}
         self.parts: list[MergedPart] = []
 
-    def take(self, section: Section, arrays: Arrays) -> PartFacts:
-        """Measure a part of the file; what it held before anything was left out. ValueError if it can't be measured."""
-        if (nonsense := find_nonsense(arrays)) is not None:
-            raise ValueError(f"{section.name}: {nonsense}")
-        if not np.isfinite(arrays["labels/energy"]).all() or not np.isfinite(arrays["labels/forces"]).all():
-            raise ValueError(f"{section.name}: energies or forces hold NaN or infinity")
-        part, receipt = restore_part(section, arrays), section.part.receipt
-        facts = PartFacts(
-            tuple(part.arrays["provenance/id"]),
-            tuple(part.arrays["provenance/structure_hash"]),
-            receipt.record.note,
-            proposals=find_proposals(part.arrays),
-            fingerprints=read_fingerprints(receipt.record, part.arrays["provenance/id"]),
-        )
-        self._found[section.name] = self._keep(receipt, facts, measure_part(part, 0))
+    def take(self, section: Section, facts: PartFacts, measures: PartMeasures) -> None:
+        """Keep what was measured of a part of the file."""
+        self._found[section.name] = self._keep(section.part.receipt, facts, measures)
         self._left_out[section.name] = {one.row for one in section.part.left_out}
         self._outliers_since[section.name] = {one.row: one.outlier_since for one in section.part.left_out if one.outlier_since is not None}
         self.parts.append(section.part)
-        return facts
 
     def find(self, part: str) -> MadePart | None:
         """What is known of a part that was taken."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from distillery.dataset.element_energies import FITTED, ISOLATED
 from distillery.dataset.layout import READABLE_LAYOUTS, choose_columns, describe_units, iterate_texts
 from distillery.dataset.provenance import MERGED_PARTS, Summary
 from distillery.dataset.sealed_file import is_sealed
-from distillery.dataset.sections import Section, find_sections, read_section
+from distillery.dataset.sections import Section, find_sections
 from distillery.errors import Problem
 from distillery.planning.gates import is_go, judge
 from distillery.planning.plan import Plan, Shard
@@ -36,8 +37,9 @@ from distillery.verify.file_checks import (
     find_differences,
 )
 from distillery.verify.inspection import Progress, inspect_all
-from distillery.verify.merged_parts import MergedParts
+from distillery.verify.merged_parts import MergedParts, measure_section
 from distillery.verify.structure_checks import UNREADABLE, Expected
+from distillery.verify.workers import Each, open_workers
 
 
 def verify_dataset(path: Path | str) -> Iterator[Check]:
@@ -78,7 +80,8 @@ class Verification:
                 if not found.passed:
                     yield Check("rest", False, f"not checked: {found.name} must be right first")
                     return
-            yield from derived.run() if derived else self._check_content(file)
+            with open_workers(len(file["labels/energy"])) as each:
+                yield from derived.run(each) if derived else self._check_content(file, each)
 
     def _check_parts(self, file: h5py.File) -> Check:
         def find() -> Iterator[str]:
@@ -107,27 +110,27 @@ class Verification:
 
         return attempt("recipe", lambda: "it is the one that every part was made from", find)
 
-    def _check_content(self, file: h5py.File) -> Iterator[Check]:
+    def _check_content(self, file: h5py.File, each: Each) -> Iterator[Check]:
         assert self.recipe is not None
         made_parts = MergedParts(self.path, self.recipe, self._remembered)
         yield attempt(
             "receipts",
             lambda: "each part held the structures that the file and its list of left-out ones hold",
-            lambda: self._take_all(file, made_parts),
+            lambda: self._take_all(made_parts, each),
         )
         yield attempt("metadata", lambda: "every attribute follows from the content", lambda: self._find_wrong_metadata(file))
         yield self._check_plan(made_parts)
-        yield from (found := list(self._check_structures(file)))
+        yield from (found := list(self._check_structures(file, each)))
         if FITTED in self._metadata and all(check.passed for check in found):
             yield check_fitted_energies(file)
         if self.plan is not None:
             yield self._check_gates(made_parts, self.plan)
             yield self._check_report(made_parts, self.plan)
 
-    def _take_all(self, file: h5py.File, made_parts: MergedParts) -> Iterator[str]:
-        for k, section in enumerate(self.sections):
-            arrays = read_section(file, section.structures, section.atoms, section.part.receipt.optional_columns)
-            facts = made_parts.take(section, arrays)
+    def _take_all(self, made_parts: MergedParts, each: Each) -> Iterator[str]:
+        measured = each(partial(measure_section, self.path), self.sections)
+        for k, (section, (facts, measures)) in enumerate(zip(self.sections, measured, strict=True)):
+            made_parts.take(section, facts, measures)
             if digest_structures(facts.ids, facts.hashes) != section.part.receipt.structures_sha256:
                 yield f"{section.name} does not hold the structures that its receipt says"
             self._progress("measured", k + 1, len(self.sections))
@@ -184,9 +187,9 @@ class Verification:
         counts = ", ".join(f"{name} {tally.kept}/{tally.count}" for name, tally in plan.tallies.items())
         return conclude("plan", f"recipe and receipts give these {len(shards)} shards and these counts: {counts}", faults)
 
-    def _check_structures(self, file: h5py.File) -> Iterator[Check]:
+    def _check_structures(self, file: h5py.File, each: Each) -> Iterator[Check]:
         makers = {shard.name: shard.maker for shard in self.plan.shards()} if self.plan else {}
-        yield from inspect_all(file, self.path, [self._expect(section, makers) for section in self.sections], self._progress)
+        yield from inspect_all(file, self.path, [self._expect(section, makers) for section in self.sections], each, self._progress)
 
     def _expect(self, section: Section, makers: Mapping[str, str]) -> Expected:
         assert self.recipe is not None

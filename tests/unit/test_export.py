@@ -24,6 +24,7 @@ from distillery.dataset.reading import read_dataset
 from distillery.dataset.selection import Selection, choose_structures
 from distillery.dataset.splits import split_dataset
 from distillery.errors import InvalidRequest, Unavailable
+from distillery.export import ase_databases
 from distillery.export.ase_databases import export_ase_db, export_aselmdb
 from distillery.export.extxyz import Keys, export_extxyz
 from distillery.runtime.atomic_files import write_text_whole
@@ -80,7 +81,10 @@ def test_ase_db_rows_hold_what_orb_asks_of_them(path: Path, arrays: Arrays) -> N
             assert np.asarray(row.forces).dtype == np.asarray(row.stress).dtype == np.float64
 
 
-def test_aselmdb_is_read_by_ase_with_its_labels(path: Path) -> None:
+@pytest.mark.parametrize("committed", [1, 2, 1000])
+def test_aselmdb_is_read_by_ase_with_its_labels(path: Path, monkeypatch: pytest.MonkeyPatch, committed: int) -> None:
+    """However many structures a transaction holds."""
+    monkeypatch.setattr(ase_databases, "_COMMITTED", committed)
     target = path.with_name("lmdb")
     assert export_aselmdb(path, target) == N
     assert sorted(file.name for file in target.iterdir()) == ["data.aselmdb", "metadata.npz"]
