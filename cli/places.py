@@ -15,12 +15,20 @@ def find_folder(given: Path, data: Path) -> Path:
     for folder in places:
         if (folder / RECIPE).is_file():
             return folder
-    if given.is_file() and is_derived_file(given):
+    if (derived := find_derived(given, data)) is not None:
         raise InvalidRequest(
-            f"{given} was made of other datasets: it has no recipe and no parts, so no page and no verdict; `distillery verify` checks it, "
-            "`distillery recipe` says what it was made of"
+            f"{derived} was made of other datasets: it has no recipe and no parts; `distillery report` judges what its file can be judged "
+            "by, `distillery verify` checks it, `distillery recipe` says what it was made of"
         )
     raise NotFound(f"there is no dataset {str(given)!r}: {' and '.join(map(str, places))} {_say_have(places)} no {RECIPE}; {_HOW}")
+
+
+def find_derived(given: Path, data: Path) -> Path | None:
+    """The file of a dataset that was made of others, given by itself or by its folder; None if it is none."""
+    from distillery.dataset.folder import DATASET
+
+    places = (given, given / DATASET, data / given / DATASET)
+    return next((path for path in places if path.is_file() and is_derived_file(path)), None)
 
 
 def is_derived_file(path: Path) -> bool:

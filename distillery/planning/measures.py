@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -55,9 +55,9 @@ class PhysicsTally:
         return cls() if test is None else cls(sum(test.tried.values()), test.broken)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PartTotals:
-    """A part in figures, however many structures it has.
+    """A part in figures, however many structures it has; how it was made is empty where no receipt tells.
 
     rejected         by `<stage>: <reason>`
     n_bytes          of the file; `n_payload_bytes` of its structures and labels
@@ -66,21 +66,21 @@ class PartTotals:
     source: str
     service: str
     system: str
-    requested: int
-    generated: int
+    requested: int = 0
+    generated: int = 0
     labelled: int
-    refused_by_labeller: int
-    refused_by_limits: int
-    generate_seconds: float
-    label_seconds: float
-    n_calls: int
-    rejected: Counter[str]
-    note: str
-    n_bytes: int
+    refused_by_labeller: int = 0
+    refused_by_limits: int = 0
+    generate_seconds: float = 0.0
+    label_seconds: float = 0.0
+    n_calls: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    note: str = ""
+    n_bytes: int = 0
     n_payload_bytes: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PartMeasures(PartTotals):
     """The measures of a part that gates need.
 
@@ -104,8 +104,8 @@ class PartMeasures(PartTotals):
     compositions: NDArray[np.uint64]
     contacts: dict[int, float]
     environments: dict[int, Descriptors]
-    physics: PhysicsTally
-    self_test: PhysicsTally
+    physics: PhysicsTally = PhysicsTally()
+    self_test: PhysicsTally = PhysicsTally()
     charges: NDArray[np.int32]
 
     def add_up(self) -> PartTotals:
@@ -197,16 +197,11 @@ class Measures:
 
 def measure_part(part: Part, n_bytes: int) -> PartMeasures:
     """Measure all structures of a part whose file has `n_bytes`."""
-    receipt, arrays = part.receipt, part.arrays
-    record, splits = receipt.record, arrays["structures/atomic_numbers_splits"]
-    numbers, counts = _count_elements(arrays)
-    return PartMeasures(
-        source=record.source,
-        service=record.service,
-        system=record.system,
+    receipt, record = part.receipt, part.receipt.record
+    return replace(
+        measure_structures(part.arrays, record.source, record.service, record.system),
         requested=record.requested,
         generated=record.generated,
-        labelled=receipt.n_structures,
         refused_by_labeller=sum(_is_teachers_fault(reject.reason, record) for reject in receipt.rejected),
         refused_by_limits=sum(reject.reason in REFUSED_BY_LIMITS for reject in receipt.rejected),
         generate_seconds=record.generate_seconds,
@@ -215,6 +210,20 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         rejected=_count_rejects(receipt),
         note=record.note,
         n_bytes=n_bytes,
+        physics=PhysicsTally.of(receipt.physics),
+        self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
+    )
+
+
+def measure_structures(arrays: Arrays, source: str, service: str, system: str) -> PartMeasures:
+    """Measure structures of one source by their columns alone."""
+    splits = arrays["structures/atomic_numbers_splits"]
+    numbers, counts = _count_elements(arrays)
+    return PartMeasures(
+        source=source,
+        service=service,
+        system=system,
+        labelled=len(counts),
         n_payload_bytes=sum(_count_bytes(array) for array in arrays.values()),
         numbers=numbers,
         counts=counts,
@@ -225,8 +234,6 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         compositions=np.array([_key_composition(numbers, row) for row in counts], np.uint64),
         contacts=measure_contacts(arrays, len(counts)),
         environments=describe_some(arrays, len(counts)),
-        physics=PhysicsTally.of(receipt.physics),
-        self_test=PhysicsTally.of_self_test(receipt.teacher.self_test),
         charges=arrays.get("structures/charges", np.zeros(len(counts))).astype(np.int32),
     )
 

@@ -39,7 +39,7 @@ class DerivedVerification:
         yield from (checks := inspect_all(self._file, self._path, [self._expect(*piece) for piece in self._pieces], each, self._progress))
         if all(check.passed for check in checks):
             yield check_fitted_energies(self._file)
-        yield Check("gates", None, "not judged: gates are of a recipe, and this dataset was made of others")
+        yield Check("gates", None, "not judged: `distillery report` says what a file that was made of others can be judged by")
 
     def _check_derivation(self) -> Check:
         def find() -> Iterator[str]:

@@ -551,10 +551,3 @@ def test_making_it_again_is_by_its_command_not_by_shards(one: Path, tmp_path: Pa
     result = CliRunner().invoke(app, ["verify", str(tmp_path / "made.h5"), "--regenerate", "1"])
     assert isinstance(result.exception, InvalidRequest)
     assert "`distillery recipe" in str(result.exception)
-
-
-def test_a_page_needs_a_recipe(one: Path, tmp_path: Path) -> None:
-    filter_dataset(one, tmp_path / "made.h5", Selection(sources=("molecules",)))
-    result = CliRunner().invoke(app, ["report", str(tmp_path / "made.h5")])
-    assert isinstance(result.exception, InvalidRequest)
-    assert "was made of other datasets" in str(result.exception)

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 
-from distillery.dataset.parts import Part
+from distillery.dataset.layout import Arrays
 from distillery.report.page.gallery import Gallery, describe_gallery
 from distillery.report.page.outliers import Outliers, fetch_outliers
 from distillery.report.page.properties import Properties, Residuals
@@ -15,8 +15,8 @@ CARRIED = 200
 LEAST_OF_A_SOURCE = 5
 
 
-def fill_gallery(survey: Survey, residuals: Residuals, outliers: list[Outliers], read: Callable[[str], Part], n: int) -> Gallery:
-    """The gallery of `n` structures drawn at random, and of all outliers; `read` gives a part by its name."""
+def fill_gallery(survey: Survey, residuals: Residuals, outliers: list[Outliers], read: Callable[[str], Arrays], n: int) -> Gallery:
+    """The gallery of `n` structures drawn at random, and of all outliers; `read` gives the columns of a part by its name."""
     drawn, named = draw_structures(survey, n), list(fetch_outliers(outliers, read))
     ids = {one.structure.id for one in (*drawn, *(outlier for _, outlier in named))}
     return describe_gallery(drawn, named, Properties(survey, residuals, ids))

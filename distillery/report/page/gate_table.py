@@ -38,7 +38,7 @@ def list_rows(verdicts: "Iterable[Verdict | GateRecord]") -> list[Row]:
     return rows
 
 
-def describe_failed(gates: "Iterable[GateRecord]") -> list[str]:
+def describe_failed(gates: "Iterable[Verdict | GateRecord]") -> list[str]:
     """For example `element entropy (all): 2.148, wanted ≥ 3.07, can reach 2.585`, of gates as report.json has them."""
     rows = list_rows(gates)
     return [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.parts import Part
+from distillery.dataset.layout import Arrays
 from distillery.planning.measures import robust_z
 from distillery.report.page.contact_charts import Contacts
 from distillery.report.page.sampling import SampledStructure, read_sampled
@@ -89,13 +89,13 @@ def describe_outliers(outliers: Iterable[Outliers]) -> dict[str, str]:
     return {id: "; ".join(reasons) for id, reasons in why.items()}
 
 
-def fetch_outliers(outliers: Iterable[Outliers], read: Callable[[str], Part]) -> Iterator[tuple[str, SampledStructure]]:
+def fetch_outliers(outliers: Iterable[Outliers], read: Callable[[str], Arrays]) -> Iterator[tuple[str, SampledStructure]]:
     """Every structure named, once, with what it is named for; a part is read once."""
     outliers = list(outliers)
     remarks = describe_outliers(outliers)
     named = dict.fromkeys((member.part, member.id) for group in outliers for member in group.members)
     for name in sorted({part for part, _ in named}):
-        arrays = read(name).arrays
+        arrays = read(name)
         rows = {id: i for i, id in enumerate(arrays["provenance/id"].tolist())}
         for part, id in named:
             if part == name:

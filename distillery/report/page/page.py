@@ -1,6 +1,6 @@
 """The page: everything measured from a dataset's parts, put into one HTML file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distillery.dataset.folder import RECIPE
+from distillery.dataset.layout import Arrays
 from distillery.planning.gates import Verdict, is_go, judge
 from distillery.planning.made_parts import MadeParts
 from distillery.planning.measures import Measures, energy_residuals
@@ -36,9 +37,9 @@ from distillery.runtime.atomic_files import write_text_whole
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Everything measured from the parts; `wanted` is the number of structures of every source at this point of the plan."""
+    """Everything measured of a dataset; `wanted` is the number of structures of every source at this point of its plan."""
 
-    plan: Plan
+    recipe: Recipe
     wanted: dict[str, int]
     survey: Survey
     measures: Measures
@@ -58,30 +59,45 @@ def write_page(folder: Path, target: Path, n_carried: int = CARRIED) -> Diversit
 
 def make_page(made_parts: MadeParts, recipe_text: str, n_carried: int = CARRIED) -> tuple[str, Diversity | None]:
     """The page's HTML, and the diversity of the sources if there are structures; the same parts give the same."""
-    found = _measure(made_parts, n_carried)
+    found, plan = _measure(made_parts, n_carried)
     context: dict[str, Any] = {
-        **_describe_state(found, made_parts.recipe),
-        **describe_dataset(found.survey, made_parts.recipe),
+        **describe_measured(found, f"recipe sha256 {made_parts.recipe.sha256[:16]}"),
+        **_describe_plan(plan),
+        "verdict": ("GO" if is_go(found.verdicts) else "NO-GO") if plan.is_complete else "IN PROGRESS",
         "recipe_text": recipe_text,
-        "yields": list_yields(found.measures, found.wanted),
+        "derivation": None,
         "gallery": None,
         "diversity": None,
         "worth": None,
         "disagreement": None,
     }
     if found.survey.ids:
-        context |= _describe_structures(found, made_parts)
-    return render(context), context["diversity"]
+        context |= describe_structures(found, lambda part: made_parts.read(part).arrays)
+        worth, disagreement = read_assessment(made_parts.folder), read_disagreement(made_parts.folder)
+        charts = context["charts"] | {
+            "making": chart_making(found.measures),
+            "worth": [] if worth is None else chart_worth(worth),
+            "parity": [] if disagreement is None else chart_parity(disagreement),
+        }
+        rows = [] if worth is None else list_errors(worth)
+        context |= {"charts": charts, "worth": worth, "worth_rows": rows, "disagreement": disagreement}
+    return render_page(context), context["diversity"]
 
 
-def _measure(made_parts: MadeParts, n_carried: int) -> Measured:
+def render_page(context: dict[str, Any]) -> str:
+    """The HTML of all that was found, the figures of its charts embedded."""
+    charts = context.get("charts", {})
+    return render(context | {"figures": embed_figures([chart for group in charts.values() for chart in group])})
+
+
+def _measure(made_parts: MadeParts, n_carried: int) -> tuple[Measured, Plan]:
     recipe, plan = made_parts.recipe, made_parts.make_plan(read_target(made_parts.folder).last)
     wanted = {name: tally.count for name, tally in plan.tallies.items()}
     survey, kept = Survey(list(recipe.sources), recipe.seed, n_carried), dict(_list_kept(made_parts, plan, wanted))
     for part, indices in kept.items():
         survey.add(made_parts.read(part), indices)
     measures = made_parts.gather(plan, wanted, kept)
-    return Measured(plan, wanted, survey, measures, judge(measures, recipe, plan.stage, wanted))
+    return Measured(recipe, wanted, survey, measures, judge(measures, recipe, plan.stage, wanted)), plan
 
 
 def _list_kept(made_parts: MadeParts, plan: Plan, wanted: Mapping[str, int]) -> Iterator[tuple[str, Sequence[int]]]:
@@ -90,54 +106,53 @@ def _list_kept(made_parts: MadeParts, plan: Plan, wanted: Mapping[str, int]) -> 
         entry = made_parts.find(shard.name)
         if entry is not None:
             drawn = plan.planned_parts.get(shard.name)
-            yield shard.name, drawn.keep(wanted) if drawn else range(entry.totals.labelled)
+            yield shard.name, drawn.keep(wanted) if drawn else range(entry.measures.labelled)
 
 
-def _describe_state(found: Measured, recipe: Recipe) -> dict[str, Any]:
+def _describe_plan(plan: Plan) -> dict[str, Any]:
+    return {
+        "stage": plan.stage,
+        "stages": describe_stages(plan),
+        "scenario": describe_scenario(plan),
+        "is_finished": plan.is_complete,
+        "n_rounds": len(plan.rounds),
+    }
+
+
+def describe_measured(found: Measured, known: str) -> dict[str, Any]:
+    """Gates, counts and the dataset card; `known` is what tells the dataset from others of its name."""
     sources = found.measures.sources.values()
     return {
-        "recipe": recipe,
-        "stage": found.plan.stage,
-        "stages": describe_stages(found.plan),
-        "scenario": describe_scenario(found.plan),
-        "is_finished": found.plan.is_complete,
-        "verdict": ("GO" if is_go(found.verdicts) else "NO-GO") if found.plan.is_complete else "IN PROGRESS",
+        **describe_dataset(found.survey, found.recipe, known),
+        "recipe": found.recipe,
+        "yields": list_yields(found.measures, found.wanted),
         "failed": [v for v in found.verdicts if v.required and not v.passed],
         "required": list_rows(v for v in found.verdicts if v.required),
         "advisory": list_rows(v for v in found.verdicts if not v.required),
         "n_structures": sum(own.kept for own in sources),
         "n_wanted": sum(found.wanted.values()),
         "n_atoms": int(sum(own.atoms_of.sum() for own in sources)),
-        "n_rounds": len(found.plan.rounds),
     }
 
 
-def _describe_structures(found: Measured, made_parts: MadeParts) -> dict[str, Any]:
-    """Charts, outliers and gallery."""
-    survey, recipe = found.survey, made_parts.recipe
+def describe_structures(found: Measured, read: Callable[[str], Arrays]) -> dict[str, Any]:
+    """Charts, outliers and gallery; there is a structure at least. `read` gives the columns of a part by its name."""
+    survey, recipe = found.survey, found.recipe
     residuals = energy_residuals(np.concatenate(found.measures.energies), found.measures.counts_and_charges)
     contacts = measure_contacts(survey)
     samples = {name: [drawn.structure for drawn in own.measured] for name, own in survey.sources.items()}
     diversity = measure_diversity(samples, recipe.seed)
     outliers = find_outliers(survey, residuals, contacts)
-    gallery = fill_gallery(survey, residuals, outliers, made_parts.read, survey.n_carried)
-    worth, disagreement = read_assessment(made_parts.folder), read_disagreement(made_parts.folder)
+    gallery = fill_gallery(survey, residuals, outliers, read, survey.n_carried)
     charts = {
         "composition": chart_composition(found.measures, survey, recipe, found.wanted, _find_threshold(found, "element_entropy")),
         "labels": chart_labels(survey, residuals, _find_threshold(found, "largest_force")),
         "geometry": chart_contacts(contacts),
         "diversity": chart_diversity(diversity, survey.names),
-        "making": chart_making(found.measures),
-        "worth": [] if worth is None else chart_worth(worth),
-        "parity": [] if disagreement is None else chart_parity(disagreement),
     }
     return {
         "charts": charts,
-        "figures": embed_figures([chart for group in charts.values() for chart in group]),
         "diversity": diversity,
-        "disagreement": disagreement,
-        "worth": worth,
-        "worth_rows": [] if worth is None else list_errors(worth),
         "outliers": outliers,
         "sample_size": SAMPLE_SIZE,
         "gallery": gallery,

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,17 +18,20 @@ class Sides:
 
     structures  by source and side
     parents     the side of each that was met
+    joined      of parents that a merge joined the one that they go by
     """
 
     structures: Counter[tuple[str, Side]] = field(default_factory=Counter)
     parents: dict[str, Side] = field(default_factory=dict)
+    joined: Mapping[str, str] = field(default_factory=dict)
 
     def add(self, source: str, arrays: Arrays) -> None:
         """Count the structures of a part."""
         numbers = np.split(arrays["structures/atomic_numbers"], arrays["structures/atomic_numbers_splits"][1:-1])
         texts = (arrays[f"provenance/{name}"].tolist() for name in ("service", "system", "origin"))
         for service, system, origin, own in zip(*texts, numbers, strict=True):
-            parent = find_parent(service, system, own, json.loads(origin))
+            found = find_parent(service, system, own, json.loads(origin))
+            parent = self.joined.get(found, found)
             side = self.parents.get(parent) or self.parents.setdefault(parent, choose_side(parent))
             self.structures[source, side] += 1
 

@@ -97,7 +97,7 @@ class Survey:
         if kept:
             keep = np.zeros(part.receipt.n_structures, bool)
             keep[list(kept)] = True
-            self._add(select_structures(part.arrays, keep), part.receipt.part, part.receipt.record.source)
+            self.add_structures(select_structures(part.arrays, keep), part.receipt.part, part.receipt.record.source)
 
     def join(self, name: str) -> NDArray[Any]:
         """One of the per-structure lists as one array, shape (n_structures,)."""
@@ -118,7 +118,8 @@ class Survey:
         self.first_made = min(self.first_made or receipt.created, receipt.created)
         self.last_made = max(self.last_made, receipt.created)
 
-    def _add(self, arrays: Arrays, part: str, name: str) -> None:
+    def add_structures(self, arrays: Arrays, part: str, name: str) -> None:
+        """Look at structures of one part and one source; there is one at least."""
         splits = arrays["structures/atomic_numbers_splits"]
         n_atoms, own = np.diff(splits), self.sources[name]
         forces = np.linalg.norm(arrays["labels/forces"].astype(np.float64), axis=1)
