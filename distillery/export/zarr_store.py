@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.blocks import Block, Indices, count_structures, read_blocks, read_sizes
 from distillery.errors import InvalidRequest, Unavailable
+from distillery.export.hessian_products import has_hessians, multiply_hessians
 from distillery.export.places import require_folder, write_folder_whole
 
 STORE_FILES = ("zarr.json", "meta/*", "core/*", "custom/*")
@@ -26,8 +27,10 @@ _LEVELS = {
     "spin": "system",
     "dataset_row": "system",
     "atomic_energies": "atom",
+    "teacher_hvp_probe": "atom",
+    "teacher_hvp": "atom",
 }
-_CUSTOM = ("dataset_row", "atomic_energies")
+_CUSTOM = ("dataset_row", "atomic_energies", "teacher_hvp_probe", "teacher_hvp")
 """What the toolkit has no field of its own for."""
 
 
@@ -36,7 +39,9 @@ def export_zarr(dataset: Path | str, target: Path | str, *, indices: Indices | N
 
     All numbers are float64 (the toolkit wants one kind), so that none is rounded: `batch.to(torch.float32)` for a model that is.
     stress, (n, 3, 3) eV/Å³, tensile positive, is nan where it has no meaning; `dataset_row` is the row in dataset.h5, `atomic_energies`
-    are there where the dataset has them. Unavailable if zarr is not installed.
+    are there where the dataset has them. Of Hessians there is the product with a random direction, by the names of the toolkit's
+    `HessianMatchingLoss`: `teacher_hvp`, eV/Å², nan where there is none, and `teacher_hvp_probe` (`multiply_hessians`).
+    Unavailable if zarr is not installed.
     """
     folder = require_folder(Path(dataset), Path(target), STORE_FILES, overwrite=overwrite)
     with write_folder_whole(folder) as temporary:
@@ -57,9 +62,9 @@ def write_zarr(folder: Path, dataset: Path | str, indices: Indices | None) -> in
     _write_pointers(root.create_group("meta"), ends)
     groups = {name: root.create_group(name) for name in ("core", "custom")}
     fields: dict[str, dict[str, str]] = {name: {} for name in groups}
-    at = 0
+    at, with_products = 0, has_hessians(dataset)
     for block in read_blocks(dataset, rows):
-        for name, values in _make_columns(block).items():
+        for name, values in (_make_columns(block) | (_make_products(dataset, block) if with_products else {})).items():
             group = "custom" if name in _CUSTOM else "core"
             if not at:
                 fields[group][name] = _LEVELS[name]
@@ -98,6 +103,10 @@ def _make_columns(block: Block) -> dict[str, NDArray[Any]]:
         "stress": stress[:, _FULL].reshape(-1, 3, 3),
         **({} if block.charge is None or block.spin is None else {"charge": _as_column(block.charge), "spin": _as_column(block.spin)}),
     }
+
+
+def _make_products(dataset: Path | str, block: Block) -> dict[str, NDArray[Any]]:
+    return dict(zip(("teacher_hvp_probe", "teacher_hvp"), multiply_hessians(dataset, block), strict=True))
 
 
 def _as_column(numbers: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import pytest
 from ase.build import molecule
 from ase.vibrations import Vibrations
 
+from distillery.dataset.blocks import read_blocks
 from distillery.dataset.foreign import import_dataset
 from distillery.dataset.hessians import read_hessians
 from distillery.dataset.layout import HESSIAN_SPLITS, HESSIANS, Label, read_arrays
@@ -21,6 +22,8 @@ from distillery.dataset.parts import digest_arrays, read_part
 from distillery.dataset.sealed_file import write_atomically
 from distillery.dataset.sections import find_sections, read_section, restore_part
 from distillery.errors import InvalidRequest
+from distillery.export.hessian_products import draw_probe, multiply_hessians
+from distillery.export.zarr_store import export_zarr
 from distillery.recipe.growth import find_differences
 from distillery.recipe.recipe import parse_recipe
 from distillery.schema.label import FinaliseRequest, Hessians, PartSelection, Reject
@@ -213,6 +216,37 @@ def test_a_dataset_gives_back_each_hessian_of_what_was_kept(dataset: Path) -> No
     assert np.array_equal(np.asarray(first), find_hessian(KEPT[0]))
     with pytest.raises(InvalidRequest, match="structures 0 to 8, not 9"):
         list(read_hessians(dataset, [9]))
+
+
+def test_a_product_is_how_forces_change_along_its_probe(dataset: Path) -> None:
+    (block,) = read_blocks(dataset)
+    probes, products = multiply_hessians(dataset, block)
+    for k, structure in enumerate(KEPT):
+        probe, product = probes[block.rows(k)], products[block.rows(k)]
+        if len(structure) > 5:
+            assert not probe.any()
+            assert np.isnan(product).all()
+            continue
+        there, back = (pair_label(replace(structure, positions=structure.positions + way * probe)).forces for way in (0.001, -0.001))
+        assert np.allclose(product, -(there.astype(np.float64) - back) / 0.002, atol=0.02 * np.abs(product).max())
+
+
+def test_probes_are_standard_normal_and_hang_on_the_id_alone() -> None:
+    probe = draw_probe("a/0000", 2000)
+    assert abs(probe.mean()) < 0.05
+    assert abs(probe.std() - 1) < 0.05
+    assert np.array_equal(probe, draw_probe("a/0000", 2000))
+    assert not np.array_equal(probe, draw_probe("a/0001", 2000))
+
+
+def test_a_zarr_store_has_the_products_by_the_names_of_its_reader(dataset: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed: pip install 'zarr>=3'")
+    export_zarr(dataset, dataset.with_name("store"), indices=np.array([3, 2]))
+    store = zarr.open_group(dataset.with_name("store"), mode="r")
+    (block,) = read_blocks(dataset, np.array([3, 2]))
+    for name, wanted in zip(("teacher_hvp_probe", "teacher_hvp"), multiply_hessians(dataset, block), strict=True):
+        assert store.attrs["fields"]["custom"][name] == "atom"
+        assert np.array_equal(store[f"custom/{name}"][:], wanted, equal_nan=True)
 
 
 def test_sections_are_read_as_the_parts_had_them(dataset: Path) -> None:
