@@ -147,6 +147,7 @@ def _keep(atoms: Atoms, start: Start, step: int, course: Course) -> Atoms:
         "started_from": start.structure.id,
         "step": step,
         "kelvin": course.temperature,
+        **{name: atoms.info[name] for name in ("charge", "spin") if name in atoms.info},
     }
     return frame
 

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.io import read, write
 
 from distillery.dataset.blocks import count_structures
 from distillery.dataset.reading import read_dataset
@@ -66,6 +67,14 @@ def test_sound_dynamics_keep_frames_with_the_students_labels_and_where_they_are_
         assert energy == pytest.approx(frame.get_potential_energy())
         assert forces == pytest.approx(frame.get_forces())
     assert np.abs(found.frames[2].positions - found.frames[0].positions).max() > 0.005
+
+
+def test_frames_of_an_ion_are_ions_also_in_the_file_that_the_teacher_gets(tmp_path: Path) -> None:
+    ion = from_ase(bulk("Cu", cubic=True), id="t/0000", system="crystal", charge=1, multiplicity=2)
+    found = explore(EMT(), [Start(ion, "metals", "periodic Cu1"), start()], COURSE, seed=3)
+    write(tmp_path / "frames.extxyz", found.frames, format="extxyz")
+    states = [(atoms.info.get("charge"), atoms.info.get("spin")) for atoms in read(tmp_path / "frames.extxyz", ":")]
+    assert states == [(1, 2)] * 3 + [(None, None)] * 3
 
 
 def test_the_seed_decides() -> None:
