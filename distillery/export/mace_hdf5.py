@@ -16,11 +16,14 @@ _FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 
 
 def write_mace_hdf5(folder: Path, dataset: Path | str, rows: NDArray[np.int64]) -> None:
-    """Fill a folder, made here, with files as `mace_prepare_data` writes them: groups of 64, what is left over in a file of its own."""
+    """Fill a folder, made here, with files as `mace_prepare_data` writes them: groups of 64, what is left over in a file of its own.
+
+    A side is the end of its files' names: of the test side MACE reads only `*_test.h5`.
+    """
     folder.mkdir()
     whole = len(rows) - len(rows) % _BATCH
     for number, own in enumerate(part for part in (rows[:whole], rows[whole:]) if part.size):
-        with h5py.File(folder / f"{folder.name}_{number}.h5", "w") as file:
+        with h5py.File(folder / f"{number}_{folder.name}.h5", "w") as file:
             file.attrs["drop_last"] = False
             _write_structures(file, dataset, own)
 

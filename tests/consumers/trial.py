@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,12 +13,18 @@ from typing import Any
 from distillery.dataset.selection import Selection, choose_structures
 from distillery.dataset.splits import split_dataset
 from distillery.export.ase_databases import export_ase_db
+from distillery.export.extxyz import export_extxyz
 from distillery.export.trainer_folder import export_for_trainer
 from distillery.export.trainer_formats import TRAINER_FORMATS
 from distillery.export.zarr_store import export_zarr
 from tests.command import ROOT
 
-FORMATS = {"orb": (".db", export_ase_db, Selection(with_stress=True)), "nvalchemi": (".zarr", export_zarr, Selection())}
+FORMATS = {
+    "orb": (".db", export_ase_db, Selection(with_stress=True)),
+    "nvalchemi": (".zarr", export_zarr, Selection()),
+    "chgnet": (".extxyz", export_extxyz, Selection(systems=("crystal",))),
+    "matgl": (".extxyz", export_extxyz, Selection(systems=("crystal",))),
+}
 """Those that get structures alone: a file a side."""
 
 
@@ -30,6 +37,7 @@ class Consumer:
     smaller       what is written in its configuration in place of what is there, for a model that trains in seconds
     finished      what a training that came to its end prints
     log           the file that it prints this to, rather than to the terminal
+    section       of docs/trainers.md, whose Python trains; "" for one that gets a configuration
     """
 
     requirements: tuple[str, ...]
@@ -37,6 +45,7 @@ class Consumer:
     smaller: Mapping[str, str] = field(default_factory=dict)
     finished: str = ""
     log: str = ""
+    section: str = ""
 
 
 _MACE = {"num_channels: 64": "num_channels: 8", "max_L: 1": "max_L: 0", "max_num_epochs: 200": "max_num_epochs: 1", "cuda": "cpu"}
@@ -72,8 +81,28 @@ CONSUMERS: Mapping[str, Consumer] = {
         "Training Completed 2 steps",
     ),
     "huggingface": Consumer(("datasets==5.2.0", "mlcroissant==1.1.1"), "huggingface"),
-    "orb": Consumer(("orb-models==0.5.5",), "orb"),
-    "nvalchemi": Consumer(("nvalchemi-toolkit==0.3.0", "zarr>=3"), "nvalchemi"),
+    "orb": Consumer(
+        ("orb-models==0.5.5",),
+        "orb",
+        {"EPOCHS = 200": "EPOCHS = 1", "latent_dim=128": "latent_dim=32", "hidden_dim=256": "hidden_dim=32"},
+        "epoch 0, val: loss",
+        section="orb",
+    ),
+    "nvalchemi": Consumer(
+        ("nvalchemi-toolkit==0.3.0", "zarr>=3"),
+        "nvalchemi",
+        {"num_epochs=200": "num_epochs=1"},
+        "17 steps",
+        section="nvalchemi-toolkit",
+    ),
+    "chgnet": Consumer(("chgnet==0.4.2",), "chgnet", {"epochs=200": "epochs=1"}, "Evaluate Model on Test Set", section="CHGNet"),
+    "matgl": Consumer(
+        ("matgl==4.1.2",),
+        "matgl",
+        {"max_epochs=200": "max_epochs=1", "units=64": "units=8"},
+        "test_Total_Loss",
+        section="matgl",
+    ),
 }
 
 
@@ -88,37 +117,55 @@ def hand_to(name: str, dataset: Path, folder: Path) -> Path:
         folder.mkdir(parents=True)
         for side, own in rows.items():
             export(dataset, folder / f"{side}{suffix}", indices=own)
-    sides = folder.with_name(f"{folder.name}-sides.json")
+    sides = name_sides(folder)
     sides.write_text(json.dumps({side: own.tolist() for side, own in rows.items()}))
     return sides
+
+
+def name_sides(folder: Path) -> Path:
+    """The file with the rows of each side that lie in a folder."""
+    return folder.with_name(f"{folder.name}-sides.json")
 
 
 def check(name: str, python: Path, folder: Path, dataset: Path, sides: Path) -> dict[str, Any]:
     """What the consumer's check found; AssertionError with its output if it failed."""
     command = [str(python), "-m", f"tests.consumers.{CONSUMERS[name].module}", str(folder), str(dataset), str(sides)]
-    done = _run(command, ROOT, python)
+    done = run_command(command, ROOT, python)
     found: dict[str, Any] = json.loads(done.strip().splitlines()[-1])
     return found
 
 
 def train(name: str, python: Path, folder: Path) -> str:
-    """Train with the folder's own configuration, made smaller, by the command that the user is told; the command."""
-    consumer, trainer_format = CONSUMERS[name], TRAINER_FORMATS[name]
-    path = folder / trainer_format.configuration
-    text = path.read_text()
+    """Train with what the user is given, made smaller, by the command that the user is told; the command.
+
+    That is the folder's own configuration, or the Python of the section of docs/trainers.md.
+    """
+    consumer = CONSUMERS[name]
+    path = folder / ("train.py" if consumer.section else TRAINER_FORMATS[name].configuration)
+    text = read_block(consumer.section) if consumer.section else path.read_text()
     for whole, small in consumer.smaller.items():
         assert text.count(whole) == 1, f"{path} has {text.count(whole)} times {whole!r}"
         text = text.replace(whole, small)
     path.write_text(text)
-    output = _run(["bash", "-c", trainer_format.command], folder, python)
+    command = "python train.py" if consumer.section else TRAINER_FORMATS[name].command
+    output = run_command(["bash", "-c", command], folder, python)
     if consumer.log:
         output = (folder / consumer.log).read_text()
     assert consumer.finished in output, output[-5000:]
-    return trainer_format.command
+    return command
 
 
-def _run(command: list[str], folder: Path, python: Path) -> str:
-    """What a command printed; AssertionError if it failed."""
+def read_block(section: str) -> str:
+    """The Python of a section of docs/trainers.md."""
+    page = (ROOT / "docs" / "trainers.md").read_text()
+    own = re.split(r"^## ", page, flags=re.MULTILINE)
+    (text,) = [one for one in own if one.startswith(f"{section}\n")]
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return str(block)
+
+
+def run_command(command: list[str], folder: Path, python: Path = Path(sys.executable)) -> str:
+    """What a command printed, with the programs beside `python`; AssertionError if it failed."""
     environment = {
         **os.environ,
         "PATH": f"{python.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -130,3 +177,7 @@ def _run(command: list[str], folder: Path, python: Path) -> str:
     )
     assert done.returncode == 0, done.stdout[-5000:]
     return done.stdout
+
+
+if __name__ == "__main__":
+    hand_to(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -348,7 +348,7 @@ def test_other_formats_have_columns_of_them(path: Path) -> None:
     table = pq.read_table(file)
     assert (table["charge"].to_pylist(), table["spin"].to_pylist()) == (CHARGES, SPINS)
     write_mace_hdf5(folder / "mace", path, rows)
-    with h5py.File(folder / "mace" / "mace_0.h5") as mace:
+    with h5py.File(folder / "mace" / "0_mace.h5") as mace:
         group = mace["config_batch_0/config_2"]
         assert (group["properties/total_charge"][()], group["properties/total_spin"][()]) == (0.0, 3.0)
         assert group["property_weights/total_spin"][()] == 1.0

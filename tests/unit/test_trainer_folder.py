@@ -110,6 +110,7 @@ def test_maces_hdf5_has_groups_of_equal_size(path: Path) -> None:
     write_dataset(path, mixed("t", 400))
     folder = hand(path, "mace-hdf5")
     n = 0
+    assert len(list(folder.glob("test/*_test.h5"))) == len(list(folder.glob("test/*"))), "MACE tests on no others"
     for file_path in sorted(folder.rglob("*.h5")):
         with h5py.File(file_path) as file:
             assert len({len(group) for group in file.values()}) == 1
