@@ -1,15 +1,17 @@
 """`distillery label`: files of every kind in one command, by the real teacher; and the recipe that it writes."""
 
 import json
+import re
 from pathlib import Path
 
 import h5py
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from distillery.recipe.recipe import parse_recipe
 from distillery.verify.verification import verify_dataset
 from tests.command import ROOT, distillery
+from tests.consumers.trial import run_command
 from tests.input_files import crystals, write_crystal_files, write_frames
 
 ION = molecule("NH3", info={"charge": 1})
@@ -81,3 +83,30 @@ def test_the_page_says_what_the_command_says() -> None:
     page = (ROOT / "docs" / "own-structures.md").read_text()
     for option in ("--out", "--teacher", "--rattle", "--strain", "--copies", "--relax", "--licence", "--neutral", "--seed"):
         assert f"`{option}`" in page
+
+
+def test_cifs_become_a_trained_student_by_the_three_lines_of_the_page(tmp_path: Path) -> None:
+    """Sixteen salts, fewer copies, a smaller student and two epochs."""
+    salts = {"LiF": 4.03, "LiCl": 5.13, "NaF": 4.62, "NaCl": 5.64, "KF": 5.34, "KCl": 6.29, "MgO": 4.21, "CaO": 4.81}
+    salts |= {"MgS": 5.20, "CaS": 5.69, "LiH": 4.08, "NaH": 4.88, "KH": 5.70, "SrO": 5.16, "BaO": 5.52, "SrS": 6.02}
+    (tmp_path / "cifs").mkdir()
+    for name, a in salts.items():
+        bulk(name, "rocksalt", a=a, cubic=True).write(tmp_path / "cifs" / f"{name}.cif")
+    section = (ROOT / "docs" / "own-structures.md").read_text().split("## From CIFs to a student")[1]
+    label, export, train = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0].splitlines()
+    done = distillery(*label.replace("--copies 8", "--copies 2").split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.output
+    done = distillery(*export.split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.output
+    path = tmp_path / "data" / "cifs-chgnet" / "dataset-nequip" / "nequip.yaml"
+    text = path.read_text()
+    for whole, small in {
+        "max_epochs: 200": "max_epochs: 2",
+        "num_features: 32": "num_features: 4",
+        "num_layers: 3": "num_layers: 1",
+    }.items():
+        assert text.count(whole) == 1
+        text = text.replace(whole, small)
+    path.write_text(text)
+    assert "TEST RUN END" in run_command(["bash", "-c", train], tmp_path)
+    assert list(path.parent.glob("outputs/**/best.ckpt"))
