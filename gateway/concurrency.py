@@ -1,15 +1,22 @@
-"""How many shards of a source may be in work: so many for every replica of its service, counted anew now and then."""
+"""What is done side by side: so many shards of a source for every replica of its service, and their computing in threads of its own."""
 
 import asyncio
 import contextlib
+import contextvars
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
 from distillery.errors import Problem
 
 _LOOK_AGAIN_SECONDS = 5.0
+_SHARD_WORK = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="shard")
+"""Apart from asyncio's own few threads, which requests wait for."""
+T = TypeVar("T")
 
 
 class KeyedSemaphore:
@@ -52,6 +59,12 @@ class KeyedSemaphore:
             size = await self._count(key)
             self._sizes[key] = (time.monotonic(), size)
         return size
+
+
+async def compute_for_shard(function: Callable[..., T], *arguments: Any) -> T:
+    """As `asyncio.to_thread`, in the threads that shards share: however many are in work, requests are answered."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_SHARD_WORK, partial(context.run, function, *arguments))
 
 
 async def run_all(work: Iterable[Coroutine[Any, Any, None]]) -> None:

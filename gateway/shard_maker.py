@@ -1,6 +1,5 @@
 """Making one shard: its structures are generated, curated and labelled, which makes its part."""
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from distillery.schema.label import Receipt, ShardRecord
 from distillery.structures.identity import derive_seed
 from distillery.telemetry.spans import join_trace, span
 from gateway.clients import Batch, Clients
+from gateway.concurrency import compute_for_shard
 from gateway.curate import Curated, curate
 from gateway.preflight import Emit
 from gateway.settings import LABELLER
@@ -64,7 +64,7 @@ class ShardMaker:
         else:
             elements = maker.elements or self._recipe.elements
             with span("curate", structures=len(batch.structures)):
-                curated = await asyncio.to_thread(curate, batch.structures, elements, maker.atoms)
+                curated = await compute_for_shard(curate, batch.structures, elements, maker.atoms)
             told = {"rejected": tuple(curated.rejected), "fingerprints": curated.fingerprints}
             record = self._record(shard, maker, batch).model_copy(update=told)
         with self._counted(shard, "label", LABELLER, trace):

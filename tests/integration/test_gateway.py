@@ -30,6 +30,7 @@ from distillery.http.client import EmbeddedServers
 from distillery.structures.structure import Structure
 from distillery.verify.verification import Verification
 from gateway.app import create_gateway
+from gateway.curate import Curated, curate
 from gateway.neighbours import find_own_network
 from gateway.settings import GatewaySettings
 from tests.fake_service import FakeGenerator
@@ -694,3 +695,25 @@ def test_without_a_key_pages_of_others_are_kept_out(tmp_path: Path, method: str,
 def test_no_api_key_beyond_loopback_is_refused_at_the_start(tmp_path: Path, address: str) -> None:
     with pytest.raises(ValueError, match="DISTILLERY_GATEWAY_API_KEY"):
         run(make_in(tmp_path, published=address))
+
+
+def test_requests_are_answered_however_many_shards_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = threading.Event()
+
+    def curate_slowly(*given: Any) -> Curated:
+        checked.wait(60)
+        return curate(*given)
+
+    async def watch(generators: dict[str, FakeGenerator]) -> None:
+        async with factory(tmp_path, generators, concurrency=40) as client:
+            await client.post("/v1/datasets", content=RECIPE.replace("shard_size: 5", "shard_size: 1"))
+            await until(lambda: sum(sum(own.calls.values()) for own in generators.values()) == 32)
+            try:
+                async with asyncio.timeout(20):
+                    assert [own["state"] for own in (await client.get("/v1/datasets")).json()] == ["running"]
+            finally:
+                checked.set()
+            await wait_for(client, "finished")
+
+    monkeypatch.setattr("gateway.shard_maker.curate", curate_slowly)
+    run(watch(two_fakes()))
