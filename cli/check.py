@@ -28,7 +28,7 @@ def check(
 
     Every fault has its line. `distillery run` does the same before it starts anything.
     """
-    from distillery.recipe.recipe import read_recipe
+    from distillery.recipe.reading import read_recipe
 
     parsed, text = read_recipe(recipe)
     require_sound(recipe, parsed, text, gateway)
@@ -44,7 +44,7 @@ def require_sound(path: Path, recipe: "Recipe", text: str, gateway: str | None) 
     """InvalidRequest with every fault at its line; what may pass, or can't come out GO, is printed to standard error."""
     import asyncio
 
-    from distillery.recipe.recipe import make_refusal
+    from distillery.recipe.reading import make_refusal
 
     use_inputs(path.parent)
     with under_way(f"checking {path}") as tell:

@@ -48,7 +48,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there already.")] = False,
 ) -> None:
     """Write a recipe for some elements, by questions or without any: `distillery init --elements Fe,O --n 5000`."""
-    from distillery.recipe.recipe import parse_recipe
+    from distillery.recipe.reading import parse_recipe
     from distillery.runtime.atomic_files import require_target, write_text_whole
 
     asks = elements is None

@@ -85,7 +85,7 @@ class Request:
 def label_files(request: Request, *, dry_run: bool) -> int | None:
     """Make a dataset of files, in this process; the exit code. None if only the recipe was to be printed."""
     from cli.run import make_here
-    from distillery.recipe.recipe import parse_recipe
+    from distillery.recipe.reading import parse_recipe
 
     root, names = _find_root(request.files)
     os.environ["DISTILLERY_SERVICE_INPUTS"] = str(root)

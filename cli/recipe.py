@@ -60,7 +60,7 @@ def write_recipe(dataset: Path) -> str:
     """
     from distillery.dataset.layout import open_dataset
     from distillery.errors import InvalidRequest
-    from distillery.recipe.recipe import parse_recipe
+    from distillery.recipe.reading import parse_recipe
 
     with open_dataset(dataset) as file:
         metadata: dict[str, Any] = dict(file["metadata"].attrs) if "metadata" in file else {}

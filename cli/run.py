@@ -56,7 +56,7 @@ def run(
 ) -> None:
     """Make the dataset of a recipe, or go on with it."""
     with under_way(f"reading {recipe}"):
-        from distillery.recipe.recipe import read_recipe
+        from distillery.recipe.reading import read_recipe
         from distillery.recipe.target import Target
         from distillery.schema.explain import validate_message
 

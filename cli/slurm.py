@@ -68,7 +68,7 @@ def slurm(
     """
     from cli.check import require_sound
     from cli.slurm_scripts import Resources, write_scripts
-    from distillery.recipe.recipe import read_recipe
+    from distillery.recipe.reading import read_recipe
 
     parsed, text = read_recipe(recipe)
     require_sound(recipe, parsed, text, None)

@@ -11,7 +11,8 @@ from distillery.errors import Conflict, Internal, Problem, Unavailable
 from distillery.planning.forecast import Trial, describe_forecast
 from distillery.planning.recipe_checks import check_recipe
 from distillery.recipe.growth import grow_recipe
-from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import Target
 from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, StateEvent
 from gateway.clients import Clients

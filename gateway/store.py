@@ -10,7 +10,8 @@ from typing import Any
 
 from distillery.dataset.folder import CARD, CHECKPOINTS, CROISSANT, DATASET, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
 from distillery.errors import Conflict, NotFound, Unavailable
-from distillery.recipe.recipe import Recipe, read_recipe
+from distillery.recipe.reading import read_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import Target, Wanted, read_target
 from distillery.report.ended import describe_end
 from distillery.report.files import find_finished, forget_report

@@ -14,7 +14,8 @@ from distillery.dataset.merge import finalise
 from distillery.dataset.parts import digest_arrays, write_part
 from distillery.planning.made_parts import MadeParts
 from distillery.planning.plan import Shard
-from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.schema.label import FinaliseRequest, PartSelection, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure

@@ -40,7 +40,8 @@ from distillery.generators.compounds import find_compounds
 from distillery.generators.generator import resolve_task
 from distillery.generators.plugins import build_generator
 from distillery.generators.proposals import PoolExhausted, ProposalGenerator, propose_one
-from distillery.recipe.recipe import Recipe, read_recipe
+from distillery.recipe.reading import read_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.recipe.requests import make_request
 from distillery.recipe.shares import apportion
 from distillery.runtime.atomic_files import write_whole

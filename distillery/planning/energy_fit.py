@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.element_energies import Floats, add_charges, find_scale, fit_elements
-from distillery.planning.measures import PartMeasures, spread_counts
+from distillery.planning.measures import spread_counts
+from distillery.planning.part_measures import PartMeasures
 
 _DEVIATIONS = 10.0
 _LEAST_LIMIT = 0.5

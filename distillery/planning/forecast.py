@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distillery.planning.made_parts import MadeParts
-from distillery.planning.measures import PartTotals
 from distillery.planning.pace import Pace, measure_pace
+from distillery.planning.part_measures import PartTotals
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import make_plan
 from distillery.recipe.recipe import StageName

@@ -15,7 +15,8 @@ from distillery.dataset.parts import Part, corrupt, read_part
 from distillery.errors import Conflict
 from distillery.planning.energy_fit import find_energy_outliers
 from distillery.planning.gates import judge, sum_up
-from distillery.planning.measures import Measures, PartMeasures, PartTotals, gather_measures, measure_part
+from distillery.planning.measures import Measures, gather_measures
+from distillery.planning.part_measures import PartMeasures, PartTotals, measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import ResumablePlan
 from distillery.recipe.recipe import Recipe, StageName

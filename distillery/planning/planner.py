@@ -10,13 +10,12 @@ import hashlib
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import Protocol
 
 from distillery.dataset.folder import name_part, name_stem
 from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, PlannedPart, PlanPosition, Shard, SourceTally
+from distillery.planning.waves import cut_evenly, cut_waves, find_largest_wave
 from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName
-from distillery.recipe.shares import apportion
 from distillery.recipe.source import Source
 from distillery.runtime.scratch import Scratch
 from distillery.schema.sample import Sample
@@ -127,7 +126,7 @@ class _Planner:
         """Make a stage's structures, wave after wave, and judge."""
         owed = self._recipe.stage_counts(stage, self.plan.attempt)
         target = {name: 0 if name in self._without else owed.get(name, 0) for name in self.plan.tallies}
-        waves = cut_waves(self._made(), target, _largest_wave(self._recipe, stage))
+        waves = cut_waves(self._made(), target, find_largest_wave(self._recipe, stage))
         self.plan.stage, self.plan.n_waves = stage, len(waves)
         for wave, goal in enumerate(waves, start=1):
             self.plan.wave = wave
@@ -283,33 +282,3 @@ def _ask_for(missing: int, tally: SourceTally, maker: str, sample: Sample | None
         return missing if sample is None else -(-missing // sample.keep)
     acceptance = max(tally.usable_by_maker[maker] / tally.answered[maker], _LEAST_ACCEPTANCE)
     return -int(-missing // acceptance)
-
-
-def _largest_wave(recipe: Recipe, stage: StageName) -> int | None:
-    """Structures in a wave; None where all of them are asked for at once."""
-    if recipe.stages is None:
-        return None
-    return recipe.stages.full.wave if stage == "full" else CHECKPOINT_EVERY
-
-
-def cut_waves(start: Mapping[str, int], target: Mapping[str, int], largest: int | None) -> list[Mapping[str, int]]:
-    """What every source has at the end of each wave; the last is the target.
-
-    A wave adds at most `largest` structures, of every source in proportion to what it misses; None: all in one wave.
-    """
-    missing = {name: max(target[name] - start[name], 0) for name in target}
-    total = sum(missing.values())
-    if largest is None or total <= largest:
-        return [target]
-    ends = list(accumulate(cut_evenly(total, largest)))[:-1]
-    return [*(_add(start, target, apportion(end, missing)) for end in ends), target]
-
-
-def _add(start: Mapping[str, int], target: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {name: min(start[name], target[name]) + more[name] for name in target}
-
-
-def cut_evenly(n: int, largest: int) -> Sequence[int]:
-    """Equal sizes, at most `largest`, that add up to n."""
-    n_pieces = -(-n // largest)
-    return [n // n_pieces + (k < n % n_pieces) for k in range(n_pieces)]

@@ -5,7 +5,8 @@ from typing import Protocol
 
 from distillery.errors import NotFound, Problem, Unavailable, Unsupported
 from distillery.planning.gates import find_hopeless
-from distillery.recipe.recipe import Recipe, place_faults
+from distillery.recipe.reading import place_faults
+from distillery.recipe.recipe import Recipe
 from distillery.recipe.requests import find_largest, has_fallback, list_makers, make_request
 from distillery.runtime.yaml import Location
 from distillery.schema.dataset import RecipeCheck

@@ -6,7 +6,8 @@ from typing import Any
 
 from distillery.dataset.folder import split_part_name
 from distillery.errors import Conflict
-from distillery.recipe.recipe import GrowthStep, Recipe, parse_recipe
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import GrowthStep, Recipe
 from distillery.recipe.requests import make_request
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.yaml import read_lines

@@ -1,9 +1,8 @@
 """The recipe: the YAML file that decides a dataset."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, StrictInt, ValidationError, model_validator
@@ -16,12 +15,11 @@ from distillery.recipe.shares import apportion, rescale
 from distillery.recipe.source import LARGEST_COUNT, Source, SourceName
 from distillery.recipe.stages import CHECKPOINT_EVERY as CHECKPOINT_EVERY
 from distillery.recipe.stages import GateRule, Stages
-from distillery.runtime.yaml import Location, NotYaml, read_lines
+from distillery.runtime.yaml import Location
 from distillery.schema.base import Elements, Message, Name, Number
-from distillery.schema.explain import explain, suggest
+from distillery.schema.explain import suggest
 from distillery.schema.generate import Perturb
 from distillery.schema.label import ALWAYS, Hessians, LabelLimits
-from distillery.schema.problem import RecipeFault
 from distillery.schema.report import GateName as GateName
 from distillery.schema.report import StageName as StageName
 from distillery.schema.sample import Sample
@@ -256,47 +254,3 @@ def _find_growth_faults(recipe: Recipe) -> Iterator[tuple[Location, str]]:
             return
         if foreign := sources - set(recipe.sources):
             yield ("grown_from", k, "recipe"), f"has the sources {', '.join(sorted(foreign))}, which are gone"
-
-
-def read_recipe(path: Path) -> tuple[Recipe, str]:
-    """A recipe file and its text; InvalidRequest names file, line, key and the nearest valid one."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"can't read the recipe {path}: {error}") from error
-    return parse_recipe(text, str(path)), text
-
-
-def parse_recipe(text: str, where: str = "recipe") -> Recipe:
-    """A recipe from YAML (JSON is YAML too); InvalidRequest with one line a fault."""
-    try:
-        value, lines = read_lines(text)
-    except NotYaml as error:
-        raise InvalidRequest(f"{where} is not YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{where}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}; got {type(value).__name__}")
-    try:
-        return Recipe.model_validate(value)
-    except ValidationError as error:
-        raise make_refusal(where, _place(lines, explain(error, Recipe))) from error
-
-
-def place_faults(text: str, faults: Iterable[tuple[Location, str]]) -> list[RecipeFault]:
-    """Faults of a recipe that could be read, in the order of their lines; each of them is a key's path and a sentence."""
-    return sorted(_place(read_lines(text)[1], faults), key=lambda fault: fault.line)
-
-
-def make_refusal(where: str, faults: Sequence[RecipeFault]) -> InvalidRequest:
-    """What says so: one line a fault, which begins `where:line: key`."""
-    detail = "\n".join(f"{where}:{fault.line}: {fault.key + ': ' if fault.key else ''}{fault.message}" for fault in faults)
-    return InvalidRequest(detail, faults=[fault.model_dump() for fault in faults])
-
-
-def _place(lines: Mapping[Location, int], faults: Iterable[tuple[Location, str]]) -> list[RecipeFault]:
-    return [RecipeFault(line=_line(lines, at), key=".".join(map(str, at)), message=message) for at, message in faults]
-
-
-def _line(lines: Mapping[Location, int], at: Location) -> int:
-    while at and at not in lines:
-        at = at[:-1]
-    return lines.get(at, 1)

@@ -13,9 +13,12 @@ from distillery.dataset.derivation import Derivation, Piece, place_pieces, read_
 from distillery.dataset.layout import Arrays, open_dataset
 from distillery.dataset.sections import Range, read_section
 from distillery.errors import InvalidRequest
-from distillery.planning.gates import Verdict, find_rules, find_values, is_go, judge_finding
-from distillery.planning.measures import Measures, PartMeasures, gather_measures, measure_structures
-from distillery.recipe.recipe import GateName, Recipe, parse_recipe
+from distillery.planning.findings import find_values
+from distillery.planning.gates import Verdict, find_rules, is_go, judge_finding
+from distillery.planning.measures import Measures, gather_measures
+from distillery.planning.part_measures import PartMeasures, measure_structures
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import GateName, Recipe
 from distillery.recipe.source import Source
 from distillery.recipe.stages import GateRule
 from distillery.schema.label import LabelLimits

@@ -5,8 +5,9 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from distillery.planning.gates import is_go, judge, sum_up
 from distillery.planning.made_parts import MadeParts
-from distillery.planning.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
+from distillery.planning.measures import Measures, SourceMeasures, merge_sources
 from distillery.planning.plan import Plan
+from distillery.planning.statistics import entropy_bits, entropy_ceiling
 from distillery.recipe.recipe import Recipe
 from distillery.report.summary import describe_checkpoints, describe_scenario, describe_stages
 from distillery.schema.label import FinaliseReceipt

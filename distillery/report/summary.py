@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from distillery.planning.made_parts import MadeParts
-from distillery.planning.measures import PartTotals
+from distillery.planning.part_measures import PartTotals
 from distillery.planning.plan import Checkpoint, Plan, Shard, SourceTally
 from distillery.schema.dataset import InWork, Progress, SourceProgress
 from distillery.schema.report import CheckpointRecord, FallbackUse, Scenario

@@ -10,7 +10,7 @@ import numpy as np
 from distillery.dataset.provenance import MergedPart
 from distillery.dataset.sections import Section, find_nonsense, read_section, restore_part
 from distillery.planning.made_parts import MadePart, MadeParts, find_proposals, read_fingerprints
-from distillery.planning.measures import PartMeasures, measure_part
+from distillery.planning.part_measures import PartMeasures, measure_part
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition
 from distillery.recipe.recipe import Recipe
 

@@ -17,7 +17,8 @@ from distillery.dataset.sections import Section, find_sections
 from distillery.errors import Problem
 from distillery.planning.gates import is_go, judge
 from distillery.planning.plan import Plan, Shard
-from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.report.files import read_report
 from distillery.report.report import make_report
 from distillery.report.summary import describe_checkpoints

@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 import distillery.report.page
 from distillery.errors import Conflict, InvalidRequest, NotFound, Problem
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.recipe.target import Target
 from gateway.factory import Factory
 from gateway.live.feed import Feed, Pieces

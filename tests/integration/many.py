@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 
 
 def multiply(data: Path, name: str, n: int) -> list[str]:

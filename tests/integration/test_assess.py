@@ -15,7 +15,7 @@ from distillery.dataset.folder import list_parts
 from distillery.dataset.layout import open_dataset
 from distillery.dataset.merge import finalise
 from distillery.errors import InvalidRequest, Unsupported
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.assess import Assessment
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.structures.structure import Structure

@@ -11,7 +11,7 @@ from cli.recipe import write_recipe
 from cli.regenerate import choose_shards, regenerate
 from distillery.dataset.folder import list_parts, part_path
 from distillery.http.client import EmbeddedServers
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import Verification
 from tests.fake_service import FakeGenerator

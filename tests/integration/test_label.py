@@ -8,7 +8,7 @@ import h5py
 import pytest
 from ase.build import bulk, molecule
 
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.verify.verification import verify_dataset
 from tests.command import ROOT, distillery
 from tests.consumers.trial import run_command

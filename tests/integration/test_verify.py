@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from distillery.generators.service import ServiceSettings, create_app
-from distillery.recipe.recipe import parse_recipe, read_recipe
+from distillery.recipe.reading import parse_recipe, read_recipe
 from gateway.app import create_gateway
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings

@@ -26,7 +26,7 @@ from distillery.export.huggingface import write_side
 from distillery.export.zarr_store import export_zarr
 from distillery.planning.recipe_checks import check_recipe
 from distillery.recipe.growth import find_differences
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.label import Abilities, FinaliseRequest, PartSelection
 from distillery.structures.geometry import find_pairs
 from distillery.structures.identity import structure_hash

@@ -17,7 +17,7 @@ from tblite.ase import TBLite
 
 from distillery.dataset.parts import read_part
 from distillery.errors import Unavailable
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.teacher_name import parse_calculator, write_teacher
 from distillery.structures.structure import Structure, from_ase, numbers_of, to_ase
 from labeller.app import create_labeller

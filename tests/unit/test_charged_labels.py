@@ -38,7 +38,7 @@ from distillery.generators.proposals import Proposal, propose_one
 from distillery.generators.service import create_app
 from distillery.generators.settings import ServiceSettings
 from distillery.planning.recipe_checks import check_recipe, find_charge_faults
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.generate import GenerateRequest, RequestCheck
 from distillery.schema.label import Abilities, TeacherOutline
 from distillery.structures.structure import Structure, from_ase

@@ -11,7 +11,7 @@ from cli.check import InstalledMakers
 from distillery.errors import NotFound, Unavailable
 from distillery.generators.plugins import build_generator
 from distillery.planning.recipe_checks import check_recipe
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.dataset import RecipeCheck
 from distillery.schema.generate import GenerateRequest, RequestCheck
 from tests.command import ROOT, distillery
@@ -51,7 +51,7 @@ LIGHT = """
 import sys
 from pathlib import Path
 from cli.check import require_sound
-from distillery.recipe.recipe import read_recipe
+from distillery.recipe.reading import read_recipe
 path = Path(sys.argv[1])
 require_sound(path, *read_recipe(path), None)
 assert not {"torch", "sevenn", "fastapi"} & set(sys.modules)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from cli.main import app
 from distillery.generators.plugins import build_generator
 from distillery.planning.gates import RULES
-from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.recipe.source import Source
 from tests.command import ROOT
 

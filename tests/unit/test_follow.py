@@ -17,7 +17,7 @@ from distillery.planning.forecast import describe_forecast
 from distillery.planning.made_parts import MadeParts
 from distillery.planning.pace import measure_pace
 from distillery.planning.plan import Shard
-from distillery.recipe.recipe import parse_recipe, read_recipe
+from distillery.recipe.reading import parse_recipe, read_recipe
 from distillery.schema.dataset import Rate, Status
 from tests.dataset_folder import RECIPE, write_parts
 

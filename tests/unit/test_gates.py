@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label, to_arrays
 from distillery.dataset.parts import Part
-from distillery.planning.gates import RULES, Finding, Rule, Verdict, find_hopeless, find_rules, is_go, judge, judge_finding, sum_up
-from distillery.planning.measures import Measures, PartMeasures, entropy_bits, entropy_ceiling, gather_measures, measure_part
-from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.planning.findings import Finding
+from distillery.planning.gates import RULES, Rule, Verdict, find_hopeless, find_rules, is_go, judge, judge_finding, sum_up
+from distillery.planning.measures import Measures, gather_measures
+from distillery.planning.part_measures import PartMeasures, measure_part
+from distillery.planning.statistics import entropy_bits, entropy_ceiling
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.report.page.gate_table import describe_failed
 from distillery.schema.label import Law, PhysicsCheck, Receipt, Reject, ShardRecord, TeacherCard
 from distillery.schema.report import GateRecord

@@ -9,7 +9,8 @@ import pytest
 from distillery.errors import Conflict, InvalidRequest
 from distillery.planning.plan import PartFacts, Plan, Shard
 from distillery.recipe.growth import grow_recipe
-from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe
 from tests.unit.test_plan import facts, plan_of, walk
 
 TEXT = """

@@ -25,7 +25,7 @@ from distillery.errors import InvalidRequest
 from distillery.export.hessian_products import draw_probe, multiply_hessians
 from distillery.export.zarr_store import export_zarr
 from distillery.recipe.growth import find_differences
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.label import FinaliseRequest, Hessians, PartSelection, Reject
 from distillery.structures.structure import Structure, from_ase
 from distillery.verify.file_checks import check_layout, check_splits

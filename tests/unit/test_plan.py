@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.planning.plan import Judgement, PartFacts, Plan, Shard
-from distillery.planning.planner import cut_evenly, cut_waves, make_plan
-from distillery.recipe.recipe import Recipe, parse_recipe
+from distillery.planning.planner import make_plan
+from distillery.planning.waves import cut_evenly, cut_waves
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.report.summary import describe_scenario
 from distillery.structures.near_duplicates import make_fingerprint
 from distillery.structures.structure import from_ase

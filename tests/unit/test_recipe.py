@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.errors import InvalidRequest
-from distillery.recipe.recipe import parse_recipe, read_recipe
+from distillery.recipe.reading import parse_recipe, read_recipe
 from distillery.recipe.shares import apportion
 
 RECIPES = Path(__file__).parents[2] / "recipes"

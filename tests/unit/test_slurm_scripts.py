@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.slurm_scripts import Resources, write_scripts
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from tests.unit.test_serve import distillery
 
 RECIPE = """\

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from distillery.planning import planner
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
-from distillery.planning.planner import Judge, ResumablePlan, cut_waves, make_plan
-from distillery.recipe.recipe import Recipe, StageName, parse_recipe
+from distillery.planning.planner import Judge, ResumablePlan, make_plan
+from distillery.planning.waves import cut_waves
+from distillery.recipe.reading import parse_recipe
+from distillery.recipe.recipe import Recipe, StageName
 
 STAGED = """
 name: staged

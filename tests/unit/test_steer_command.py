@@ -19,7 +19,7 @@ from cli.main import app
 from distillery.dataset.splits import SIDES
 from distillery.errors import InvalidRequest
 from distillery.generators.service import ServiceSettings, create_app
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.report import StageName
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings

@@ -10,7 +10,7 @@ from cli.trial import shrink
 from distillery.errors import InvalidRequest
 from distillery.planning.forecast import Trial, describe_forecast, measure_trial
 from distillery.planning.made_parts import MadeParts
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.schema.dataset import Rate
 from tests.command import distillery
 from tests.dataset_folder import RECIPE, write_parts

@@ -24,7 +24,7 @@ from distillery.dataset.sealed_file import SEAL_BYTES, PatientFile, is_sealed
 from distillery.errors import Conflict, InvalidRequest, Unavailable, Unsupported
 from distillery.generators.generator import Task
 from distillery.http.client import EmbeddedServers
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.runtime.machine import describe_processor
 from distillery.structures.structure import Structure
 from distillery.verify.comparison import LABEL_TOLERANCE

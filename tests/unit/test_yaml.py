@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distillery.errors import InvalidRequest
-from distillery.recipe.recipe import parse_recipe
+from distillery.recipe.reading import parse_recipe
 from distillery.runtime.yaml import LARGEST_DEPTH, NotYaml, read_lines
 
 RECIPE = (Path(__file__).parents[2] / "recipes" / "quickstart.yaml").read_text(encoding="utf-8")

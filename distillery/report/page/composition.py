@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
-from distillery.planning.measures import Measures, SourceMeasures, entropy_bits, entropy_ceiling, merge_sources
+from distillery.planning.measures import Measures, SourceMeasures, merge_sources
+from distillery.planning.statistics import entropy_bits, entropy_ceiling
 from distillery.recipe.recipe import Recipe
 from distillery.report.page.chart import MARK, Chart, colour, draw_limit, draw_map, find_size_edges, stack_histogram, style
 from distillery.report.page.chart_tables import tabulate, tabulate_values

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.layout import Arrays
-from distillery.planning.measures import robust_z
+from distillery.planning.statistics import robust_z
 from distillery.report.page.contact_charts import Contacts
 from distillery.report.page.sampling import SampledStructure, read_sampled
 from distillery.report.page.survey import Survey

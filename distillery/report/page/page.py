@@ -11,9 +11,11 @@ from distillery.dataset.folder import RECIPE
 from distillery.dataset.layout import Arrays
 from distillery.planning.gates import Verdict, is_go, judge
 from distillery.planning.made_parts import MadeParts
-from distillery.planning.measures import Measures, energy_residuals
+from distillery.planning.measures import Measures
 from distillery.planning.plan import Plan
-from distillery.recipe.recipe import Recipe, read_recipe
+from distillery.planning.statistics import energy_residuals
+from distillery.recipe.reading import read_recipe
+from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import read_target
 from distillery.report.diversity import Diversity, measure_diversity
 from distillery.report.files import read_assessment, read_disagreement
