@@ -58,7 +58,7 @@ async def factory(
             while not all(app.state.readiness.is_ready for app in apps.values()):
                 await asyncio.sleep(0.01)
 
-        gateway = create_gateway(settings_for(data, **changes), EmbeddedServers(apps))
+        gateway = create_gateway(settings_for(data, **changes), EmbeddedServers(dict(apps)))
         await stack.enter_async_context(gateway.router.lifespan_context(gateway))
         apps["gateway"] = gateway
         yield await stack.enter_async_context(open_client(gateway, "gateway", httpx.Timeout(30)))
