@@ -25,6 +25,6 @@ def test_a_consumer_reads_what_is_in_the_dataset_and_trains_on_it(quickstart: Fi
     folder = tmp_path / name
     sides = hand_to(name, quickstart.dataset, folder)
     found = check(name, Path(sys.executable), folder, quickstart.dataset, sides)
-    assert sum(found["sides"].values()) == {"orb": 70, "chgnet": 50, "matgl": 50}.get(name, 160)
+    assert sum(found["sides"].values()) == {"orb": 210, "chgnet": 150, "matgl": 150}.get(name, 480)
     if CONSUMERS[name].finished:
         train(name, Path(sys.executable), folder)
