@@ -84,6 +84,28 @@ def test_a_click_on_a_point_shows_its_structure(page: Page, report: Path) -> Non
     assert (ring["x"], ring["y"]) == ([values["n_atoms"]], [values["force"]])
 
 
+def test_arrow_keys_go_from_point_to_point(page: Page, report: Path) -> None:
+    open_report(page, report)
+    page.locator("#gallery").scroll_into_view_if_needed()
+    page.wait_for_selector("#map .point")
+    page.focus("#map")
+
+    def press(key: str) -> dict[str, float]:
+        page.keyboard.press(key)
+        values: dict[str, float] = page.evaluate("carried.structures[document.getElementById('choice').value].values")
+        return values
+
+    smallest = page.evaluate("Math.min(...carried.structures.map((one) => one.values.n_atoms))")
+    assert press("Home")["n_atoms"] == smallest
+    walked = [press("ArrowRight")["n_atoms"] for _ in range(40)]
+    assert walked == sorted(walked)
+    assert walked[-1] > smallest
+    here = press("ArrowDown")["force"]
+    assert press("ArrowUp")["force"] >= here
+    assert press("End")["n_atoms"] == page.evaluate("Math.max(...carried.structures.map((one) => one.values.n_atoms))")
+    assert shown_id(page) == page.evaluate("carried.structures[document.getElementById('choice').value].id")
+
+
 def test_axes_of_the_map_are_chosen(page: Page, report: Path) -> None:
     open_report(page, report)
     page.select_option("#map-x", "energy")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plotly.offline import get_plotlyjs_version
 
 from cli.report import report
 from distillery.dataset.layout import Label
@@ -18,6 +19,7 @@ from distillery.dataset.parts import read_part
 from distillery.errors import NotFound
 from distillery.planning.gates import Verdict
 from distillery.planning.made_parts import MadeParts
+from distillery.report.page import rendering
 from distillery.report.page.chart import find_edges, find_size_edges
 from distillery.report.page.gallery import describe_gallery
 from distillery.report.page.gate_table import list_rows, write_number
@@ -142,6 +144,15 @@ def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
     assert "connect-src" not in page.policy
     assert "http" not in page.policy
     assert not any(word in page.own for word in ("http:", "https:", "url(", "@import", "fetch(", "XMLHttpRequest", "import("))
+
+
+def test_the_code_of_the_charts_is_of_the_release_that_plotly_brings() -> None:
+    assert f"(cartesian - minified) v{get_plotlyjs_version()}\n" in (Path(rendering.__file__).parent / rendering.PLOTLY).read_text()[:200]
+
+
+def test_every_chart_is_of_a_kind_that_the_page_can_draw(page: Page) -> None:
+    kinds = {trace["type"] for figure in page.figures.values() for trace in figure["data"]}
+    assert {"bar", "scatter"} <= kinds <= {"bar", "scatter", "heatmap"}
 
 
 def test_axes_have_titles_with_units(page: Page) -> None:

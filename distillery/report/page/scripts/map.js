@@ -13,7 +13,20 @@ const makeMap = (place, across, up, choose) => {
     return { title: { text: axis.title, standoff: 8 }, type: axis.log ? "log" : "linear", gridcolor: "#e6e9ed", zerolinecolor: "#e6e9ed", automargin: true };
   }
 
-  function draw(shown, selected) {
+  // Arrow keys go from point to point: right and left by what is across, up and down by what is up.
+  let shown = new Set(), selected = -1;
+  function step(key, by) {
+    const [first, then] = key === across.value ? [key, up.value] : [key, across.value];
+    const order = [...shown].filter((k) => first in all[k].values && then in all[k].values)
+      .sort((a, b) => all[a].values[first] - all[b].values[first] || all[a].values[then] - all[b].values[then] || a - b);
+    const now = order.indexOf(selected), next = by === Infinity ? order.length - 1 : by === -Infinity ? 0 : Math.min(Math.max(now + by, 0), order.length - 1);
+    if (order.length) choose(order[next]);
+  }
+  const keys = { ArrowRight: () => step(across.value, 1), ArrowLeft: () => step(across.value, -1), ArrowUp: () => step(up.value, 1), ArrowDown: () => step(up.value, -1), Home: () => step(across.value, -Infinity), End: () => step(across.value, Infinity) };
+  place.addEventListener("keydown", (event) => { if (event.key in keys) { event.preventDefault(); keys[event.key](); } });
+
+  function draw(nowShown, nowSelected) {
+    [shown, selected] = [nowShown, nowSelected];
     if (!axes.length) return;
     const x = across.value, y = up.value, value = (s, key) => s.values[key] ?? null;
     const traces = [...colours.keys()].map((source) => {
