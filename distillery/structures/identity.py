@@ -72,11 +72,6 @@ def find_proposal(id: str) -> str:
     return "/".join(id.split("/")[:2])
 
 
-def find_shard(id: str) -> str:
-    """The shard that a structure comes from: the <shard> of `<shard>/<nnnn>`, of frames too; its part has the same name."""
-    return id.partition("/")[0]
-
-
 def find_place(id: str) -> str:
     """Where in its shard a proposal is: the <nnnn> of `<shard>/<nnnn>`, of its frames too."""
     return find_proposal(id).partition("/")[2]

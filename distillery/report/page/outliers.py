@@ -11,7 +11,6 @@ from distillery.planning.statistics import robust_z
 from distillery.report.page.contact_charts import Contacts
 from distillery.report.page.sampling import SampledStructure, read_sampled
 from distillery.report.page.survey import Survey
-from distillery.structures.identity import find_shard
 
 N_OUTLIERS = 8
 """Structures named in each list."""
@@ -50,7 +49,9 @@ def find_outliers(survey: Survey, residuals: NDArray[np.float64], contacts: Cont
         Outliers("Largest force", "On any atom of the structure.", _name(survey, forces, lambda i: (f"{forces[i]:.1f} eV/Å", ""))),
         Outliers("Pressure", "Of bulk, largest in size, either sign.", _name_pressures(survey, bulk)),
         Outliers("Pressure of slabs", "The same over the whole cell, vacuum included.", _name_pressures(survey, slabs)),
-        Outliers("Closest contact", "Shortest distance over the sum of covalent radii, in the sample alone.", _name_contacts(contacts)),
+        Outliers(
+            "Closest contact", "Shortest distance over the sum of covalent radii, in the sample alone.", _name_contacts(survey, contacts)
+        ),
     ]
 
 
@@ -71,10 +72,12 @@ def _name_pressures(survey: Survey, pressure: NDArray[np.floating]) -> list[Outl
     return _name(survey, np.abs(pressure), lambda i: (f"{pressure[i]:+.1f} GPa", ""))
 
 
-def _name_contacts(contacts: Contacts) -> list[Outlier]:
+def _name_contacts(survey: Survey, contacts: Contacts) -> list[Outlier]:
     shortest = sorted(contacts.shortest, key=lambda pair: (pair[0], pair[1].structure.id))[:N_OUTLIERS]
+    named = {drawn.structure.id for _, drawn in shortest}
+    parts = {str(id): part for ids, part in zip(survey.ids, survey.parts, strict=True) for id in ids if id in named}
     return [
-        Outlier(drawn.structure.id, find_shard(drawn.structure.id), drawn.source, f"{ratio:.3f}")
+        Outlier(drawn.structure.id, parts[drawn.structure.id], drawn.source, f"{ratio:.3f}")
         for ratio, drawn in shortest
         if np.isfinite(ratio)
     ]
