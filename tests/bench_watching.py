@@ -78,7 +78,7 @@ def _write_recipe(name: str, n: int) -> str:
 
 
 async def _open_browsers(url: str, name: str, n: int) -> asyncio.subprocess.Process | None:
-    """The browsers, a process of their own; they ask for the page of a dataset until it is there."""
+    """The browsers, a process of their own; half of them ask for the page of the dataset until it is there."""
     if not n:
         return None
     command = [sys.executable, str(Path(__file__).with_name("browsers.py")), url.rstrip("/"), name, str(n)]

@@ -6,8 +6,8 @@ They say that they are ready, look until a line comes on standard input, and pri
 import asyncio
 import sys
 
-_PAGE = "/live/datasets/{name}/events"
-"""What a dataset's page follows."""
+_FIRST_PAGE, _PAGE = "/live/events", "/live/datasets/{name}/events"
+"""What the pages follow; every other browser looks at the first one, with all datasets."""
 
 
 async def watch_all(url: str, name: str, n: int) -> list[int]:
@@ -15,7 +15,7 @@ async def watch_all(url: str, name: str, n: int) -> list[int]:
     host, _, port = url.removeprefix("http://").partition(":")
     counts = [0] * n
     print("ready", flush=True)
-    watching = [asyncio.create_task(_watch(host, int(port), _PAGE.format(name=name), counts, k)) for k in range(n)]
+    watching = [asyncio.create_task(_watch(host, int(port), (_FIRST_PAGE, _PAGE.format(name=name))[k % 2], counts, k)) for k in range(n)]
     await asyncio.to_thread(sys.stdin.readline)
     for task in watching:
         task.cancel()

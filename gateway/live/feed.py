@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from distillery.errors import Problem
 
 _EVERY_SECONDS = 1.0
-_REST, _LONGEST_REST = 4.0, 5.0
+_REST, _LONGEST_REST = 10.0, 5.0
 """After a making comes a rest of so many times its length, at most so many seconds: looking may not slow what is looked at."""
 _HEARTBEAT_SECONDS = 15.0
 _UNUSED_SECONDS = 60.0
