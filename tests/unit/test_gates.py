@@ -236,6 +236,7 @@ def test_what_a_gate_says_names_the_structure_the_elements_or_the_source() -> No
     assert (twice.passed, twice.detail) == (False, "atoms 7")
     short = judge(measure(made, range(5)), recipe())[0]
     assert (short.gate, short.detail) == ("completeness", f"atoms has 5 of {N}")
+    assert verdicts(part(diverse()))["completeness", "all"].detail == ""
 
 
 def test_random_energies_do_not_hide_behind_their_own_spread() -> None:
@@ -437,6 +438,7 @@ def test_of_every_gate_there_is_a_value_and_its_ceiling() -> None:
 
 def test_of_nothing_there_is_no_value_and_no_gate_that_needs_one_is_passed() -> None:
     found = verdicts(part([], rejected=0))
+    assert {scope for (gate, scope), verdict in found.items() if verdict.value is None and gate != "teacher_success"} == {"all"}
     assert {gate for (gate, _), verdict in found.items() if verdict.value is None} == {
         *("teacher_success", "duplicates", "mean_atoms", "size_variation", "system_balance", "bond_lengths"),
         *("energy_outliers", "largest_force", "largest_pressure", "energy_fit", "sound_labels"),
