@@ -10,6 +10,7 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -36,6 +37,8 @@ _PLAIN_LIBM = "glibc.cpu.hwcaps=-FMA,-FMA4,-FMA_Usable,-FMA4_Usable"
 
 https://sourceware.org/glibc/manual/latest/html_node/Hardware-Capability-Tunables.html
 """
+_SETTLING_SECONDS = 0.5
+"""After a death: a fork server that was killed closes its socket a moment before it counts as dead and is started anew."""
 _preloaded: set[str] = set()
 """Modules that workers are forked with; of effect until the first worker of this process starts."""
 
@@ -65,6 +68,7 @@ class Workers:
             return work(self._open())
         except BrokenProcessPool:
             self._end()
+        time.sleep(_SETTLING_SECONDS)
         try:
             return work(self._open())
         except BrokenProcessPool as error:
