@@ -1,4 +1,4 @@
-"""What is in a dataset, to be looked at: python scripts/look.py DATASET.h5 FOLDER
+"""What is in a dataset, to be looked at: python -m scripts.look DATASET.h5 FOLDER
 
 Writes FOLDER/<source>.png, ten structures of every source, and prints a table by source: largest force of a structure (median, 90th and
 99th percentile), the share whose reduced composition is that of a real compound, and how far five steps of relaxation by the dataset's
