@@ -6,7 +6,7 @@ Worker processes import this module again: it must stay light, so the command it
 import os
 import sys
 
-_STOPPED = 130
+from cli.exit_codes import STOPPED
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         run_command()
     except KeyboardInterrupt:
         print("\nStopped before anything was begun.", file=sys.stderr)
-        sys.exit(_STOPPED)
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

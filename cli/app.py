@@ -10,8 +10,6 @@ import typer
 
 from cli.completion import complete_dataset
 
-GO, ERROR, NO_GO, STOPPED = 0, 1, 3, 130
-
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",

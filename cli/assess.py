@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.app import STOPPED, Data, Dataset, app
+from cli.app import Data, Dataset, app
+from cli.exit_codes import STOPPED
 from cli.places import find_file
 from cli.terminal import choose_console, under_way
 

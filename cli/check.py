@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cli.app import STOPPED, Gateway, app, run_until_signal
+from cli.app import Gateway, app, run_until_signal
 from cli.completion import complete_recipe
+from cli.exit_codes import STOPPED
 from cli.terminal import under_way
 
 if TYPE_CHECKING:

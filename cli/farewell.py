@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from cli.app import STOPPED
+from cli.exit_codes import STOPPED
 from distillery.dataset.folder import list_parts
 
 if TYPE_CHECKING:

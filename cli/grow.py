@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.app import GO, NO_GO, Data, Dataset, app
+from cli.app import Data, Dataset, app
+from cli.exit_codes import GO, NO_GO
 from cli.places import find_file
 from cli.rounds import Growing
 

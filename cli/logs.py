@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import typer
 
-from cli.app import STOPPED, Data, Gateway, app, run_until_signal
+from cli.app import Data, Gateway, app, run_until_signal
 from cli.completion import complete_dataset
+from cli.exit_codes import STOPPED
 from cli.places import find_folder
 
 

@@ -31,7 +31,8 @@ from cli import (
     verify,
     weights,
 )
-from cli.app import ERROR, app
+from cli.app import app
+from cli.exit_codes import ERROR
 from cli.terminal import write_in_any_encoding
 from distillery.errors import InvalidRequest, Problem, Unavailable
 

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.app import STOPPED, Data, Dataset, app
+from cli.app import Data, Dataset, app
+from cli.exit_codes import STOPPED
 from cli.label import Request, label_files
 from cli.places import find_file
 from cli.terminal import under_way

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from cli.app import Data, Dataset, app
+from cli.exit_codes import NO_GO
 from cli.places import find_derived, find_folder
 from cli.terminal import under_way
 
@@ -65,4 +66,4 @@ def _report_derived(path: Path, out: Path | None, structures: int | None, force:
     for line in (*lines, f"report   {page}"):
         Console().print(line, highlight=False, markup=False, soft_wrap=True)
     if done.verdict == "NO-GO":
-        raise typer.Exit(3)
+        raise typer.Exit(NO_GO)

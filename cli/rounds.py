@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.app import GO, NO_GO, STOPPED
+from cli.exit_codes import GO, NO_GO, STOPPED
 from cli.label import Request, label_files
 from cli.terminal import under_way
 

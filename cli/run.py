@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cli.app import ERROR, GO, NO_GO, STOPPED, Data, Gateway, app, run_until_signal
+from cli.app import Data, Gateway, app, run_until_signal
 from cli.check import require_sound, use_inputs
 from cli.completion import complete_recipe, complete_stage
+from cli.exit_codes import ERROR, GO, NO_GO, STOPPED
 from cli.terminal import under_way
 from distillery.errors import InvalidRequest
 

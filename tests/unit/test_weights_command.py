@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import distillery.http.app
 import distillery.weights.fetch
-from cli.app import ERROR, GO, NO_GO
+from cli.exit_codes import ERROR, GO, NO_GO
 from cli.main import app
 from distillery.errors import InvalidRequest, NotFound
 from distillery.http.app import create_base_app

@@ -19,7 +19,7 @@ const makeMap = (place, across, up, choose) => {
     const [first, then] = key === across.value ? [key, up.value] : [key, across.value];
     const order = [...shown].filter((k) => first in all[k].values && then in all[k].values)
       .sort((a, b) => all[a].values[first] - all[b].values[first] || all[a].values[then] - all[b].values[then] || a - b);
-    const now = order.indexOf(selected), next = by === Infinity ? order.length - 1 : by === -Infinity ? 0 : Math.min(Math.max(now + by, 0), order.length - 1);
+    const now = order.indexOf(selected), next = Math.min(Math.max(now + by, 0), order.length - 1);
     if (order.length) choose(order[next]);
   }
   const keys = { ArrowRight: () => step(across.value, 1), ArrowLeft: () => step(across.value, -1), ArrowUp: () => step(up.value, 1), ArrowDown: () => step(up.value, -1), Home: () => step(across.value, -Infinity), End: () => step(across.value, Infinity) };
