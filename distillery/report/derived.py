@@ -1,7 +1,7 @@
 """The verdict on a dataset that was made of others: what its file alone can be judged by, and what only a run could tell."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -123,6 +123,20 @@ def measure_run(arrays: Arrays, piece: Piece, seen: set[str]) -> PartMeasures:
     return replace(measures, rejected=Counter({"dataset: duplicate": n_twice} if n_twice else {}))
 
 
+def measure_runs(
+    file: h5py.File, runs: Iterable[Run], sources: Iterable[str], look: Callable[[Run, Arrays], None] = lambda run, arrays: None
+) -> Measures:
+    """The measures of all runs, read one by one; `look` is shown each with its columns."""
+    seen = set[str]()
+
+    def measure(run: Run) -> tuple[PartMeasures, Sequence[int]]:
+        arrays = run.read(file)
+        look(run, arrays)
+        return measure_run(arrays, run.piece, seen), range(run.n_structures)
+
+    return gather_measures(map(measure, runs), sources)
+
+
 def judge_file(measures: Measures, recipe: Recipe) -> list[Verdict]:
     """Every gate that a file can be judged by."""
     rules, wanted = find_rules(recipe, "full"), {name: source.count or 0 for name, source in recipe.sources.items()}
@@ -145,9 +159,8 @@ def read_derived(path: Path) -> Derivation:
 
 def judge_derived(path: Path) -> list[Verdict]:
     """The verdicts on such a file; InvalidRequest if it is none."""
-    derivation, seen = read_derived(path), set[str]()
+    derivation = read_derived(path)
     with open_dataset(path) as file:
         runs = find_runs(file)
         recipe = restate(path.stem, derivation, str(file["metadata"].attrs.get("teacher_model", "")), runs)
-        measured = [(measure_run(run.read(file), run.piece, seen), range(run.n_structures)) for run in runs]
-    return judge_file(gather_measures(measured, recipe.sources), recipe)
+        return judge_file(measure_runs(file, runs, recipe.sources), recipe)

@@ -10,8 +10,7 @@ from distillery.dataset.derivation import TEACHER, Derivation
 from distillery.dataset.layout import Arrays, open_dataset
 from distillery.dataset.splits import read_joined
 from distillery.planning.gates import Verdict
-from distillery.planning.measures import gather_measures
-from distillery.report.derived import NOT_JUDGED, Run, find_runs, judge_file, measure_run, name_verdict, read_derived, restate
+from distillery.report.derived import NOT_JUDGED, Run, find_runs, judge_file, measure_runs, name_verdict, read_derived, restate
 from distillery.report.page.carried import CARRIED
 from distillery.report.page.page import Measured, describe_measured, describe_structures, render_page
 from distillery.report.page.survey import Maker, Survey
@@ -65,19 +64,18 @@ def write_derived_page(path: Path, target: Path, n_carried: int = CARRIED) -> De
 def _measure(file: h5py.File, name: str, derivation: Derivation, runs: list[Run], n_carried: int) -> Measured:
     attributes = file["metadata"].attrs
     recipe = restate(name, derivation, str(attributes.get("teacher_model", "")), runs)
-    survey, seen = Survey(list(recipe.sources), recipe.seed, n_carried), set[str]()
+    survey = Survey(list(recipe.sources), recipe.seed, n_carried)
     survey.sides.joined = read_joined(file)
     survey.n_parts, survey.last_made = len(runs), str(attributes.get("creation_time", ""))
     if TEACHER in attributes:
         card = TeacherCard.model_validate_json(attributes[TEACHER])
         survey.teachers[card.name] = card
-    measured = []
-    for run in runs:
-        arrays, piece = run.read(file), run.piece
-        survey.sources[piece.source].makers[_describe_maker(run)] = None
-        survey.add_structures(arrays, piece.shard, piece.source)
-        measured.append((measure_run(arrays, piece, seen), range(run.n_structures)))
-    measures = gather_measures(measured, recipe.sources)
+
+    def look(run: Run, arrays: Arrays) -> None:
+        survey.sources[run.piece.source].makers[_describe_maker(run)] = None
+        survey.add_structures(arrays, run.piece.shard, run.piece.source)
+
+    measures = measure_runs(file, runs, recipe.sources, look)
     wanted = {source: own.count or 0 for source, own in recipe.sources.items()}
     return Measured(recipe, wanted, survey, measures, judge_file(measures, recipe))
 
