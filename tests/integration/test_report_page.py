@@ -133,6 +133,16 @@ def test_structures_are_found_by_formula_source_and_link(page: Page, report: Pat
     expect(page.locator("#found")).to_have_text("90 of 90 structures")
 
 
+def test_nothing_moves_as_charts_are_drawn(page: Page, report: Path) -> None:
+    open_report(page, report)
+    heights = "Object.keys(figures).map((name) => document.getElementById(`chart-${name}`).offsetHeight)"
+    before = page.evaluate(heights)
+    assert min(before) >= 200
+    page.evaluate("Object.keys(figures).forEach(drawChart)")
+    page.wait_for_function("Object.keys(figures).every((name) => document.querySelector(`#chart-${name} .main-svg`))")
+    assert page.evaluate(heights) == before
+
+
 def test_an_address_leads_to_a_structure_and_keys_turn_it(page: Page, report: Path) -> None:
     open_report(page, report, "#structure=full-crystals-00001/0003")
     expect(page.locator("#structure-id")).to_have_text("full-crystals-00001/0003")

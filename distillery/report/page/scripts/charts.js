@@ -22,5 +22,10 @@ const near = new IntersectionObserver((seen) => {
     drawChart(one.target.id.slice("chart-".length));
   }
 }, { rootMargin: "600px" });
-for (const name of Object.keys(figures)) near.observe(document.getElementById(`chart-${name}`));
+// Every chart has its height from the start: nothing moves under a pointer as charts are drawn, and links lead where they should.
+for (const [name, { layout }] of Object.entries(figures)) {
+  const place = document.getElementById(`chart-${name}`);
+  place.style.height = `${layout.height}px`;
+  near.observe(place);
+}
 window.addEventListener("beforeprint", () => Object.keys(figures).forEach(drawChart));
