@@ -2,7 +2,8 @@
 
     python scripts/consumers.py data/quickstart/dataset.h5 [NAME …]
 
-An environment shares what is installed here, torch above all, and lies in .consumers/; it is removed unless --keep is given.
+An environment shares what is installed here, torch above all, and lies in .consumers/; unless --keep is given it is removed as soon as
+its last consumer was tried.
 """
 
 import argparse
@@ -38,10 +39,15 @@ SHARED = "".join(path.read_text() for path in Path(sysconfig.get_path("purelib")
 """Where this environment takes packages from in its turn."""
 
 
+def name_environment(name: str, work: Path) -> Path:
+    """Where the environment of a consumer lies; those with the same check share one."""
+    return work / f"venv-{CONSUMERS[name].module}"
+
+
 def try_consumer(name: str, dataset: Path, work: Path) -> str:
     """A row of the table; what fails is said in it."""
     consumer = CONSUMERS[name]
-    python = make_environment(work / f"venv-{consumer.module}", consumer.requirements)
+    python = make_environment(name_environment(name, work), consumer.requirements)
     folder = work / name
     shutil.rmtree(folder, ignore_errors=True)
     sides = name_sides(folder)
@@ -74,10 +80,14 @@ def main() -> None:
     given.work.mkdir(exist_ok=True)
     print(f"\nPython {sys.version.split()[0]}, torch {version('torch')}, {date.today()}\n")
     print("| consumer | package | loads unchanged | values | stress | splits | trains |\n|---|---|---|---|---|---|---|", flush=True)
-    for name in given.names or CONSUMERS:
-        print(try_consumer(name, given.dataset.resolve(), given.work.resolve()), flush=True)
+    names, work = list(given.names or CONSUMERS), given.work.resolve()
+    for k, name in enumerate(names):
+        print(try_consumer(name, given.dataset.resolve(), work), flush=True)
+        own = name_environment(name, work)
+        if not given.keep and own not in {name_environment(later, work) for later in names[k + 1 :]}:
+            shutil.rmtree(own)
     if not given.keep:
-        shutil.rmtree(given.work)
+        shutil.rmtree(work)
 
 
 if __name__ == "__main__":

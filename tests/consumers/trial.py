@@ -92,7 +92,7 @@ CONSUMERS: Mapping[str, Consumer] = {
         ("nvalchemi-toolkit==0.3.0", "zarr>=3"),
         "nvalchemi",
         {"num_epochs=200": "num_epochs=1"},
-        "17 steps",
+        "50 steps",
         section="nvalchemi-toolkit",
     ),
     "chgnet": Consumer(("chgnet==0.4.2",), "chgnet", {"epochs=200": "epochs=1"}, "Evaluate Model on Test Set", section="CHGNet"),
