@@ -189,6 +189,10 @@ def both(at: Any, value: int) -> Change:
     return edit
 
 
+def test_a_structure_may_be_one_atom(sound: Path) -> None:
+    assert check(sound, both(1, 1), check_splits).passed is True
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -126,6 +126,7 @@ def test_many_structures_are_handed_over_piece_by_piece() -> None:
     made = make_hessians(ask, structures, [pair_label(s) for s in structures], Hessians(max_atoms=5))
     assert sum(sizes) == made.n_calls == sum(6 * len(s) for s in small)
     assert max(sizes) <= 2_000 < sum(sizes)
+    assert min(sizes[:-1]) > 2_000 - 6 * 5, "as many at once as may be"
     for structure, label in zip(structures, made.outcomes, strict=True):
         assert isinstance(label, Label)
         assert (label.hessian is not None) == (len(structure) <= 5)
