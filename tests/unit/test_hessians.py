@@ -152,6 +152,22 @@ def test_a_matrix_that_is_not_symmetric_or_does_not_vanish_under_a_shift_is_refu
     assert find_hessian_fault(sound * np.nan) is not None
 
 
+def test_noise_is_let_pass_up_to_a_fiftieth_of_the_largest_entry_and_as_many_hundredths() -> None:
+    """2 % and 0.02 eV/Å², together."""
+    stiff = 1000 * find_hessian(water("a/0000")).astype(np.float64)
+    largest = np.abs(stiff).max()
+    for share, is_sound in ((0.019, True), (0.021, False)):
+        crooked, pinned = stiff.copy(), stiff + share * largest * np.eye(9)
+        crooked[0, 5] += share * largest
+        assert (find_hessian_fault(crooked) is None) is is_sound
+        assert (find_hessian_fault(pinned) is None) is is_sound
+    for entry, is_sound in ((0.019, True), (0.021, False)):
+        crooked = np.zeros((6, 6))
+        crooked[0, 3] = entry
+        assert (find_hessian_fault(crooked) is None) is is_sound
+        assert (find_hessian_fault(entry * np.eye(6)) is None) is is_sound
+
+
 def test_a_structure_that_has_no_label_once_displaced_has_no_hessian() -> None:
     def ask(structures: Any) -> Labelled:
         failed = Reject(id="x", reason="teacher_failed", detail="broken", stage="label")
