@@ -178,7 +178,14 @@ def run_command(command: list[str], folder: Path, python: Path = Path(sys.execut
     }
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_PATIENCE, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
         )
     except subprocess.TimeoutExpired as late:
         raise AssertionError(f"{' '.join(command)} did not end within {_PATIENCE} s") from late
