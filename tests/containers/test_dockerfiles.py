@@ -122,8 +122,8 @@ def test_a_family_of_teachers_has_an_image_with_its_own_requirements_and_torch_i
 
 def test_a_family_whose_packages_are_not_pinned_has_no_image() -> None:
     text = (ROOT / "labeller" / "Dockerfile").read_text()
-    named = {kind: set(re.findall(rf"^FROM \S+ AS {kind}-(\S+)$", text, re.MULTILINE)) for kind in ("requirements", "base")}
-    assert named["requirements"] - {"default", "family"} == named["base"] - {"default"} == set(FAMILIES)
+    named = {kind: set(re.findall(rf"^FROM \S+ AS {kind}-(\S+)$", text, re.MULTILINE)) for kind in ("requirements", "base", "own")}
+    assert named["requirements"] - {"default", "family"} == named["base"] - {"default"} == named["own"] - {"default"} == set(FAMILIES)
     assert {"7net", "orb", "chgnet", "xtb"} <= set(FAMILIES)
 
 
