@@ -53,10 +53,22 @@ def status(
         console.print("there are no datasets yet; `distillery run recipes/quickstart.yaml` makes one")
     for one in found:
         _show_status(one, console)
+    if not gateway:
+        _warn_of_disk(data, console)
+
+
+def _warn_of_disk(data: Path, console: Console) -> None:
+    """Say so where a run stands for want of room: it can't leave a word of it itself."""
+    import shutil
+
+    from distillery.runtime.disk import is_nearly_full, say_bytes
+
+    if data.is_dir() and is_nearly_full((disk := shutil.disk_usage(data)).free, disk.total):
+        console.print(f"The disk of {data} is nearly full: {say_bytes(disk.free)} are left; free some space there", soft_wrap=True)
 
 
 def _find(name: str | None, gateway: str | None, data: Path) -> "list[Status]":
-    if not gateway and (told := _read_finished(name, data)) is not None:
+    if not gateway and (told := _read_told(name, data)) is not None:
         return told
     import asyncio
 
@@ -99,18 +111,20 @@ async def _read_status(name: str | None, data: Path) -> "list[Status]":
     return [await statuses.tell(name)] if name else list(await statuses.list_all())
 
 
-def _read_finished(name: str | None, data: Path) -> "list[Status] | None":
-    """The datasets by their reports alone, without all that reads parts; None if one is not finished, or its files can't be read."""
+def _read_told(name: str | None, data: Path) -> "list[Status] | None":
+    """The datasets by their reports and last statuses alone, without all that reads parts; None if one has neither, or can't be read."""
     from distillery.errors import Problem
+    from gateway.last_status import read_last_status
     from gateway.store import Store
 
     store = Store(data)
     try:
-        told = [store.tell_finished(store.locate(one)) for one in ([name] if name else store.list_names())]
+        datasets = [store.locate(one) for one in ([name] if name else store.list_names())]
+        told = [store.tell_finished(dataset) or read_last_status(dataset) for dataset in datasets]
     except Problem:
         return None
-    finished = [one for one in told if one is not None]
-    return finished if len(finished) == len(told) else None
+    known = [one for one in told if one is not None]
+    return known if len(known) == len(told) else None
 
 
 async def list_statuses(client: "Client", limit: int = 100) -> "list[Status]":

@@ -13,6 +13,7 @@ from distillery.report.summary import describe_progress
 from distillery.schema.dataset import State, Status
 from distillery.schema.problem import ProblemDocument
 from distillery.schema.report import VerdictWord
+from gateway.last_status import look_at, read_last_status, write_last_status
 from gateway.store import Store, StoredDataset
 
 if TYPE_CHECKING:
@@ -97,11 +98,14 @@ class DatasetStatuses:
         known, started = (job.run.made_parts.recipe, job.started) if job else (None, None)
         if is_at_rest and (status := await asyncio.to_thread(self._store.tell_finished, dataset, known, started)) is not None:
             return status
+        if job is None and (last := await asyncio.to_thread(read_last_status, dataset)) is not None:
+            return last
         recipe = known if known is not None else await asyncio.to_thread(dataset.read_recipe)
         made_parts = self.parts_of_datasets.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.made_parts
+        seen = await asyncio.to_thread(look_at, dataset)
         plan, problem = await self._look_at(job, made_parts)
         progress = describe_progress(made_parts, plan, job.run.shard_maker.in_work if job else {})
-        return Status(
+        status = Status(
             **dict(progress),
             **dataset.describe(recipe, started),
             state=self._find_state(dataset, problem),
@@ -109,6 +113,9 @@ class DatasetStatuses:
             problem=document(problem) if problem else None,
             **(self._describe_moment(job) if job and job.is_working else {}),
         )
+        if job is None and problem is None and not dataset.is_locked:
+            await asyncio.to_thread(write_last_status, dataset, seen, status)
+        return status
 
     def _describe_moment(self, job: "Job") -> dict[str, Any]:
         """What a job at work does now, and what holds it up."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from distillery.errors import Problem
 from distillery.schema.dataset import Event, EventData, EventKind
 from gateway.run import Run
+from gateway.telling import Telling
 
 _KEPT = 1000
 
@@ -41,13 +42,16 @@ class Events:
 class Job:
     """A run, its task and its events.
 
-    is_new  its folder was made for it
+    telling  keeps its last status in its folder; its task ends after the job's
+    is_new   its folder was made for it
     """
 
     run: Run
     events: Events
+    telling: Telling
     is_new: bool = False
     task: asyncio.Task[None] | None = None
+    telling_task: asyncio.Task[None] | None = None
     problem: Problem | None = None
     started: float = field(default_factory=time.time)
 
@@ -58,8 +62,8 @@ class Job:
 
     async def wait(self) -> None:
         """Wait for the end of its task, however that ends."""
-        if self.task is not None:
-            await asyncio.wait({self.task})
+        if tasks := {task for task in (self.task, self.telling_task) if task is not None}:
+            await asyncio.wait(tasks)
 
     async def follow(self, after: int) -> AsyncIterator[Event]:
         """Events with an id over `after`, until the task ends."""

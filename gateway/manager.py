@@ -23,6 +23,7 @@ from gateway.preflight import DeployedMakers
 from gateway.run import Run
 from gateway.settings import GatewaySettings
 from gateway.store import Store, StoredDataset
+from gateway.telling import Telling
 from gateway.webhooks import Webhooks
 
 _log = logging.getLogger("distillery.gateway")
@@ -59,10 +60,10 @@ class Manager:
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
         await self._pages.close()
-        tasks = [job.task for job in self._jobs.values() if job.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for job in self._jobs.values():
+            if job.task is not None:
+                job.task.cancel()
+        await asyncio.gather(*(job.wait() for job in self._jobs.values()))
         await self._webhooks.close()
 
     async def create(self, text: str, target: Target) -> str:
@@ -154,6 +155,7 @@ class Manager:
                 raise Conflict(f"{name!r} is being made; cancel it, then delete it")
             self._refuse_other_process(dataset)
             if (job := self._jobs.pop(name, None)) is not None:
+                await job.telling.stop()
                 job.run.release()
             self.statuses.parts_of_datasets.release(dataset.folder)
             await asyncio.to_thread(dataset.delete)
@@ -221,8 +223,10 @@ class Manager:
         before = self._jobs.get(dataset.name)
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
         run = Run(dataset.folder, recipe, text, self._clients, self._settings, events.emit, target)
-        self._jobs[dataset.name] = job = Job(run, events, is_new)
+        telling = Telling(dataset, lambda: self.statuses.tell(dataset.name))
+        self._jobs[dataset.name] = job = Job(run, events, telling, is_new)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
+        job.telling_task = asyncio.create_task(telling.keep_on(job.task), name=f"tell of {dataset.name}")
 
     async def _make(self, dataset: StoredDataset, job: Job) -> None:
         job.events.emit("state", StateEvent(state="running"))
@@ -239,6 +243,7 @@ class Manager:
             job.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
         if job.problem is not None:
             if job.is_new and job.run.is_refused:
+                await job.telling.stop()
                 dataset.withdraw()
             _log.warning("%s stopped: %s", dataset.name, job.problem.detail)
             job.events.emit("failed", document(job.problem))

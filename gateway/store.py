@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distillery.dataset.folder import CARD, CHECKPOINTS, CROISSANT, DATASET, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
+from distillery.dataset.folder import CARD, CHECKPOINTS, CROISSANT, DATASET, LAST_STATUS, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
 from distillery.errors import Conflict, NotFound, Unavailable
 from distillery.recipe.reading import read_recipe
 from distillery.recipe.recipe import Recipe
@@ -127,7 +127,7 @@ class StoredDataset:
 
     def withdraw(self) -> None:
         """Remove recipe and target of a dataset of which nothing was made, and the folder unless other files are in it."""
-        for name in (RECIPE, TARGET, OWNER, LOCK):
+        for name in (RECIPE, TARGET, LAST_STATUS, OWNER, LOCK):
             (self.folder / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()

@@ -40,7 +40,7 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
 
 def place_faults(text: str, faults: Iterable[tuple[Location, str]]) -> list[RecipeFault]:
     """Faults of a recipe that could be read, in the order of their lines; each of them is a key's path and a sentence."""
-    return sorted(_place(read_lines(text)[1], faults), key=lambda fault: fault.line)
+    return _place(read_lines(text)[1], faults)
 
 
 def make_refusal(where: str, faults: Sequence[RecipeFault]) -> InvalidRequest:
@@ -50,7 +50,9 @@ def make_refusal(where: str, faults: Sequence[RecipeFault]) -> InvalidRequest:
 
 
 def _place(lines: Mapping[Location, int], faults: Iterable[tuple[Location, str]]) -> list[RecipeFault]:
-    return [RecipeFault(line=_line(lines, at), key=".".join(map(str, at)), message=message) for at, message in faults]
+    """In the order of their lines."""
+    found = [RecipeFault(line=_line(lines, at), key=".".join(map(str, at)), message=message) for at, message in faults]
+    return sorted(found, key=lambda fault: fault.line)
 
 
 def _line(lines: Mapping[Location, int], at: Location) -> int:

@@ -14,9 +14,10 @@ import distillery.report.page
 from distillery.errors import Conflict, InvalidRequest, NotFound, Problem
 from distillery.recipe.reading import parse_recipe
 from distillery.recipe.target import Target
+from distillery.runtime.disk import say_bytes
 from gateway.factory import Factory
 from gateway.live.feed import Feed, Pieces
-from gateway.live.views import DatasetView, Watch, describe_gate, describe_retry, is_disk_low, say_bytes, say_replica
+from gateway.live.views import DatasetView, Watch, describe_gate, describe_retry, is_disk_low, say_replica
 from gateway.manager import Manager
 from gateway.settings import GatewaySettings
 
@@ -149,7 +150,7 @@ def _add_recipe_form(app: FastAPI, page: LivePage, manager: Manager) -> None:
             found = await manager.check(recipe)
             n = parse_recipe(recipe).size
         except Problem as problem:
-            return page.render("check", said=problem.detail, faults=[], notes=[])
+            return page.render("check", said=problem.detail, faults=problem.extra.get("faults", []), notes=[])
         return page.render("check", said="", faults=found.faults, notes=found.notes, n=n)
 
     @app.post("/live/datasets", include_in_schema=False)

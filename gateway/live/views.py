@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distillery.report.rates import Rates, describe_seconds
+from distillery.runtime.disk import is_nearly_full
 from distillery.schema.dataset import SourceProgress, Status
 from distillery.schema.factory import FactoryRecord, ReplicaRecord, RetryRecord
 from distillery.schema.report import GateRecord
 
 _ALL = ""
-_GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,6 @@ def describe_gate(gate: GateRecord) -> str:
     return "; ".join(describe_failed([gate]))
 
 
-def say_bytes(n: int) -> str:
-    """Bytes in units a person reads."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}"
-    return f"{n} bytes"
-
-
 def say_replica(replica: ReplicaRecord) -> str:
     """What a replica does, in words."""
     if not replica.is_ready:
@@ -149,5 +141,5 @@ def say_replica(replica: ReplicaRecord) -> str:
 
 
 def is_disk_low(factory: FactoryRecord) -> bool:
-    """True if there is little room for more: under 2 GB, or a fiftieth of the disk where that is less."""
-    return factory.disk_free_bytes < min(2 * _GIGABYTE, 0.02 * factory.disk_total_bytes)
+    """True if there is little room for more."""
+    return is_nearly_full(factory.disk_free_bytes, factory.disk_total_bytes)

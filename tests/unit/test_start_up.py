@@ -104,7 +104,7 @@ def test_status_of_an_unfinished_dataset_beside_a_finished_one_tells_both(quicks
     assert "quickstart  finished" in said
 
 
-def test_status_of_an_unfinished_dataset_imports_what_reads_parts_and_neither_http_nor_settings(tmp_path: Path) -> None:
+def test_status_of_an_unfinished_dataset_imports_what_reads_parts_once_and_neither_http_nor_settings(tmp_path: Path) -> None:
     (tmp_path / "data" / "begun").mkdir(parents=True)
     (tmp_path / "data" / "begun" / "recipe.yaml").write_text(
         "name: begun\nseed: 1\nteacher: 7net-0\nsources:\n  molecules: {service: rdkit, system: molecule, count: 10}\n"
@@ -112,6 +112,9 @@ def test_status_of_an_unfinished_dataset_imports_what_reads_parts_and_neither_ht
     said, imported = run(tmp_path, "status")
     assert "begun  stopped" in said
     assert imported & NEVER <= {"numpy", "h5py", "ase", "asyncio"}
+    again, imported = run(tmp_path, "status")
+    assert again == said
+    assert not imported & NEVER
 
 
 def test_elements_are_those_of_ase() -> None:
