@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from fastapi import FastAPI
 
 from distillery.generators.generator import Made, Progress, Task
+from distillery.generators.service import ServiceSettings, create_app
 from distillery.runtime.stopping import Stop, Stopped
 from distillery.schema.base import Message
 from distillery.schema.generate import Metadata, NoOptions, SystemCard
@@ -85,3 +87,10 @@ class FakeGenerator:
         numbers = replace_lone_carbon(numbers_of(symbols), points, numbers_of(list(elements)))
         positions = place_in_rows(numbers, points, 3.0, 0.3, rng)
         return Structure(f"{task.shard}/{i:04d}", numbers, positions, system=self.system, origin={"method": "fake", "kind": "atom"})
+
+
+def build_slow() -> FastAPI:
+    """As a process of its own: the service ase, which takes a third of a second for each request."""
+    generator = FakeGenerator("ase")
+    generator.seconds = 0.3
+    return create_app(generator, ServiceSettings())

@@ -84,5 +84,6 @@ class Feed:
 
 
 def _write(name: str, html: str) -> str:
-    lines = "".join(f"data: {line}\n" for line in html.splitlines())
+    """A piece as an event. One that is empty has a line of no data: without any, browsers pass over the event, and what it was stays."""
+    lines = "".join(f"data: {line}\n" for line in html.splitlines() or [""])
     return f"event: {name}\n{lines}\n"

@@ -72,3 +72,16 @@ def test_a_feed_is_kept_for_who_asked_for_it_and_has_not_begun_to_look(monkeypat
     assert not feed.is_over
     monkeypatch.setattr(feeds, "_UNUSED_SECONDS", -1.0)
     assert feed.is_over
+
+
+def test_a_piece_that_is_empty_now_is_sent_as_an_event_that_browsers_take() -> None:
+    async def main() -> None:
+        texts = iter(["<p class=bad>it is away</p>", ""])
+
+        async def make() -> Pieces:
+            return {"problems": next(texts, "")}
+
+        events = Feed(make).follow()
+        assert await take(events, 2) == ["event: problems\ndata: <p class=bad>it is away</p>\n\n", "event: problems\ndata: \n\n"]
+
+    asyncio.run(main())

@@ -32,7 +32,8 @@
   function show() {
     const structure = all[at];
     if (!structure) return;
-    viewer = viewer || $3Dmol.createViewer("scene", { backgroundColor: "white" });
+    viewer = viewer || $3Dmol.createViewer("scene");
+    viewer.setBackgroundColor(getComputedStyle(document.getElementById("scene")).backgroundColor);
     viewer.removeAllModels();
     viewer.removeAllShapes();
     viewer.addModel(writeXyz(structure), "xyz");
