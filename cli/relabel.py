@@ -26,6 +26,7 @@ def relabel(
     out: Annotated[str, typer.Option("--out", metavar="NAME", help="Name of the new dataset.")],
     seed: Annotated[int, typer.Option("--seed", help="Order of the structures.")] = 0,
     data: Data = Path("data"),
+    neutral: Annotated[bool, typer.Option("--neutral", help="Leave out what has a charge or more than the lowest spin.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe that this makes; start nothing.")] = False,
 ) -> None:
     """Label all structures of a dataset with another teacher: a dataset with a verdict, and where the two disagree.
@@ -38,9 +39,10 @@ def relabel(
     if (data / out).resolve() == file.resolve().parent:
         raise InvalidRequest(f"--out must be another name than that of the dataset that is read, {out}")
     flags = ["--seed", str(seed)] if seed else []
+    flags += ["--neutral"] if neutral else []
     flags += ["--data", str(data)] if data != Path("data") else []
     again = shlex.join(["distillery", "relabel", str(dataset), "--teacher", teacher, "--out", out, *flags])
-    code = label_files(Request((file,), out, teacher, seed, data, again, parents="kept"), dry_run=dry_run)
+    code = label_files(Request((file,), out, teacher, seed, data, again, parents="kept", neutral=neutral), dry_run=dry_run)
     if code is None:
         return
     if code != STOPPED and (data / out / "dataset.h5").is_file():

@@ -105,7 +105,8 @@ def find_charge_faults(recipe: Recipe, maker: str, check: RequestCheck, teacher:
     """That a source would make ions, and the teacher, if anything is known of it, knows of no charge: no fallback mends that."""
     if not check.may_be_charged or teacher is None or teacher.abilities.charge:
         return []
-    return [(("sources", maker, "options"), f"ask for ions, and teacher {recipe.teacher} knows of no charge; leave `charges` out")]
+    advice = "leave `charges` out (`distillery label`, relabel: --neutral)"
+    return [(("sources", maker, "options"), f"ask for ions, and teacher {recipe.teacher} knows of no charge; {advice}")]
 
 
 def _name_size(fault: RequestFault) -> str:

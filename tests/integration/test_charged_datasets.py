@@ -52,7 +52,7 @@ def run(data: Path, abilities: Abilities, recipe: str) -> dict[str, Any]:
 @pytest.mark.parametrize("recipe", [RECIPE, FALLBACK], ids=["alone", "with a fallback"])
 def test_a_factory_whose_teacher_knows_of_no_charge_makes_nothing(tmp_path: Path, recipe: str) -> None:
     found = run(tmp_path, Abilities(), recipe)
-    said = "ask for ions, and teacher fake knows of no charge; leave `charges` out"
+    said = "ask for ions, and teacher fake knows of no charge; leave `charges` out (`distillery label`, relabel: --neutral)"
     assert [(fault["line"], fault["key"], fault["message"]) for fault in found["checked"]["faults"]] == [(6, "sources.one.options", said)]
     assert said in found["status"]["problem"]["detail"]
     assert found["calls"] == 0

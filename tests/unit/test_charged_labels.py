@@ -192,7 +192,7 @@ def check(teacher: str, options: str, service: str = "rdkit") -> list[tuple[int,
     ("service", "options"), [("rdkit", "{charges: true}"), ("rdkit", "{charges: [-1, 0]}"), ("moldiff", "{allow_charged: true}")]
 )
 def test_a_recipe_for_ions_and_a_teacher_that_knows_of_no_charge_is_refused_at_its_line(service: str, options: str) -> None:
-    said = "ask for ions, and teacher 7net-0 knows of no charge; leave `charges` out"
+    said = "ask for ions, and teacher 7net-0 knows of no charge; leave `charges` out (`distillery label`, relabel: --neutral)"
     assert check("7net-0", options, service) == [(10, "sources.molecules.options", said)]
     assert check("gfn2-xtb", options, service) == []
 
