@@ -87,6 +87,7 @@ def test_a_structure_is_known_by_its_most_different_environments() -> None:
     assert thin_out(line).ravel().tolist() == pytest.approx([0.0, 3.0 + 0.9 * ALIKE, 1.0])
     assert thin_out(np.array([[0.0], [1.1 * ALIKE]], np.float32)).tolist() == pytest.approx(np.array([[0.0], [1.1 * ALIKE]]))
     assert len(thin_out(draw(60))) == MOST_OF_ONE == 16
+    assert pytest.approx(0.03) == ALIKE
     assert thin_out(draw(1)).shape == (1, 4)
 
 
