@@ -30,6 +30,7 @@ N_STRUCTURES = 120_000
 N_WAVES = 12
 KILLS = {"gateway": 0.3, "labeller": 0.5}
 """Which process is killed once so much of the dataset is labelled."""
+_PROCESSES = ("gateway", "labeller", *GENERATORS)
 _IMAGE_ENV = {"gateway": {"MALLOC_ARENA_MAX": "2"}}
 """What gateway/Dockerfile sets that matters here."""
 _UVICORN = ("--no-access-log", "--timeout-keep-alive", "30", "--timeout-graceful-shutdown", "25", "--log-level", "warning")
@@ -74,12 +75,12 @@ class Resumption:
 class Story:
     """What happened.
 
-    memory  rows (labelled structures, RSS of gateway, RSS of labeller), bytes
+    memory  rows (labelled structures, RSS of each of `_PROCESSES`), bytes
     """
 
     began: float = field(default_factory=time.time)
     seconds: float = 0.0
-    memory: list[tuple[int, int, int]] = field(default_factory=list)
+    memory: list[tuple[int, ...]] = field(default_factory=list)
     resumptions: list[Resumption] = field(default_factory=list)
 
 
@@ -151,7 +152,7 @@ def make(factory: Factory, n: int) -> Story:
         if status["state"] != "running":
             raise RuntimeError(f"the run stopped: {status['state']}, {status['problem']}")
         n_labelled = _count(status)
-        story.memory.append((n_labelled, factory.memory("gateway"), factory.memory("labeller")))
+        story.memory.append((n_labelled, *map(factory.memory, _PROCESSES)))
         for name in [name for name, share in kills.items() if n_labelled >= share * n]:
             del kills[name]
             story.resumptions.append(_kill(factory, name, n_labelled))
@@ -221,13 +222,13 @@ def tell_processes(lives: list[Life]) -> Table:
 
 def tell_memory(story: Story, n: int) -> Table:
     """RSS on the way, and its growth by a linear fit over the time between kills."""
-    table = Table("structures labelled", "gateway RSS, MB", "labeller RSS, MB")
+    table = Table("structures labelled", *(f"{name} RSS, MB" for name in _PROCESSES))
     memory = np.array(story.memory)
     for wave in range(1, N_WAVES + 1):
-        n_labelled, *both = memory[np.argmax(memory[:, 0] >= wave * n / N_WAVES)]
-        table.add_row(f"{n_labelled:,}", *(f"{rss / 1e6:.0f}" for rss in both))
-    growths = [_fit_growth(memory[:, [0, k]], n, KILLS[name] * n) for k, name in enumerate(("gateway", "labeller"), start=1)]
-    table.add_row("growth, bytes a structure, before and after the kill", *growths)
+        n_labelled, *each = memory[np.argmax(memory[:, 0] >= wave * n / N_WAVES)]
+        table.add_row(f"{n_labelled:,}", *(f"{rss / 1e6:.1f}" for rss in each))
+    growths = [_fit_growth(memory[:, [0, k]], n, KILLS.get(name, 0) * n) for k, name in enumerate(_PROCESSES, start=1)]
+    table.add_row("growth, bytes a structure; of those killed before and after it", *growths)
     return table
 
 
@@ -236,7 +237,7 @@ def _fit_growth(memory: NDArray[np.int64], n: int, kill: float) -> str:
     memory = memory[np.unique(memory[:, 0], return_index=True)[1]]
     n_labelled = memory[:, 0]
     lives = [memory[(n_labelled > n / N_WAVES) & (n_labelled < kill)], memory[n_labelled > kill + n / N_WAVES]]
-    return ", ".join(f"{np.polyfit(life[:, 0], life[:, 1], 1)[0]:.0f}" for life in lives)
+    return ", ".join(f"{np.polyfit(life[:, 0], life[:, 1], 1)[0]:.0f}" for life in lives if len(life) > 1)
 
 
 def tell_figures(factory: Factory, story: Story, n: int, n_atoms: int, verifying: float) -> Table:

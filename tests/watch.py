@@ -79,4 +79,4 @@ class Watch(threading.Thread):
         command: list[str] = process.cmdline()
         if "-m" in command:
             return command[command.index("-m") + 1]
-        return f"{self._names.get(process.ppid(), command[0])}, child"
+        return f"{self._names.get(process.ppid(), ''.join(command[:1]))}, child"  # of one that is starting a program there is no command

@@ -104,11 +104,20 @@ def read_blocks(path: Path | str, indices: Indices | None = None) -> Iterator[Bl
     Ascending indices are read fastest; of a piece of the file that holds some of them all is read. InvalidRequest: the file is
     no dataset, or has no such index.
     """
+    for own in cut_dataset(path, indices):
+        yield read_block(path, own)
+
+
+def cut_dataset(path: Path | str, indices: Indices | None = None) -> Iterator[NDArray[np.int64]]:
+    """The indices of each block of `read_blocks`; InvalidRequest as there."""
+    sizes = read_sizes(path)
+    yield from cut_blocks(_check_indices(path, indices, len(sizes)), sizes)
+
+
+def read_block(path: Path | str, own: NDArray[np.int64]) -> Block:
+    """One block: the structures at these indices, in their order."""
     with open_dataset(path) as file:
-        splits = file["structures/atomic_numbers_splits"][:]
-        chosen = _check_indices(path, indices, len(splits) - 1)
-        for own in cut_blocks(chosen, np.diff(splits)):
-            yield _gather(file, splits, own)
+        return _gather(file, file["structures/atomic_numbers_splits"][:], own)
 
 
 def _check_indices(path: Path | str, indices: Indices | None, n_structures: int) -> NDArray[np.int64]:

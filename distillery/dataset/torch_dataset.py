@@ -18,7 +18,7 @@ and of a dataset that has them
     multiplicity    of the spin, 2 S + 1, int32, (); 0 for the lowest that the electrons allow
     atomic_energies  eV, float64, (n_atoms,)
 
-`collate` makes one flat batch of them.
+`collate` makes one flat batch of them. A worker of a DataLoader sends a batch, or an item, as one block of bytes.
 """
 
 import os
@@ -33,9 +33,10 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from distillery.dataset.layout import open_dataset
 from distillery.dataset.mapped_columns import MappedFile
+from distillery.dataset.torch_items import OF_ATOMS, Item, Structures
 from distillery.errors import InvalidRequest
 
-Item = dict[str, torch.Tensor]
+__all__ = ["BlockDataset", "Item", "StructureDataset", "collate"]
 
 _OF_ATOMS = {
     "atomic_numbers": "structures/atomic_numbers",
@@ -72,6 +73,10 @@ class StructureDataset(Dataset[Item]):
 
     def __getitem__(self, k: int) -> Item:
         return self._open().read_one(int(self.indices[k]))
+
+    def __getitems__(self, ks: Sequence[int]) -> Structures:
+        """Those of a batch, read at once; torch's DataLoader asks for it by this name, and `collate` takes what it gives as it is."""
+        return self._open().read_some(self.indices[ks])
 
     def _open(self) -> "_Reader":
         if self._reader is None or self._reader.pid != os.getpid():
@@ -143,13 +148,15 @@ def collate(items: Sequence[Item]) -> Item:
     Atoms are concatenated (`atomic_numbers`, `positions`, `forces`: N rows), all else is stacked (n rows); beside them
     `n_atoms` (int64, (n,)) and `batch`, the structure that each atom belongs to (int64, (N,)).
     """
+    if isinstance(items, Structures):
+        return items.batch
     n_atoms = torch.tensor([len(item["atomic_numbers"]) for item in items])
-    return {
-        **{name: torch.cat([item[name] for item in items]) for name in _OF_ATOMS if name in items[0]},
-        **{name: torch.stack([item[name] for item in items]) for name in _OF_STRUCTURES if name in items[0]},
-        "n_atoms": n_atoms,
-        "batch": torch.repeat_interleave(torch.arange(len(items)), n_atoms),
-    }
+    return Item(
+        {name: torch.cat([item[name] for item in items]) for name in OF_ATOMS if name in items[0]}
+        | {name: torch.stack([item[name] for item in items]) for name in _OF_STRUCTURES if name in items[0]},
+        n_atoms=n_atoms,
+        batch=torch.repeat_interleave(torch.arange(len(items)), n_atoms),
+    )
 
 
 class _Reader:
@@ -166,18 +173,24 @@ class _Reader:
     def read_one(self, i: int) -> Item:
         """One structure."""
         rows = slice(self._splits[i], self._splits[i + 1])
-        item = {name: torch.from_numpy(column[rows].copy()) for name, column in self._atoms.items()}
+        item = Item({name: torch.from_numpy(column[rows].copy()) for name, column in self._atoms.items()})
         for name, column in self._structures.items():
             item[name] = torch.from_numpy(column[i, ...].copy())  # quicker than a clone of a tensor's row
         return item
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read_some(self, indices: NDArray[np.int64]) -> Structures:
+        """The structures at any indices, in their order."""
+        rows = [slice(self._splits[i], self._splits[i + 1]) for i in indices.tolist()]
+        columns = {name: torch.from_numpy(np.concatenate([column[own] for own in rows])) for name, column in self._atoms.items()}
+        columns |= {name: torch.from_numpy(column[indices]) for name, column in self._structures.items()}
+        return Structures(columns, [own.stop - own.start for own in rows])
+
+    def read(self, start: int, stop: int) -> Structures:
         """The structures start, …, stop - 1, whose atoms are read at once."""
         first, last = self._splits[start], self._splits[stop]
-        sizes = np.diff(self._splits[start : stop + 1]).tolist()
-        columns = {name: torch.from_numpy(column[first:last].copy()).split_with_sizes(sizes) for name, column in self._atoms.items()}
-        columns |= {name: torch.from_numpy(column[start:stop].copy()).unbind() for name, column in self._structures.items()}
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        columns = {name: torch.from_numpy(column[first:last].copy()) for name, column in self._atoms.items()}
+        columns |= {name: torch.from_numpy(column[start:stop].copy()) for name, column in self._structures.items()}
+        return Structures(columns, np.diff(self._splits[start : stop + 1]).tolist())
 
     def pick(self, indices: NDArray[np.int64]) -> list[Item]:
         """The structures at ascending indices, read as one piece with all between them."""

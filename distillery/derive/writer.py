@@ -94,6 +94,7 @@ def _fill(file: h5py.File, taken: Sequence[Taken], asked: Asked) -> None:
             columns.append(arrays)
             pieces.append(_describe_piece(arrays, one))
             present[arrays["structures/atomic_numbers"]] = True
+    columns.cut()
     describe_columns(file)
     write_pieces(file, pieces)
     derivation = Derivation(

@@ -1,19 +1,22 @@
 """ASE databases: SQLite, as orb reads it, and folders of LMDBs, as fairchem reads them."""
 
 import json
-from collections.abc import Iterable
+import os
+from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
-from ase import Atoms
+from numpy.typing import NDArray
 
-from distillery.dataset.blocks import Indices, count_structures
+from distillery.dataset.blocks import Block, Indices, count_structures, read_blocks, read_sizes
 from distillery.dataset.element_energies import describe_element_energies
-from distillery.dataset.reading import read_dataset
 from distillery.errors import InvalidRequest, Unavailable
 from distillery.export.places import require_file, require_folder, write_folder_whole
 from distillery.runtime.atomic_files import write_whole
+from distillery.runtime.workers import STRUCTURES_A_WORKER, open_workers
 
 LMDB_FILES = ("data*.aselmdb", "data*.aselmdb-lock", "metadata.npz")
 SHARD_SIZE = 10_000
@@ -39,9 +42,14 @@ def write_ase_db(path: Path, dataset: Path | str, indices: Indices | None) -> in
     """Write a file; the number of structures."""
     from ase.db import connect  # half a second that no other command should wait for
 
+    n = 0
     with connect(path, type="db", append=False, use_lock_file=False) as database:
         database.metadata = describe_element_energies(dataset)
-        return sum(_write_row(database, atoms) is not None for atoms in read_dataset(dataset, indices))
+        for block in read_blocks(dataset, indices):
+            for k in range(len(block)):
+                _write_row(database, block, k)
+            n += len(block)
+    return n
 
 
 def export_aselmdb(
@@ -66,40 +74,61 @@ def export_aselmdb(
 
 def write_lmdbs(folder: Path, dataset: Path | str, indices: Indices | None, shard_size: int) -> int:
     """Fill a folder with LMDBs and their metadata; the number of structures."""
-    rows = np.arange(count_structures(dataset)) if indices is None else np.asarray(indices)
+    rows = np.arange(count_structures(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
     shards = [rows[start : start + shard_size] for start in range(0, max(len(rows), 1), shard_size)]
-    metadata = describe_element_energies(dataset)
-    n_atoms: list[int] = []
-    for number, shard in enumerate(shards):
-        name = "data.aselmdb" if len(shards) == 1 else f"data.{number:04d}.aselmdb"
-        n_atoms += _write_lmdb(folder / name, read_dataset(dataset, shard), metadata)
-    np.savez(folder / "metadata.npz", natoms=np.array(n_atoms, dtype=np.int64))
-    return len(n_atoms)
+    names = ["data.aselmdb"] if len(shards) == 1 else [f"data.{number:04d}.aselmdb" for number in range(len(shards))]
+    places = [folder / name for name in names]
+    with open_workers(len(shards) * STRUCTURES_A_WORKER if len(rows) > STRUCTURES_A_WORKER else 0) as each:
+        deque(each(partial(_write_lmdb, dataset, describe_element_energies(dataset)), zip(places, shards, strict=True)), 0)
+    np.savez(folder / "metadata.npz", natoms=read_sizes(dataset)[rows])
+    return len(rows)
 
 
-def _write_lmdb(path: Path, structures: Iterable[Atoms], metadata: dict[str, Any]) -> list[int]:
-    """Write an LMDB; the number of atoms of each structure."""
+def _write_lmdb(dataset: Path | str, metadata: dict[str, Any], own: tuple[Path, NDArray[np.int64]]) -> None:
+    """Write the structures at these rows to an LMDB at this path."""
     try:
         from ase_db_backends.aselmdb import LMDBDatabase
     except ImportError as error:
         raise Unavailable("ASE LMDBs need the package ase-db-backends: pip install 'distillery[training]'") from error
-    n_atoms = []
+    path, rows = own
     with LMDBDatabase(path, use_lock_file=False) as database:
         database.metadata = metadata
-        for atoms in structures:
-            _write_row(database, atoms, sid=atoms.info["id"])
-            n_atoms.append(len(atoms))
-            if len(n_atoms) % _COMMITTED == 0:
-                database.txn.commit()
-                database.txn = database.env.begin(write=True)
+        n = 0
+        for block in read_blocks(dataset, rows):
+            for k in range(len(block)):
+                _write_row(database, block, k, sid=block.texts["id"][k])
+                n += 1
+                if n % _COMMITTED == 0:
+                    database.txn.commit()
+                    database.txn = database.env.begin(write=True)
     path.with_name(f"{path.name}-lock").unlink(missing_ok=True)
-    return n_atoms
 
 
-def _write_row(database: Any, atoms: Atoms, **data: Any) -> int:
+def _write_row(database: Any, block: Block, k: int, **data: Any) -> None:
     """A row of an ASE database; `data` must not hold energy, forces or stress, which fairchem would take for the labels."""
-    info = atoms.info
-    data |= {name: info[name] for name in ("charge", "spin") if name in info}
-    keys = {"structure_id": info["id"], "source": info["source"], "system": info["system"]}
-    row: int = database.write(atoms, data={"origin": json.loads(info["origin"]), **data}, **keys)
+    texts = {name: own[k] for name, own in block.texts.items()}
+    if block.charge is not None and block.spin is not None:
+        data |= {"charge": int(block.charge[k]), "spin": int(block.spin[k])}
+    keys = {"structure_id": texts["id"], "source": texts["source"], "system": texts["system"]}
+    database.write(make_row(block, k), data={"origin": json.loads(texts["origin"]), **data}, **keys)
+
+
+def make_row(block: Block, k: int) -> Any:
+    """Structure k as ASE makes the row of atoms with a calculator that holds its labels.
+
+    ASE compares the atoms with the calculator's anew for each of ten properties, which takes as long as all else of writing a row.
+    """
+    from ase.db.core import now
+    from ase.db.row import AtomsRow
+
+    rows = block.rows(k)
+    values: dict[str, Any] = {"numbers": block.numbers[rows], "positions": block.positions[rows], "unique_id": uuid4().hex}
+    values |= {"pbc": block.pbc[k]} if block.pbc[k].any() else {}
+    values |= {"cell": block.cells[k]} if block.cells[k].any() else {}
+    values |= {"calculator": "unknown", "calculator_parameters": {}}
+    values |= {"energy": float(block.energy[k]), "forces": block.forces[rows].astype(np.float64)}
+    values |= {"stress": block.stress[k]} if block.has_stress[k] else {}
+    values |= {} if block.atomic_energies is None else {"energies": block.atomic_energies[rows]}
+    row: Any = AtomsRow(values)
+    row.ctime, row.user = now(), os.getenv("USER")
     return row

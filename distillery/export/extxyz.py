@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +10,10 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from distillery.dataset.blocks import Block, Indices, read_blocks
+from distillery.dataset.blocks import Block, Indices, cut_dataset, read_block
 from distillery.export.places import require_file
 from distillery.runtime.atomic_files import write_whole
+from distillery.runtime.workers import open_workers
 
 MissingStress = Literal["absent", "nan"]
 _FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
@@ -62,12 +64,16 @@ def export_extxyz(
 
 def write_extxyz(path: Path, dataset: Path | str, indices: Indices | None, keys: Keys) -> int:
     """Write a file; the number of structures."""
-    n = 0
-    with path.open("w", encoding="utf-8") as file:
-        for block in read_blocks(dataset, indices):
-            file.writelines(_format_block(block, keys))
-            n += len(block)
+    blocks = list(cut_dataset(dataset, indices))
+    n = sum(map(len, blocks))
+    with path.open("wb") as file, open_workers(n) as each:
+        file.writelines(each(partial(_format_indices, dataset, keys), blocks))
     return n
+
+
+def _format_indices(dataset: Path | str, keys: Keys, own: NDArray[np.int64]) -> bytes:
+    """The text of the structures at these indices, UTF-8."""
+    return "".join(_format_block(read_block(dataset, own), keys)).encode()
 
 
 def _format_block(block: Block, keys: Keys) -> Iterator[str]:

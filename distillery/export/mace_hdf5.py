@@ -1,6 +1,8 @@
 """MACE's preprocessed HDF5: files of structures that are read one by one while it trains, for sets that don't fit into memory."""
 
+from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.blocks import Block, read_blocks
+from distillery.runtime.workers import STRUCTURES_A_WORKER, open_workers
 
 _BATCH = 64
 """Structures a group; all groups of a file have as many."""
+_FILE = 128 * _BATCH
+"""Structures a file at most."""
 _FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 
 
@@ -22,17 +27,21 @@ def write_mace_hdf5(folder: Path, dataset: Path | str, rows: NDArray[np.int64]) 
     """
     folder.mkdir()
     whole = len(rows) - len(rows) % _BATCH
-    for number, own in enumerate(part for part in (rows[:whole], rows[whole:]) if part.size):
-        with h5py.File(folder / f"{number}_{folder.name}.h5", "w") as file:
-            file.attrs["drop_last"] = False
-            _write_structures(file, dataset, own)
+    parts = [*(rows[start : min(start + _FILE, whole)] for start in range(0, whole, _FILE)), rows[whole:]]
+    places = [folder / f"{number}_{folder.name}.h5" for number in range(len(parts))]
+    with open_workers(len(rows) // _FILE * STRUCTURES_A_WORKER) as each:
+        deque(each(partial(_write_file, dataset), [(path, part) for path, part in zip(places, parts, strict=True) if part.size]), 0)
 
 
-def _write_structures(file: h5py.File, dataset: Path | str, rows: NDArray[np.int64]) -> None:
-    for k, values in enumerate(_list_structures(dataset, rows)):
-        group = file.require_group(f"config_batch_{k // _BATCH}").create_group(f"config_{k % _BATCH}")
-        for name, value in values.items():
-            group[name] = value
+def _write_file(dataset: Path | str, own: tuple[Path, NDArray[np.int64]]) -> None:
+    """Write the structures at these rows to this path."""
+    path, rows = own
+    with h5py.File(path, "w") as file:
+        file.attrs["drop_last"] = False
+        for k, values in enumerate(_list_structures(dataset, rows)):
+            group = file.require_group(f"config_batch_{k // _BATCH}").create_group(f"config_{k % _BATCH}")
+            for name, value in values.items():
+                group[name] = value
 
 
 def _list_structures(dataset: Path | str, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,7 @@ import numpy as np
 from distillery.errors import Internal, Unavailable
 from distillery.runtime.environment import change_environment, read_environment
 from distillery.runtime.stopping import Stop, Stopped
+from distillery.runtime.workers import die_with_parent
 
 T = TypeVar("T")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -159,7 +160,7 @@ def _list_optional_features() -> list[str]:
 def _start_worker(environment: Mapping[str, str], prepare: Callable[[], None] | None) -> None:
     _require_environment(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     if prepare is not None:
         prepare()
 
@@ -171,11 +172,4 @@ def _require_environment(environment: Mapping[str, str]) -> None:
     """
     if any(os.environ.get(name) != value for name, value in environment.items()):
         os.kill(os.getppid(), signal.SIGKILL)
-        os._exit(1)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
         os._exit(1)

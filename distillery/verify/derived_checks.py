@@ -10,12 +10,12 @@ from distillery.dataset.derivation import PIECES, TEACHER, Derivation, Piece, pl
 from distillery.dataset.element_energies import FITTED, ISOLATED
 from distillery.dataset.layout import LAYOUT_VERSION, choose_columns, describe_units, iterate_texts
 from distillery.dataset.sections import Range
+from distillery.runtime.workers import Each
 from distillery.schema.label import TeacherCard
 from distillery.structures.identity import digest_structures
 from distillery.verify.file_checks import Check, attempt, check_fitted_energies
 from distillery.verify.inspection import Progress, inspect_all
 from distillery.verify.structure_checks import Expected
-from distillery.verify.workers import Each
 
 _NEEDED = ("teacher_version", "versions", ISOLATED, FITTED)
 

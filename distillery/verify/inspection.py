@@ -2,15 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 import h5py
 
+from distillery.runtime.workers import Each, WorkerDied
 from distillery.verify.file_checks import Check, conclude, find_repeated
 from distillery.verify.structure_checks import CHECKS, Expected, inspect_part
-from distillery.verify.workers import Each
 
 Progress = Callable[[str, int, int], None]
 _FIGURES = {
@@ -32,7 +31,7 @@ def inspect_all(file: h5py.File, path: Path, expected: Sequence[Expected], each:
             for check, fault in found:
                 faults[check].append(fault)
             progress("inspected", k + 1, len(expected))
-    except BrokenProcessPool:
+    except WorkerDied:
         faults["digests"].append("a worker died reading the file: it is damaged, or memory is too small")
     for check, name in (("ids", "id"), ("hashes", "structure_hash")):
         faults[check] += find_repeated(file, name)

@@ -23,6 +23,7 @@ from distillery.report.files import read_report
 from distillery.report.report import make_report
 from distillery.report.summary import describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
+from distillery.runtime.workers import Each, open_workers
 from distillery.schema.label import FinaliseReceipt
 from distillery.schema.report import CheckpointRecord, Report
 from distillery.structures.identity import digest_structures
@@ -40,7 +41,6 @@ from distillery.verify.file_checks import (
 from distillery.verify.inspection import Progress, inspect_all
 from distillery.verify.merged_parts import MergedParts, measure_section
 from distillery.verify.structure_checks import UNREADABLE, Expected
-from distillery.verify.workers import Each, open_workers
 
 
 def verify_dataset(path: Path | str) -> Iterator[Check]:

@@ -7,10 +7,10 @@ from pyxtal.crystal import random_crystal
 from pyxtal.lattice import Lattice
 from pyxtal.msg import VolumeError
 from pyxtal.symmetry import Group
-from pyxtal.tolerance import Tol_matrix
 
 from distillery.generators.proposals import Rejected
-from distillery.structures.structure import Structure, numbers_of
+from distillery.structures.structure import Structure, Vectors, numbers_of
+from services.pymatgen.placement import PlacedSite, is_free, make_tolerances, place_on_site
 from services.pymatgen.volume import volume_of_spheres
 
 N_SPACE_GROUPS = 230
@@ -18,12 +18,14 @@ TOLERANCE = 1.6
 """PyXtal's factor on its shortest distances, each half the sum of two covalent radii."""
 
 
+_LEAST_POINTS = 10
+"""Points tried for the sites of an element, or twice as many as it has sites."""
 LATTICES, DRAWS = 10, 2
 """Lattices tried for a crystal, and draws of all coordinates in each; with PyXtal's own 40 and 10, failing takes 5 s."""
 
 
 class _BriefCrystal(random_crystal):  # type: ignore[misc]
-    """PyXtal's crystal with fewer tries."""
+    """PyXtal's crystal with fewer tries, and with the atoms of a site placed at once."""
 
     def set_crystal(self) -> None:
         self.numattempts = 0
@@ -36,10 +38,30 @@ class _BriefCrystal(random_crystal):  # type: ignore[misc]
                     return
             self.lattice.reset_matrix()
 
+    def _set_ion_wyckoffs(self, n_atoms: int, specie: str, cell: Vectors, before: list[PlacedSite]) -> list[PlacedSite] | None:
+        """Atoms of one element on the sites that were drawn for it; None if they find no room."""
+        waiting, placed = list(self.sites[specie]), list[PlacedSite]()
+        shortest = self.tol_matrix.get_tol(specie, specie)
+        for _ in range(max(2 * len(waiting), _LEAST_POINTS)):
+            new = place_on_site(self.group[waiting[0]], specie, self.lattice.generate_point(), cell, shortest)
+            if new is None or not is_free(new, [*placed, *before], cell, self.tol_matrix):
+                continue
+            del waiting[0]
+            placed.append(new)
+            if not waiting:
+                return placed
+        return None
+
 
 @cache
 def _group(number: int) -> Group:
     return Group(number)
+
+
+@cache
+def _list_sites(number: int) -> dict[str, int]:
+    """Degrees of freedom of each Wyckoff site of a space group, by its label."""
+    return {wyckoff.get_label(): int(wyckoff.get_dof()) for wyckoff in _group(number)}
 
 
 def draw_crystal(number: int, elements: tuple[str, ...], largest: int, rng: np.random.Generator) -> Structure:
@@ -62,7 +84,7 @@ def draw_crystal(number: int, elements: tuple[str, ...], largest: int, rng: np.r
         numIons=counts,
         lattice=lattice,
         sites=sites,
-        tm=Tol_matrix(prototype="atomic", factor=TOLERANCE),
+        tm=make_tolerances(TOLERANCE),
         random_state=rng_of_sites,
     )
     if not crystal.valid:
@@ -79,7 +101,7 @@ def _draw_sites(group: Group, n_elements: int, largest: int, rng: np.random.Gene
 
     The first go to one element each, further ones to any, until a number of atoms drawn at random is reached.
     """
-    labels = {wyckoff.get_label(): int(wyckoff.get_dof()) for wyckoff in group}
+    labels = dict(_list_sites(group.number))
     smallest = min(map(_multiplicity, labels))
     room = int(rng.integers(min(n_elements * smallest, largest), largest + 1))
     sites: list[list[str]] = [[] for _ in range(n_elements)]

@@ -15,18 +15,22 @@ import h5py
 import numpy as np
 import pytest
 from ase.db import connect
+from ase.db.row import AtomsRow
 from ase.io import read
 from typer.testing import CliRunner
 
 from cli.main import app
+from distillery.dataset.blocks import read_blocks
 from distillery.dataset.layout import Arrays
-from distillery.dataset.reading import read_dataset
+from distillery.dataset.reading import make_atoms, read_dataset
 from distillery.dataset.selection import Selection, choose_structures
 from distillery.dataset.splits import split_dataset
 from distillery.errors import InvalidRequest, Unavailable
-from distillery.export import ase_databases
-from distillery.export.ase_databases import export_ase_db, export_aselmdb
+from distillery.export import ase_databases, mace_hdf5
+from distillery.export.ase_databases import export_ase_db, export_aselmdb, make_row
 from distillery.export.extxyz import Keys, export_extxyz
+from distillery.export.mace_hdf5 import write_mace_hdf5
+from distillery.runtime import workers
 from distillery.runtime.atomic_files import write_text_whole
 from tests.datasets import write_dataset
 from tests.labelling import mixed, water
@@ -470,3 +474,79 @@ def test_the_library_replaces_unless_told_not_to(path: Path, export: Callable[..
     assert [export(path, target), export(path, target)] == [N, N]
     with pytest.raises(InvalidRequest, match="there already"):
         export(path, target, overwrite=False)
+
+
+def test_rows_of_databases_are_those_that_ase_makes_of_atoms(path: Path, arrays: Arrays) -> None:
+    block = next(read_blocks(path))
+    for k in range(N):
+        ours, theirs = vars(make_row(block, k)), vars(AtomsRow(make_atoms(block, k)))
+        assert [name for name in ours if name not in {"ctime", "user"}] == list(theirs)  # their order is that of JSON in LMDBs
+        for name in theirs.keys() - {"unique_id"}:
+            assert np.asarray(ours[name]).dtype == np.asarray(theirs[name]).dtype
+            assert np.array_equal(np.asarray(ours[name]), np.asarray(theirs[name])), name
+
+
+def read_hdf5(folder: Path) -> dict[str, bytes]:
+    """All datasets of a folder's files, by file and path."""
+    found: dict[str, bytes] = {}
+    for place in sorted(folder.iterdir()):
+        with h5py.File(place) as file:
+            file.visititems(lambda name, item, place=place: found.update({f"{place.name}/{name}": _as_bytes(item)}))
+    return found
+
+
+def _as_bytes(item: h5py.Group | h5py.Dataset) -> bytes:
+    return repr(item[()].tolist() if hasattr(item[()], "tolist") else item[()]).encode() if isinstance(item, h5py.Dataset) else b""
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Workers as on so many cores, also for few structures."""
+
+    def use(n_cores: int) -> None:
+        monkeypatch.setattr(workers, "count_cores", lambda: n_cores)
+
+    monkeypatch.setattr(workers, "STRUCTURES_A_WORKER", 1)
+    monkeypatch.setattr(ase_databases, "STRUCTURES_A_WORKER", 1)
+    monkeypatch.setattr(mace_hdf5, "STRUCTURES_A_WORKER", 1)
+    return use
+
+
+def test_two_cores_write_what_one_does(path: Path, arrays: Arrays, tmp_path: Path, two_cores: Callable[[int], None]) -> None:
+    found = []
+    for n_cores in (1, 2):
+        two_cores(n_cores)
+        export_extxyz(path, tmp_path / f"{n_cores}.extxyz")
+        export_aselmdb(path, tmp_path / f"{n_cores}", shard_size=4)
+        rows = [
+            row.toatoms()
+            for place in sorted((tmp_path / f"{n_cores}").glob("*.aselmdb"))
+            for row in connect(place, type="aselmdb").select()
+        ]
+        sizes = np.load(tmp_path / f"{n_cores}" / "metadata.npz")["natoms"].tolist()
+        found.append(
+            (
+                (tmp_path / f"{n_cores}.extxyz").read_bytes(),
+                [len(atoms) for atoms in rows],
+                [atoms.get_potential_energy() for atoms in rows],
+                sizes,
+            )
+        )
+    assert found[0] == found[1]
+    assert len(found[0][1]) == N
+
+
+def test_mace_files_of_two_cores_are_those_of_one(
+    path: Path, tmp_path: Path, two_cores: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(path, mixed("t", 150))
+    monkeypatch.setattr(mace_hdf5, "_FILE", 64)
+    found = []
+    for n_cores in (1, 2):
+        two_cores(n_cores)
+        folder = tmp_path / str(n_cores)
+        folder.mkdir()
+        write_mace_hdf5(folder / "train", path, np.arange(150))
+        found.append(read_hdf5(folder / "train"))
+    assert found[0] == found[1]
+    assert {name.partition("/")[0] for name in found[0]} == {"0_train.h5", "1_train.h5", "2_train.h5"}

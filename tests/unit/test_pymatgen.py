@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import spglib
 from pymatgen.core.composition import Composition
+from pyxtal.lattice import Lattice
+from pyxtal.symmetry import Group
+from pyxtal.wyckoff_site import atom_site
 
 from distillery.errors import InvalidRequest, Unsupported
 from distillery.generators.compounds import find_compounds, read_compounds
@@ -26,9 +29,10 @@ from distillery.structures.identity import structure_hash
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure
 from services.pymatgen.compile_compounds import TARGET, compile_table
 from services.pymatgen.generator import CrystalProposer
+from services.pymatgen.placement import PlacedSite, is_free, make_tolerances, project
 from services.pymatgen.plausibility import is_plausible
 from services.pymatgen.prototypes import read_library, select_prototypes
-from services.pymatgen.symmetric import draw_crystal
+from services.pymatgen.symmetric import TOLERANCE, draw_crystal
 from services.pymatgen.symmetry import find_symmetry
 from services.pymatgen.volume import estimate_volume, is_nonmetal, known_elements, resize, settle, smallest_volume
 
@@ -365,3 +369,26 @@ def test_the_order_of_proposals_does_not_matter() -> None:
         assert type(a) is type(b)
         if not isinstance(a, str) and not isinstance(b, str):
             assert np.array_equal(a.structures[0].positions, b.structures[0].positions)
+
+
+@pytest.mark.parametrize("number", [2, 14, 62, 88, 140, 166, 194, 205, 225, 227])
+def test_points_are_projected_onto_sites_as_pyxtal_does_to_the_bit(number: int) -> None:
+    rng, group = np.random.default_rng(number), Group(number)
+    for _ in range(3):
+        cell = Lattice(group.lattice_type, 200.0, random_state=rng).matrix
+        for wyckoff in group:
+            point = rng.random(3)
+            assert project(point, wyckoff, cell).tobytes() == wyckoff.project(point.copy(), cell, [1, 1, 1]).tobytes()
+
+
+def test_a_site_is_free_or_not_as_pyxtal_finds() -> None:
+    rng, group, tolerances, found = np.random.default_rng(0), Group(62), make_tolerances(TOLERANCE), []
+    for _ in range(40):
+        cell = Lattice("orthorhombic", 250.0, random_state=rng).matrix
+        drawn = [(wyckoff, wyckoff.project(rng.random(3), cell, [1, 1, 1])) for wyckoff in (group["8d"], group["4c"])]
+        theirs = [atom_site(wyckoff, point, "Si") for wyckoff, point in drawn]
+        ours = [PlacedSite(site.wp, site.specie, site.coords.copy()) for site in theirs]
+        found.append(is_free(ours[0], ours[1:], cell, tolerances))
+        assert found[-1] == theirs[0].check_with_ws2(theirs[1], cell, tolerances.get_tol("Si", "Si"))
+        assert all(own.coords.tobytes() == site.coords.tobytes() for own, site in zip(ours, theirs, strict=True))
+    assert {True, False} == set(found)

@@ -61,6 +61,29 @@ def test_oversampling_is_bounded_where_nearly_all_is_rejected() -> None:
     assert model.sizes == [5, 20, 20, 5]
 
 
+def test_a_request_begins_with_as_many_as_bring_n_at_the_acceptance_that_is_told() -> None:
+    sizes = {}
+    for acceptance in (1.0, 0.8):
+        model = Scripted(lambda batch, n: ["bad" if k % 5 == 4 else Proposal((water(),)) for k in range(n)])
+        model.settings = make_settings(batch=64, acceptance=acceptance)
+        made = generate(load(model), n=40)
+        assert len(made.structures) == 40
+        sizes[acceptance] = model.sizes
+    assert sizes == {1.0: [40, 10], 0.8: [57]}
+
+
+def test_an_acceptance_that_was_told_too_high_costs_no_more_than_a_second_batch() -> None:
+    model = Scripted(good_every(2), settings=make_settings(batch=1000, acceptance=0.999))
+    made = generate(load(model), n=40)
+    assert len(made.structures) == 40
+    assert model.sizes == [41, 54]
+
+
+def test_an_acceptance_that_was_told_stands_among_the_versions_as_structures_depend_on_it() -> None:
+    assert "acceptance" not in load(Scripted()).metadata.versions
+    assert load(Scripted(settings=make_settings(acceptance=0.8))).metadata.versions["acceptance"] == "0.8"
+
+
 def test_the_budget_is_never_exceeded_and_what_came_of_it_is_counted_by_reason() -> None:
     model = Scripted(lambda batch, n: ["odd" if (batch + k) % 2 else "even" for k in range(n)], settings=make_settings(batch=7))
     made = generate(load(model), n=2)

@@ -1,6 +1,7 @@
 """The PyTorch datasets: what is in the file, in any process, every structure once."""
 
 import pickle
+from copy import copy
 from pathlib import Path
 
 import h5py
@@ -133,6 +134,36 @@ def test_a_batch_is_flat(path: Path, arrays: Arrays) -> None:
     for k, i in enumerate(chosen):
         own = {name: batch[name][batch["batch"] == k] for name in ("atomic_numbers", "positions", "forces")}
         check(own | {name: batch[name][k] for name in COLUMNS if name not in own} | {"index": torch.tensor(i)}, arrays)
+
+
+def test_a_batch_read_at_once_is_that_of_its_structures(path: Path, arrays: Arrays) -> None:
+    dataset, chosen = StructureDataset(path), [4, 0, 2, 4]
+    at_once, one_by_one = dataset.__getitems__(chosen), [dataset[k] for k in chosen]
+    for batch, other in ((collate(at_once), collate(one_by_one)), *zip(at_once, one_by_one, strict=True)):
+        assert list(batch) == list(other)
+        for name, tensor in other.items():
+            assert batch[name].dtype == tensor.dtype
+            assert torch.equal(batch[name], tensor), name
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("kind", [StructureDataset, BlockDataset])
+def test_a_worker_sends_a_batch_as_one_block_of_bytes(path: Path, arrays: Arrays, kind: type[StructureDataset | BlockDataset]) -> None:
+    batches = list(DataLoader(kind(path), batch_size=5, num_workers=1, collate_fn=collate))
+    assert sum(len(batch["n_atoms"]) for batch in batches) == N
+    for batch in batches:
+        assert not any(tensor.is_shared() for tensor in batch.values())  # no file descriptor for any of them
+        for k in range(len(batch["n_atoms"])):
+            own = {name: batch[name][batch["batch"] == k] for name in ("atomic_numbers", "positions", "forces")}
+            check(Item(own | {name: batch[name][k] for name in COLUMNS if name not in own}), arrays)
+
+
+def test_a_copied_item_is_another_dict_of_the_same_tensors(path: Path, arrays: Arrays) -> None:
+    item = StructureDataset(path)[0]
+    copied = copy(item)
+    del copied["energy"]
+    assert "energy" in item
+    assert copied["forces"] is item["forces"]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -356,7 +356,7 @@ def test_a_dataset_in_stages_passes_wherever_it_ends(tmp_path: Path, until: str,
 
 
 def test_many_structures_are_inspected_by_several_processes(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distillery.verify.workers._STRUCTURES_A_WORKER", 10)
+    monkeypatch.setattr("distillery.runtime.workers.STRUCTURES_A_WORKER", 10)
     change(dataset, add("structures/positions", (5, 0), 0.05))
     assert find_failed(dataset) == {"hashes", "digests", "report"}
 

@@ -1,6 +1,7 @@
 """A Generator from a generative model: batches drawn until n structures are good, on one device, one batch at a time."""
 
 import logging
+import math
 import random
 import threading
 from collections import deque
@@ -35,6 +36,8 @@ from distillery.structures.structure import System
 ATTEMPTS_PER_STRUCTURE = 10
 """A task for n structures draws at most this many times n samples."""
 _LEAST_ACCEPTANCE = 0.25
+_SPARE = 1.65
+"""Standard deviations of what a batch brings that are drawn beyond its mean, where the acceptance is told: 95 of 100 batches suffice."""
 _log = logging.getLogger("distillery")
 _device_lock = threading.Lock()
 """One batch at a time in this process: models share the device and the global random states that upstream draws from."""
@@ -58,6 +61,7 @@ class SampledGenerator:
         settings, loaded = self._model.settings, self.loaded
         card = self._model.describe(loaded)
         versions = {"torch": version("torch"), "threads": str(settings.threads), "batch": str(settings.batch)}
+        versions |= {} if settings.acceptance == 1 else {"acceptance": str(settings.acceptance)}
         if loaded is not None:
             versions |= {"upstream": loaded.upstream, "device": self._device_name, "checkpoint": loaded.checkpoint}
         sha256 = None if loaded is None else loaded.sha256
@@ -103,8 +107,9 @@ class SampledGenerator:
         made, keys = Made(), set[str]()
         pending: deque[int] = deque()
         limit, batch, show = self._model.settings.batch, 0, _growing(progress)
+        expected = self._model.settings.acceptance
         while len(made.structures) < task.n and made.attempts < _budget(task):
-            n = min(limit, _budget(task) - made.attempts, pending.popleft() if pending else _ask_for(made, task))
+            n = min(limit, _budget(task) - made.attempts, pending.popleft() if pending else _ask_for(made, task, expected))
             batch += 1
             try:
                 samples = self._try(task, n, batch, stop, _scaled(show, made, task, n))
@@ -187,13 +192,14 @@ def _budget(task: Task) -> int:
     return ATTEMPTS_PER_STRUCTURE * task.n
 
 
-def _ask_for(made: Made, task: Task) -> int:
-    """As many as bring what is missing at the acceptance seen so far."""
+def _ask_for(made: Made, task: Task, expected: float) -> int:
+    """As many as bring what is missing at the acceptance seen so far; where one is told, at that from the start, with some to spare."""
     missing = task.n - len(made.structures)
-    if not made.attempts:
-        return missing
-    acceptance = max(len(made.structures) / made.attempts, _LEAST_ACCEPTANCE)
-    return -int(-missing // acceptance)
+    acceptance = max(len(made.structures) / made.attempts, _LEAST_ACCEPTANCE) if made.attempts else expected
+    if expected == 1:
+        return -int(-missing // acceptance)
+    deviation = _SPARE * math.sqrt(acceptance * (1 - acceptance))  # of one sample: m bring m a - sqrt(m) deviation at least
+    return math.ceil(((deviation + math.sqrt(deviation**2 + 4 * acceptance * missing)) / (2 * acceptance)) ** 2 - 1e-9)
 
 
 def _growing(progress: Progress) -> Progress:

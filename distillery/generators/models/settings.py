@@ -21,3 +21,10 @@ class ModelSettings(BaseSettings):
         64, ge=1, description="structures sampled at once; halved where memory is too small. Another batch size gives other structures"
     )
     threads: int = Field(1, ge=1, description="CPU threads. Another number changes the last digits")
+    acceptance: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of samples that become structures; below 1 a request begins with as many as bring n at it, and draws some to "
+        "spare, so that no small batch at its end costs a whole run of the sampler. Another share gives other structures",
+    )
