@@ -26,33 +26,40 @@ class Curated:
     fingerprints: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Earlier:
+    """The structures of the batch so far: their ids by hash, and by what near duplicates are found by."""
+
+    by_hash: dict[str, str] = field(default_factory=dict)
+    by_place: dict[int, str] = field(default_factory=dict)
+    near_duplicates: NearDuplicates = field(default_factory=NearDuplicates)
+
+
 def curate(structures: Iterable[Structure], elements: Sequence[str], atoms: tuple[int, int] | None) -> Curated:
     """Check structures; duplicates within the batch, copies with noise among them, are refused too."""
-    curated, seen, near_duplicates = Curated(), dict[str, str](), NearDuplicates()
+    curated, earlier = Curated(), _Earlier()
     for structure in map(restate, structures):
         neighbours = Neighbours(structure, HASH_CUTOFF)
         fault = find_fault(structure, elements, atoms, neighbours)
         if fault is None:
-            fault = _admit(structure, neighbours, curated, seen, near_duplicates)
+            fault = _admit(structure, neighbours, curated, earlier)
         if fault is not None:
             curated.rejected.append(Reject(id=structure.id, reason=fault.reason, detail=fault.detail, stage="curation"))
     return curated
 
 
-def _admit(
-    structure: Structure, neighbours: Neighbours, curated: Curated, seen: dict[str, str], near_duplicates: NearDuplicates
-) -> Fault | None:
+def _admit(structure: Structure, neighbours: Neighbours, curated: Curated, earlier: _Earlier) -> Fault | None:
     """Keep a sound structure, or say which earlier one of the batch it repeats."""
     own, fingerprint = structure_hash(structure, neighbours), make_fingerprint(structure, neighbours)
-    if own in seen:
-        return Fault("duplicate", f"its structure hash {own} came before in this shard, of {seen[own]}")
-    if (twin := near_duplicates.find(fingerprint)) is not None:
+    if own in earlier.by_hash:
+        return Fault("duplicate", f"its structure hash {own} came before in this shard, of {earlier.by_hash[own]}")
+    if (twin := earlier.near_duplicates.find(fingerprint)) is not None:
         return Fault(
             "duplicate",
-            f"{curated.kept[twin[0]].id} of this shard with noise: displacements of {twin[1]:.4f} Å would make one of the other",
+            f"{earlier.by_place[twin[0]]} of this shard with noise: displacements of {twin[1]:.4f} Å would make one of the other",
         )
-    seen[own] = structure.id
-    near_duplicates.add(fingerprint)
+    earlier.by_hash[own] = structure.id
+    earlier.by_place[earlier.near_duplicates.add(fingerprint)] = structure.id
     curated.kept.append(structure)
     curated.hashes.append(own)
     curated.fingerprints[find_place(structure.id)] = fingerprint.as_text()

@@ -1,47 +1,48 @@
 """Structures that are nearly the same: copies with noise of up to about 0.01 Å, which no exact hash finds.
 
-A fingerprint is a list of smooth sums over distances, the same in another order, place or orientation, and how these change where all
-atoms are displaced at random (their covariance, to first order). So the difference of two fingerprints, in units of that covariance,
-tells how far the atoms of one would have to be displaced to give the other.
+A fingerprint is a list of smooth sums over distances, the same in another order, place or orientation, with what noise does to each, and
+the structure itself, rounded. Two whose sums are as near as noise leaves them are laid over each other, and what displacements are left
+tells.
 """
 
 import hashlib
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from distillery.runtime.scratch import Scratch, ScratchMemory
+from distillery.structures.alignment import count_free, find_displacement
 from distillery.structures.geometry import Neighbours, find_pairs
 from distillery.structures.identity import HASH_CUTOFF
 from distillery.structures.key_index import KeyIndex
+from distillery.structures.packed_geometry import count_atoms, count_bytes, pack_geometry, unpack_geometry
 from distillery.structures.structure import Structure
 
-ALIKE = 0.013
-"""Å: two structures are alike where displacements of this width would make one of the other. A copy with noise of 0.01 Å is 0.01 off; two
-that were rattled by 0.02 Å each, as recipes do, are 0.028 off, and far more where they are strained too."""
-_FEWEST, _TOO_FEW_ATOMS = 1.6, 3
-_LEAST_SHARE, _LEAST_SHARE_PERIODIC = 0.4, 0.62
-"""The fewer distances a structure has, the more of them agree by chance. With k independent sums the width is ALIKE times (k - 1.6) / 10.4,
-by the quantiles of the chi distribution, but these shares of it at least; of up to three atoms nothing is told. Periodic structures are
-given more: where recipes want copies of a crystal they strain it too."""
-_NOISE = 0.011
-"""Å: noise that a copy may have. In a perfect lattice it moves the sums in second order alone, all one way."""
+NOISE = 0.01
+"""Å: standard deviation of the noise that a copy may have. Two that were rattled by 0.02 Å each, as recipes do, are 0.028 off, and recipes
+strain crystals too."""
+_QUANTILE = 2.054
+"""Of the normal distribution: of copies with NOISE 98 in a hundred are found, however many atoms they have."""
+_TOO_FEW_ATOMS = 3
+"""Of which nothing is told: a few distances agree by chance."""
 _N_WAVES, _N_WEIGHTS = 6, 2
 _N_SUMS = _N_WAVES * _N_WEIGHTS
-_TRIANGLE = np.tril_indices(_N_SUMS, -1)
-_N_BYTES = 12 * _N_SUMS + 2 * len(_TRIANGLE[0])
+_HEAD = 8 * _N_SUMS
+"""Bytes of all sums and of their noise."""
 _LOOKED_AT = [0, _N_WAVES]
 """Sums by which most structures are told apart before their fingerprints are read: one of either weight."""
+_FARTHEST = 2.7
+"""The root mean square of what sums of copies differ by, in units of what NOISE does to each: over 99.9 in a hundred are below."""
+_PLACE = 4
+"""Bytes; every fingerprint is some times as long."""
 _GOLDEN = 0.6180339887
 _ROUNDING = 3e-6
 """What float32 may do to a sum."""
-_LEAST_VARIANCE = 1e-4
-"""Of the largest: combinations of the sums that change less are noise of their rounding."""
 Floats = NDArray[np.float64]
 
 
@@ -51,7 +52,7 @@ class Fingerprint:
 
     composition  elements and atoms of each, with a star where it is periodic, before them in brackets charge and spin multiplicity
                  where those are not the usual ones; only structures that have all of this in common are compared
-    packed       sums, drift and scales as float32, 12 of each; then the correlations of the sums as float16, 66 of them
+    packed       sums and what NOISE does to each as float32, 12 of both; then the structure, as `pack_geometry` makes it
     """
 
     composition: str
@@ -66,14 +67,15 @@ class Fingerprint:
         """What `as_text` gave; ValueError if it is none."""
         composition, _, encoded = text.partition(" ")
         packed = b64decode(encoded, validate=True)
-        if len(packed) != _N_BYTES:
-            raise ValueError(f"a fingerprint of {len(packed)} bytes")
+        wanted = _HEAD + count_bytes(composition)
+        if len(packed) != wanted:
+            raise ValueError(f"a fingerprint of {composition} has {wanted} bytes, not {len(packed)}")
         return cls(composition, packed)
 
     @property
     def n_atoms(self) -> int:
         """Of the structure."""
-        return sum(map(int, re.findall(r"\d+", self.composition.rpartition("]")[2])))
+        return sum(count_atoms(self.composition).values())
 
     @property
     def is_periodic(self) -> bool:
@@ -81,36 +83,22 @@ class Fingerprint:
         return self.composition.endswith("*")
 
     @property
-    def sums(self) -> NDArray[np.float32]:
+    def sums(self) -> Floats:
         """Shape (12,)."""
         return self._read(0)
 
     @property
-    def drift(self) -> NDArray[np.float32]:
-        """Of the sums, in second order, for random displacements of 1 Å, shape (12,)."""
+    def noise(self) -> Floats:
+        """By how much NOISE changes each sum, about its standard deviation, shape (12,)."""
         return self._read(1)
 
-    @property
-    def covariance(self) -> Floats:
-        """Of the sums, in first order, for random displacements of 1 Å, shape (12, 12)."""
-        correlation = np.eye(_N_SUMS)
-        correlation[_TRIANGLE] = correlation.T[_TRIANGLE] = np.frombuffer(self.packed, "<f2", offset=12 * _N_SUMS)
-        scales = self._read(2).astype(np.float64)
-        found: Floats = correlation * np.outer(scales, scales)
-        return found
+    @cached_property
+    def structure(self) -> Structure:
+        """Its atoms by element, wrapped into its cell and rounded to a thousandth of an ångström where it is less than 60 Å long."""
+        return unpack_geometry(self.composition, self.packed[_HEAD:])
 
-    @property
-    def variance(self) -> float:
-        """Of all sums together, for random displacements of 1 Å."""
-        return float((self._read(2).astype(np.float64) ** 2).sum())
-
-    @property
-    def reach(self) -> float:
-        """How far the sums of a structure that is alike may be from these, if that structure's own allow no more."""
-        return ALIKE * float(np.sqrt(_N_SUMS * self.variance)) + _NOISE**2 * float(np.linalg.norm(self.drift)) + _N_SUMS * _ROUNDING
-
-    def _read(self, place: int) -> NDArray[np.float32]:
-        return np.frombuffer(self.packed, "<f4", count=_N_SUMS, offset=4 * _N_SUMS * place)
+    def _read(self, place: int) -> Floats:
+        return np.frombuffer(self.packed, "<f4", count=_N_SUMS, offset=4 * _N_SUMS * place).astype(np.float64)
 
 
 def make_fingerprint(structure: Structure, neighbours: Neighbours | None = None) -> Fingerprint:
@@ -119,21 +107,14 @@ def make_fingerprint(structure: Structure, neighbours: Neighbours | None = None)
     n_atoms, unit = len(structure), pairs.vector / np.maximum(pairs.distance, 1e-12)[:, None]
     values, slopes, bends = _make_waves(pairs.distance)
     bends = bends + 2 * slopes / np.maximum(pairs.distance, 1e-12)
-    sums, drift, pulls = [], [], []
+    sums, noise = [], []
     for weight in _weigh_pairs(structure, pairs.i, pairs.j):
         sums.append(values @ weight / n_atoms)
-        drift.append(bends @ weight / n_atoms)
-        pulls += [_pull(pairs.i, slope * weight, unit, n_atoms) for slope in slopes]
-    gradients = np.array(pulls)
-    return Fingerprint(_describe_composition(structure), _pack(np.concatenate(sums), np.concatenate(drift), gradients @ gradients.T))
-
-
-def _pack(sums: Floats, drift: Floats, covariance: Floats) -> bytes:
-    scales = np.sqrt(np.diag(covariance))
-    correlation = covariance / np.maximum(np.outer(scales, scales), 1e-30)
-    singles, halves = np.concatenate([sums, drift, scales]).astype("<f4"), correlation[_TRIANGLE].astype("<f2")
-    packed: bytes = singles.tobytes() + halves.tobytes()
-    return packed
+        drift = NOISE**2 * (bends @ weight) / n_atoms
+        shaken = [NOISE * np.linalg.norm(_pull(pairs.i, slope * weight, unit, n_atoms)) for slope in slopes]
+        noise.append(np.hypot(drift, shaken))
+    packed: bytes = np.concatenate([*sums, *noise]).astype("<f4").tobytes()
+    return Fingerprint(_describe_composition(structure), packed + pack_geometry(structure))
 
 
 def _pull(i: NDArray[np.int64], slope: Floats, unit: Floats, n_atoms: int) -> Floats:
@@ -184,32 +165,32 @@ class Distance:
 
 def find_distance(one: Fingerprint, other: Fingerprint) -> Distance:
     """How far two structures of one composition are apart."""
-    apart = other.sums.astype(np.float64) - one.sums
-    apart -= np.clip(apart, -_ROUNDING, _ROUNDING)
-    if not apart.any():
+    if one.packed == other.packed:
         return Distance(0.0)
-    if one.n_atoms <= _TOO_FEW_ATOMS:
+    if one.n_atoms <= _TOO_FEW_ATOMS or not _may_be_alike(one, other):
         return Distance(float("inf"))
-    looser = max(one, other, key=lambda fingerprint: fingerprint.variance)
-    variances, axes = np.linalg.eigh(looser.covariance)
-    free = variances > max(_LEAST_VARIANCE * float(variances[-1]), 0.0)
-    if not free.any():  # nothing moves them: an atom alone, two perfect lattices
-        return Distance(float("inf"))
-    rest = float(np.linalg.norm((apart @ axes)[~free]))
-    if rest > 3 * ALIKE * np.sqrt(_N_SUMS * _LEAST_VARIANCE * variances[-1]) + 2 * _NOISE**2 * np.linalg.norm(looser.drift):
-        return Distance(float("inf"))  # a strain moves what displacements don't
-    steps, drift = (vector @ axes[:, free] / np.sqrt(variances[free]) for vector in (apart, looser.drift))
-    share = float(np.clip(steps @ drift / max(float(drift @ drift), 1e-30), -(_NOISE**2), _NOISE**2))
-    return Distance(float(np.sqrt(((steps - share * drift) ** 2).mean())), _find_width(one, int(free.sum())))
+    structures = one.structure, other.structure
+    width = find_width(count_free(structures[0]))
+    return Distance(find_displacement(*structures, width), width)
 
 
-def _find_width(one: Fingerprint, n_free: int) -> float:
-    least = _LEAST_SHARE_PERIODIC if one.is_periodic else _LEAST_SHARE
-    return ALIKE * max((n_free - _FEWEST) / (_N_SUMS - _FEWEST), least)
+def find_width(n_free: int) -> float:
+    """The width of displacements, Å, below which 98 in a hundred copies with NOISE are, by the quantile of chi squared.
+
+    E. B. Wilson and M. M. Hilferty, PNAS 17 (1931) 684.
+    """
+    spread = 2 / (9 * max(n_free, 1))
+    return float(NOISE * (1 - spread + _QUANTILE * spread**0.5) ** 1.5)
+
+
+def _may_be_alike(one: Fingerprint, other: Fingerprint) -> bool:
+    """Whether noise may be all that their sums differ by."""
+    noise = np.maximum(one.noise, other.noise) + _ROUNDING
+    return float(np.sqrt((((other.sums - one.sums) / noise) ** 2).mean())) <= _FARTHEST
 
 
 class NearDuplicates:
-    """The structures so far, numbered as they came, in which others are looked up.
+    """The structures so far, in which others are looked up.
 
     Fingerprints lie in `scratch`; of each structure 24 bytes stay in memory.
     """
@@ -217,30 +198,34 @@ class NearDuplicates:
     def __init__(self, scratch: Scratch | None = None) -> None:
         """`scratch` holds nothing else; without it all is kept in memory."""
         self._scratch = ScratchMemory() if scratch is None else scratch
-        self._index = KeyIndex([("row", "<u4"), ("reach", "<f4"), ("sums", "<f4", 2)])
+        self._index = KeyIndex([("place", "<u4"), ("reach", "<f4"), ("sums", "<f4", 2)])
 
     def find(self, one: Fingerprint) -> tuple[int, float] | None:
-        """The number of the first structure that this one is nearly the same as, and how far they are apart, Å; None if there is none."""
-        for row, other in self._list_near(one):
+        """What `add` gave for the first structure that this one nearly is, and how far they are apart, Å; None if there is none."""
+        for place, other in self._list_near(one):
             apart = find_distance(one, other)
             if apart.is_alike:
-                return row, apart.displacement
+                return place, apart.displacement
         return None
 
-    def add(self, one: Fingerprint) -> None:
-        """Keep a structure, for others to be compared with."""
-        reach = np.nextafter(np.float32(one.reach), np.float32(np.inf))
-        self._index.add(_key(one.composition), (self._scratch.append(one.packed) // _N_BYTES, reach, one.sums[_LOOKED_AT]))
+    def add(self, one: Fingerprint) -> int:
+        """Keep a structure, for others to be compared with, and say what it will be found by."""
+        place = self._scratch.append(one.packed) // _PLACE
+        self._index.add(_key(one.composition), (place, _find_reach(one), one.sums[_LOOKED_AT]))
+        return place
 
     def _list_near(self, one: Fingerprint) -> Iterator[tuple[int, Fingerprint]]:
         """Those of its composition that are near enough for a look, in the order they came in."""
         known = self._index.find(_key(one.composition))
-        reaches = np.maximum(known["reach"], np.float32(one.reach) * np.float32(1 + 1e-6))
-        for k in np.flatnonzero((np.abs(known["sums"] - one.sums[_LOOKED_AT]) <= reaches[:, None]).all(axis=1)).tolist():
-            row = int(known["row"][k])
-            other = Fingerprint(one.composition, self._scratch.read(row * _N_BYTES, _N_BYTES))
-            if np.linalg.norm(other.sums - one.sums) <= max(one.reach, other.reach):
-                yield row, other
+        reaches = np.maximum(known["reach"], np.float32(_find_reach(one)))
+        near = (np.abs(known["sums"] - one.sums[_LOOKED_AT]) <= reaches[:, None]).all(axis=1)
+        for place in known["place"][near].tolist():
+            yield place, Fingerprint(one.composition, self._scratch.read(place * _PLACE, len(one.packed)))
+
+
+def _find_reach(one: Fingerprint) -> float:
+    """How far the sums that are looked at first may be apart, if the other's allow no more."""
+    return float(1.001 * _FARTHEST * _N_SUMS**0.5 * (one.noise[_LOOKED_AT].max() + _ROUNDING))
 
 
 def _key(composition: str) -> int:
