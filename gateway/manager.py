@@ -243,8 +243,9 @@ class Manager:
             job.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")
         if job.problem is not None:
             if job.is_new and job.run.is_refused:
-                await job.telling.stop()
-                dataset.withdraw()
+                async with self._changing[dataset.name]:  # not while a request writes into the folder
+                    await job.telling.stop()
+                    dataset.withdraw()
             _log.warning("%s stopped: %s", dataset.name, job.problem.detail)
             job.events.emit("failed", document(job.problem))
 

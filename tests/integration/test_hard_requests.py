@@ -70,7 +70,7 @@ def test_health_is_told_while_a_hard_body_is_read(app: tuple[str, str], body: by
         assert httpx.get(app[1] + "/v1/health/live", timeout=30).status_code == 200
         slowest = max(slowest, time.monotonic() - start)
     assert answers == [400]
-    assert slowest < 2, "100 ms on a machine at rest; 26 s where it is read on the event loop"
+    assert slowest < 8, "100 ms on a machine at rest; 26 s where it is read on the event loop"
 
 
 def test_health_is_told_while_a_disk_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
