@@ -17,6 +17,7 @@ Indices = Sequence[int] | NDArray[np.int64]
 _BLOCK_STRUCTURES = 2048
 _BLOCK_ATOMS = 200_000
 """At most so many in a block (a structure that has more is a block of its own): some 12 MB."""
+_SPLITS = "structures/atomic_numbers_splits"
 _TEXTS = ("id", "source", "system", "origin")
 _STATE = {"charge": "structures/charges", "multiplicity": "structures/multiplicities"}
 
@@ -94,7 +95,7 @@ def count_structures(path: Path | str) -> int:
 def read_sizes(path: Path | str) -> NDArray[np.int64]:
     """The number of atoms of each structure; InvalidRequest if it is no dataset."""
     with open_dataset(path) as file:
-        splits: NDArray[np.int64] = file["structures/atomic_numbers_splits"][:]
+        splits: NDArray[np.int64] = file[_SPLITS][:]
         return np.diff(splits)
 
 
@@ -104,8 +105,9 @@ def read_blocks(path: Path | str, indices: Indices | None = None) -> Iterator[Bl
     Ascending indices are read fastest; of a piece of the file that holds some of them all is read. InvalidRequest: the file is
     no dataset, or has no such index.
     """
-    for own in cut_dataset(path, indices):
-        yield read_block(path, own)
+    with open_dataset(path) as file:
+        for own in cut_dataset(path, indices):
+            yield _gather(file, own)
 
 
 def cut_dataset(path: Path | str, indices: Indices | None = None) -> Iterator[NDArray[np.int64]]:
@@ -117,7 +119,7 @@ def cut_dataset(path: Path | str, indices: Indices | None = None) -> Iterator[ND
 def read_block(path: Path | str, own: NDArray[np.int64]) -> Block:
     """One block: the structures at these indices, in their order."""
     with open_dataset(path) as file:
-        return _gather(file, file["structures/atomic_numbers_splits"][:], own)
+        return _gather(file, own)
 
 
 def _check_indices(path: Path | str, indices: Indices | None, n_structures: int) -> NDArray[np.int64]:
@@ -140,13 +142,13 @@ def cut_blocks(chosen: NDArray[np.int64], n_atoms: NDArray[np.int64]) -> Iterato
         start = stop
 
 
-def _gather(file: h5py.File, splits: NDArray[np.int64], own: NDArray[np.int64]) -> Block:
+def _gather(file: h5py.File, own: NDArray[np.int64]) -> Block:
     """The block of these rows, each stretch of the file that holds some of them read as one piece."""
     ascending, place = np.unique(own, return_inverse=True)
     gaps = np.flatnonzero(np.diff(ascending) > _BLOCK_STRUCTURES) + 1
-    pieces = [_read_piece(file, splits, piece) for piece in np.split(ascending, gaps)]
+    pieces = [_read_piece(file, piece) for piece in np.split(ascending, gaps)]
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    n_atoms = np.diff(splits)[ascending]
+    n_atoms = columns["n_atoms"]
     atoms = _find_rows(np.concatenate([[0], np.cumsum(n_atoms)])[:-1], n_atoms, place)
     return Block(
         indices=own,
@@ -157,18 +159,19 @@ def _gather(file: h5py.File, splits: NDArray[np.int64], own: NDArray[np.int64]) 
     )
 
 
-def _read_piece(file: h5py.File, splits: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Columns of these ascending rows."""
+def _read_piece(file: h5py.File, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Columns of these ascending rows, and the number of atoms of each; nothing is read of what lies before or behind them."""
     first, last = int(rows[0]), int(rows[-1]) + 1
-    start, stop = int(splits[first]), int(splits[last])
-    kept = rows - first
-    atoms = _find_rows(splits[first:last] - start, np.diff(splits[first : last + 1]), kept)
+    splits = file[_SPLITS][first : last + 1]
+    start, stop, n_atoms, kept = int(splits[0]), int(splits[-1]), np.diff(splits), rows - first
+    atoms = _find_rows(splits[:-1] - start, n_atoms, kept)
     structures = {"cells": "structures/cells", "pbc": "structures/pbc", "energy": "labels/energy"}
     structures |= {"stress": "labels/stress", "has_stress": "labels/stress_mask"}
     structures |= {name: column for name, column in _STATE.items() if column in file}
     by_atom = {"numbers": "structures/atomic_numbers", "positions": "structures/positions", "forces": "labels/forces"}
     by_atom |= {"atomic_energies": ATOMIC_ENERGIES} if ATOMIC_ENERGIES in file else {}
     return {
+        "n_atoms": n_atoms[kept],
         **{name: file[column][first:last][kept] for name, column in structures.items()},
         **{name: file[column][start:stop][atoms] for name, column in by_atom.items()},
         **{name: file[f"provenance/{name}"].asstr()[first:last][kept] for name in _TEXTS},

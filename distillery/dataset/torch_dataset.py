@@ -38,12 +38,6 @@ from distillery.errors import InvalidRequest
 
 __all__ = ["BlockDataset", "Item", "StructureDataset", "collate"]
 
-_OF_ATOMS = {
-    "atomic_numbers": "structures/atomic_numbers",
-    "positions": "structures/positions",
-    "forces": "labels/forces",
-    "atomic_energies": "labels/atomic_energies",
-}
 _OF_STRUCTURES = {
     "index": "labels/structure_indices",
     "cell": "structures/cells",
@@ -167,7 +161,7 @@ class _Reader:
         self._file = file = open_dataset(path)
         mapped = MappedFile(path, file)
         self._splits = file["structures/atomic_numbers_splits"][:].tolist()
-        self._atoms = {name: mapped.map_column(file[column]) for name, column in _OF_ATOMS.items() if column in file}
+        self._atoms = {name: mapped.map_column(file[column]) for name, column in OF_ATOMS.items() if column in file}
         self._structures = {name: file[column][:] for name, column in _OF_STRUCTURES.items() if column in file}
 
     def read_one(self, i: int) -> Item:

@@ -10,8 +10,13 @@ from typing import Any, Self, overload
 
 import torch
 
-OF_ATOMS = ("atomic_numbers", "positions", "forces", "atomic_energies")
-"""The columns with a row an atom; others have a row a structure."""
+OF_ATOMS = {
+    "atomic_numbers": "structures/atomic_numbers",
+    "positions": "structures/positions",
+    "forces": "labels/forces",
+    "atomic_energies": "labels/atomic_energies",
+}
+"""The tensors with a row an atom, and their columns in dataset.h5; others have a row a structure."""
 _ALIGNMENT = 16
 """Bytes; no type of a tensor here is longer."""
 

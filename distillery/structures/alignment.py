@@ -193,7 +193,7 @@ class _Overlay:
         if self._own.repeats.any() and np.array_equal(self._own.cell, self._lattice.cell):
             gaps = self._lattice.shorten(other.positions - one.positions - (other.positions[0] - one.positions[0]))
             is_laid = bool(np.linalg.norm(gaps, axis=1).max() <= _LAID)
-            return self._find_width(gaps - gaps.mean(axis=0)) if is_laid else float("inf")
+            return self._measure_spread(gaps - gaps.mean(axis=0)) if is_laid else float("inf")
         if self._own.repeats.any():
             turn = _rotate_best(self._own.cell, self._lattice.cell).T
         else:
@@ -244,9 +244,9 @@ class _Overlay:
         best = _rotate_best(np.vstack([vectors, _WEIGHT * repeated]), np.vstack([ends, _WEIGHT * lattice]))
         if np.linalg.norm(repeated @ best - lattice, axis=1).max(initial=0.0) > _CELL:
             return float("inf")
-        return self._find_width(vectors @ best - ends)
+        return self._measure_spread(vectors @ best - ends)
 
-    def _find_width(self, displacements: Floats) -> float:
+    def _measure_spread(self, displacements: Floats) -> float:
         """The standard deviation of displacements about their mean, shape (n_atoms, 3)."""
         return float(np.sqrt((displacements**2).sum() / max(count_free(self._one), 1)))
 
