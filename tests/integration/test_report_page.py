@@ -12,7 +12,7 @@ from ase.io import read
 
 from distillery.dataset.parts import read_part
 from distillery.report.page.page import write_page
-from tests.browser import Browser, Page, expect, find_serious, open_page, start_browser
+from tests.browser import Page, expect, find_serious
 from tests.dataset_folder import write_parts
 
 MOST_SHEETS = 8
@@ -28,20 +28,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as browser:
-        yield browser
-
-
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(page: Page) -> Iterator[Page]:
     """Nothing is asked of any network."""
-    with open_page(browser) as page:
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        yield page
-        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def shown_id(page: Page) -> str:

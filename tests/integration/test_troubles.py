@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.browser import Browser, Page, expect, open_page, start_browser
+from tests.browser import Page, expect
 from tests.null_teacher import NAME
 from tests.serving import free_port, wait_for_answer
 
@@ -126,18 +126,6 @@ def running(data: Path, weights: Path) -> Iterator[Factory]:
         yield factory
     finally:
         factory.end()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with open_page(browser) as page:
-        yield page
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
