@@ -15,7 +15,7 @@ from gateway.live.session import COOKIE
 from gateway.settings import GatewaySettings
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
-from tests.browser import Browser, Page, expect, find_serious, open_page, start_browser
+from tests.browser import Page, expect, find_serious
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, two_fakes
@@ -39,6 +39,11 @@ class Site:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def work_for(self, seconds: float) -> None:
+        """How long a request to a service takes, those at work included."""
+        for generator in self.generators.values():
+            generator.seconds = seconds
+
     def start(self, stack: ExitStack) -> None:
         settings = GatewaySettings(data=self.data, labeller=self.labeller, services=self.services, api_key=self.api_key, page=False)
         stack.enter_context(serve(create_gateway(settings), port=self.port))
@@ -55,18 +60,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, generators, stack.enter_context(serve(teacher)), urls)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with open_page(browser) as page:
-        yield page
-
-
 def begin(page: Page, site: Site, recipe: str = RECIPE) -> None:
     page.goto(site.url)
     page.fill("#recipe", recipe)
@@ -76,8 +69,7 @@ def begin(page: Page, site: Site, recipe: str = RECIPE) -> None:
 
 
 def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Site, page: Page) -> None:
-    for generator in site.generators.values():
-        generator.seconds = 1.0
+    site.work_for(60)
     with ExitStack() as stack:
         site.start(stack)
         begin(page, site)
@@ -85,6 +77,7 @@ def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Si
         page.click("#pause")
         expect(page.locator(".summary")).to_contain_text("paused")
         expect(page.locator("#said")).to_contain_text("Paused")
+        site.work_for(0)
         page.click("#resume")
         expect(page.locator(".summary")).to_contain_text(re.compile("running|finished"))  # the rest of it may take less than a look
         expect(page.locator(".summary")).to_contain_text("finished")
@@ -102,14 +95,14 @@ def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Si
 
 
 def test_a_page_goes_on_by_itself_when_its_gateway_is_started_again(site: Site, page: Page) -> None:
-    for generator in site.generators.values():
-        generator.seconds = 1.0
+    site.work_for(60)
     with ExitStack() as stack:
         with ExitStack() as first:
             site.start(first)
             begin(page, site)
             expect(page.locator("text=At work now")).to_be_visible()
         expect(page.locator("#lost")).to_be_visible()
+        site.work_for(0)
         site.start(stack)
         expect(page.locator("#lost")).to_be_hidden()
         expect(page.locator(".summary")).to_contain_text("finished")
