@@ -102,7 +102,7 @@ class DatasetStatuses:
             return last
         recipe = known if known is not None else await asyncio.to_thread(dataset.read_recipe)
         made_parts = self.parts_of_datasets.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.made_parts
-        seen = await asyncio.to_thread(look_at, dataset)
+        seen = await asyncio.to_thread(look_at, dataset) if job is None else None
         plan, problem = await self._look_at(job, made_parts)
         progress = describe_progress(made_parts, plan, job.run.shard_maker.in_work if job else {})
         status = Status(
@@ -113,7 +113,7 @@ class DatasetStatuses:
             problem=document(problem) if problem else None,
             **(self._describe_moment(job) if job and job.is_working else {}),
         )
-        if job is None and problem is None and not dataset.is_locked:
+        if seen is not None and problem is None and not dataset.is_locked:
             await asyncio.to_thread(write_last_status, dataset, seen, status)
         return status
 

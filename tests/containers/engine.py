@@ -46,17 +46,23 @@ def require_engine() -> None:
             miss(f"{missing}: {_ADVICE}")
 
 
-@functools.cache
 def require_image(image: str) -> None:
     """Fail, or skip where CI is not set, if an image has not been built from this checkout."""
-    build = "build it with docker compose build, or docker/build-airgapped.sh where no registry is reachable"
+    if lack := find_lack(image):
+        miss(f"{lack}: build it with docker compose build, or docker/build-airgapped.sh where no registry is reachable")
+
+
+@functools.cache
+def find_lack(image: str) -> str | None:
+    """Why an image is not this checkout's; None where it is."""
     if docker("image", "inspect", image, check=False).returncode:
-        miss(f"there is no image {image}: {build}")
+        return f"there is no image {image}"
     listed = run_in(image, f"cd {SITE} && find {' '.join(PACKAGES)} -name '*.py' -type f -exec sha256sum {{}} +").splitlines()
     for digest, path in (line.split() for line in listed):
         file = ROOT / path
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            miss(f"{image} has another {path} than this checkout: {build}")
+            return f"{image} has another {path} than this checkout"
+    return None
 
 
 def miss(what: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.containers.engine import docker, inspect_image, read_config, require_image, run_in
+from tests.containers.engine import find_lack, inspect_image, read_config, run_in
 from tests.containers.project import Dataset, Project, running
 
 RECIPE = """\
@@ -48,12 +48,10 @@ FAMILIES = [
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
 def family(request: pytest.FixtureRequest, engine: None) -> Family:
-    """Skipped, in CI too, where its image was not built: these are not among those that everybody needs."""
+    """Skipped, in CI too, where its image was not built of this checkout: these are not among those that everybody needs."""
     chosen: Family = request.param
-    image = name_image(chosen)
-    if docker("image", "inspect", image, check=False).returncode:
-        pytest.skip(f"there is no image {image}: DISTILLERY_LABELLER_FAMILY={chosen.name} docker/build-airgapped.sh labeller")
-    require_image(image)
+    if lack := find_lack(name_image(chosen)):
+        pytest.skip(f"{lack}: DISTILLERY_LABELLER_FAMILY={chosen.name} docker/build-airgapped.sh labeller")
     return chosen
 
 

@@ -60,8 +60,10 @@ def test_once_it_failed_others_say_why_without_reading_a_part_and_with_other_par
         status = asyncio.run(tell(tmp_path))
     assert (status.state, status.problem) == ("failed", own.problem)
     assert set(status.sources) == {"one", "two"}
-    (tmp_path / "small" / "parts").mkdir(exist_ok=True)
-    (tmp_path / "small" / "parts" / "full-one-00000.h5").write_bytes(b"not a part")
+    part = tmp_path / "small" / "parts" / "full-one-00000.h5"
+    part.parent.mkdir(exist_ok=True)
+    part.unlink(missing_ok=True)  # on a fast machine it was made before the other failed
+    part.write_bytes(b"not a part")
     status = asyncio.run(tell(tmp_path))
     assert status.problem is not None
     assert status.problem.kind == "corrupt_part"
