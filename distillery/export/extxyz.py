@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from distillery.dataset.blocks import Block, Indices, cut_dataset, read_block
@@ -16,8 +17,6 @@ from distillery.runtime.atomic_files import write_whole
 from distillery.runtime.workers import open_workers
 
 MissingStress = Literal["absent", "nan"]
-_FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
-"""The 3 × 3 matrix, in rows, of xx yy zz yz xz xy."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _format_block(block: Block, keys: Keys) -> Iterator[str]:
 def _format_comments(block: Block, keys: Keys) -> Iterator[str]:
     """The second line of each structure."""
     texts = zip(*(block.texts[name] for name in ("id", "source", "system", "origin")), strict=True)
-    labels = zip(block.energy.tolist(), block.stress, block.has_stress.tolist(), strict=True)
+    labels = zip(block.energy.tolist(), voigt_6_to_full_3x3_stress(block.stress), block.has_stress.tolist(), strict=True)
     columns = zip(block.cells, block.pbc.tolist(), labels, _format_states(block, keys), texts, strict=True)
     atomic = "" if block.atomic_energies is None else f":{keys.prefix}energies:R:1"
     for cell, pbc, (energy, stress, has_stress), state, (id, source, system, origin) in columns:
@@ -116,7 +115,7 @@ def _format_states(block: Block, keys: Keys) -> list[str]:
 def _format_stress(stress: NDArray[np.float64] | None, keys: Keys) -> str:
     if not keys.stress or (stress is None and keys.missing_stress == "absent"):
         return ""
-    matrix = _join(stress[_FULL]) if stress is not None else " ".join(["nan"] * 9)
+    matrix = _join(stress.ravel()) if stress is not None else " ".join(["nan"] * 9)
     return f' {keys.prefix}stress="{matrix}"'
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from distillery.dataset.blocks import Block, read_blocks
@@ -17,7 +18,6 @@ _BATCH = 64
 """Structures a group; all groups of a file have as many."""
 _FILE = 128 * _BATCH
 """Structures a file at most."""
-_FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 
 
 def write_mace_hdf5(folder: Path, dataset: Path | str, rows: NDArray[np.int64]) -> None:
@@ -61,7 +61,7 @@ def _describe(block: Block, k: int) -> dict[str, Any]:
         "config_type": block.texts["source"][k],
         "properties/energy": block.energy[k],
         "properties/forces": block.forces[atoms].astype(np.float64),
-        "properties/stress": block.stress[k][_FULL].reshape(3, 3) if has_stress else "None",
+        "properties/stress": voigt_6_to_full_3x3_stress(block.stress[k]) if has_stress else "None",
         "property_weights/energy": 1.0,
         "property_weights/forces": 1.0,
         "property_weights/stress": float(has_stress),

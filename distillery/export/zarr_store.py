@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from distillery.dataset.blocks import Block, Indices, count_structures, read_blocks, read_sizes
@@ -12,7 +13,6 @@ from distillery.export.hessian_products import has_hessians, multiply_hessians
 from distillery.export.places import require_folder, write_folder_whole
 
 STORE_FILES = ("zarr.json", "meta/*", "core/*", "custom/*")
-_FULL = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 _CHUNK = 4096
 """Rows a chunk."""
 _LEVELS = {
@@ -100,7 +100,7 @@ def _make_columns(block: Block) -> dict[str, NDArray[Any]]:
         "cell": block.cells,
         "pbc": block.pbc,
         "energy": block.energy[:, None],
-        "stress": stress[:, _FULL].reshape(-1, 3, 3),
+        "stress": voigt_6_to_full_3x3_stress(stress),
         **({} if block.charge is None or block.spin is None else {"charge": _as_column(block.charge), "spin": _as_column(block.spin)}),
     }
 
