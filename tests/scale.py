@@ -75,11 +75,14 @@ class Resumption:
 class Story:
     """What happened.
 
-    memory  rows (labelled structures, RSS of each of `_PROCESSES`), bytes
+    seconds      from the recipe to the report, or until it was stopped
+    is_finished  False if its time was over before
+    memory       rows (labelled structures, RSS of each of `_PROCESSES`), bytes
     """
 
     began: float = field(default_factory=time.time)
     seconds: float = 0.0
+    is_finished: bool = False
     memory: list[tuple[int, ...]] = field(default_factory=list)
     resumptions: list[Resumption] = field(default_factory=list)
 
@@ -143,12 +146,12 @@ class Factory:
         return self.watch.latest(name).rss
 
 
-def make(factory: Factory, n: int) -> Story:
-    """Make a dataset of n structures, with the kills; what happened."""
+def make(factory: Factory, n: int, seconds: float) -> Story:
+    """Make a dataset of n structures, or as many as `seconds` allow, with the kills; what happened."""
     recipe = _RECIPE.format(n=n, teacher=NAME, shard=min(max(n // 240, 1), 500), test=n // 24, wave=-(-n // N_WAVES))
     story, kills = Story(), dict(KILLS)
     factory.client.post("/v1/datasets", content=recipe).raise_for_status()
-    while (status := factory.status())["state"] != "finished":
+    while not (is_finished := (status := factory.status())["state"] == "finished") and time.time() - story.began < seconds:
         if status["state"] != "running":
             raise RuntimeError(f"the run stopped: {status['state']}, {status['problem']}")
         n_labelled = _count(status)
@@ -157,7 +160,7 @@ def make(factory: Factory, n: int) -> Story:
             del kills[name]
             story.resumptions.append(_kill(factory, name, n_labelled))
         time.sleep(0.5)
-    story.seconds = time.time() - story.began
+    story.seconds, story.is_finished = time.time() - story.began, is_finished
     return story
 
 
@@ -225,7 +228,7 @@ def tell_memory(story: Story, n: int) -> Table:
     table = Table("structures labelled", *(f"{name} RSS, MB" for name in _PROCESSES))
     memory = np.array(story.memory)
     for wave in range(1, N_WAVES + 1):
-        n_labelled, *each = memory[np.argmax(memory[:, 0] >= wave * n / N_WAVES)]
+        n_labelled, *each = memory[np.argmax(memory[:, 0] >= wave * memory[-1, 0] / N_WAVES)]
         table.add_row(f"{n_labelled:,}", *(f"{rss / 1e6:.1f}" for rss in each))
     growths = [_fit_growth(memory[:, [0, k]], n, KILLS.get(name, 0) * n) for k, name in enumerate(_PROCESSES, start=1)]
     table.add_row("growth, bytes a structure; of those killed before and after it", *growths)
@@ -280,12 +283,18 @@ def main() -> None:
     """Run, check and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--structures", type=int, default=N_STRUCTURES, help="2000 take about a minute")
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="stop then, wherever it is")
     parser.add_argument("--data", type=Path, help="an empty folder to keep the dataset in; one that is removed if absent")
     arguments = parser.parse_args()
     console = Console(width=160)
     with tempfile.TemporaryDirectory(prefix="distillery-scale-") as scratch, Factory(arguments.data or Path(scratch)).running() as factory:
-        story = make(factory, arguments.structures)
+        story = make(factory, arguments.structures, 60 * arguments.minutes)
         console.print(tell_memory(story, arguments.structures))
+        if not story.is_finished:
+            n_labelled = story.memory[-1][0]
+            console.print(f"stopped after {story.seconds:.0f} s: {n_labelled:,} labelled, {n_labelled / story.seconds:.0f} structures/s")
+            console.print(tell_processes(factory.watch.lives))
+            return
         n_atoms = require_all_once(factory.data / "scale" / "dataset.h5", arguments.structures)
         verifying, said = verify(factory)
         console.print(said, markup=False, highlight=False)

@@ -99,7 +99,13 @@ CONSUMERS: Mapping[str, Consumer] = {
         r"\b[1-9]\d* steps",
         section="nvalchemi-toolkit",
     ),
-    "chgnet": Consumer(("chgnet==0.4.2",), "chgnet", {"epochs=200": "epochs=1"}, "Evaluate Model on Test Set", section="CHGNet"),
+    "chgnet": Consumer(
+        ("chgnet==0.4.2",),
+        "chgnet",
+        {"epochs=200": "epochs=1", "CHGNet()": "CHGNet(atom_fea_dim=8, bond_fea_dim=8, angle_fea_dim=8, n_conv=2)"},
+        "Evaluate Model on Test Set",
+        section="CHGNet",
+    ),
     "matgl": Consumer(
         ("matgl==4.1.2",),
         "matgl",
