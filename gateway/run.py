@@ -18,6 +18,7 @@ from distillery.report.report import make_report
 from distillery.report.summary import describe_checkpoint, describe_checkpoints
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.locks import hold_lock, watch_owner
+from distillery.runtime.machine import return_free_memory
 from distillery.schema.dataset import FinalisingEvent, FinishedEvent, RoundEvent, ShardEvent
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.schema.problem import ProblemDocument
@@ -176,6 +177,7 @@ class Run:
             report = report.model_copy(update={"diversity": await self._make_page()})
         await asyncio.to_thread(write_report, self._folder, report)
         await asyncio.to_thread(write_card, self._folder / DATASET)
+        return_free_memory()
         return report
 
     async def _make_page(self) -> DiversityRecord | None:

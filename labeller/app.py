@@ -16,7 +16,7 @@ from distillery.http.body import describe_message, read_body, read_message
 from distillery.http.disconnect import CLIENT_LEFT, until_client_leaves
 from distillery.http.openapi import explain_problems, publish
 from distillery.runtime.limits import LARGEST_FINALISE
-from distillery.runtime.machine import count_cores, count_workers
+from distillery.runtime.machine import count_cores, count_workers, return_free_memory
 from distillery.runtime.stopping import Stopped
 from distillery.schema.base import Name
 from distillery.schema.label import (
@@ -211,7 +211,9 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         """Merge parts, in the order given, into dataset.h5."""
         body = await read_message(request, FinaliseRequest, LARGEST_FINALISE, LARGEST_FINALISE, LARGEST_FINALISE)
         async with finalising.setdefault(body.dataset, asyncio.Lock()):
-            return await asyncio.to_thread(finalise, settings.data, body)
+            receipt = await asyncio.to_thread(finalise, settings.data, body)
+            return_free_memory()
+            return receipt
 
     publish(app, models=[FinaliseRequest])
     return app

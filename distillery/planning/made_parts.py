@@ -20,6 +20,7 @@ from distillery.planning.part_measures import PartMeasures, PartTotals, measure_
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
 from distillery.planning.planner import ResumablePlan
 from distillery.recipe.recipe import Recipe, StageName
+from distillery.runtime.machine import return_free_memory
 from distillery.runtime.scratch import Scratch, ScratchFile
 from distillery.schema.label import Receipt, ShardRecord, TeacherCard
 from distillery.structures.identity import find_place
@@ -161,7 +162,9 @@ class MadeParts:
 
     def judge(self, plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
         """What the gates say at a position, by the recipe of its step."""
-        return sum_up(judge(self.measure(plan, wanted), self.recipe.at(position.step), position.stage, wanted))
+        judgement = sum_up(judge(self.measure(plan, wanted), self.recipe.at(position.step), position.stage, wanted))
+        return_free_memory()
+        return judgement
 
     def screen(self, plan: Plan) -> Mapping[str, Collection[int]]:
         """The structures whose energies are far off those of their source by elements."""

@@ -4,9 +4,10 @@ import os
 import platform
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from distillery.runtime.machine import count_cores, count_workers, describe_processor, find_memory
+from distillery.runtime.machine import count_cores, count_workers, describe_processor, find_memory, return_free_memory
 
 GIB = 2**30
 
@@ -69,3 +70,15 @@ def write(path: Path, text: str) -> None:
 def test_a_processor_is_told_by_the_features_that_libraries_choose_by(tmp_path: Path, text: str, features: str) -> None:
     write(tmp_path / "cpuinfo", text)
     assert describe_processor(tmp_path / "cpuinfo") == platform.machine() + features
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_between_what_stays_goes_back_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    arrays = [np.ones(2500) for _ in range(4000)]  # 20 kB each, which glibc takes from its heap
+    del arrays[::2], arrays[1::2]
+    before = resident()
+    return_free_memory()
+    assert before - resident() > 30_000_000
