@@ -1,6 +1,7 @@
 """The last status of a dataset, kept in its folder by whoever makes it: others tell it without reading a part."""
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -8,7 +9,9 @@ from distillery.dataset.folder import LAST_STATUS
 from distillery.runtime.atomic_files import write_text_whole
 from distillery.schema.dataset import InWork, State, Status
 from distillery.schema.problem import Answer
-from gateway.store import StoredDataset
+
+if TYPE_CHECKING:
+    from gateway.store import StoredDataset
 
 Seen = tuple[int, list[tuple[int, int] | None]]
 
@@ -23,34 +26,38 @@ class LastStatus(Answer):
     status: Status
 
 
-def look_at(dataset: StoredDataset) -> Seen:
+def look_at(dataset: "StoredDataset") -> Seen:
     """What a status is of; to be looked at before it is made."""
     return len(dataset.list_parts()), list(dataset.read_file_state())
 
 
-def write_last_status(dataset: StoredDataset, seen: Seen, status: Status) -> None:
-    """Keep a status; nothing is kept of a finished dataset, which has a report, nor of one that is there no more."""
-    if status.state == "finished":
-        (dataset.folder / LAST_STATUS).unlink(missing_ok=True)
-    elif dataset.exists:
-        with suppress(OSError):  # a full disk: who looks finds an old one, and reads the parts
+def write_last_status(dataset: "StoredDataset", seen: Seen, status: Status) -> None:
+    """Keep a status; nothing is kept of a dataset that is there no more."""
+    if dataset.exists:
+        with suppress(OSError):  # a full disk: who looks finds an old one, and reads recipe, report or parts
             write_text_whole(dataset.folder / LAST_STATUS, LastStatus(seen=seen, status=status).model_dump_json())
 
 
-def read_last_status(dataset: StoredDataset) -> Status | None:
-    """The status of a dataset that is not finished and that another process makes, or none does; None where its parts must be read."""
+def read_last_status(dataset: "StoredDataset") -> Status | None:
+    """The status of a dataset that another process makes, or that none does; None where its recipe, report or parts must be read."""
     try:
         last = LastStatus.model_validate_json((dataset.folder / LAST_STATUS).read_bytes())
     except (OSError, ValidationError):
         return None
-    is_made = dataset.is_locked
+    if last.status.name != dataset.name:  # of a folder that was copied or renamed
+        return None
+    is_made, is_finished = dataset.is_locked, last.status.state == "finished"
+    if is_made and is_finished:  # it is being taken up again
+        return None
     if not is_made and last.seen != look_at(dataset):
         return None
+    if is_finished:
+        return last.status.model_copy(update={"started": None})
     status = last.status.model_copy(update={"state": _find_state(dataset, last.status, is_made), "started": None})
     return status if is_made else _at_rest(status)
 
 
-def _find_state(dataset: StoredDataset, status: Status, is_made: bool) -> State:
+def _find_state(dataset: "StoredDataset", status: Status, is_made: bool) -> State:
     wanted = dataset.read_target().wanted
     if is_made or wanted != "running":
         return wanted

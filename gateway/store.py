@@ -20,6 +20,7 @@ from distillery.runtime.locks import LOCK, OWNER, is_locked
 from distillery.schema.base import NAME_PATTERN
 from distillery.schema.dataset import FileEntry, Status
 from distillery.schema.report import Report
+from gateway.last_status import look_at, read_last_status, write_last_status
 
 _GRAVE = ".deleted-"
 """What the names of folders begin with that are being removed."""
@@ -219,10 +220,22 @@ class Store:
         if known is not None and known[0] == state:
             return known[1]
         self._finished.pop(dataset.name, None)
-        recipe = recipe or dataset.read_recipe()
+        status = read_last_status(dataset) if recipe is None else None
+        if status is None:
+            seen = look_at(dataset)
+            status = self._describe_finished(dataset, recipe or dataset.read_recipe(), started)
+            if status is not None and not dataset.is_locked:
+                write_last_status(dataset, seen, status)
+        if status is None or status.state != "finished":
+            return None
+        self._finished[dataset.name] = state, status
+        return status
+
+    def _describe_finished(self, dataset: StoredDataset, recipe: Recipe, started: float | None) -> Status | None:
+        """The status of a finished dataset by its recipe and report."""
         if (report := dataset.find_report(recipe)) is None:
             return None
-        status = Status(
+        return Status(
             **dict(describe_end(report, dataset.list_parts())),
             **dataset.describe(recipe, started),
             state="finished",
@@ -231,8 +244,6 @@ class Store:
             reasons=report.reasons,
             failed_gates=report.failed_gates,
         )
-        self._finished[dataset.name] = state, status
-        return status
 
 
 def _find_times(path: Path) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class Engine:
         self._featurised: queue.Queue[Job | None] = queue.Queue(maxsize=n_workers)
         self._n_workers = n_workers
         self._threads: list[threading.Thread] = []
-        self._tickets: set[Ticket] = set()
+        self._tickets: dict[Future[Labelled], Ticket] = {}
         self.on_fatal: Callable[[DeviceLost], None] = lambda problem: None
         meter.waiting.set_function(lambda: len(pool))
         meter.budget_atoms.set_function(lambda: budget.limit)
@@ -65,8 +66,8 @@ class Engine:
         """Hand structures to the teacher, whose work on them is part of the span `parent`; Busy if too many wait already."""
         ticket = Ticket(structures, parent)
         if structures:
-            self._tickets.add(ticket)
-            ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
+            self._tickets[ticket.future] = ticket
+            ticket.future.add_done_callback(self._forget)
             try:
                 self.pool.add(ticket)
             except Problem:
@@ -92,8 +93,12 @@ class Engine:
 
     def _abandon(self, problem: Problem) -> None:
         self.pool.close(problem)
-        for ticket in list(self._tickets):
+        for ticket in list(self._tickets.values()):
             ticket.fail(problem)
+
+    def _forget(self, future: Future[Labelled]) -> None:
+        """Of one that is done. A callback that holds the ticket would be a cycle, which keeps structures and labels for long."""
+        self._tickets.pop(future, None)
 
     def _run_featuriser(self) -> None:
         while (batch := self.pool.take(self._budget.limit)) is not None:

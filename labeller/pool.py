@@ -115,11 +115,12 @@ class StructureQueue:
             self.require_room(len(ticket.structures))
             self._waiting[ticket] = SortedSizes((len(s), i) for i, s in enumerate(ticket.structures))
             self._changed.notify_all()
-        ticket.future.add_done_callback(lambda _: self._forget(ticket))
+        ticket.future.add_done_callback(self._forget)
 
-    def _forget(self, ticket: Ticket) -> None:
+    def _forget(self, future: Future[Labelled]) -> None:
         with self._changed:
-            self._waiting.pop(ticket, None)
+            for ticket in [ticket for ticket in self._waiting if ticket.future is future]:
+                del self._waiting[ticket]
 
     def take(self, budget: int) -> list[Item] | None:
         """The next batch of at most `budget` atoms; waits for one, None once the pool is closed."""

@@ -9,15 +9,16 @@ from distillery.dataset.folder import LAST_STATUS
 from distillery.errors import Unavailable
 from distillery.generators.generator import Task
 from distillery.planning.made_parts import MadeParts
+from distillery.report.files import forget_report
 from distillery.schema.dataset import Status
 from gateway.dataset_statuses import DatasetStatuses
-from gateway.store import Store
+from gateway.store import Store, StoredDataset
 from tests.integration.factory import RECIPE, factory, make, two_fakes, wait_for
 
 
-async def tell(data: Path) -> Status:
+async def tell(data: Path, name: str = "small") -> Status:
     """What another process says."""
-    return await DatasetStatuses(Store(data), {}).tell("small")
+    return await DatasetStatuses(Store(data), {}).tell(name)
 
 
 def refuse(task: Task, call: int) -> None:
@@ -69,7 +70,9 @@ def test_once_it_failed_others_say_why_without_reading_a_part_and_with_other_par
     assert status.problem.kind == "corrupt_part"
 
 
-def test_a_cancelled_dataset_is_told_so_and_a_finished_one_keeps_none(tmp_path: Path) -> None:
+def test_a_cancelled_dataset_is_told_so_and_a_finished_one_without_recipe_or_report_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         generators = two_fakes()
         generators["other"].seconds = 60
@@ -82,9 +85,25 @@ def test_a_cancelled_dataset_is_told_so_and_a_finished_one_keeps_none(tmp_path: 
             assert (status.state, status.at_work) == ("cancelled", [])
             generators["other"].seconds = 0
             assert (await make(client))["state"] == "finished"
-        assert not (tmp_path / "small" / LAST_STATUS).exists()
 
     asyncio.run(main())
+    read = asyncio.run(read_anew(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredDataset, "read_recipe", lambda _: pytest.fail("the recipe was read"))
+        patched.setattr(StoredDataset, "find_report", lambda *_: pytest.fail("the report was read"))
+        assert asyncio.run(tell(tmp_path)) == read
+    assert (read.state, read.verdict) == ("finished", "GO")
+    (tmp_path / "small").rename(tmp_path / "other")
+    assert asyncio.run(tell(tmp_path, "other")).name == "other"
+    (tmp_path / "other").rename(tmp_path / "small")
+    forget_report(tmp_path / "small")
+    assert asyncio.run(tell(tmp_path)).state != "finished"
+
+
+async def read_anew(data: Path) -> Status:
+    """The status of the dataset by its recipe and report."""
+    (data / "small" / LAST_STATUS).unlink()
+    return await tell(data)
 
 
 def test_one_that_can_not_be_read_is_as_none(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from distillery.dataset.folder import part_path
+from distillery.dataset.folder import LAST_STATUS, part_path
 from distillery.dataset.parts import read_part
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
@@ -111,6 +111,7 @@ def test_a_finished_dataset_is_told_of_by_its_report_and_not_by_its_parts(
     if recipe == STAND_IN:
         del generators["other"]
     make_in(tmp_path, generators, recipe)
+    (tmp_path / "small" / LAST_STATUS).unlink()
     reads = count_reads(monkeypatch)
 
     async def main() -> list[dict[str, Any]]:
@@ -119,6 +120,7 @@ def test_a_finished_dataset_is_told_of_by_its_report_and_not_by_its_parts(
             assert (await client.get("/v1/datasets")).json() == [by_report]
             assert not reads
             monkeypatch.setattr("gateway.store.Store.tell_finished", lambda *_: None)
+            monkeypatch.setattr("gateway.dataset_statuses.read_last_status", lambda _: None)
             return [by_report, (await client.get("/v1/datasets/small")).json()]
 
     by_report, by_parts = asyncio.run(main())

@@ -1,5 +1,6 @@
 """The labeller over real HTTP, with a scripted teacher."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from distillery.structures.structure import Structure, from_ase
 from gateway.curate import curate
 from labeller.app import create_labeller
 from labeller.labelling import _read_request
+from labeller.pool import Ticket
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher, list_teachers
 from labeller.teachers.teacher import BudgetRange
@@ -98,6 +100,18 @@ def test_repeating_a_part_answers_the_stored_receipt_and_changes_nothing(start: 
     assert receipt(client, "p", mixed("p", 5)) == first
     assert part_path(tmp_path / "d", "p").read_bytes() == before
     assert len(teacher.seen) == n_batches
+
+
+def test_what_is_labelled_is_freed_at_once_and_not_when_cycles_are_looked_for(start: Start) -> None:
+    client = start(FakeTeacher())
+    gc.collect()
+    gc.disable()
+    try:
+        for k in range(6):
+            receipt(client, f"p{k}", mixed(f"p{k}", 3))
+        assert sum(isinstance(thing, Ticket) for thing in gc.get_objects()) <= 1  # the worker's last
+    finally:
+        gc.enable()
 
 
 def test_the_same_part_asked_for_twice_at_once_is_made_once(start: Start) -> None:
