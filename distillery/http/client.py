@@ -96,6 +96,7 @@ class Client:
                 f"{self._name} can't be reached: {error or type(error).__name__}; see whether it runs. If it ended with 137, it found too "
                 "little memory"
             ) from error
+        answer.stream = httpx.ByteStream(b"")  # read already; its own refers to the answer, a cycle that keeps bodies in memory
         if answer.status_code >= 400:
             problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
             problem.detail = self._prefix + problem.detail

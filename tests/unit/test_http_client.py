@@ -1,8 +1,10 @@
 """The one HTTP client: what it makes of answers, and whom it can ask."""
 
 import asyncio
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,21 @@ def test_an_answer_becomes_the_message_it_should_be() -> None:
         return await Client("fake", EmbeddedServers(apps).open("fake", TIMEOUT)).ask(Metadata, "GET", "/v1/metadata")
 
     assert asyncio.run(main()).service == "fake"
+
+
+def test_an_answer_is_freed_with_its_last_reference_and_not_when_cycles_are_looked_for() -> None:
+    client = answering(lambda request: httpx.Response(200, content=bytes(1000)))
+
+    async def main() -> weakref.ref[httpx.Response]:
+        answer = await client.send("GET", "/")
+        assert answer.content == bytes(1000)
+        return weakref.ref(answer)
+
+    gc.disable()
+    try:
+        assert asyncio.run(main())() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"service": 1}'])
