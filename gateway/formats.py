@@ -151,13 +151,18 @@ def _read_record(record: StructureRecord) -> Structure:
 
 
 def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
-    from ase.io.extxyz import read_extxyz
+    from distillery.generators.files.extxyz import parse_extended
+    from distillery.generators.files.frames import read_frames
 
-    try:
-        frames = list(read_extxyz(io.StringIO(bytes(body).decode()), index=slice(None)))
-        return [_name_frame(atoms, k) for k, atoms in enumerate(frames)]
-    except Exception as error:  # ASE's reader fails in many ways
-        raise InvalidRequest(f"the body is not extended XYZ: {type(error).__name__}: {error}") from error
+    structures = list[Structure]()
+    for k, frame in enumerate(read_frames(io.BytesIO(body))):
+        try:
+            if frame.fault is not None:
+                raise ValueError(frame.fault)
+            structures.append(_name_frame(parse_extended(b"".join(frame.lines).decode()), k))
+        except Exception as error:  # ASE's reader fails in many ways
+            raise InvalidRequest(f"the body is not extended XYZ: frame {k}: {type(error).__name__}: {str(error)[:400]}") from error
+    return structures
 
 
 def _name_frame(atoms: Atoms, k: int) -> Structure:
