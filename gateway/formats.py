@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from distillery.errors import InvalidRequest
+from distillery.http.choices import rank_choices
 from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.generate import StructureList, StructureRecord
 from distillery.schema.label import LabelledBatch
@@ -86,15 +87,14 @@ def open_writer(format: Format, head: Mapping[str, Any]) -> StructureWriter:
 
 
 def choose_format(accept: str, default: Format) -> Format:
-    """The first format that a header Accept names, else the default."""
-    named = [part.split(";")[0].strip() for part in accept.split(",")]
+    """The format that a header Accept wants most, else the default."""
     by_type = {media_type: format for format, media_type in MEDIA_TYPES.items()}
-    return next((by_type[one] for one in named if one in by_type), default)
+    return next((by_type[one] for one in rank_choices(accept) if one in by_type), default)
 
 
 def read_structures(body: bytes | bytearray, content_type: str) -> list[Structure]:
     """Structures from a body of one of the three media types; InvalidRequest if they are none."""
-    format = {media_type: format for format, media_type in MEDIA_TYPES.items()}.get(content_type.split(";")[0].strip())
+    format = {media_type: format for format, media_type in MEDIA_TYPES.items()}.get(content_type.split(";")[0].strip().lower())
     if format is None:
         raise InvalidRequest(f"structures come as {', '.join(MEDIA_TYPES.values())}; got {content_type or 'no Content-Type'}")
     if format == "arrow":

@@ -93,10 +93,11 @@ def _read_block(block: CIFBlock) -> Structure:
 
 def _require_cell(block: CIFBlock) -> None:
     """A cell with angles that are some; none is needed where the atoms have Cartesian coordinates."""
-    if block.get_cellpar() is None and "_atom_site_cartn_x" not in block:
+    lengths_and_angles = block.get_cellpar()
+    if lengths_and_angles is None and "_atom_site_cartn_x" not in block:
         raise ValueError("it has fractional coordinates, but not all six of _cell_length_a … _cell_angle_gamma")
-    if not all(0 < angle < 180 for angle in (block.get_cellpar() or [])[3:]):
-        raise ValueError(f"angles of a cell lie between 0 and 180 degrees; got {block.get_cellpar()[3:]}")
+    if lengths_and_angles is not None and not all(0 < angle < 180 for angle in lengths_and_angles[3:]):
+        raise ValueError(f"angles of a cell lie between 0 and 180 degrees; got {lengths_and_angles[3:]}")
 
 
 def _name_symmetry(block: CIFBlock) -> CIFBlock:
@@ -110,7 +111,8 @@ def _name_symmetry(block: CIFBlock) -> CIFBlock:
 def _require_own_places(block: CIFBlock, atoms: Atoms) -> None:
     """No site lies where the symmetry puts one of another element: ASE leaves out the later one of two, without a word."""
     listed = block.get_unsymmetrized_structure()
-    for site in sorted(set(range(len(listed))) - set(atoms.arrays.get("spacegroup_kinds", range(len(listed))).tolist())):
+    kept = atoms.arrays.get("spacegroup_kinds", np.arange(len(listed)))
+    for site in sorted(set(range(len(listed))) - set(kept.tolist())):
         apart = atoms.get_scaled_positions() - listed.get_scaled_positions()[site]
         twin = int(np.linalg.norm(apart - np.rint(apart), axis=1).argmin())
         if atoms.numbers[twin] != listed.numbers[site]:

@@ -228,6 +228,11 @@ def make_circle(path: Path) -> None:
     path.symlink_to(path)
 
 
+def make_link_to_open_pipe(path: Path) -> None:
+    """As /dev/stdout is one where a command is followed by another."""
+    path.symlink_to(f"/proc/self/fd/{os.pipe()[1]}")
+
+
 @pytest.mark.parametrize("to", ["extxyz", "ase-db"])
 @pytest.mark.parametrize(
     ("make", "what"),
@@ -235,6 +240,7 @@ def make_circle(path: Path) -> None:
         (make_pipe, "is a pipe"),
         (make_socket, "is a socket"),
         (make_link_to_full, "is a device"),
+        (make_link_to_open_pipe, "is a pipe"),
         (Path.mkdir, "is a folder"),
         (make_circle, "leads nowhere"),
     ],
@@ -456,6 +462,12 @@ def test_a_file_in_the_place_of_an_lmdb_folder_is_refused(path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"--out must be a folder, .*out is a file"):
         export_aselmdb(path, path.parent / "out")
     assert (path.parent / "out").read_text() == "mine"
+
+
+def test_links_that_lead_to_each_other_are_no_folder(path: Path) -> None:
+    make_circle(path.parent / "out")
+    with pytest.raises(InvalidRequest, match=r"--out must be a folder, .*out leads nowhere"):
+        export_aselmdb(path, path.parent / "out")
 
 
 def test_an_lmdb_folder_is_made_with_those_above_it(path: Path) -> None:
