@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distillery.dataset.layout import open_dataset
 from distillery.errors import InvalidRequest
-from distillery.runtime.atomic_files import follow, fsync_folder, name_kind, name_temporary, require_target
+from distillery.runtime.atomic_files import follow, fsync_folder, name_kind, name_target, name_temporary, require_target
 
 
 def require_file(dataset: Path, target: Path, *, overwrite: bool) -> Path:
@@ -55,6 +55,9 @@ def write_folder_whole(target: Path) -> Iterator[Path]:
             target.rename(old)
         temporary.rename(target)
         fsync_folder(target.parent)
+    except OSError as error:
+        name_target(error, target)
+        raise
     finally:
         for left in (temporary, old):
             shutil.rmtree(left, ignore_errors=True)

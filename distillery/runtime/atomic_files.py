@@ -88,10 +88,19 @@ def write_whole(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
         fsync_folder(target.parent)
+    except OSError as error:
+        name_target(error, target)
+        raise
     finally:
         with suppress(OSError):
             for left in target.parent.glob(f"{glob.escape(temporary.name)}*"):
                 left.unlink(missing_ok=True)
+
+
+def name_target(error: OSError, target: Path) -> None:
+    """Have an error say what could not be written, where it names nothing: a write to a full disk knows only a number."""
+    if error.filename is None:
+        error.filename = str(target)
 
 
 def write_text_whole(path: Path, text: str) -> None:
