@@ -104,11 +104,21 @@ def _find_root(files: Iterable[Path]) -> tuple[Path, list[str]]:
     """The folder that all files lie below, and their names from there."""
     from distillery.errors import InvalidRequest
 
-    paths = [path.resolve() for path in files]
+    paths = [_resolve(path) for path in files]
     if missing := [str(given) for given, path in zip(files, paths, strict=True) if not path.exists()]:
         raise InvalidRequest(f"there is no file or folder {', '.join(missing)}")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
     return root, sorted({path.relative_to(root).as_posix() for path in paths})
+
+
+def _resolve(path: Path) -> Path:
+    from distillery.errors import InvalidRequest
+
+    try:
+        path.exists()
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links
+        raise InvalidRequest(f"{str(path)[:100]} names no file or folder: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _survey(names: list[str], root: Path, teacher: str, neutral: bool) -> "Survey":
@@ -161,10 +171,16 @@ def _repeat_flags(given: dict[str, Any]) -> list[str]:
 
 def _write_text(content: dict[str, Any], command: str, root: Path) -> str:
     """The recipe as YAML, below a comment that says where it came from."""
-    head = f"# made by: {command}\n# the files lie below {root}: DISTILLERY_SERVICE_INPUTS names it to `distillery run`\n"
+    made, place = _show(command), _show(str(root))
+    head = f"# made by: {made}\n# the files lie below {place}: DISTILLERY_SERVICE_INPUTS names it to `distillery run`\n"
     lines = [f"{key}: {_write_value(value)}" for key, value in content.items() if key != "sources"]
     sources = [f"  {name}: {_write_value(source)}" for name, source in content["sources"].items()]
     return head + "\n".join([*lines, "sources:", *sources]) + "\n"
+
+
+def _show(text: str) -> str:
+    """A text as one line of a comment, whatever is in it: a line's end in a name or licence would begin a key of the recipe."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _write_value(value: Any) -> str:
@@ -174,7 +190,7 @@ def _write_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_write_value, value)) + "]"
     is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) and value.lower() not in _WORDS
-    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=not str(value).isprintable())
 
 
 def _tell(survey: "Survey", console: Console) -> None:

@@ -4,7 +4,6 @@ import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -48,8 +47,9 @@ def _read_parts(folder: Path) -> list[str]:
 
 async def _follow(name: str, gateway: str) -> None:
     from cli.sessions import open_stream
+    from distillery.http.address import find_route
 
-    async with open_stream(gateway, f"/v1/datasets/{quote(name, safe='')}/events") as lines:
+    async with open_stream(gateway, f"{find_route(name)}/events") as lines:
         kind = ""
         async for line in lines:
             key, _, value = line.partition(": ")

@@ -40,7 +40,7 @@ def is_derived_file(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return is_derived(file)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: HDF5, of damage
         return False
 
 

@@ -10,6 +10,8 @@ import typer
 from cli.app import Data, Dataset, app
 from cli.places import find_file
 
+_NEEDED = ("recipe", "recipe_sha256", "versions", "structures_sha256", "num_structures", "total_atoms", "teacher_model", "weights_sha256")
+
 
 @app.command()
 def recipe(dataset: Dataset, data: Data = Path("data")) -> None:
@@ -64,7 +66,7 @@ def write_recipe(dataset: Path) -> str:
 
     with open_dataset(dataset) as file:
         metadata: dict[str, Any] = dict(file["metadata"].attrs) if "metadata" in file else {}
-    missing = [name for name in ("recipe", "recipe_sha256", "versions", "structures_sha256") if name not in metadata]
+    missing = [name for name in _NEEDED if name not in metadata]
     if missing:
         raise InvalidRequest(f"{dataset} does not say how it was made: its metadata has no {', '.join(missing)}")
     recipe = _drop_header(metadata["recipe"])

@@ -21,7 +21,7 @@ def serve(
         ),
     ],
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all, which takes an API key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 for any that is free.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port to listen on; 0 for any that is free.")] = 8000,
     gateway: Annotated[
         str | None,
         typer.Option(

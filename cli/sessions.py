@@ -9,7 +9,7 @@ import httpx
 from distillery.errors import Unavailable, from_response
 from distillery.http.access import AccessSettings
 from distillery.http.address import read_address
-from distillery.http.client import Client
+from distillery.http.client import Client, refuse_redirect
 from gateway.clients import Clients
 from gateway.manager import Manager
 from gateway.settings import GatewaySettings
@@ -30,6 +30,8 @@ async def open_stream(gateway: str, path: str) -> AsyncIterator[AsyncIterator[st
     async with httpx.AsyncClient(base_url=url, headers=access.headers, timeout=httpx.Timeout(60, connect=5), verify=access.trust()) as http:
         try:
             async with http.stream("GET", path) as answer:
+                if answer.is_redirect:
+                    raise refuse_redirect(f"the gateway at {url}", answer)
                 if answer.status_code >= 400:
                     raise from_response(answer.status_code, (await answer.aread()).decode())
                 yield answer.aiter_lines()

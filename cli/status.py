@@ -5,7 +5,6 @@ import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -94,11 +93,12 @@ def _watch(name: str | None, gateway: str | None, data: Path) -> None:
 
 async def _ask_status(name: str | None, gateway: str) -> "list[Status]":
     from cli.sessions import open_remote
+    from distillery.http.address import find_route
     from distillery.schema.dataset import Status
 
     async with open_remote(gateway) as client:
         if name:
-            return [await client.ask(Status, "GET", f"/v1/datasets/{quote(name, safe='')}")]
+            return [await client.ask(Status, "GET", find_route(name))]
         return await list_statuses(client)
 
 

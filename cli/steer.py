@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -70,17 +69,19 @@ def _steer(name: str, gateway: str | None, verb: str) -> None:
 
 async def _ask(name: str, gateway: str, verb: str) -> "Status":
     from cli.sessions import open_remote
+    from distillery.http.address import find_route
     from distillery.schema.dataset import Status
 
     async with open_remote(gateway) as client:
-        return await client.ask(Status, "POST", f"/v1/datasets/{quote(name, safe='')}/{verb}")
+        return await client.ask(Status, "POST", f"{find_route(name)}/{verb}")
 
 
 async def _delete(name: str, gateway: str | None, data: Path) -> None:
     from cli.sessions import open_manager, open_remote
+    from distillery.http.address import find_route
 
     if not gateway:
         await open_manager(data).delete(name)
         return
     async with open_remote(gateway) as client:
-        await client.send("DELETE", f"/v1/datasets/{quote(name, safe='')}")
+        await client.send("DELETE", find_route(name))

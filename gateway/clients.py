@@ -54,17 +54,17 @@ class Clients:
 
     async def describe_service(self, service: str, tries: int | None = None) -> Metadata:
         """A ready service's metadata; retried while it is loading, and while it is away as often as the settings say, or `tries`."""
-        return await self._find(service).retry(lambda: self.peek(service), tries)
+        return await self._find_service(service).retry(lambda: self.peek(service), tries)
 
     async def peek(self, service: str) -> Metadata:
         """A ready service's metadata; one try."""
-        client = self._find(service)
+        client = self._find_service(service)
         await client.send("GET", "/v1/health/ready")
         return await client.ask(Metadata, "GET", "/v1/metadata")
 
     async def check(self, service: str, request: GenerateRequest, tries: int | None) -> RequestCheck:
         """What keeps a service from a request, loaded or not; retried while it is away as often as the settings say, or `tries`."""
-        client, body = self._find(service), request.model_dump(mode="json")
+        client, body = self._find_service(service), request.model_dump(mode="json")
         return await client.retry(lambda: client.ask(RequestCheck, "POST", "/check", json=body), tries)
 
     async def describe_teacher(self, tries: int | None = None) -> TeacherCard:
@@ -82,7 +82,7 @@ class Clients:
 
     async def generate(self, service: str, request: GenerateRequest) -> Batch:
         """Structures of a service."""
-        client, body = self._find(service), request.model_dump(mode="json")
+        client, body = self._find_service(service), request.model_dump(mode="json")
         timeout = self._timeout(self._settings.longest_generate(request.n))
 
         async def ask() -> Batch:
@@ -161,6 +161,11 @@ class Clients:
     async def count_replicas(self, service: str) -> int:
         """How many processes answer to a service's name now, or as labellers if those are more; at least 1."""
         return max(await self._servers.count_replicas(service), await self._servers.count_replicas(LABELLER))
+
+    def _find_service(self, name: str) -> Client:
+        if name == LABELLER:
+            raise NotFound(f"there is no service {name!r} that makes structures: it labels them (POST /v1/label)")
+        return self._find(name)
 
     def _find(self, name: str) -> Client:
         if name not in self._clients:

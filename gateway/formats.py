@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from distillery.errors import InvalidRequest
+from distillery.http.choices import rank_choices
 from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.generate import StructureList, StructureRecord
 from distillery.schema.label import LabelledBatch
@@ -86,15 +87,14 @@ def open_writer(format: Format, head: Mapping[str, Any]) -> StructureWriter:
 
 
 def choose_format(accept: str, default: Format) -> Format:
-    """The first format that a header Accept names, else the default."""
-    named = [part.split(";")[0].strip() for part in accept.split(",")]
+    """The format that a header Accept wants most, else the default."""
     by_type = {media_type: format for format, media_type in MEDIA_TYPES.items()}
-    return next((by_type[one] for one in named if one in by_type), default)
+    return next((by_type[one] for one in rank_choices(accept) if one in by_type), default)
 
 
 def read_structures(body: bytes | bytearray, content_type: str) -> list[Structure]:
     """Structures from a body of one of the three media types; InvalidRequest if they are none."""
-    format = {media_type: format for format, media_type in MEDIA_TYPES.items()}.get(content_type.split(";")[0].strip())
+    format = {media_type: format for format, media_type in MEDIA_TYPES.items()}.get(content_type.split(";")[0].strip().lower())
     if format is None:
         raise InvalidRequest(f"structures come as {', '.join(MEDIA_TYPES.values())}; got {content_type or 'no Content-Type'}")
     if format == "arrow":
@@ -151,13 +151,18 @@ def _read_record(record: StructureRecord) -> Structure:
 
 
 def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
-    from ase.io.extxyz import read_extxyz
+    from distillery.generators.files.extxyz import parse_extended
+    from distillery.generators.files.frames import read_frames
 
-    try:
-        frames = list(read_extxyz(io.StringIO(bytes(body).decode()), index=slice(None)))
-        return [_name_frame(atoms, k) for k, atoms in enumerate(frames)]
-    except Exception as error:  # ASE's reader fails in many ways
-        raise InvalidRequest(f"the body is not extended XYZ: {type(error).__name__}: {error}") from error
+    structures = list[Structure]()
+    for k, frame in enumerate(read_frames(io.BytesIO(body))):
+        try:
+            if frame.fault is not None:
+                raise ValueError(frame.fault)
+            structures.append(_name_frame(parse_extended(b"".join(frame.lines).decode()), k))
+        except Exception as error:  # ASE's reader fails in many ways
+            raise InvalidRequest(f"the body is not extended XYZ: frame {k}: {type(error).__name__}: {str(error)[:400]}") from error
+    return structures
 
 
 def _name_frame(atoms: Atoms, k: int) -> Structure:

@@ -96,7 +96,10 @@ def read_sizes(path: Path | str) -> NDArray[np.int64]:
     """The number of atoms of each structure; InvalidRequest if it is no dataset."""
     with open_dataset(path) as file:
         splits: NDArray[np.int64] = file[_SPLITS][:]
-        return np.diff(splits)
+    sizes = np.diff(splits)
+    if splits[0] or (sizes < 0).any():
+        raise InvalidRequest(f"{path} is no Distillery dataset: {_SPLITS} does not ascend from 0")
+    return sizes
 
 
 def read_blocks(path: Path | str, indices: Indices | None = None) -> Iterator[Block]:

@@ -213,17 +213,43 @@ def make_structure(arrays: Arrays, i: int) -> Structure:
 
 
 def open_dataset(path: Path | str) -> h5py.File:
-    """A dataset, open for reading; InvalidRequest if it can't be read or lacks a column."""
+    """A dataset, open for reading; InvalidRequest if it can't be read, is of another layout, or lacks a column or rows of one."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise InvalidRequest(f"{path} can't be read as HDF5: {error}") from error
-    missing = [name for name in COLUMNS if name not in file]
-    if missing:
+    try:
+        if (fault := _find_fault(file)) is not None:
+            raise InvalidRequest(f"{path} is no Distillery dataset: {fault}")
+    except (InvalidRequest, OSError, RuntimeError) as error:
         file.close()
-        advice = "; `distillery import` makes one of it" if all(name.startswith("provenance/") for name in missing) else ""
-        raise InvalidRequest(f"{path} is no Distillery dataset: it has no {', '.join(missing)}{advice}")
+        if isinstance(error, InvalidRequest):
+            raise
+        raise InvalidRequest(f"{path} can't be read as HDF5: {error}") from error
     return file
+
+
+def _find_fault(file: h5py.File) -> str | None:
+    """Why this is no dataset, as far as names, shapes and the last of the splits tell; None if it is one."""
+    layout = file["metadata"].attrs.get("layout_version", LAYOUT_VERSION) if "metadata" in file else LAYOUT_VERSION
+    if layout not in READABLE_LAYOUTS:
+        return f"its layout is {layout}, and this version reads {', '.join(READABLE_LAYOUTS)}; use the version of Distillery that made it"
+    if missing := [name for name in COLUMNS if name not in file]:
+        advice = "; `distillery import` makes one of it" if all(name.startswith("provenance/") for name in missing) else ""
+        return f"it has no {', '.join(missing)}{advice}"
+    columns = {name: column for name, column in choose_columns(file).items() if column.rows in {"structure", "split", "atom"}}
+    if groups := [name for name in columns if not isinstance(file[name], h5py.Dataset)]:
+        return f"{groups[0]} is a group, a column is wanted"
+    n_structures, n_atoms = (len(file[name]) for name in ("labels/energy", "structures/atomic_numbers"))
+    n_rows = {"structure": n_structures, "split": n_structures + 1, "atom": n_atoms}
+    for name, column in columns.items():
+        if file[name].dtype.kind not in ("OS" if column.dtype is TEXT else "biuf"):
+            return f"{name} holds {file[name].dtype}, wanted {'texts' if column.dtype is TEXT else 'numbers'}"
+        if file[name].shape != (wanted := (n_rows[column.rows], *column.shape)):
+            return f"{name} has the shape {file[name].shape}, wanted {wanted}"
+    if (last := int(file["structures/atomic_numbers_splits"][-1])) != n_atoms:
+        return f"structures/atomic_numbers_splits ends with {last}, and there are {n_atoms} atoms"
+    return None
 
 
 def select_structures(arrays: Arrays, keep: NDArray[np.bool_]) -> Arrays:

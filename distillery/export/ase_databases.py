@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ SHARD_SIZE = 10_000
 
 _COMMITTED = 500
 """Structures of a transaction of LMDB, whose pages lie in memory until it ends."""
+_MAP_SIZE = 2**41
+"""Bytes of addresses, as ase-db-backends has it. That opens a lock file too, which is mapped: on a full disk the process dies of it."""
 
 
 def export_ase_db(dataset: Path | str, target: Path | str, *, indices: Indices | None = None, overwrite: bool = True) -> int:
@@ -43,13 +46,20 @@ def write_ase_db(path: Path, dataset: Path | str, indices: Indices | None) -> in
     from ase.db import connect  # half a second that no other command should wait for
 
     n = 0
-    with connect(path, type="db", append=False, use_lock_file=False) as database:
-        database.metadata = describe_element_energies(dataset)
-        for block in read_blocks(dataset, indices):
-            for k in range(len(block)):
-                _write_row(database, block, k)
-            n += len(block)
+    try:
+        with connect(path, type="db", append=False, use_lock_file=False) as database:
+            database.metadata = describe_element_energies(dataset)
+            for block in read_blocks(dataset, indices):
+                for k in range(len(block)):
+                    _write_row(database, block, k)
+                n += len(block)
+    except sqlite3.Error as error:
+        raise _explain(error) from error
     return n
+
+
+def _explain(error: Exception) -> Unavailable:
+    return Unavailable(f"the ASE database can't be written: {error}; see that there is room, then try again")
 
 
 def export_aselmdb(
@@ -87,21 +97,36 @@ def write_lmdbs(folder: Path, dataset: Path | str, indices: Indices | None, shar
 def _write_lmdb(dataset: Path | str, metadata: dict[str, Any], own: tuple[Path, NDArray[np.int64]]) -> None:
     """Write the structures at these rows to an LMDB at this path."""
     try:
+        import lmdb
         from ase_db_backends.aselmdb import LMDBDatabase
     except ImportError as error:
         raise Unavailable("ASE LMDBs need the package ase-db-backends: pip install 'distillery[training]'") from error
+
+    class Unlocked(LMDBDatabase):  # type: ignore[misc]  # the package has no types
+        """It opens no lock file."""
+
+        def _open_lmdb_env(self) -> None:
+            self._env = lmdb.open(str(path), map_size=_MAP_SIZE, subdir=False, meminit=False, map_async=True, lock=False)
+            self._env_pid = os.getpid()
+
+        def close(self) -> None:
+            if self._env is not None:
+                self._env.close()
+
     path, rows = own
-    with LMDBDatabase(path, use_lock_file=False) as database:
-        database.metadata = metadata
-        n = 0
-        for block in read_blocks(dataset, rows):
-            for k in range(len(block)):
-                _write_row(database, block, k, sid=block.texts["id"][k])
-                n += 1
-                if n % _COMMITTED == 0:
-                    database.txn.commit()
-                    database.txn = database.env.begin(write=True)
-    path.with_name(f"{path.name}-lock").unlink(missing_ok=True)
+    try:
+        with Unlocked(path, use_lock_file=False) as database:
+            database.metadata = metadata
+            n = 0
+            for block in read_blocks(dataset, rows):
+                for k in range(len(block)):
+                    _write_row(database, block, k, sid=block.texts["id"][k])
+                    n += 1
+                    if n % _COMMITTED == 0:
+                        database.txn.commit()
+                        database.txn = database.env.begin(write=True)
+    except lmdb.Error as error:
+        raise _explain(error) from error
 
 
 def _write_row(database: Any, block: Block, k: int, **data: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distillery.dataset.layout import open_dataset
 from distillery.errors import InvalidRequest
-from distillery.runtime.atomic_files import fsync_folder, name_temporary, require_target
+from distillery.runtime.atomic_files import follow, fsync_folder, name_kind, name_target, name_temporary, require_target
 
 
 def require_file(dataset: Path, target: Path, *, overwrite: bool) -> Path:
@@ -27,11 +27,11 @@ def require_folder(dataset: Path, target: Path, patterns: Sequence[str], *, over
     patterns  of the names, relative to the folder, that this kind of export writes
     """
     open_dataset(dataset).close()
+    folder = follow(target, "folder")
     if target.exists() and not target.is_dir():
-        raise InvalidRequest(f"--out must be a folder, {target} is a file; name another")
+        raise InvalidRequest(f"--out must be a folder, {target} is {name_kind(target)}; name another")
     if (file := next((above for above in target.parents if above.is_file()), None)) is not None:
         raise InvalidRequest(f"--out names a folder in {file}, which is a file; name another")
-    folder = target.resolve()
     for file in sorted(folder.rglob("*")):
         if file.is_dir() and not file.is_symlink():
             continue
@@ -55,6 +55,9 @@ def write_folder_whole(target: Path) -> Iterator[Path]:
             target.rename(old)
         temporary.rename(target)
         fsync_folder(target.parent)
+    except OSError as error:
+        name_target(error, target)
+        raise
     finally:
         for left in (temporary, old):
             shutil.rmtree(left, ignore_errors=True)

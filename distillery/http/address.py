@@ -3,9 +3,9 @@
 import socket
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from distillery.errors import InvalidRequest, Unavailable
+from distillery.errors import InvalidRequest, NotFound, Unavailable
 from distillery.runtime.atomic_files import write_text_whole
 
 _SCHEMES = ("http://", "https://")
@@ -16,14 +16,32 @@ _SOMEWHERE = "192.0.2.1"
 def read_address(given: str) -> str:
     """A gateway's base URL: `given` itself, or what stands in the file of that name, which a gateway wrote (`write_address`)."""
     if given.startswith(_SCHEMES):
-        return given
+        return _require_host(given)
     try:
         address = Path(given).read_text(encoding="utf-8").strip()
     except FileNotFoundError as error:
         raise Unavailable(f"there is no {given}: the gateway that is to write its address there has not begun") from error
     if not address.startswith(_SCHEMES):
         raise InvalidRequest(f"{given} should hold a gateway's URL, it begins with {address[:20]!r}")
-    return address
+    return _require_host(address)
+
+
+def _require_host(url: str) -> str:
+    """The URL, if it names a host and a port that there can be."""
+    try:
+        host, port = urlsplit(url).hostname, urlsplit(url).port
+    except ValueError as error:
+        raise InvalidRequest(f"{url[:100]!r} is no gateway's URL: {error}; as in http://127.0.0.1:8000") from error
+    if not host or port == 0:
+        raise InvalidRequest(f"{url[:100]!r} is no gateway's URL: it names no host, or no port; as in http://127.0.0.1:8000")
+    return url
+
+
+def find_route(dataset: str) -> str:
+    """The path of a dataset on a gateway; NotFound for a name that would lead to another one."""
+    if dataset in {"", ".", ".."}:
+        raise NotFound(f"there is no dataset {dataset!r}; `distillery status` lists those that there are")
+    return f"/v1/datasets/{quote(dataset, safe='')}"
 
 
 def write_address(path: Path, url: str) -> None:

@@ -16,7 +16,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 async def read_body(request: Request) -> bytearray:
-    """The body of a request, which `request_limits` bounds; not copied once it is there, for that takes as long as others may wait."""
+    """The body of a request, which `request_limits` bounds; not copied once it is there, for that takes as long as others may wait.
+
+    InvalidRequest if it is packed: what it would be unpacked has no bound that could be told before.
+    """
+    if (packing := request.headers.get("content-encoding", "identity").strip().lower()) not in {"", "identity"}:
+        raise InvalidRequest(f"bodies are read as they are, and this one has Content-Encoding {packing[:40]}; send it unpacked")
     body = bytearray()
     async for block in request.stream():
         body += block
@@ -41,7 +46,7 @@ def describe_message(kind: type[BaseModel]) -> dict[str, Any]:
 def parse_message(body: bytes | bytearray, kind: type[M], most_values: int = LARGEST_NODES, most_keys: int = MOST_KEYS) -> M:
     """A message from JSON; InvalidRequest if it is none, or holds more than a message may."""
     try:
-        value = json.loads(body)
+        value = json.loads(body, object_pairs_hook=_refuse_twins)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from error
     if (excess := _find_excess(value, most_values, most_keys)) is not None:
@@ -50,6 +55,14 @@ def parse_message(body: bytes | bytearray, kind: type[M], most_values: int = LAR
         return kind.model_validate(value)
     except ValidationError as error:
         raise InvalidRequest(describe_faults([{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()])) from error
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twin = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
+        raise ValueError(f"key {twin[:100]!r} is given twice")
+    return found
 
 
 def _find_excess(value: Any, most_values: int, most_keys: int) -> str | None:

@@ -97,6 +97,8 @@ class Client:
                 "little memory"
             ) from error
         answer.stream = httpx.ByteStream(b"")  # read already; its own refers to the answer, a cycle that keeps bodies in memory
+        if answer.is_redirect:
+            raise refuse_redirect(self._name, answer)
         if answer.status_code >= 400:
             problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
             problem.detail = self._prefix + problem.detail
@@ -265,6 +267,12 @@ class EmbeddedServers:
 
 def _explain_unknown(name: str, known: Collection[str]) -> NotFound:
     return NotFound(f"there is no service {name!r}{suggest(name, set(known) - {'labeller'})}")
+
+
+def refuse_redirect(name: str, answer: httpx.Response) -> Unavailable:
+    """A redirect is no answer, and is not followed: it may lead to a stranger, who must not get the key."""
+    where = answer.headers["location"][:200]
+    return Unavailable(f"{name} answered {answer.status_code}: it is at {where}, so nothing was done here; give that address")
 
 
 def open_client(app: "FastAPI", name: str, timeout: httpx.Timeout) -> httpx.AsyncClient:

@@ -10,6 +10,8 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 
+from distillery.http.choices import rank_choices
+
 _LEVEL = 6
 _PACKED = frozenset({"application/json", "application/yaml", "text/html"})
 _LARGEST_PACKED = 64 << 20
@@ -44,7 +46,7 @@ def _serve_packed(request: Request, content: bytes, filename: str, media_type: s
 
 
 def _takes_gzip(request: Request) -> bool:
-    return "gzip" in {part.split(";")[0].strip() for part in request.headers.get("accept-encoding", "").split(",")}
+    return "gzip" in rank_choices(request.headers.get("accept-encoding", ""))
 
 
 async def serve_page(request: Request, page: bytes) -> Response:
@@ -59,8 +61,15 @@ async def serve_page(request: Request, page: bytes) -> Response:
 
 
 def _is_known(request: Request, etag: str) -> bool:
-    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
-    return bool(known & {etag, "*"})
+    """Whether the client has what has this tag; 412 if it wants none but another (If-Match)."""
+    wanted = _read_tags(request, "if-match")
+    if wanted and not wanted & {etag, "*"}:
+        raise HTTPException(412, f"the file has the tag {etag}, the header If-Match asks for {', '.join(sorted(wanted))[:200]}")
+    return bool({tag.removeprefix("W/") for tag in _read_tags(request, "if-none-match")} & {etag, "*"})
+
+
+def _read_tags(request: Request, header: str) -> set[str]:
+    return {tag.strip() for tag in request.headers.get(header, "").split(",")} - {""}
 
 
 def _require_range(wanted: str, size: int) -> None:

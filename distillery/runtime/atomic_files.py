@@ -23,16 +23,14 @@ def require_target(path: Path, *, inputs: Iterable[Path], overwrite: bool) -> Pa
     inputs     never written over, by whatever name or link they are meant
     overwrite  whether another regular file may be replaced
     """
-    target = _follow(path)
+    target = follow(path, "file")
+    if (found := _look(path)) is not None and not stat.S_ISREG(found.st_mode):  # also what has no place, as a pipe behind /dev/stdout
+        raise InvalidRequest(f"--out must be a file, {path} is {name_kind(path)}; name another")
     if not target.parent.is_dir():
         place = target.parent if path.is_symlink() else path.parent
         raise InvalidRequest(f"--out names a file in {place}, and there is no such folder; make it, or name another")
-    try:
-        found = target.stat()
-    except FileNotFoundError:
+    if found is None:
         return target
-    if not stat.S_ISREG(found.st_mode):
-        raise InvalidRequest(f"--out must be a file, {path} is {_name_kind(found.st_mode)}; name another")
     for own in inputs:
         if _is_same(own, found):
             raise InvalidRequest(f"--out must be another file than {own}, which is read for it; {path} is that file itself")
@@ -41,11 +39,19 @@ def require_target(path: Path, *, inputs: Iterable[Path], overwrite: bool) -> Pa
     return target
 
 
-def _follow(path: Path) -> Path:
+def follow(path: Path, wanted: str) -> Path:
+    """Where links lead; InvalidRequest if they lead to each other, in place of the `wanted` file or folder."""
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # a circle of links
-        raise InvalidRequest(f"--out must be a file, {path} leads nowhere ({error}); name another") from error
+        raise InvalidRequest(f"--out must be a {wanted}, {path} leads nowhere ({error}); name another") from error
+
+
+def _look(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _is_same(path: Path, found: os.stat_result) -> bool:
@@ -55,8 +61,11 @@ def _is_same(path: Path, found: os.stat_result) -> bool:
         return False
 
 
-def _name_kind(mode: int) -> str:
+def name_kind(path: Path) -> str:
+    """What is there: a file, a folder, a device, a pipe, a socket."""
+    mode = path.stat().st_mode
     kinds = (
+        (stat.S_ISREG, "a file"),
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISCHR, "a device"),
         (stat.S_ISBLK, "a device"),
@@ -79,10 +88,19 @@ def write_whole(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
         fsync_folder(target.parent)
+    except OSError as error:
+        name_target(error, target)
+        raise
     finally:
         with suppress(OSError):
             for left in target.parent.glob(f"{glob.escape(temporary.name)}*"):
                 left.unlink(missing_ok=True)
+
+
+def name_target(error: OSError, target: Path) -> None:
+    """Have an error say what could not be written, where it names nothing: a write to a full disk knows only a number."""
+    if error.filename is None:
+        error.filename = str(target)
 
 
 def write_text_whole(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from distillery.generators.files.contents import ANY_SYSTEM, Item, RowRefused, require_atoms
-from distillery.structures.checks import LEAST_VACUUM, count_detached, find_vacuum
+from distillery.structures.checks import LEAST_VACUUM, count_detached, find_plain_fault, find_vacuum
 from distillery.structures.electrons import read_state
 from distillery.structures.geometry import Neighbours
 from distillery.structures.structure import SYSTEMS, Structure, System, from_ase
@@ -54,12 +54,18 @@ def _read_labels(atoms: Atoms) -> dict[str, Any]:
 
 
 def describe_row(at: int, found: Structure | RowRefused) -> Item:
-    """What a scan tells of a row; one that is periodic in one direction only, a wire, is refused."""
+    """What a scan tells of a row; one that no teacher should see, whatever it is taken for, is refused, and so is a wire."""
     if isinstance(found, RowRefused):
         return Item(at, refusal=found)
     if sum(found.pbc) == 1:
         return Item(at, refusal=RowRefused("partial_periodicity", f"pbc {found.pbc}: one direction only; put it into a box"))
     elements = require_atoms(found.numbers.astype(np.int64))
+    try:
+        whole = found if sum(found.pbc) != 2 else settle(found, "surface")
+    except RowRefused as refusal:
+        return Item(at, refusal=refusal)
+    if (fault := find_plain_fault(whole)) is not None:
+        return Item(at, refusal=RowRefused(fault.reason, fault.detail))
     return Item(at, len(found), elements, list_systems(found), is_charged=not found.is_plain)
 
 
@@ -110,7 +116,9 @@ def _close_slab(slab: Structure) -> Structure:
 
 
 def guess_system(structure: Structure) -> System:
-    """What a row looks like: a slab has 15 Å of vacuum along c; a molecule is in one piece."""
+    """What a row looks like: a slab has 15 Å of vacuum along c; a molecule is in one piece. What is refused anyway looks like neither."""
+    if find_plain_fault(structure if sum(structure.pbc) != 2 else settle(structure, "surface")) is not None:
+        return "crystal" if structure.is_periodic else "cluster"
     if structure.is_periodic:
         whole = settle(structure, "surface")
         return "surface" if find_vacuum(whole) >= LEAST_VACUUM - 1e-6 else "crystal"

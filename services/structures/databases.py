@@ -1,7 +1,5 @@
 """ASE's databases: SQLite and JSON by ASE itself, aselmdb page by page, as LMDB maps a file and dies of one that is cut off."""
 
-import json
-import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +45,9 @@ def _open(path: Path) -> Iterator[Any]:
     try:
         with connect(path, use_lock_file=False) as database:
             yield database
-    except (sqlite3.Error, KeyError, json.JSONDecodeError, AttributeError, TypeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # sqlite3, json, ASE: whatever a file that is none leads to
         raise ValueError(f"it is no database of ASE: {type(error).__name__}: {error}") from error
 
 
@@ -87,8 +87,9 @@ def _read_packed(file: LmdbFile, id: int) -> Structure | RowRefused:
 
 def _convert(row: AtomsRow) -> Structure | RowRefused:
     try:
+        pairs = {name: vars(row)[name] for name in row.key_value_pairs}  # row.charge itself is the sum of the atoms' charges
         told = {name: row.data[name] for name in STATE_KEYS if name in row.data}
-        return read_atoms(row.toatoms(), {"id": int(row.id), **row.key_value_pairs, **told})
+        return read_atoms(row.toatoms(), {"id": int(row.id), **pairs, **told})
     except RowRefused as refusal:
         return refusal
     except Exception as error:  # ASE: whatever a row that is no structure leads to

@@ -68,7 +68,9 @@ def _read_row(file: h5py.File, row: int) -> Structure | RowRefused:
         )
     except RowRefused as refusal:
         return refusal
-    except (ValueError, TypeError, OverflowError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # h5py, json: whatever a column of another kind leads to
         return RowRefused("unreadable", f"{type(error).__name__}: {str(error)[:200]}")
 
 

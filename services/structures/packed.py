@@ -1,6 +1,7 @@
 """Text files, packed or not."""
 
 import bz2
+import codecs
 import gzip
 import lzma
 import zlib
@@ -16,7 +17,7 @@ LARGEST_TEXT = 200_000_000
 
 def strip_packing(name: str) -> str:
     """A file's name without the ending of what it is packed by."""
-    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
+    return next((name[: -len(ending)] for ending in PACKED if name.lower().endswith(ending)), name)
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def open_packed(path: Path) -> Iterator[IO[bytes]]:
     """The unpacked bytes of a file; ValueError if it can't be unpacked."""
     openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
     try:
-        with openers.get(path.suffix, open)(path, "rb") as file:
+        with openers.get(path.suffix.lower(), open)(path, "rb") as file:
             yield file
     except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise ValueError(f"it can't be unpacked: {error}") from error
@@ -36,7 +37,9 @@ def read_text(path: Path) -> str:
         content = file.read(LARGEST_TEXT + 1)
     if len(content) > LARGEST_TEXT:
         raise ValueError(f"it has more than {LARGEST_TEXT} bytes; split it")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16, not text of one byte a letter; save it as UTF-8")
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")

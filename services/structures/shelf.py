@@ -95,10 +95,10 @@ def open_files(options: FileOptions, folder: Path | None) -> tuple[InputFile, ..
 
 def _find(name: str, root: Path, faults: list[str]) -> Iterator[tuple[Path, bool]]:
     """The files that a name means, and whether it names one by itself; what it should not is put among the faults."""
-    if any(sign in name for sign in "*?["):
+    path = find_below(name, root, "files")
+    if any(sign in name for sign in "*?[") and not path.exists():
         paths = _expand(name, root, faults)
     else:
-        path = find_below(name, root, "files")
         if path.is_file():
             if find_reader(path) is None:
                 faults.append(f"{name} is of no format that is read here: {KNOWN}")
@@ -131,13 +131,23 @@ def _walk(folder: Path) -> list[Path]:
         is_dataset = RECIPE in names and PARTS in folders
         folders[:] = [] if is_dataset else [name for name in folders if not name.startswith(".")]
         names = [] if is_dataset else names
-        found += [(Path(place) / name).resolve() for name in names if not name.startswith(".")]
-    return found
+        found += [Path(place) / name for name in names if not name.startswith(".")]
+    return [_follow(path) for path in found if not path.exists() or path.is_file()]
+
+
+def _follow(path: Path) -> Path:
+    """Where links lead; in a circle nowhere, which is found when it is opened."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
 
 
 def _open(path: Path, root: Path, *, must_hold: bool) -> InputFile:
     reader = find_reader(path)
     assert reader is not None
+    if not str(path).isascii() and "\ufffd" in os.fsencode(path).decode(errors="replace"):
+        raise ValueError("its name is not UTF-8, so no recipe can have it; rename it")
     contents = _scan(path, key_of(path, reader).tobytes())
     if must_hold and not (contents.refused == "").any():
         raise ValueError(f"none of its {len(contents.at)} rows is a structure: {describe_refused(contents) or 'there is none'}")

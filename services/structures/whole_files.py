@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import numpy as np
 from ase import Atoms
 from ase.io.cif import CIFBlock, parse_cif
 
@@ -19,6 +20,14 @@ from services.structures.packed import read_text
 _WHOLE = 1e-8
 """An occupancy so near to 1 is 1."""
 _KEPT_FILES = 4096
+_GROUPS = (
+    "_space_group_name_h-m_alt",
+    "_symmetry_space_group_name_h-m",
+    "_space_group_it_number",
+    "_symmetry_int_tables_number",
+)
+_OPERATIONS = ("_space_group_symop_operation_xyz", "_space_group_symop.operation_xyz", "_symmetry_equiv_pos_as_xyz")
+"""The tags by which a CIF names its space group, and lists its operations."""
 _IDS = ("_cod_database_code", "_database_code_icsd", "_database_code_csd", "_database_code_amcsd")
 Found = Structure | RowRefused
 
@@ -76,7 +85,38 @@ def _read_block(block: CIFBlock) -> Structure:
         raise RowRefused("disordered", f"{len(partial)} of its sites are not wholly one element: occupancy {partial[0]}")
     if any(str(group) not in {".", "?", "0"} for group in block.get("_atom_site_disorder_group") or []):
         raise RowRefused("disordered", "sites of it stand in for one another (_atom_site_disorder_group)")
-    return read_atoms(block.get_atoms(), _name_block(block))
+    _require_cell(block)
+    atoms = _name_symmetry(block).get_atoms()
+    _require_own_places(block, atoms)
+    return read_atoms(atoms, _name_block(block))
+
+
+def _require_cell(block: CIFBlock) -> None:
+    """A cell with angles that are some; none is needed where the atoms have Cartesian coordinates."""
+    lengths_and_angles = block.get_cellpar()
+    if lengths_and_angles is None and "_atom_site_cartn_x" not in block:
+        raise ValueError("it has fractional coordinates, but not all six of _cell_length_a … _cell_angle_gamma")
+    if lengths_and_angles is not None and not all(0 < angle < 180 for angle in lengths_and_angles[3:]):
+        raise ValueError(f"angles of a cell lie between 0 and 180 degrees; got {lengths_and_angles[3:]}")
+
+
+def _name_symmetry(block: CIFBlock) -> CIFBlock:
+    """The block with a group that all crystals have where it lists operations and names none: ASE takes those only beside a name."""
+    unnamed = {name: tag for name, tag in block.items() if not (name in _GROUPS and tag in {"?", "."})}
+    if unnamed.keys() & set(_OPERATIONS) and not unnamed.keys() & set(_GROUPS):
+        unnamed[_GROUPS[0]] = "P 1"
+    return CIFBlock(block.name, unnamed)
+
+
+def _require_own_places(block: CIFBlock, atoms: Atoms) -> None:
+    """No site lies where the symmetry puts one of another element: ASE leaves out the later one of two, without a word."""
+    listed = block.get_unsymmetrized_structure()
+    kept = atoms.arrays.get("spacegroup_kinds", np.arange(len(listed)))
+    for site in sorted(set(range(len(listed))) - set(kept.tolist())):
+        apart = atoms.get_scaled_positions() - listed.get_scaled_positions()[site]
+        twin = int(np.linalg.norm(apart - np.rint(apart), axis=1).argmin())
+        if atoms.numbers[twin] != listed.numbers[site]:
+            raise RowRefused("disordered", f"{atoms.symbols[twin]} and {listed.symbols[site]} lie in one place")
 
 
 def _name_block(block: CIFBlock) -> Mapping[str, Any]:

@@ -1,17 +1,16 @@
 """XYZ files, extended or plain: any number of frames, each read by ASE on its own."""
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io.extxyz import key_val_str_to_dict
 
 from distillery.generators.files.contents import Contents, Item, RowRefused
+from distillery.generators.files.extxyz import parse_extended
 from distillery.generators.files.frames import Frame, read_frames
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row, read_atoms
@@ -58,11 +57,9 @@ def _parse(text: str) -> Atoms:
     """The atoms of one frame: extended, or plain with any comment."""
     head, comment, rest = text.split("\n", 2)
     rest = _DEUTERIUM.sub(r"\1H", rest)
-    if "Lattice" not in comment and "Properties" not in comment:
+    if "lattice" not in comment.lower() and "properties" not in comment.lower():
         return _parse_plain(comment, rest)
-    atoms = ase.io.read(io.StringIO(f"{head}\n{comment}\n{rest}"), format="extxyz")
-    assert isinstance(atoms, Atoms)
-    return atoms
+    return parse_extended(f"{head}\n{comment}\n{rest}")
 
 
 def _parse_plain(comment: str, rest: str) -> Atoms:

@@ -18,7 +18,7 @@ import pytest
 from ase.io import read
 
 from distillery.structures.arrow import ARROW_TYPE, from_arrow, to_arrow, to_json
-from gateway.formats import EXTXYZ_TYPE
+from gateway.formats import EXTXYZ_TYPE, choose_format
 from tests.integration.factory import RECIPE, factory, make, two_fakes, wait_for
 from tests.labelling import methane, silicon, water
 
@@ -180,9 +180,37 @@ def test_the_same_request_for_structures_gives_the_same_bytes(tmp_path: Path) ->
     assert generate(tmp_path, ARROW_TYPE).content == generate(tmp_path, ARROW_TYPE).content
 
 
-@pytest.mark.parametrize(("changes", "status"), [({"service": "nobody"}, 404), ({"elements": ["Xx"]}, 400), ({"n": 0}, 400)])
+@pytest.mark.parametrize(
+    ("changes", "status"), [({"service": "nobody"}, 404), ({"service": "labeller"}, 404), ({"elements": ["Xx"]}, 400), ({"n": 0}, 400)]
+)
 def test_structures_that_can_not_be_made_are_a_problem(tmp_path: Path, changes: dict[str, Any], status: int) -> None:
     assert generate(tmp_path, ARROW_TYPE, **changes).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("Chemical/X-extxyz", "extxyz"),
+        ("chemical/x-extxyz;q=0.1, application/json", "json"),
+        ("application/json;q=0, text/html", "arrow"),
+        ("application/json;q=much", "arrow"),
+        ("", "arrow"),
+    ],
+)
+def test_the_format_is_the_one_that_a_client_wants_most(accept: str, wanted: str) -> None:
+    assert choose_format(accept, "arrow") == wanted
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "said"),
+    [
+        ({"Content-Encoding": "gzip"}, b"{}", "Content-Encoding gzip; send it unpacked"),
+        ({}, b'{"service": "fake", "n": 1, "n": 3, "seed": 1}', "key 'n' is given twice"),
+    ],
+)
+def test_a_body_that_could_mean_something_else_is_refused(tmp_path: Path, headers: dict[str, str], body: bytes, said: str) -> None:
+    answer = use(tmp_path, lambda client: client.post("/v1/generate", content=body, headers=headers))
+    assert (answer.status_code, said in answer.json()["detail"]) == (400, True)
 
 
 def test_structures_are_labelled_without_a_dataset_whatever_form_they_come_in(tmp_path: Path) -> None:

@@ -192,6 +192,21 @@ def test_the_page_is_compressed_where_that_is_understood(many: Path) -> None:
     assert plain.headers["etag"] != packed.headers["etag"]
 
 
+@pytest.mark.parametrize("path", ["report.html", "files/report.html"])
+def test_the_page_is_not_compressed_for_who_says_so(many: Path, path: str) -> None:
+    plain = get(many, f"/v1/datasets/small/{path}", Accept_Encoding="gzip;q=0, br")
+    assert "content-encoding" not in plain.headers
+    assert plain.text == PAGE
+
+
+@pytest.mark.parametrize("path", ["report.html", "files/dataset.h5"])
+def test_a_file_that_has_changed_is_not_sent_to_who_wants_the_one_before(many: Path, path: str) -> None:
+    etag = get(many, f"/v1/datasets/small/{path}").headers["etag"]
+    assert get(many, f"/v1/datasets/small/{path}", If_Match=f'"before", {etag}').status_code == 200
+    refused = get(many, f"/v1/datasets/small/{path}", If_Match='"before"')
+    assert (refused.status_code, refused.headers["content-type"]) == (412, "application/problem+json")
+
+
 def test_a_range_of_a_file_is_sent_and_one_that_is_not_there_is_a_problem(many: Path) -> None:
     path, size = "/v1/datasets/small/files/dataset.h5", (many / "small" / "dataset.h5").stat().st_size
     part = get(many, path, Range="bytes=1-3")

@@ -42,14 +42,15 @@ def test_files_of_every_kind_become_a_dataset_with_a_verdict_that_can_be_verifie
     assert [check for check in verify_dataset(tmp_path / "data" / "mine" / "dataset.h5") if check.passed is False] == []
 
 
-def test_a_dry_run_prints_a_recipe_and_makes_nothing(inputs: Path, tmp_path: Path) -> None:
-    done = distillery("label", str(inputs / "more"), "--out", "mine", "--relax", "3", "--licence", "CC0-1.0", "--dry-run", cwd=tmp_path)
+@pytest.mark.parametrize("licence", ["CC0-1.0", "mine\nseed: 5"])
+def test_a_dry_run_prints_a_recipe_and_makes_nothing(inputs: Path, tmp_path: Path, licence: str) -> None:
+    done = distillery("label", str(inputs / "more"), "--out", "mine", "--relax", "3", "--licence", licence, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.output
     recipe = parse_recipe(done.output[done.output.index("# made by") :])
     assert recipe.counts() == {"crystals": 2}
     assert recipe.elements == ("C", "Si")
     assert recipe.sample is not None
-    assert recipe.sources["crystals"].options["licence"] == "CC0-1.0"
+    assert recipe.sources["crystals"].options["licence"] == licence
     assert not (tmp_path / "data").exists()
 
 

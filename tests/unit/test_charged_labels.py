@@ -396,5 +396,19 @@ def test_a_frame_whose_charge_makes_no_sense_is_named(tmp_path: Path) -> None:
         read_structures(text.getvalue().encode(), "chemical/x-extxyz")
 
 
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("Properties=species:S:1:pos:R:3:x:R:999999999", "has 1000000003 columns, and the first atom's line 4"),
+        ('Lattice="9 0 0 0 9 0 0 0 9" pbc="yes no maybe"', "pbc must be T or F"),
+    ],
+)
+def test_a_frame_whose_comment_makes_no_sense_is_named(comment: str, said: str) -> None:
+    from distillery.errors import InvalidRequest
+
+    with pytest.raises(InvalidRequest, match=f"frame 1: ValueError: .*{said}"):
+        read_structures(f"1\n\nH 0 0 0\n2\n{comment}\nH 0 0 0\nH 0 0 1\n".encode(), "chemical/x-extxyz")
+
+
 def test_replacing_what_a_structure_is_made_of_keeps_its_state() -> None:
     assert replace(IONS[1], positions=IONS[1].positions + 1).charge == -1

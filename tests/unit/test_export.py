@@ -1,8 +1,10 @@
 """Exports: sides, ASE databases as orb reads them, ASE LMDBs as fairchem reads them."""
 
+import errno
 import json
 import os
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import lmdb
 import numpy as np
 import pytest
 from ase.db import connect
@@ -31,7 +34,7 @@ from distillery.export.ase_databases import export_ase_db, export_aselmdb, make_
 from distillery.export.extxyz import Keys, export_extxyz
 from distillery.export.mace_hdf5 import write_mace_hdf5
 from distillery.runtime import workers
-from distillery.runtime.atomic_files import write_text_whole
+from distillery.runtime.atomic_files import write_text_whole, write_whole
 from tests.datasets import write_dataset
 from tests.labelling import mixed, water
 
@@ -228,6 +231,11 @@ def make_circle(path: Path) -> None:
     path.symlink_to(path)
 
 
+def make_link_to_open_pipe(path: Path) -> None:
+    """As /dev/stdout is one where a command is followed by another."""
+    path.symlink_to(f"/proc/self/fd/{os.pipe()[1]}")
+
+
 @pytest.mark.parametrize("to", ["extxyz", "ase-db"])
 @pytest.mark.parametrize(
     ("make", "what"),
@@ -235,6 +243,7 @@ def make_circle(path: Path) -> None:
         (make_pipe, "is a pipe"),
         (make_socket, "is a socket"),
         (make_link_to_full, "is a device"),
+        (make_link_to_open_pipe, "is a pipe"),
         (Path.mkdir, "is a folder"),
         (make_circle, "leads nowhere"),
     ],
@@ -458,8 +467,33 @@ def test_a_file_in_the_place_of_an_lmdb_folder_is_refused(path: Path) -> None:
     assert (path.parent / "out").read_text() == "mine"
 
 
+def test_links_that_lead_to_each_other_are_no_folder(path: Path) -> None:
+    make_circle(path.parent / "out")
+    with pytest.raises(InvalidRequest, match=r"--out must be a folder, .*out leads nowhere"):
+        export_aselmdb(path, path.parent / "out")
+
+
 def test_an_lmdb_folder_is_made_with_those_above_it(path: Path) -> None:
     assert export_aselmdb(path, path.parent / "a" / "b") == N
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_lmdb(*places: object, lock: bool, **options: object) -> None:
+        assert not lock  # a lock file is mapped, and kills the process where the disk is full
+        raise lmdb.DiskError("mdb_txn_commit: No space left on device")
+
+    def refuse_sqlite(*row: object, **options: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(lmdb, "open", refuse_lmdb)
+    monkeypatch.setattr("ase.db.sqlite.SQLite3Database._write", refuse_sqlite)
+    with pytest.raises(Unavailable, match=r"can't be written: .*No space left"):
+        export_aselmdb(path, path.with_name("a"))
+    with pytest.raises(Unavailable, match="can't be written: database or disk is full"):
+        run(str(path), "--to", "ase-db", "--out", str(path.with_name("a.db")))
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.xyz'"), write_whole(path.with_name("a.xyz")):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [file.name for file in path.parent.iterdir()] == ["dataset.h5"]
 
 
 def test_what_is_missing_for_lmdbs_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from fastapi import FastAPI, Response
 
-from distillery.errors import Busy, Internal, NotFound, Problem, Unavailable
+from distillery.errors import Busy, Internal, InvalidRequest, NotFound, Problem, Unavailable
 from distillery.generators.service import ServiceSettings, create_app
+from distillery.http.address import read_address
 from distillery.http.client import Client, EmbeddedServers, NetworkServers, RetryPolicy, Servers
 from distillery.schema.generate import Metadata
 from tests.fake_service import FakeGenerator
@@ -68,6 +69,20 @@ def test_an_answer_that_is_something_else_is_named(content: bytes) -> None:
     client = answering(lambda request: httpx.Response(200, content=content))
     with pytest.raises(Internal, match="rdkit answered with something that is not a Metadata"):
         asyncio.run(client.ask(Metadata, "GET", "/v1/metadata"))
+
+
+def test_a_redirect_is_no_answer() -> None:
+    client = answering(lambda request: httpx.Response(307, headers={"Location": "https://elsewhere/v1"}))
+    with pytest.raises(Unavailable, match=r"rdkit answered 307: it is at https://elsewhere/v1, so nothing was done"):
+        asyncio.run(client.send("DELETE", "/v1/datasets/small"))
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://127.0.0.1:99999", "http://127.0.0.1:0", "https://:8000"])
+def test_an_address_that_can_not_be_is_refused(tmp_path: Path, url: str) -> None:
+    (tmp_path / "address").write_text(f"{url}\n")
+    for given in (url, str(tmp_path / "address")):
+        with pytest.raises(InvalidRequest, match="is no gateway's URL"):
+            read_address(given)
 
 
 @pytest.mark.parametrize(("names_answers", "says"), [(True, "rdkit: it is full"), (False, "it is full")])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,9 @@ def test_a_disordered_cif_is_refused_and_the_rest_is_used(tmp_path: Path) -> Non
         ("a.db", b"not a database at all, but long enough to be looked at" * 20, "a.db: it is no database of ASE"),
         ("a.h5", b"no HDF5", "a.h5: it can't be read as HDF5"),
         ("a.aselmdb", b"\0" * 9000, "a.aselmdb: it is no LMDB file"),
+        ("a.json", b"null", "a.json: it is no database of ASE"),
+        ("a.json", b"[" * 100_000, "a.json: it is no database of ASE"),
+        ("a.cif", "data_x".encode("utf-16"), "a.cif: it is UTF-16"),
         ("a.cif", b"nothing", "a.cif: none of its 1 rows is a structure: 1 unreadable (row 0)"),
         ("a.txt", b"text", "a.txt is of no format that is read here: .extxyz, .xyz, .cif"),
     ],
@@ -256,6 +260,95 @@ def test_a_file_that_can_not_be_used_at_all_is_found_at_the_start(tmp_path: Path
 )
 def test_what_names_no_file_of_the_folder_is_refused(tmp_path: Path, files: list[str], said: str) -> None:
     assert said in refuse(tmp_path, "crystal", options={"files": files})
+
+
+COLUMNS = "Properties=species:S:1:pos:R:3"
+BOX = 'Lattice="8 0 0 0 8 0 0 0 8"'
+
+
+@pytest.mark.parametrize(
+    ("comment", "lines", "reason"),
+    [
+        (f"{COLUMNS}:x:R:999999999", "H 0 0 0\nH 0 0 0.74\n", "unreadable"),  # a thousand million columns
+        ("Properties=species:S:1", "H\nH\n", "unreadable"),
+        (f"{BOX} Properties=species:S:1:scaled_positions:R:3", "H 0 0 0\nH 0 0 0.1\n", "unreadable"),
+        (f'{BOX} pbc="yes no maybe" {COLUMNS}', "H 0 0 0\nH 0 0 0.74\n", "unreadable"),
+        (f"{BOX.lower()} {COLUMNS}", "H 0 0 0\nH 0 0 0.74\n", "unreadable"),
+        (f'name="no end {BOX} {COLUMNS}', "H 0 0 0\nH 0 0 0.74\n", "unreadable"),
+        (f"charge=5 {COLUMNS}", "H 0 0 0\nH 0 0 0.74\n", "impossible_charge"),
+        (COLUMNS, "H nan 0 0\nH 0 0 0.74\n", "not_finite"),
+        (COLUMNS, "H 1e300 0 0\nH 0 0 0.74\n", "too_large"),
+        (f'pbc="T T T" {COLUMNS}', "H 0 0 0\nH 0 0 0.74\n", "bad_cell"),
+        (f'Lattice="0 0 0 0 0 0 0 0 9" pbc="T T F" {COLUMNS}', "H 0 0 0\nH 0 0 0.74\n", "bad_cell"),
+    ],
+)
+def test_a_frame_that_makes_no_sense_is_refused_and_the_rest_is_used(tmp_path: Path, comment: str, lines: str, reason: str) -> None:
+    write_frames(tmp_path / "a.extxyz", [molecule("CH4")])
+    with (tmp_path / "a.extxyz").open("a") as file:
+        file.write(f"2\n{comment}\n{lines}")
+    made = make(tmp_path, "molecule", 2, options={"sort": True})
+    assert (len(made.structures), made.rejected[reason]) == (1, 1)
+    assert made.named == [f"a.extxyz: {reason}: row 1"]
+
+
+@pytest.mark.parametrize("before", ['config_type=""', 'stress="1 2 3 4 5 6"', 'virial="1 2"', "energy=nan"])
+def test_a_frame_is_kept_whose_labels_alone_make_no_sense(tmp_path: Path, before: str) -> None:
+    (tmp_path / "a.xyz").write_text(f"2\n{before} {BOX} {COLUMNS}\nSi 0 0 0\nSi 1.36 1.36 1.36\n", encoding="utf-8-sig")
+    (structure,) = make(tmp_path, "crystal").structures
+    assert (structure.symbols, structure.pbc, structure.volume) == (["Si", "Si"], (True, True, True), pytest.approx(512))
+
+
+CELL = "".join(f"_cell_length_{axis} 4.2\n_cell_angle_{angle} 90\n" for axis, angle in (("a", "alpha"), ("b", "beta"), ("c", "gamma")))
+SITES = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+ROCK_SALT = f"{CELL}{SITES}Na 0 0 0\nF .5 .5 .5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{SITES}Na 0 0 0\nF .5 .5 .5\n", "not all six of _cell_length_a"),
+        (ROCK_SALT.replace("_cell_length_b 4.2\n", ""), "not all six of _cell_length_a"),
+        (ROCK_SALT.replace("gamma 90", "gamma 190"), "between 0 and 180 degrees"),
+        (f"{CELL}{SITES}Na 0 0 0\nLi 0 0 0\nF .5 .5 .5\n", "disordered: Na and Li lie in one place"),
+    ],
+)
+def test_a_cif_that_makes_no_sense_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, said: str) -> None:
+    (tmp_path / "a.cif").write_text(f"data_x\n{text}")
+    assert "none of its 1 rows" in refuse(tmp_path, "crystal", options={"files": ["a.cif"]})
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("group", ["", "_symmetry_space_group_name_H-M ?\n_symmetry_Int_Tables_number ?\n"])
+def test_a_cif_that_lists_symmetry_and_does_not_name_it_is_read(tmp_path: Path, group: str) -> None:
+    symmetry = f"{group}loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z\n"
+    (tmp_path / "a.CIF").write_text(f"data_x\n{CELL}{symmetry}{SITES}Si .125 .125 .125\n", encoding="utf-8-sig")
+    (structure,) = make(tmp_path, "crystal").structures
+    assert structure.symbols == ["Si", "Si"]
+
+
+def test_the_charge_of_a_row_of_a_database_is_not_that_of_its_atoms(tmp_path: Path) -> None:
+    with ase.db.connect(tmp_path / "a.db", use_lock_file=False) as database:
+        database.write(molecule("OH"), charge=-1)
+    (structure,) = make(tmp_path, "molecule", options={"charges": True}).structures
+    assert structure.charge == -1
+
+
+def test_a_file_may_be_named_like_a_pattern(tmp_path: Path) -> None:
+    write_frames(tmp_path / "Si[110]*.xyz", crystals(1))
+    assert len(make(tmp_path, "crystal", options={"files": ["Si[110]*.xyz"]}).structures) == 1
+
+
+def test_pipes_in_a_folder_are_no_files_and_circles_of_links_are_named(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.xyz", crystals(1))
+    os.mkfifo(tmp_path / "pipe.xyz")
+    assert len(make(tmp_path, "crystal").structures) == 1
+    (tmp_path / "b.xyz").symlink_to("b.xyz")
+    assert "b.xyz: [Errno 40] Too many levels" in refuse(tmp_path, "crystal")
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    write_frames(Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xe9.xyz")), crystals(1))
+    assert "its name is not UTF-8" in refuse(tmp_path, "crystal")
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:

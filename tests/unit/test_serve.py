@@ -95,6 +95,13 @@ def test_a_package_that_is_missing_is_named_in_one_line(name: str, package: str,
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+def test_a_port_that_there_is_not_is_refused() -> None:
+    """The operating system takes the rest of a division by 65,536 for it, and listens there."""
+    done = distillery("serve", "gateway", "--port", "99999")
+    assert done.returncode == 2
+    assert "less than or equal to 65535" in done.stderr
+
+
 def test_settings_that_are_wrong_end_it_with_one_line() -> None:
     done = distillery("serve", "gateway", DISTILLERY_GATEWAY_PUBLISHED="0.0.0.0")
     assert done.returncode == 1

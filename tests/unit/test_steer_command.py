@@ -17,7 +17,7 @@ from cli.completion import complete_dataset, complete_recipe, complete_side, com
 from cli.init import write_recipe
 from cli.main import app
 from distillery.dataset.splits import SIDES
-from distillery.errors import InvalidRequest
+from distillery.errors import InvalidRequest, NotFound
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.recipe.reading import parse_recipe
 from distillery.schema.report import StageName
@@ -69,6 +69,13 @@ def test_a_dataset_is_paused_resumed_cancelled_and_deleted_from_a_terminal(gatew
 def test_a_verb_without_a_gateway_says_what_to_do() -> None:
     with pytest.raises(InvalidRequest, match=r"--gateway URL.*Ctrl-C"):
         say("pause", "small")
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+@pytest.mark.parametrize("words", [("pause",), ("delete", "--yes"), ("logs",)])
+def test_a_name_that_leads_elsewhere_is_no_dataset(gateway: str, name: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(NotFound, match="there is no dataset"):
+        say(*words, name, "--gateway", gateway)
 
 
 def test_a_dataset_here_is_deleted(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The PyTorch datasets: what is in the file, in any process, every structure once."""
 
 import pickle
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.utils.data import ConcatDataset, DataLoader
 
+from distillery.dataset.blocks import read_blocks
 from distillery.dataset.layout import Arrays
 from distillery.dataset.mapped_columns import MappedFile
 from distillery.dataset.torch_dataset import BlockDataset, Item, StructureDataset, collate
@@ -106,6 +108,54 @@ def test_an_hdf5_file_of_another_kind_is_refused(path: Path) -> None:
     h5py.File(path, "w").close()
     with pytest.raises(InvalidRequest, match="is no Distillery dataset: it has no structures/atomic_numbers, "):
         StructureDataset(path)
+
+
+def cut_energies(file: h5py.File) -> None:
+    energies = file["labels/energy"][:-1]
+    del file["labels/energy"]
+    file["labels/energy"] = energies
+
+
+def replace_forces(file: h5py.File) -> None:
+    del file["labels/forces"]
+    file.create_group("labels/forces")
+
+
+def move_split(file: h5py.File) -> None:
+    file["structures/atomic_numbers_splits"][2] = 10**9
+
+
+def lose_the_end(file: h5py.File) -> None:
+    file["structures/atomic_numbers_splits"][-1] = 3
+
+
+def write_words(file: h5py.File) -> None:
+    words = np.full(len(file["labels/energy"]), b"much")
+    del file["labels/energy"]
+    file["labels/energy"] = words
+
+
+def call_it_newer(file: h5py.File) -> None:
+    file["metadata"].attrs["layout_version"] = "9.9"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (cut_energies, "has the shape"),
+        (replace_forces, "labels/forces is a group"),
+        (move_split, "does not ascend"),
+        (lose_the_end, "splits ends with 3"),
+        (write_words, "labels/energy holds"),
+        (call_it_newer, "its layout is 9.9"),
+    ],
+)
+def test_a_file_whose_columns_do_not_fit_is_refused(path: Path, arrays: Arrays, spoil: Callable[[h5py.File], None], said: str) -> None:
+    with h5py.File(path, "r+") as file:
+        file.require_group("metadata")
+        spoil(file)
+    with pytest.raises(InvalidRequest, match=f"is no Distillery dataset: .*{said}"):
+        list(read_blocks(path))
 
 
 def test_changing_an_item_changes_nothing_else(path: Path, arrays: Arrays) -> None:

@@ -1,5 +1,6 @@
 """Frames of XYZ files: a line with the number of atoms, a comment, a line an atom; cut apart so that a bad one spoils no other."""
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -28,7 +29,11 @@ class _Lines:
 
     def take(self) -> tuple[int, bytes]:
         """The next line; b"" at the end of the file."""
-        return self._returned.pop() if self._returned else (self._file.tell(), self._file.readline(LONGEST_LINE))
+        if self._returned:
+            return self._returned.pop()
+        at = self._file.tell()
+        line = self._file.readline(LONGEST_LINE)
+        return at, line if at else line.removeprefix(codecs.BOM_UTF8)
 
     def give_back(self, *lines: tuple[int, bytes]) -> None:
         """These lines, in their order, come next."""
