@@ -20,7 +20,7 @@ from distillery.http.api_key import ApiKeyGuard
 from distillery.http.app import OPEN_PATHS
 from distillery.http.server import ListeningServer, configure_server
 
-_STARTUP_FAILED = 3
+_STARTUP_FAILED = 1
 
 
 @dataclass(frozen=True)
