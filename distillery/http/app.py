@@ -23,7 +23,7 @@ from distillery.http.request_log import RequestLog, RequestMeter
 from distillery.http.traced import configure_spans
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from distillery.runtime.limits import LARGEST_MESSAGE
-from distillery.runtime.logs import choose_formatter
+from distillery.runtime.logs import choose_formatter, choose_level
 from distillery.schema.problem import Health
 
 DOCS_ASSETS = "/docs-assets"
@@ -178,7 +178,7 @@ def _show_log(service: str) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(choose_formatter(service))
         _log.addHandler(handler)
-        _log.setLevel(os.environ.get("DISTILLERY_LOG", "INFO"))
+        _log.setLevel(choose_level("INFO"))
 
 
 async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:

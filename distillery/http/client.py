@@ -143,7 +143,7 @@ class Client:
                             raise
                         wait = min(patience.wait * 2 ** (tries - 1), _LONGEST_WAIT)
                         tries += 1
-                        _log.warning("%s: %s; try %d of %d in %.1f s", self._name, problem.detail, tries, most, wait)
+                        _log.warning("%s; try %d of %d in %.1f s", problem.detail, tries, most, wait)
                     note("asked again", kind=problem.kind, detail=problem.detail, wait_seconds=wait)
                     began = began if n_asked > 1 else time.time()
                     self._retries[request] = Retry(problem, n_asked, began, time.time() + wait)
