@@ -41,7 +41,7 @@ class Readiness:
 
     def __init__(self, service: str, end_when_lost: bool) -> None:
         self._end_when_lost = end_when_lost
-        self._reason: Problem | None = Unavailable(f"{service} is still loading; ask again soon", retry_after=2)
+        self._reason: Problem | None = Unavailable(f"{service} is still loading", retry_after=2)
 
     def set(self, reason: Problem | None) -> None:
         """None once all is loaded."""

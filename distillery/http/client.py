@@ -98,7 +98,8 @@ class Client:
             ) from error
         if answer.status_code >= 400:
             problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
-            problem.detail = self._prefix + problem.detail
+            if not problem.detail.startswith(self._name):
+                problem.detail = self._prefix + problem.detail
             raise problem
         return answer
 
