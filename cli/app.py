@@ -65,7 +65,7 @@ def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], Non
     """The result of `work`; at SIGINT or SIGTERM it is cancelled, and asyncio.CancelledError raised once it has cleaned up.
 
     acknowledge  called at once, also while `work` keeps the event loop from running
-    abandon      ends the process; called, in whatever thread, if it is still there 1.5 s later, or at a second signal
+    abandon      ends the process; called, in whatever thread, if it is still there 1.5 s later, or at a second signal, after `work` too
     """
     import asyncio
 
@@ -87,8 +87,9 @@ def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], Non
         try:
             return await task
         finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
+            if abandon is None or not is_stopping:  # else a signal while the last words are said would leave them unsaid
+                for name, handler in before.items():
+                    signal.signal(name, handler)
 
     return asyncio.run(watch())
 

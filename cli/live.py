@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
 
 from cli.story import Story, count_labelled, describe_row, describe_steps, describe_work, list_rows
+from cli.terminal import can_redraw
 from distillery.errors import Unavailable, from_body
 from distillery.http.client import Client
 from distillery.report.rates import Rates
@@ -43,7 +46,20 @@ async def follow(client: Client, text: str, view: "LiveView | LineView", target:
 
 def choose_view(console: Console) -> "LiveView | LineView":
     """The view for this console."""
-    return LiveView(console) if console.is_terminal else LineView(console)
+    return LiveView(console) if can_redraw(console) else LineView(console)
+
+
+class _Yielding(TextColumn):
+    """A text that is cut off where there is too little room for all columns, before others are."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, table_column=Column())  # of columns that may wrap Rich takes room first
+
+    def render(self, task: Task) -> Text:
+        """See `TextColumn`."""
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
 
 
 class LiveView:
@@ -58,13 +74,14 @@ class LiveView:
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<12}"),
-            BarColumn(),
+            BarColumn(min(max(console.width // 4, 10), 40), table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[count]}"),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("[dim]{task.fields[note]}"),
+            _Yielding("{task.fields[rate]}"),
+            _Yielding("[dim]{task.fields[note]}"),
             console=console,
         )
         self._live = Live(Group(self._bars, self._head), console=console, refresh_per_second=4)
+        self._longest_name = max(console.width // 4, 12)
         self._tasks: dict[str, TaskID] = {}
         self._rates = Rates()
         self._story = Story()
@@ -104,12 +121,16 @@ class LiveView:
             self._live.console.print(line, markup=False, highlight=False)
         for name, row, rate in list_rows(status, self._rates):
             if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=None, count="", rate="", note="")
+                self._tasks[name] = self._bars.add_task(_shorten(name, self._longest_name), total=None, count="", rate="", note="")
             labelled = count_labelled(row)
             note = ", ".join(filter(None, (describe_steps(row), describe_row(row))))
             is_moving = not labelled and bool(row.in_work.generate or row.in_work.label)  # a bar at zero would say that nothing is done
             total = None if is_moving else row.wanted
             self._bars.update(self._tasks[name], total=total, completed=labelled, count=f"{labelled}/{row.wanted}", rate=rate, note=note)
+
+
+def _shorten(name: str, n: int) -> str:
+    return name if len(name) <= n else f"{name[: n - 1]}…"
 
 
 class LineView:

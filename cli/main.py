@@ -1,7 +1,6 @@
 """All commands together, and what becomes of their errors."""
 
 import logging
-import os
 import sys
 from typing import NoReturn
 
@@ -35,6 +34,7 @@ from cli.app import app
 from cli.exit_codes import ERROR
 from cli.terminal import write_in_any_encoding
 from distillery.errors import InvalidRequest, Problem, Unavailable
+from distillery.runtime.logs import choose_level
 
 __all__ = [
     "app",
@@ -69,8 +69,8 @@ def main() -> None:
     message and exit code 1.
     """
     write_in_any_encoding()
-    logging.basicConfig(level=os.environ.get("DISTILLERY_LOG", "ERROR"), format="%(levelname)s %(name)s: %(message)s")
     try:
+        logging.basicConfig(level=choose_level("ERROR"), format="%(levelname)s %(name)s: %(message)s")
         app()
     except Problem as problem:
         _end_with(problem)

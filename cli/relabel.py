@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.app import Data, Dataset, app
+from cli.completion import complete_teacher
 from cli.exit_codes import STOPPED
 from cli.label import Request, label_files
 from cli.places import find_file
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @app.command()
 def relabel(
     dataset: Dataset,
-    teacher: Annotated[str, typer.Option("--teacher", help="The model that labels.")],
+    teacher: Annotated[str, typer.Option("--teacher", help="The model that labels.", autocompletion=complete_teacher)],
     out: Annotated[str, typer.Option("--out", metavar="NAME", help="Name of the new dataset.")],
     seed: Annotated[int, typer.Option("--seed", help="Order of the structures.")] = 0,
     data: Data = Path("data"),

@@ -13,9 +13,11 @@ from rich.text import Text
 from cli.app import Data, Gateway, app
 from cli.completion import complete_dataset
 from cli.places import find_folder
-from cli.terminal import under_way
+from cli.terminal import can_redraw, under_way
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from distillery.http.client import Client
     from distillery.schema.dataset import Status
 
@@ -32,7 +34,7 @@ def status(
     ] = None,
     gateway: Gateway = None,
     data: Data = Path("data"),
-    as_json: Annotated[bool, typer.Option("--json", help="As the gateway tells it: a JSON list of statuses.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of statuses, as of the gateway; with --watch a line each.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew every second until nothing is being made.")] = False,
 ) -> None:
     """Show how far datasets are."""
@@ -40,7 +42,7 @@ def status(
         folder = find_folder(Path(name), data).resolve()
         name, data = folder.name, folder.parent
     if watch:
-        _watch(name, gateway, data)
+        _watch(name, gateway, data, as_json)
         return
     with under_way("reading the parts"):
         found = _find(name, gateway, data)
@@ -74,21 +76,44 @@ def _find(name: str | None, gateway: str | None, data: Path) -> "list[Status]":
     return asyncio.run(_ask_status(name, gateway) if gateway else _read_status(name, data))
 
 
-def _watch(name: str | None, gateway: str | None, data: Path) -> None:
-    """Redraw until nothing is being made, or Ctrl-C."""
-    from rich.live import Live
-
-    console = Console()
-    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+def _watch(name: str | None, gateway: str | None, data: Path, as_json: bool) -> None:
+    """Show it until nothing is being made, or Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt), _choose_display(Console(), as_json) as display:
         while True:
             found = _find(name, gateway, data)
-            with console.capture() as shown:
-                for one in found:
-                    _show_status(one, console)
-            live.update(Text.from_ansi(shown.get()), refresh=True)
+            display(found)
             if all(one.state != "running" for one in found):
                 return
             time.sleep(_WATCH_SECONDS)
+
+
+@contextlib.contextmanager
+def _choose_display(console: Console, as_json: bool) -> "Iterator[Callable[[list[Status]], None]]":
+    """What shows statuses: in place where lines can be written anew; elsewhere, and as JSON, once more whenever they change."""
+
+    def write(found: "list[Status]") -> str:
+        if as_json:
+            return json.dumps([one.model_dump(mode="json") for one in found]) + "\n"
+        with console.capture() as shown:
+            for one in found:
+                _show_status(one, console)
+        return shown.get()
+
+    if can_redraw(console) and not as_json:
+        from rich.live import Live
+
+        with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+            yield lambda found: live.update(Text.from_ansi(write(found)), refresh=True)
+        return
+    last = ""
+
+    def display(found: "list[Status]") -> None:
+        nonlocal last
+        if (text := write(found)) != last:
+            last = text
+            print(text, end="", flush=True)
+
+    yield display
 
 
 async def _ask_status(name: str | None, gateway: str) -> "list[Status]":

@@ -55,11 +55,16 @@ def choose_console(output: Console, is_data: bool = False) -> Console:
     return output if output.is_terminal and not is_data else Console(stderr=True)
 
 
+def can_redraw(console: Console) -> bool:
+    """True of a terminal on which lines can be written anew; on others (TERM=dumb) Rich shows nothing of a live display until its end."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 @contextmanager
 def under_way(what: str, console: Console | None = None) -> Iterator[Callable[[str], None]]:
     """Show on a terminal what is under way and for how long; the function that is given changes what is shown."""
     console = console or Console(stderr=True)
-    if not console.is_terminal:
+    if not can_redraw(console):
         yield lambda what: None
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

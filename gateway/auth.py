@@ -40,7 +40,8 @@ class SessionGuard(ApiKeyGuard):
 
     async def _ask_for_key(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
         is_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "") and "authorization" not in headers
-        login = RedirectResponse(f"/login?{urlencode({'to': scope['path']})}", 303)
+        query = scope["query_string"].decode("latin-1")
+        login = RedirectResponse(f"/login?{urlencode({'to': scope['path'] + (f'?{query}' if query else '')})}", 303)
         await (login if is_page else super().__call__)(scope, receive, send)
 
 

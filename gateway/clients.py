@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +63,16 @@ class Clients:
         return await client.ask(Metadata, "GET", "/v1/metadata")
 
     async def check(self, service: str, request: GenerateRequest, tries: int | None) -> RequestCheck:
-        """What keeps a service from a request, loaded or not; retried while it is away as often as the settings say, or `tries`."""
+        """What keeps a service from a request, loaded or not; retried while it is away as often as the settings say, or `tries`.
+
+        With one try it is not waited for either until it announces itself, which may be never.
+        """
         client, body = self._find_service(service), request.model_dump(mode="json")
-        return await client.retry(lambda: client.ask(RequestCheck, "POST", "/check", json=body), tries)
+
+        def ask() -> Awaitable[RequestCheck]:
+            return client.ask(RequestCheck, "POST", "/check", json=body)
+
+        return await (ask() if tries == 1 else client.retry(ask, tries))
 
     async def describe_teacher(self, tries: int | None = None) -> TeacherCard:
         """The ready labeller's teacher; retried while it is loading, and while it is away as often as the settings say, or `tries`."""

@@ -64,6 +64,10 @@ class DatasetStatuses:
             names = names[n:]
         return found, bool(names)
 
+    async def list_working(self) -> Sequence[Status]:
+        """Those that this process is making, by name."""
+        return await self._tell_all(sorted(name for name, job in self._jobs.items() if job.is_working))
+
     async def list_all(self) -> Sequence[Status]:
         """All datasets by name."""
         return (await self.list("", sys.maxsize))[0]

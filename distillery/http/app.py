@@ -23,7 +23,7 @@ from distillery.http.request_log import RequestLog, RequestMeter
 from distillery.http.traced import configure_spans
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, release_cuda_memory, without_frames
 from distillery.runtime.limits import LARGEST_MESSAGE
-from distillery.runtime.logs import choose_formatter
+from distillery.runtime.logs import choose_formatter, choose_level
 from distillery.schema.problem import Health
 
 DOCS_ASSETS = "/docs-assets"
@@ -41,7 +41,7 @@ class Readiness:
 
     def __init__(self, service: str, end_when_lost: bool) -> None:
         self._end_when_lost = end_when_lost
-        self._reason: Problem | None = Unavailable(f"{service} is still loading; ask again soon", retry_after=2)
+        self._reason: Problem | None = Unavailable(f"{service} is still loading", retry_after=2)
 
     def set(self, reason: Problem | None) -> None:
         """None once all is loaded."""
@@ -178,7 +178,7 @@ def _show_log(service: str) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(choose_formatter(service))
         _log.addHandler(handler)
-        _log.setLevel(os.environ.get("DISTILLERY_LOG", "INFO"))
+        _log.setLevel(choose_level("INFO"))
 
 
 async def _load(service: str, load: Callable[[], None], readiness: Readiness) -> None:

@@ -101,7 +101,8 @@ class Client:
             raise refuse_redirect(self._name, answer)
         if answer.status_code >= 400:
             problem = from_response(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
-            problem.detail = self._prefix + problem.detail
+            if not problem.detail.startswith(self._name):
+                problem.detail = self._prefix + problem.detail
             raise problem
         return answer
 
@@ -146,7 +147,7 @@ class Client:
                             raise
                         wait = min(patience.wait * 2 ** (tries - 1), _LONGEST_WAIT)
                         tries += 1
-                        _log.warning("%s: %s; try %d of %d in %.1f s", self._name, problem.detail, tries, most, wait)
+                        _log.warning("%s; try %d of %d in %.1f s", problem.detail, tries, most, wait)
                     note("asked again", kind=problem.kind, detail=problem.detail, wait_seconds=wait)
                     began = began if n_asked > 1 else time.time()
                     self._retries[request] = Retry(problem, n_asked, began, time.time() + wait)

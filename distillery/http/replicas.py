@@ -132,7 +132,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
                 named = []
             return list(dict.fromkeys([*announced, *named]))
         if not announced:
-            raise Unavailable("none has announced itself to this gateway; one is waited for", retry_after=_WAIT_SECONDS)
+            raise Unavailable(f"no {self._name} has announced itself to this gateway; one is waited for", retry_after=_WAIT_SECONDS)
         return announced
 
     async def _send(self, request: httpx.Request, place: Place) -> httpx.Response:

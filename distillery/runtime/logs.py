@@ -8,9 +8,10 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+from distillery.errors import InvalidRequest
 from distillery.runtime.trace import find_trace
 
-FORMAT_VARIABLE = "DISTILLERY_LOG_FORMAT"
+FORMAT_VARIABLE, LEVEL_VARIABLE = "DISTILLERY_LOG_FORMAT", "DISTILLERY_LOG"
 _TEXT = logging.Formatter("%(levelname)s:     %(message)s")
 
 
@@ -35,6 +36,14 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+def choose_level(usual: str) -> str:
+    """The level from which on lines are written: DISTILLERY_LOG's, large or small, else the usual one."""
+    chosen, known = (os.environ.get(LEVEL_VARIABLE) or usual).upper(), logging.getLevelNamesMapping()
+    if chosen not in known:
+        raise InvalidRequest(f"{LEVEL_VARIABLE} is {chosen!r}; it must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
+    return chosen
 
 
 def choose_formatter(service: str, stream: TextIO = sys.stderr) -> logging.Formatter:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ruamel.yaml import YAML, events
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scanner import Scanner
 
 from distillery.runtime.limits import LARGEST_DEPTH, LARGEST_NODES, LARGEST_TEXT, MOST_KEYS
@@ -49,6 +49,8 @@ def read_lines(text: str) -> tuple[Any, Lines]:
     yaml.Scanner = _Scanner
     try:
         return _Reader(yaml.parse(text.removeprefix("\ufeff"))).read_document()
+    except MarkedYAMLError as error:
+        raise NotYaml(_describe(error)) from error
     except YAMLError as error:
         raise NotYaml(str(error)) from error
 
@@ -140,6 +142,12 @@ def _resolve(scalar: Any) -> Any:
             except ValueError as error:  # more digits than int() takes
                 raise NotYaml(f"{scalar.value[:40]!r}…: {error}, {_line(scalar)}") from error
     return scalar.value
+
+
+def _describe(error: MarkedYAMLError) -> str:
+    """What the reader says, in one line, without the piece of the text that it marks with a caret."""
+    mark = error.problem_mark or error.context_mark
+    return " ".join(filter(None, (error.problem, error.context))) + (f", line {mark.line + 1}" if mark else "")
 
 
 def _line(event: Any) -> str:

@@ -11,6 +11,8 @@ from distillery.runtime.limits import MOST_FAULTS
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_NAMED = 40
+_MAPPINGS, _LISTS = {"model_type", "model_attributes_type", "dict_type", "mapping_type"}, {"tuple_type", "list_type"}
+"""How pydantic calls it if a value is none; its own sentences speak of Python."""
 _LONGEST_SHOWN = 200
 """Characters of what came, in a sentence about it."""
 
@@ -52,6 +54,11 @@ def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
         )
     if fault["type"] == "missing":
         return f"{str(loc[-1])!r} is missing"
+    if fault["type"] in _MAPPINGS:
+        keys = ", ".join(_keys_at(model, loc))
+        return f"must be a mapping{f' with keys among {keys}' if keys else ''}; got {_show(fault['input'])}"
+    if fault["type"] in _LISTS:
+        return f"must be a list; got {_show(fault['input'])}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{message}; got {_show(fault['input'])}" if not isinstance(fault["input"], Mapping) else message
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import quote
 
 import jinja2
-from fastapi import FastAPI, Form, Request, Response
+from fastapi import Depends, FastAPI, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -15,15 +15,17 @@ from distillery.errors import Conflict, InvalidRequest, NotFound, Problem
 from distillery.recipe.reading import parse_recipe
 from distillery.recipe.target import Target
 from distillery.runtime.disk import say_bytes
+from distillery.schema.dataset import State
+from distillery.schema.report import VerdictWord
 from gateway.factory import Factory
 from gateway.live.feed import Feed, Pieces
+from gateway.live.listing import MOST_DATASETS, Listing
 from gateway.live.views import DatasetView, Watch, describe_gate, describe_retry, is_disk_low, say_replica
 from gateway.manager import Manager
 from gateway.settings import GatewaySettings
 
 _HERE = Path(__file__).parent
 _VIEWER = "3Dmol-min.js"
-_MOST_DATASETS = 100
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -42,6 +44,7 @@ sources:
   molecules: {service: rdkit, system: molecule, count: 20, atoms: [10, 30]}
 """
 Text = Annotated[str, Form()]
+Chosen = Annotated[Listing, Depends()]
 
 
 class LivePage:
@@ -68,13 +71,19 @@ class LivePage:
         """A sentence that is put beside the button that was pressed."""
         return self.render("said", status, text=text, is_good=status < 400)
 
-    async def describe_overview(self) -> dict[str, Any]:
+    async def describe_overview(self, listing: Listing) -> dict[str, Any]:
         """Datasets and factory."""
-        statuses, has_more = await self._manager.statuses.list("", _MOST_DATASETS)
+        statuses, has_more = await self._manager.statuses.list(listing.after, MOST_DATASETS, listing.selection)
+        is_first = not listing.is_narrowed and not listing.after
+        working = await self._manager.statuses.list_working() if is_first else []
+        at_work = {status.name for status in working}
         factory = await self._factory.look()
         return {
-            "views": [self._watch.view(status) for status in statuses],
-            "has_more": has_more,
+            "views": [self._watch.view(status) for status in (*working, *(one for one in statuses if one.name not in at_work))],
+            "listing": listing,
+            "next": listing.go_on(statuses[-1].name) if has_more and statuses else "",
+            "states": get_args(State),
+            "verdicts": get_args(VerdictWord),
             "factory": factory,
             "retries": [describe_retry(retry) for retry in factory.retries],
             "disk_is_low": is_disk_low(factory),
@@ -88,9 +97,9 @@ class LivePage:
         own = [file for file in files if not file.path.startswith("parts/")]
         return {"view": view, "name": name, "files": own, "n_parts": len(files) - len(own)}
 
-    async def make_overview(self) -> Pieces:
+    async def make_overview(self, listing: Listing) -> Pieces:
         """The pieces of the first page."""
-        context = await self.describe_overview()
+        context = await self.describe_overview(listing)
         return {piece: self._write(piece, context) for piece in ("datasets", "factory")}
 
     async def make_dataset(self, name: str) -> Pieces:
@@ -125,16 +134,19 @@ def add_live_page(app: FastAPI, manager: Manager, factory: Factory, settings: Ga
 
 def _add_pages(app: FastAPI, page: LivePage) -> None:
     @app.get("/", include_in_schema=False)
-    async def get_overview() -> HTMLResponse:
-        return page.render("overview", **await page.describe_overview())
+    async def get_overview(listing: Chosen) -> HTMLResponse:
+        return page.render("overview", **await page.describe_overview(listing))
 
     @app.get("/datasets/{name}", include_in_schema=False)
     async def get_dataset_page(name: str) -> HTMLResponse:
-        return page.render("dataset", **await page.describe_dataset(name))
+        try:
+            return page.render("dataset", **await page.describe_dataset(name))
+        except Problem as problem:
+            return page.render("unshown", problem.status, name=name, said=problem.detail)
 
     @app.get("/live/events", include_in_schema=False)
-    async def follow_overview() -> StreamingResponse:
-        return page.follow("", page.make_overview)
+    async def follow_overview(listing: Chosen) -> StreamingResponse:
+        return page.follow(f"/{listing.query}", lambda: page.make_overview(listing))
 
     @app.get("/live/datasets/{name}/events", include_in_schema=False)
     async def follow_dataset_page(name: str) -> StreamingResponse:

@@ -4,8 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from distillery.http.client import open_client
+from gateway.app import create_gateway
 from tests.fake_service import FakeGenerator
-from tests.integration.factory import RECIPE, factory, two_fakes
+from tests.integration.factory import RECIPE, factory, settings_for, two_fakes
 
 
 def check(data: Path, recipe: str, generators: dict[str, FakeGenerator] | None = None) -> dict[str, Any]:
@@ -44,6 +48,23 @@ def test_a_service_that_does_not_answer_is_a_fault_unless_others_stand_in(tmp_pa
     alone = {"fake": FakeGenerator("fake")}
     (fault,) = check(tmp_path, RECIPE, alone)["faults"]
     assert fault["key"] == "sources.two.service"
+
+
+def test_a_service_that_has_not_announced_itself_is_a_fault_at_once(tmp_path: Path) -> None:
+    async def main() -> dict[str, Any]:
+        gateway = create_gateway(settings_for(tmp_path, look_up=False))
+        async with (
+            gateway.router.lifespan_context(gateway),
+            open_client(gateway, "gateway", httpx.Timeout(30)) as client,
+            asyncio.timeout(20),
+        ):
+            answer: dict[str, Any] = (await client.post("/v1/datasets/check", content=recipe)).json()
+            return answer
+
+    recipe = RECIPE.replace("service: fake", "service: ase")
+    faults = asyncio.run(main())["faults"]
+    (told,) = (fault["message"] for fault in faults if fault["key"] == "sources.one.service")
+    assert told.startswith("no ase has announced itself")
 
 
 def test_a_recipe_that_can_not_be_read_is_an_invalid_request(tmp_path: Path) -> None:

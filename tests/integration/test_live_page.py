@@ -19,6 +19,7 @@ from tests.browser import Page, expect, find_serious
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, two_fakes
+from tests.integration.many import multiply
 from tests.serving import free_port, serve
 
 KEY = "a key of the page's tests"
@@ -60,12 +61,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, generators, stack.enter_context(serve(teacher)), urls)
 
 
-def begin(page: Page, site: Site, recipe: str = RECIPE) -> None:
+def begin(page: Page, site: Site, name: str = "small") -> None:
     page.goto(site.url)
-    page.fill("#recipe", recipe)
+    page.fill("#recipe", RECIPE.replace("name: small", f"name: {name}"))
     expect(page.locator("#verdict")).to_contain_text("This can be made: 32 structures.")
     page.click("button.main")
-    page.wait_for_url("**/datasets/small")
+    page.wait_for_url(f"**/datasets/{name}")
 
 
 def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Site, page: Page) -> None:
@@ -116,9 +117,10 @@ def test_a_wrong_key_opens_nothing_and_the_right_one_does_until_one_logs_out(sit
         page.fill("#key", "another key altogether")
         page.press("#key", "Enter")
         expect(page.locator("#said")).to_have_text("This is not the gateway's key.")
-        page.goto(site.url)
+        page.goto(f"{site.url}/?named=small&state=finished")
         page.fill("#key", KEY)
         page.press("#key", "Enter")
+        page.wait_for_url("**/?named=small&state=finished")
         expect(page.locator("h1")).to_have_text("Datasets")
         (cookie,) = page.context.cookies()
         assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"], cookie["expires"]) == (COOKIE, True, "Strict", -1)
@@ -140,6 +142,65 @@ def test_what_a_user_wrote_is_shown_as_text(site: Site, page: Page) -> None:
         expect(page.locator("#verdict")).to_contain_text("<b>no</b>")
         assert page.title() == "Distillery"
         assert page.locator("#verdict b, #verdict img").count() == 0
+
+
+def test_of_many_datasets_those_at_work_come_first_and_others_are_found_by_pages_and_by_what_they_are(site: Site, page: Page) -> None:
+    site.work_for(0)
+    with ExitStack() as stack:
+        site.start(stack)
+        begin(page, site)
+        expect(page.locator(".summary")).to_contain_text("finished")
+        multiply(site.data, "small", 120)
+        site.work_for(60)
+        begin(page, site, "z_at_work")
+        page.goto(site.url)
+        names = page.locator("tbody th a")
+        expect(names).to_have_text(["z_at_work", "small", *(f"small-{k:04d}" for k in range(99))])
+        page.click("text=Next page")
+        expect(names).to_have_text([*(f"small-{k:04d}" for k in range(99, 120)), "z_at_work"])
+        page.click("text=First page")
+        page.fill("[name=named]", "-0007")
+        page.press("[name=named]", "Enter")
+        expect(names).to_have_text(["small-0007"])
+        page.wait_for_timeout(1500)  # longer than until the first events, which must not bring all of them back
+        expect(names).to_have_text(["small-0007"])
+        page.select_option("[name=state]", "running")
+        page.fill("[name=named]", "")
+        page.press("[name=named]", "Enter")
+        expect(names).to_have_text(["z_at_work"])
+        page.select_option("[name=verdict]", "NO-GO")
+        page.click("[role=search] button")
+        expect(page.locator("[sse-swap=datasets]")).to_contain_text("There is none of these.")
+        assert find_serious(page) == []
+        page.click("text=Show all")
+        expect(names).to_have_count(100 + 1)
+
+
+def test_the_page_of_a_dataset_that_is_not_there_is_a_page(site: Site, page: Page) -> None:
+    with ExitStack() as stack:
+        site.start(stack)
+        answer = page.goto(f"{site.url}/datasets/other")
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.locator(".bad")).to_contain_text("there is no dataset 'other'")
+        page.click("text=All datasets")
+        expect(page.locator("h1")).to_have_text("Datasets")
+
+
+def test_a_recipe_comes_from_a_file_by_keyboard_alone(site: Site, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    with ExitStack() as stack:
+        site.start(stack)
+        page.goto(site.url)
+        page.focus("#recipe")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "file"
+        outlined = (
+            "[...document.querySelectorAll('#recipe-form *')].filter((e) => getComputedStyle(e).outlineStyle == 'solid' && e.id != 'file')"
+        )
+        assert page.evaluate(f"{outlined}.map((e) => e.textContent)") == ["From a file …"]
+        page.set_input_files("#file", tmp_path / "small.yaml")
+        expect(page.locator("#verdict")).to_contain_text("This can be made: 32 structures.")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

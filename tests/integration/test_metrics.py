@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from distillery.errors import Unavailable
 from distillery.generators.generator import Task
-from distillery.runtime.logs import JsonFormatter
+from distillery.runtime.logs import JsonFormatter, choose_level
 from distillery.runtime.trace import Trace, read_headers, traced, write_headers
 from gateway.factory import Factory
-from tests.command import ROOT
+from tests.command import ROOT, distillery
 from tests.integration.factory import RECIPE, factory, make, two_fakes, until, wait_for
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -115,6 +115,14 @@ def test_a_line_without_a_trace_names_none() -> None:
         line = json.loads(JsonFormatter("gateway").format(record))
     assert (line["trace"], line["dataset"], "shard" in line) == ("a" * 32, "small", False)
     assert "trace" not in json.loads(JsonFormatter("gateway").format(record))
+
+
+def test_the_level_of_log_lines_may_be_written_large_or_small_and_another_word_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_level("INFO") == "INFO"
+    monkeypatch.setenv("DISTILLERY_LOG", "warning")
+    assert choose_level("INFO") == "WARNING"
+    done = distillery("schema", cwd=ROOT, env={"DISTILLERY_LOG": "loud"})
+    assert (done.returncode, "must be one of DEBUG, INFO" in done.output, "Traceback" in done.output) == (1, True, False)
 
 
 def fail(task: Task, call: int) -> None:

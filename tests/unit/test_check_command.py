@@ -45,7 +45,7 @@ FAULTS = [
     (8, "sources.options.options.torsion", "did you mean 'torsions'?"),
     (11, "sources.system.system", "pymatgen cannot make a molecule; it makes crystal"),
     (13, "sources.many.elements", "ase cannot make Po"),
-    (17, "sources.many.options.kinds", "valid dictionary"),
+    (17, "sources.many.options.kinds", "must be a mapping; got ['nothing']"),
 ]
 LIGHT = """
 import sys

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from cli.forecast import show_forecast
-from cli.live import LineView
+from cli.live import LineView, LiveView, choose_view
 from cli.story import describe_work
 from distillery.planning.forecast import describe_forecast
 from distillery.planning.made_parts import MadeParts
@@ -226,3 +227,22 @@ def test_the_plan_of_ten_sources_fits_into_80_columns(tmp_path: Path, is_known: 
     assert "…" not in table
     assert ("12.3 s" in table) == ("usable" in table) == is_known
     assert rest.count("are unknown") == 1
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("name", ["clusters", "clusters_of_a_name_that_is_very_long"])
+def test_a_narrow_terminal_cuts_off_what_is_under_way_but_no_count(width: int, name: str) -> None:
+    file = io.StringIO()
+    row = {"wanted": 2000, "shards": 9, "labelled": 1900, "generated": 1950, "in_work": {"generate": 2}, "rejected": {"duplicate": 4}}
+    status = Status.model_validate({"name": "small", "state": "running", "stages": ["full"], "sources": {name: row}})
+    with LiveView(Console(file=file, width=width, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})) as view:
+        view.show(status)
+    lines = {line.rstrip() for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", file.getvalue())}
+    (line,) = (line for line in lines if "clusters" in line and "━━━" in line)
+    assert "1900/2000" in line
+    assert len(line) <= width
+
+
+def test_a_terminal_that_can_write_no_line_anew_has_lines() -> None:
+    assert isinstance(choose_view(Console(force_terminal=True, _environ={"TERM": "dumb"})), LineView)
+    assert isinstance(choose_view(Console(force_terminal=True, _environ={"TERM": "xterm"})), LiveView)

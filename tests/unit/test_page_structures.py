@@ -180,6 +180,8 @@ def test_the_page_says_how_many_structures_it_carries(tmp_path: Path) -> None:
     carried = few.split("This page carries ")[1].split("Click")[0]
     assert "of the 90 structures" in carried
     assert ": 12 drawn at random" in carried
+    every, _ = make_page(made_parts, RECIPE, 90)
+    assert "This page carries all 90 structures (" in every
 
 
 def test_energies_are_those_of_an_atom_wherever_they_are_compared(html: str) -> None:

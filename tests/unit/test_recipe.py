@@ -95,6 +95,13 @@ def test_faults_name_line_key_and_the_nearest(old: str, new: str, line: int, key
         ("count: 3", "count: 3\n    generative: true\ngenerative_fraction: 0.7\nrebalance: [0.8]", "0.8 comes after 0.7"),
         ("seed: 1", "seed: 1\nstages: {test: {total: 10}}", "below the 10 of the whole"),
         ("sources:", "sources: [", "not YAML"),
+        (
+            "    count: 3\n",
+            "    count: 3\nx: [1\n",
+            "r.yaml is not YAML: expected ',' or ']', but got '<stream end>' while parsing a flow sequence, line 12",
+        ),
+        ("seed: 1", "seed: 1\ngates: {element_entropy: 9}", "must be a mapping with keys among "),
+        ("atoms: [10, 20]", "atoms: 10", "must be a list; got 10"),
         ("seed: 1", "seed: !!int abc", "tags (!!int) are not allowed, line 2"),
         ("seed: 1", "seed: &a 1\ntotal: *a", "aliases"),
         ("count: 7", "count: 1000000000000", "10000000"),

@@ -59,6 +59,7 @@ def test_a_dataset_is_paused_resumed_cancelled_and_deleted_from_a_terminal(gatew
     assert (status["name"], status["state"]) == ("small", "running")
     assert say("cancel", "small", "--gateway", gateway) == (0, "small is cancelled\n")
     assert "cancelled" in say("status", "small", "--gateway", gateway, "--watch")[1]
+    assert json.loads(say("status", "small", "--gateway", gateway, "--watch", "--json")[1])[0]["state"] == "cancelled"
     assert "state=cancelled" in say("logs", "small", "--gateway", gateway)[1]
     with pytest.raises(InvalidRequest, match="another name"):
         say("delete", "small", "--gateway", gateway, input="smal\n")

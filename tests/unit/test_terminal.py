@@ -135,6 +135,37 @@ def test_ctrl_c_is_acknowledged_while_a_recipe_is_checked(tmp_path: Path) -> Non
     assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 130
 
 
+LAST_WORDS = """
+import asyncio, os, time
+from cli.app import run_until_signal
+
+async def work():
+    print("at work", flush=True)
+    await asyncio.sleep(60)
+
+def end():
+    print("Stopped.", flush=True)
+    os._exit(130)
+
+try:
+    run_until_signal(work(), lambda: print("stopping …", flush=True), end)
+except asyncio.CancelledError:
+    print("cleaned up", flush=True)
+    time.sleep(10)  # as what is kept is counted
+"""
+
+
+def test_a_second_ctrl_c_as_the_last_words_are_said_ends_it_with_them() -> None:
+    terminal = Terminal(LAST_WORDS)
+    terminal.read_until("at work")
+    terminal.press_ctrl_c()
+    terminal.read_until("cleaned up")
+    terminal.press_ctrl_c()
+    terminal.read_until("Stopped.")
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.written
+
+
 VERIFY = """
 import sys
 from cli.verify import _say
