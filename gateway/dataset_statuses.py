@@ -14,7 +14,8 @@ from distillery.schema.dataset import State, Status
 from distillery.schema.problem import ProblemDocument
 from distillery.schema.report import VerdictWord
 from gateway.last_status import look_at, read_last_status, write_last_status
-from gateway.store import Store, StoredDataset
+from gateway.store import Store
+from gateway.stored_dataset import StoredDataset
 
 if TYPE_CHECKING:
     from distillery.schema.factory import RetryRecord

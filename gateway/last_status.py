@@ -1,7 +1,6 @@
-"""The last status of a dataset, kept in its folder by whoever makes it: others tell it without reading a part."""
+"""The last status of a dataset, kept in its folder by whoever makes it or reads it: others tell it without reading anything else."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -9,9 +8,7 @@ from distillery.dataset.folder import LAST_STATUS
 from distillery.runtime.atomic_files import write_text_whole
 from distillery.schema.dataset import InWork, State, Status
 from distillery.schema.problem import Answer
-
-if TYPE_CHECKING:
-    from gateway.store import StoredDataset
+from gateway.stored_dataset import StoredDataset
 
 Seen = tuple[int, list[tuple[int, int] | None]]
 
@@ -26,19 +23,19 @@ class LastStatus(Answer):
     status: Status
 
 
-def look_at(dataset: "StoredDataset") -> Seen:
+def look_at(dataset: StoredDataset) -> Seen:
     """What a status is of; to be looked at before it is made."""
     return len(dataset.list_parts()), list(dataset.read_file_state())
 
 
-def write_last_status(dataset: "StoredDataset", seen: Seen, status: Status) -> None:
+def write_last_status(dataset: StoredDataset, seen: Seen, status: Status) -> None:
     """Keep a status; nothing is kept of a dataset that is there no more."""
     if dataset.exists:
         with suppress(OSError):  # a full disk: who looks finds an old one, and reads recipe, report or parts
             write_text_whole(dataset.folder / LAST_STATUS, LastStatus(seen=seen, status=status).model_dump_json())
 
 
-def read_last_status(dataset: "StoredDataset") -> Status | None:
+def read_last_status(dataset: StoredDataset) -> Status | None:
     """The status of a dataset that another process makes, or that none does; None where its recipe, report or parts must be read."""
     try:
         last = LastStatus.model_validate_json((dataset.folder / LAST_STATUS).read_bytes())
@@ -57,7 +54,7 @@ def read_last_status(dataset: "StoredDataset") -> Status | None:
     return status if is_made else _at_rest(status)
 
 
-def _find_state(dataset: "StoredDataset", status: Status, is_made: bool) -> State:
+def _find_state(dataset: StoredDataset, status: Status, is_made: bool) -> State:
     wanted = dataset.read_target().wanted
     if is_made or wanted != "running":
         return wanted

@@ -22,7 +22,8 @@ from gateway.page_jobs import PageJobs
 from gateway.preflight import DeployedMakers
 from gateway.run import Run
 from gateway.settings import GatewaySettings
-from gateway.store import Store, StoredDataset
+from gateway.store import Store
+from gateway.stored_dataset import StoredDataset
 from gateway.telling import Telling
 from gateway.webhooks import Webhooks
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from distillery.errors import Problem
 from distillery.schema.dataset import Status
 from gateway.last_status import look_at, write_last_status
-from gateway.store import StoredDataset
+from gateway.stored_dataset import StoredDataset
 
 _EVERY_SECONDS = 2.0
 _REST, _LONGEST_REST = 10.0, 5.0

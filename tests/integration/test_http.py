@@ -96,7 +96,7 @@ def test_a_finished_dataset_is_read_again_only_if_its_files_changed(many: Path, 
     read: list[str] = []
 
     async def main() -> list[Any]:
-        from gateway.store import StoredDataset
+        from gateway.stored_dataset import StoredDataset
 
         read_recipe = StoredDataset.read_recipe
         monkeypatch.setattr(StoredDataset, "read_recipe", lambda own: read.append(own.name) or read_recipe(own))

@@ -12,7 +12,8 @@ from distillery.planning.made_parts import MadeParts
 from distillery.report.files import forget_report
 from distillery.schema.dataset import Status
 from gateway.dataset_statuses import DatasetStatuses
-from gateway.store import Store, StoredDataset
+from gateway.store import Store
+from gateway.stored_dataset import StoredDataset
 from tests.integration.factory import RECIPE, factory, make, two_fakes, wait_for
 
 
