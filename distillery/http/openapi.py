@@ -8,11 +8,13 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import QueryParams
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from distillery.errors import Internal, InvalidRequest, Problem, Unauthorized
 from distillery.http.error_responses import PROBLEM_TYPE
+from distillery.schema.explain import suggest
 from distillery.schema.problem import ProblemDocument
 
 Responses = dict[int | str, dict[str, Any]]
@@ -21,19 +23,37 @@ _BEARER = "ApiKey"
 
 
 class ReadRoute(APIRoute):
-    """A route that answers HEAD wherever it answers GET; the server leaves the body away."""
+    """A route that answers HEAD wherever it answers GET, the server leaving the body away, and refuses parameters that it does not know.
+
+    What is asked for by machines with parameters of their own takes any, as files do, which pages ask for with a version behind them.
+    """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         return super().matches({**scope, "method": "GET"} if self._is_head(scope) else scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if takes_known_alone(self.path) and self.include_in_schema:
+            self._refuse_unknown(scope)
         if self._is_head(scope):
             await self.app(scope, receive, send)
         else:
             await super().handle(scope, receive, send)
 
+    def _refuse_unknown(self, scope: Scope) -> None:
+        """InvalidRequest names a parameter that would be ignored in silence, as `untill` would."""
+        known = {str(parameter.alias) for parameter in self.dependant.query_params}
+        for name in QueryParams(scope["query_string"]):
+            if name not in known:
+                advice = suggest(name, known) if known else "; there are none here"
+                raise InvalidRequest(f"{scope['method']} {scope['path']} has no parameter {name[:100]!r}{advice}")
+
     def _is_head(self, scope: Scope) -> bool:
         return scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in (self.methods or ())
+
+
+def takes_known_alone(path: str) -> bool:
+    """Whether a route of this path refuses parameters that it does not know."""
+    return not path.startswith(("/v1/health", "/metrics")) and not path.endswith(("/report.html", "/{path:path}", "/{path}"))
 
 
 def refer_to(model: type[BaseModel]) -> dict[str, str]:
@@ -76,7 +96,7 @@ def publish(
             for path, operations in document["paths"].items():
                 needs_key = has_key and not path.startswith(free)
                 for operation in operations.values():
-                    _complete(operation, kinds | (explain_problems(Unauthorized) if needs_key else {}))
+                    _complete(operation, path, kinds | (explain_problems(Unauthorized) if needs_key else {}))
                     operation |= {"security": [{_BEARER: []}]} if needs_key else {}
             if has_key:
                 document["components"]["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer"}}
@@ -85,12 +105,12 @@ def publish(
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(operation: dict[str, Any], always: Responses) -> None:
+def _complete(operation: dict[str, Any], path: str, always: Responses) -> None:
     """Wrong parameters and bodies are 400 here, not FastAPI's 422."""
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    if "parameters" in operation or "requestBody" in operation:
+    if "parameters" in operation or "requestBody" in operation or takes_known_alone(path):
         responses.setdefault("400", _describe_kind(InvalidRequest))
     for status, response in always.items():
         responses.setdefault(str(status), response)

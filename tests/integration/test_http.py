@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from cli.status import list_statuses
+from distillery.dataset.folder import LAST_STATUS
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.http.client import Client, EmbeddedServers, open_client
 from gateway.app import create_gateway
@@ -92,8 +93,28 @@ def test_a_page_that_can_not_be_is_refused(many: Path, query: str) -> None:
     assert get(many, f"/v1/datasets?{query}").status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/v1/datasets?limt=3", "GET /v1/datasets has no parameter 'limt'; did you mean 'limit'?"),
+        ("POST", "/v1/datasets?untill=pilot", "POST /v1/datasets has no parameter 'untill'; did you mean 'until'?"),
+        ("POST", "/v1/datasets/small/resume?stage=full", "POST /v1/datasets/small/resume has no parameter 'stage'; there are none here"),
+    ],
+)
+def test_a_parameter_that_there_is_not_is_refused(many: Path, method: str, path: str, said: str) -> None:
+    answer = ask(many, lambda client: client.request(method, path, content=RECIPE if path.startswith("/v1/datasets?unt") else None))
+    assert (answer.status_code, answer.json()["detail"]) == (400, said)
+
+
+@pytest.mark.parametrize("path", ["/v1/health/live?by=probe", "/metrics?name[]=up", "/v1/datasets/small/report.html?v=2"])
+def test_what_machines_and_pages_ask_for_takes_parameters_of_theirs(many: Path, path: str) -> None:
+    assert ask(many, lambda client: client.get(path)).status_code == 200
+
+
 def test_a_finished_dataset_is_read_again_only_if_its_files_changed(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
+    for folder in many.iterdir():
+        (folder / LAST_STATUS).unlink(missing_ok=True)
 
     async def main() -> list[Any]:
         from gateway.stored_dataset import StoredDataset
@@ -225,14 +246,18 @@ def test_a_recipe_that_is_too_large_is_413(many: Path) -> None:
 
 @pytest.mark.parametrize(("verb", "status"), [("pause", 409), ("cancel", 409), ("resume", 200)])
 def test_a_finished_dataset_says_so_to_whoever_would_change_it(many: Path, verb: str, status: int) -> None:
-    files = {path: path.stat().st_mtime_ns for path in (many / "small-0003").rglob("*") if path.name != "state.json"}
+    def list_times() -> dict[Path, int]:
+        said = {"state.json", LAST_STATUS}
+        return {path: path.stat().st_mtime_ns for path in (many / "small-0003").rglob("*") if path.name not in said}
+
+    files = list_times()
     answer = ask(many, lambda client: client.post(f"/v1/datasets/small-0003/{verb}"))
     assert answer.status_code == status
     if status == 200:
         assert answer.json()["state"] == "finished"
     else:
         assert "is finished" in answer.json()["detail"]
-    assert files == {path: path.stat().st_mtime_ns for path in (many / "small-0003").rglob("*") if path.name != "state.json"}
+    assert files == list_times()
 
 
 @pytest.mark.parametrize("servers", [None, EmbeddedServers({})], ids=["by the network", "embedded"])
