@@ -1,6 +1,7 @@
 """Files that are read as a whole: CIF, with any number of structures, and POSCAR, with one."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +18,9 @@ from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row, read_atoms
 from services.structures.packed import read_text
 
+_ISOTOPES = re.compile(r"(?<!\S)[DT](?!\w)")
+_SPECIES_LINES = (0, 5)
+"""Of a POSCAR: the sixth, and where that has numbers, as VASP 4 wrote it, the first."""
 _WHOLE = 1e-8
 """An occupancy so near to 1 is 1."""
 _KEPT_FILES = 4096
@@ -126,8 +130,11 @@ def _name_block(block: CIFBlock) -> Mapping[str, Any]:
 
 
 def parse_poscar_text(text: str) -> Sequence[Found]:
-    """The one structure of a POSCAR or CONTCAR; its first line is kept as comment."""
-    atoms = ase.io.read(io.StringIO(text), format="vasp")
+    """The one structure of a POSCAR or CONTCAR; its first line is kept as comment. Deuterium and tritium are hydrogen."""
+    lines = text.split("\n")
+    for place in _SPECIES_LINES:
+        lines[place : place + 1] = [_ISOTOPES.sub("H", line) for line in lines[place : place + 1]]
+    atoms = ase.io.read(io.StringIO("\n".join(lines)), format="vasp")
     assert isinstance(atoms, Atoms)
     return [_attempt(lambda: read_atoms(atoms, {"comment": text.split("\n", 1)[0].strip()}))]
 

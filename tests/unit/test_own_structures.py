@@ -95,6 +95,15 @@ def test_a_cif_is_read_with_its_symmetry_and_a_poscar_with_its_comment(tmp_path:
     assert found["POSCAR_silicon", 0].origin["info"]["comment"]
 
 
+@pytest.mark.parametrize(("title", "species"), [("heavy ice", "O D\n"), ("O T", "")], ids=["VASP 5", "VASP 4"])
+def test_heavy_hydrogen_of_a_poscar_is_hydrogen(tmp_path: Path, title: str, species: str) -> None:
+    atoms = "5 5 5\n5.96 5 5\n4.76 5.93 5\n"
+    (tmp_path / "POSCAR").write_text(f"{title}\n1.0\n9 0 0\n0 9 0\n0 0 9\n{species}1 2\nCartesian\n{atoms}")
+    (structure,) = make(tmp_path, "crystal", min_atoms=3).structures
+    assert structure.symbols == ["O", "H", "H"]
+    assert structure.origin["info"]["comment"] == title
+
+
 def test_graphs_of_open_catalyst_are_read(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "a.lmdb", [graph_of(atoms, k) for k, atoms in enumerate(crystals(3))])
     assert {s.origin["sid"] for s in make(tmp_path, "crystal").structures} == {500, 501, 502}
