@@ -74,16 +74,27 @@ def _name_after(elements: str) -> str:
 
 def write_recipe(name: str, elements: Sequence[str], n: int, teacher: str) -> str:
     """A recipe of `n` structures of these elements: of every kind that some of them can be made into. InvalidRequest if there is none."""
+    _require_elements(elements)
     chosen = [(kind, own) for kind in _KINDS if (own := _find_elements(kind, elements))]
     if not chosen:
         raise InvalidRequest(
-            f"none of {', '.join(kind.service for kind in _KINDS)} makes anything of {' '.join(elements) or 'no elements'}"
+            f"none of {', '.join(dict.fromkeys(kind.service for kind in _KINDS))} makes anything of {' '.join(elements) or 'no elements'}"
         )
     counts = _share_out(n, [kind.share for kind, _ in chosen])
     lines = [_write_source(kind, own, count, elements) for (kind, own), count in zip(chosen, counts, strict=True)]
     head = f"name: {name}\nseed: 1\nelements: [{', '.join(elements)}]\nteacher: {teacher}\n"
     perturb = "perturb: {rattle: 0.05, strain: 0.03, share: 0.8}   # labels at perfect equilibrium teach no forces\n"
     return head + perturb + "sources:\n" + "".join(lines)
+
+
+def _require_elements(elements: Sequence[str]) -> None:
+    from ase.data import chemical_symbols
+
+    from distillery.schema.explain import suggest
+
+    for element in elements:
+        if element not in chemical_symbols[1:]:
+            raise InvalidRequest(f"{element!r} is no element{suggest(element, chemical_symbols[1:])}")
 
 
 def _find_elements(kind: Kind, elements: Sequence[str]) -> tuple[str, ...]:

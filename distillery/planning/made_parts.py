@@ -178,7 +178,8 @@ class MadeParts:
             raise corrupt(path, f"it holds part {part.receipt.part}")
         if record.recipe_sha256 not in self._known_sha256:
             raise Conflict(
-                f"{path} was made from another recipe ({record.recipe_sha256[:12]}, not {self.recipe.sha256[:12]}); move it away"
+                f"{path} was made from another recipe ({record.recipe_sha256[:12]}, not {self.recipe.sha256[:12]}): put recipe.yaml back "
+                "as it was if somebody changed it there, else move the part away; a dataset is changed by handing in another recipe"
             )
         if part.receipt.teacher.name != self.recipe.teacher:
             raise Conflict(f"{path} was labelled by {part.receipt.teacher.name}, the recipe wants {self.recipe.teacher}; move it away")

@@ -18,8 +18,9 @@ _LONGEST_SHOWN = 200
 
 
 def find_nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name most like `name`, or None if nothing is."""
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    """The known name most like `name`, first of all one that differs by large and small letters alone, or None if nothing is."""
+    same = [other for other in known if other.casefold() == name.casefold()]
+    matches = same or get_close_matches(name, list(known), n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 

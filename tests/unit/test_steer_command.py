@@ -112,6 +112,12 @@ def test_a_first_recipe_is_written_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert parse_recipe(Path("questions.yaml").read_text()).size == 40
 
 
+@pytest.mark.parametrize(("given", "meant"), [("fe", "Fe"), ("C,SI", "Si"), ("Fe,Oo", "O")])
+def test_what_is_no_element_is_named_with_the_one_that_is_meant(given: str, meant: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"is no element; did you mean '{meant}'"):
+        say("init", "--elements", given, "--n", "50")
+
+
 def test_the_shell_is_offered_datasets_and_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("small", "smart", "large"):
