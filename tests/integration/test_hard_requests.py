@@ -81,7 +81,7 @@ def test_health_is_told_while_a_disk_takes_its_time(tmp_path: Path, monkeypatch:
         written.wait(60)
         write_text_whole(path, text)
 
-    monkeypatch.setattr("gateway.store.write_text_whole", write_slowly)
+    monkeypatch.setattr("gateway.stored_dataset.write_text_whole", write_slowly)
     answers: list[int] = []
     with serve(build_app("gateway", tmp_path)) as url:
         asking = threading.Thread(target=lambda: answers.append(httpx.post(url + "/v1/datasets", content=RECIPE, timeout=120).status_code))

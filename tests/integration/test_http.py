@@ -140,7 +140,7 @@ def test_a_finished_dataset_is_read_again_only_if_its_files_changed(many: Path, 
 def test_a_restarted_gateway_has_read_what_is_finished(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with reading(many, resume=True) as client:
-            monkeypatch.setattr("gateway.store.StoredDataset.read_recipe", lambda own: pytest.fail(f"{own.name} is read again"))
+            monkeypatch.setattr("gateway.stored_dataset.StoredDataset.read_recipe", lambda own: pytest.fail(f"{own.name} is read again"))
             assert len((await client.get("/v1/datasets")).json()) == N + 1
 
     asyncio.run(main())
@@ -151,7 +151,7 @@ def test_health_is_told_while_many_datasets_are_looked_at(many: Path, monkeypatc
     import threading
 
     told = threading.Event()
-    monkeypatch.setattr("gateway.store.StoredDataset.list_parts", lambda own: told.wait(30) and [])
+    monkeypatch.setattr("gateway.stored_dataset.StoredDataset.list_parts", lambda own: told.wait(30) and [])
 
     async def main() -> None:
         async with reading(many) as client:
