@@ -32,6 +32,10 @@ def test_a_structure_larger_than_the_budget_goes_alone() -> None:
     assert pack_all([[5, 500, 6]], 100) == [[500], [6, 5]]
 
 
+def test_the_last_atom_of_a_batch_is_used() -> None:
+    assert pack_all([[3], [1, 2]], 4) == [[3, 1], [2]]
+
+
 def test_the_oldest_request_goes_first() -> None:
     waiting = [SortedSizes([(10, 0), (20, 1)]), SortedSizes([(90, 0)])]
     assert pack(waiting, 100) == [(0, 1), (0, 0)]
@@ -145,7 +149,7 @@ def limits_of(budget: AtomBudget, *notes: int) -> list[int]:
         ([100, 150, 225], [150, 225, 338]),
         ([-120], [60]),  # half of what did not fit
         ([-120, 60, 90, 96], [60, 90, 96, 96]),  # and no further than 80 % of it
-        ([-1], [1]),
+        ([-1, 1], [1, 1]),
         ([-3], [1]),
         ([-100, -400], [50, 50]),  # what is larger than the limit says nothing new
         ([-400, 101], [100, 150]),
@@ -169,6 +173,15 @@ def test_a_size_that_did_not_fit_is_tried_after_16_full_batches_then_32_and_so_o
         assert budget.limit == 120
         budget.note_out_of_memory(100)
     assert waits == [16, 32, 64]
+
+
+def test_what_has_fitted_again_is_followed_by_a_larger_size_after_16_full_batches_each() -> None:
+    budget, limits = AtomBudget(BudgetRange(100, 1000)), []
+    budget.note_out_of_memory(100)
+    for _ in range(60):
+        budget.note_success(budget.limit)
+        limits.append(budget.limit)
+    assert [limits.count(n) for n in (80, 120, 180)] == [14, 16, 16]  # two more on the way to 80
 
 
 def test_a_failure_that_was_no_trial_does_not_lengthen_the_wait() -> None:

@@ -1,23 +1,25 @@
 """Splits: no parent on two sides, whatever is added; parents of real structures of the services."""
 
+import json
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.dataset.splits import SIDES, choose_side, find_parent, parse_fractions, read_parents, split_dataset
+from distillery.dataset.splits import JOINED, SIDES, choose_side, find_parent, parse_fractions, read_parents, split_dataset
 from distillery.errors import InvalidRequest
 from distillery.generators.generator import resolve_task
 from distillery.generators.perturb import perturb_structure
 from distillery.generators.proposals import propose_one
 from distillery.schema.generate import GenerateRequest, Perturb
-from distillery.structures.structure import Structure, from_ase, numbers_of, to_ase
+from distillery.structures.structure import Structure, System, from_ase, numbers_of, to_ase
 from services.ase.generator import ClusterSurfaceProposer
 from services.benchmarks.generator import BenchmarkGenerator
 from services.benchmarks.settings import BenchmarkSettings
@@ -107,6 +109,35 @@ def test_an_origin_that_says_nothing_leaves_the_composition() -> None:
     assert find_parent("ase", "cluster", numbers_of(["O", "O"]), {}) != find_parent("ase", "cluster", numbers_of(["O"] * 4), {})
 
 
+@pytest.mark.parametrize(
+    ("service", "system", "origin", "own"),
+    [
+        ("pymatgen", "crystal", {"space_group": 136}, "periodic O2 Si1, space group 136"),
+        ("ase", "surface", {"bulk": "SiO2", "prototype": "quartz", "miller": [0, -1, 1]}, "slab of SiO2 quartz, face 0 1 1"),
+        (
+            "ase",
+            "surface",
+            {"bulk": "SiO2", "prototype": "quartz", "miller": [1, 0, 0], "adsorbate": "CO"},
+            "slab of SiO2 quartz, face 0 0 1",
+        ),
+        ("ase", "surface", {"bulk": "SiO2", "miller": [0, 0, 1]}, "periodic O2 Si1"),
+        ("structures", "crystal", {"parent": "a.cif/0"}, "parent a.cif/0"),
+        ("structures", "molecule", {"parent": "a.cif/0", "kept_parent": "finite H2 O1"}, "finite H2 O1"),
+        ("structures", "cluster", {}, "finite O8 Si4"),
+    ],
+)
+def test_what_a_service_says_of_an_origin_tells_parents_apart(service: str, system: System, origin: dict[str, Any], own: str) -> None:
+    assert find_parent(service, system, numbers_of(["Si", "O", "O"] * 4), origin) == own
+
+
+def test_parents_that_a_merge_joined_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.h5"
+    write_dataset(path, [water("t/0"), methane("t/1")])
+    with h5py.File(path, "a") as file:
+        file.require_group("metadata").attrs[JOINED] = json.dumps({"finite H4 C1": "finite H2 O1"})
+    assert read_parents(path) == ["finite H2 O1"] * 2
+
+
 originals = st.sampled_from([water(), methane(), silicon(), copper_slab()])
 
 
@@ -146,10 +177,20 @@ def test_what_was_achieved_is_said(tmp_path: Path) -> None:
     )
 
 
+def test_of_one_structure_all_is_on_one_side(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.h5"
+    write_dataset(path, [water("t/0")])
+    assert "1.000 (1 structures of 1 parents)" in split_dataset(path).describe()
+
+
 @pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.2, -0.1, -0.1), (float("nan"), 0.1, 0.1)])
 def test_fractions_that_are_none_are_refused(fractions: tuple[float, float, float]) -> None:
     with pytest.raises(InvalidRequest, match="add up to 1"):
         choose_side("parent", fractions=fractions)
+
+
+def test_fractions_are_read_from_a_text() -> None:
+    assert parse_fractions("0.7, 0.2,0.1") == (0.7, 0.2, 0.1)
 
 
 @pytest.mark.parametrize("text", ["0.8,0.2", "a,b,c", ""])
