@@ -60,3 +60,16 @@ def find_file(given: Path, data: Path) -> Path:
 
 def _say_have(places: tuple[Path, ...]) -> str:
     return "have" if len(places) > 1 else "has"
+
+
+def require_writable(folder: Path) -> None:
+    """InvalidRequest if a folder can't be written to, or can't be made; tried by a file without a name, so that nothing is left."""
+    import tempfile
+
+    nearest = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        said = f"nothing can be written to {nearest} ({error.strerror})"
+        raise InvalidRequest(f"{said}; make it writable, or name another with --data") from error

@@ -13,6 +13,7 @@ from cli.app import Data, Gateway, app, run_until_signal
 from cli.check import require_sound, use_inputs
 from cli.completion import complete_recipe, complete_stage
 from cli.exit_codes import ERROR, GO, NO_GO, STOPPED
+from cli.places import require_writable
 from cli.terminal import under_way
 from distillery.errors import InvalidRequest
 
@@ -91,6 +92,8 @@ def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | No
     from cli.farewell import Farewell
     from cli.live import choose_view, raise_if_failed
 
+    if gateway is None:
+        require_writable(data / recipe.name)
     console = Console()
     view = choose_view(console)
     show_page = (lambda address: view.say(f"live page: {address}datasets/{recipe.name}")) if page else None

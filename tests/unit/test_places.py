@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.places import find_file, find_folder
+from cli.places import find_file, find_folder, require_writable
 from distillery.errors import NotFound
-from tests.command import distillery
+from tests.command import QUICKSTART, distillery
 from tests.dataset_folder import RECIPE, write_parts
 
 
@@ -42,6 +42,16 @@ def test_every_command_says_clearly_that_there_is_no_such_dataset(tmp_path: Path
     assert done.returncode == 1
     assert "'nothing'" in done.output
     assert "errno" not in done.output
+
+
+def test_a_place_where_nothing_can_be_written_is_said_before_anything_is_loaded_and_a_try_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = distillery("run", str(QUICKSTART), "--data", "file", "--unchecked", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nothing can be written to file" in done.output.replace(f"{tmp_path}/", "")
+    assert "loading" not in done.output
+    require_writable(tmp_path / "not" / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_status_takes_a_folder(tmp_path: Path) -> None:
