@@ -65,9 +65,11 @@ class DatasetStatuses:
             names = names[n:]
         return found, bool(names)
 
-    async def list_working(self) -> Sequence[Status]:
-        """Those that this process is making, by name."""
-        return await self._tell_all(sorted(name for name, job in self._jobs.items() if job.is_working))
+    async def list_working(self, known: Mapping[str, Status]) -> Sequence[Status]:
+        """Those that this process is making, by name; what is `known` is not told anew."""
+        names = sorted(name for name, job in self._jobs.items() if job.is_working)
+        told = {status.name: status for status in await self._tell_all([name for name in names if name not in known])}
+        return [known.get(name) or told[name] for name in names]
 
     async def list_all(self) -> Sequence[Status]:
         """All datasets by name."""

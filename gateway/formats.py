@@ -20,6 +20,7 @@ from distillery.structures.structure import Structure, System, from_ase, to_ase
 JSON_TYPE, EXTXYZ_TYPE = "application/json", "chemical/x-extxyz"
 Format = Literal["arrow", "json", "extxyz"]
 MEDIA_TYPES: Mapping[Format, str] = {"arrow": ARROW_TYPE, "json": JSON_TYPE, "extxyz": EXTXYZ_TYPE}
+_FORMATS: Mapping[str, Format] = {media_type: format for format, media_type in MEDIA_TYPES.items()}
 
 
 class StructureWriter(Protocol):
@@ -88,13 +89,12 @@ def open_writer(format: Format, head: Mapping[str, Any]) -> StructureWriter:
 
 def choose_format(accept: str, default: Format) -> Format:
     """The format that a header Accept wants most, else the default."""
-    by_type = {media_type: format for format, media_type in MEDIA_TYPES.items()}
-    return next((by_type[one] for one in rank_choices(accept) if one in by_type), default)
+    return next((_FORMATS[one] for one in rank_choices(accept) if one in _FORMATS), default)
 
 
 def read_structures(body: bytes | bytearray, content_type: str) -> list[Structure]:
     """Structures from a body of one of the three media types; InvalidRequest if they are none."""
-    format = {media_type: format for format, media_type in MEDIA_TYPES.items()}.get(content_type.split(";")[0].strip().lower())
+    format = _FORMATS.get(content_type.split(";")[0].strip().lower())
     if format is None:
         raise InvalidRequest(f"structures come as {', '.join(MEDIA_TYPES.values())}; got {content_type or 'no Content-Type'}")
     if format == "arrow":

@@ -177,7 +177,7 @@ class Run:
             report = report.model_copy(update={"diversity": await self._make_page()})
         await asyncio.to_thread(write_report, self._folder, report)
         await asyncio.to_thread(write_card, self._folder / DATASET)
-        return_free_memory()
+        await asyncio.to_thread(return_free_memory)
         return report
 
     async def _make_page(self) -> DiversityRecord | None:

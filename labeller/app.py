@@ -5,6 +5,7 @@ import logging
 import threading
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -211,12 +212,16 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         """Merge parts, in the order given, into dataset.h5."""
         body = await read_message(request, FinaliseRequest, LARGEST_FINALISE, LARGEST_FINALISE, LARGEST_FINALISE)
         async with finalising.setdefault(body.dataset, asyncio.Lock()):
-            receipt = await asyncio.to_thread(finalise, settings.data, body)
-            return_free_memory()
-            return receipt
+            return await asyncio.to_thread(_finalise, settings.data, body)
 
     publish(app, models=[FinaliseRequest])
     return app
+
+
+def _finalise(data: Path, request: FinaliseRequest) -> FinaliseReceipt:
+    receipt = finalise(data, request)
+    return_free_memory()
+    return receipt
 
 
 async def _read_body(request: Request) -> bytearray:

@@ -75,7 +75,7 @@ class LivePage:
         """Datasets and factory."""
         statuses, has_more = await self._manager.statuses.list(listing.after, MOST_DATASETS, listing.selection)
         is_first = not listing.is_narrowed and not listing.after
-        working = await self._manager.statuses.list_working() if is_first else []
+        working = await self._manager.statuses.list_working({status.name: status for status in statuses}) if is_first else []
         at_work = {status.name for status in working}
         factory = await self._factory.look()
         return {
