@@ -67,6 +67,10 @@ def export(
     selection = make_selection(source, system, elements, min_atoms, max_atoms, max_force, max_residual, with_stress, where)
     is_trainer_format = _is_trainer_format(to)
     file = find_file(dataset, data)
+    from distillery.dataset.sealed_file import require_unbroken
+
+    with under_way(f"reading {file}"):
+        require_unbroken(file, "nothing of it is exported")
     options = {"mace_keys": mace or None, "shard_size": shard_size}
     asked = _Asked(file, out, split, split_seed, fractions, selection, force)
     if is_trainer_format:

@@ -45,6 +45,10 @@ def _read_parts(folder: Path) -> list[str]:
     ]
 
 
+_CLOCKS = "since", "next_try"
+"""Of a retry: moments in Unix time, which the line has already or which are over when it is read."""
+
+
 async def _follow(name: str, gateway: str) -> None:
     from cli.sessions import open_stream
     from distillery.http.address import find_route
@@ -62,7 +66,7 @@ async def _follow(name: str, gateway: str) -> None:
 def _describe(kind: str, data: dict[str, Any]) -> str:
     """For example `2026-11-29 12:00:00  shard  source=one labelled=5`."""
     moment = datetime.fromtimestamp(data.pop("time")).isoformat(" ", "seconds")
-    told = " ".join(f"{key}={_shorten(value)}" for key, value in data.items() if value not in (None, [], {}, ""))
+    told = " ".join(f"{key}={_shorten(value)}" for key, value in data.items() if value not in (None, [], {}, "") and key not in _CLOCKS)
     return f"{moment}  {kind}  {told}"
 
 

@@ -29,7 +29,9 @@ def status(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="DATASET", help="One dataset: its name, its folder or its dataset.h5; all if absent.", autocompletion=complete_dataset
+            metavar="DATASET",
+            help="One dataset: its name, its folder or its dataset.h5; if absent all, a line each.",
+            autocompletion=complete_dataset,
         ),
     ] = None,
     gateway: Gateway = None,
@@ -52,8 +54,7 @@ def status(
     console = Console()
     if not found:
         console.print("there are no datasets yet; `distillery run recipes/quickstart.yaml` makes one")
-    for one in found:
-        _show_status(one, console)
+    show(found, console)
     if not gateway:
         _warn_of_disk(data, console)
 
@@ -95,8 +96,7 @@ def _choose_display(console: Console, as_json: bool) -> "Iterator[Callable[[list
         if as_json:
             return json.dumps([one.model_dump(mode="json") for one in found]) + "\n"
         with console.capture() as shown:
-            for one in found:
-                _show_status(one, console)
+            show(found, console)
         return shown.get()
 
     if can_redraw(console) and not as_json:
@@ -163,6 +163,25 @@ async def list_statuses(client: "Client", limit: int = 100) -> "list[Status]":
         found += client.parse(list[Status], answer.content)
         path = answer.links.get("next", {}).get("url")
     return found
+
+
+def show(found: "list[Status]", console: Console) -> None:
+    """One dataset with all its sources; of several a line each."""
+    for one in found if len(found) == 1 else ():
+        _show_status(one, console)
+    if len(found) > 1:
+        _list_statuses(found, console)
+
+
+def _list_statuses(found: "list[Status]", console: Console) -> None:
+    from rich.table import Table
+
+    from cli.story import describe_briefly, say_how_many
+
+    table = Table("dataset", "state", "verdict", "structures", "teacher", "notes")
+    for one in found:
+        table.add_row(one.name, one.state, one.verdict or "", say_how_many(one), one.teacher, describe_briefly(one))
+    console.print(table, highlight=False)
 
 
 def _show_status(one: "Status", console: Console) -> None:

@@ -81,6 +81,23 @@ def tell_checkpoint(checkpoint: CheckpointRecord) -> str:
     return f"{kind} {where}: {checkpoint.verdict}  {checkpoint.n_structures} structures{failed}"
 
 
+def say_how_many(status: Status) -> str:
+    """Structures of those wanted by the end of the stage, for example `4800/5000`."""
+    rows = status.sources.values()
+    return f"{sum(map(count_labelled, rows))}/{sum(row.wanted for row in rows)}"
+
+
+def describe_briefly(status: Status) -> str:
+    """In a line what holds a dataset up, else what it is busy with or what failed; "" if there is nothing to say."""
+    if status.problem is not None:
+        return status.problem.detail.splitlines()[0]
+    if status.retries:
+        return status.retries[0].detail
+    if status.state == "running":
+        return status.doing or describe_work(status)
+    return f"failed: {', '.join(status.reasons)}" if status.reasons else ""
+
+
 def describe_row(row: SourceProgress) -> str:
     """What else there is to say of a source: its fallback, what was rejected and why."""
     notes = [f"made by {row.fallback} (fallback)"] if row.fallback else []

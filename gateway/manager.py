@@ -224,7 +224,7 @@ class Manager:
         before = self._jobs.get(dataset.name)
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
         run = Run(dataset.folder, recipe, text, self._clients, self._settings, events.emit, target)
-        telling = Telling(dataset, lambda: self.statuses.tell(dataset.name))
+        telling = Telling(dataset, lambda: self.statuses.tell(dataset.name), events.emit)
         self._jobs[dataset.name] = job = Job(run, events, telling, is_new)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
         job.telling_task = asyncio.create_task(telling.keep_on(job.task), name=f"tell of {dataset.name}")

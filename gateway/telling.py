@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from distillery.errors import Problem
-from distillery.schema.dataset import Status
+from distillery.schema.dataset import EventData, EventKind, Status
 from gateway.last_status import look_at, write_last_status
 from gateway.stored_dataset import StoredDataset
 
@@ -15,10 +15,11 @@ _REST, _LONGEST_REST = 10.0, 5.0
 
 
 class Telling:
-    """Writes what `tell` says of a dataset, whenever it says something else."""
+    """Writes what `tell` says of a dataset, whenever it says something else, and emits what has begun to be asked again."""
 
-    def __init__(self, dataset: StoredDataset, tell: Callable[[], Awaitable[Status]]) -> None:
-        self._dataset, self._make = dataset, tell
+    def __init__(self, dataset: StoredDataset, tell: Callable[[], Awaitable[Status]], emit: Callable[[EventKind, EventData], None]) -> None:
+        self._dataset, self._make, self._emit = dataset, tell, emit
+        self._retries: set[tuple[str, str]] = set()
         self._writing = asyncio.Lock()
         self._is_over = False
         self._last: Status | None = None
@@ -44,7 +45,15 @@ class Telling:
             status = await self._make()
         except Problem:
             return
+        self._emit_retries(status)
         async with self._writing:
             if status != self._last and not self._is_over:
                 await asyncio.to_thread(write_last_status, self._dataset, seen, status)
                 self._last = status
+
+    def _emit_retries(self, status: Status) -> None:
+        """An event for each failure that was not there the last time; what is over within a moment is not worth one."""
+        for retry in status.retries:
+            if (retry.service, retry.kind) not in self._retries:
+                self._emit("retry", retry)
+        self._retries = {(retry.service, retry.kind) for retry in status.retries}

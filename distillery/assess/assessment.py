@@ -14,6 +14,7 @@ from distillery.assess.shares import SHARES, choose_shares
 from distillery.assess.student import Student, count_batches, describe_student, train_student
 from distillery.assess.verdict import find_needs, say_verdict
 from distillery.dataset.layout import open_dataset
+from distillery.dataset.sealed_file import require_unbroken
 from distillery.dataset.splits import split_dataset
 from distillery.errors import InvalidRequest
 from distillery.schema.assess import Assessment, CurvePoint, Dynamics
@@ -61,9 +62,10 @@ def assess_dataset(dataset: Path, probe: Path, *, budget: Budget = Budget(), see
 
     The same files, budget and seed give the same figures on one machine, times aside.
 
-    InvalidRequest: a file is no dataset, or a side is empty. Unsupported: two teachers. Unavailable: no nequip.
+    InvalidRequest: a file is no dataset, or damaged, or a side is empty. Unsupported: two teachers. Unavailable: no nequip.
     """
     student = describe_student()
+    require_unbroken(dataset, "no student learns from it")
     require_same_teacher(dataset, probe)
     material = read_material(dataset, probe)
     shares = choose_shares([f.structure.id for f in material.train], [f.source for f in material.train], budget.shares, seed=seed)

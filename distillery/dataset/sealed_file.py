@@ -11,7 +11,7 @@ from typing import BinaryIO, Self
 
 import h5py
 
-from distillery.errors import Unavailable
+from distillery.errors import InvalidRequest, Unavailable
 from distillery.runtime.atomic_files import fsync_folder, name_new, name_temporary
 
 SEAL_BYTES = 512
@@ -122,6 +122,14 @@ def is_sealed(path: Path) -> bool:
     """Whether a file was sealed when it was written; another program that writes it anew leaves no seal."""
     with path.open("rb") as file:
         return file.read(len(_PREFIX)) == _PREFIX
+
+
+def require_unbroken(path: Path, consequence: str) -> None:
+    """InvalidRequest with `consequence` if a file is not what was sealed; one that another program wrote anew has no seal and passes."""
+    with path.open("rb") as content:
+        fault = find_broken_seal(content) if is_sealed(path) else None
+    if fault is not None:
+        raise InvalidRequest(f"{path} is damaged ({fault}): {consequence}; `distillery verify` tells more")
 
 
 def write_atomically(path: Path, fill: Callable[[h5py.File], None], *, replace: bool) -> bool:

@@ -15,7 +15,7 @@ from distillery.dataset.derivation import PIECES, TEACHER, Derivation, GivenData
 from distillery.dataset.folder import DATASET
 from distillery.dataset.layout import ALL_COLUMNS, list_optional, open_dataset
 from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
-from distillery.dataset.sealed_file import find_broken_seal, is_sealed
+from distillery.dataset.sealed_file import require_unbroken
 from distillery.errors import InvalidRequest
 from distillery.schema.label import TeacherCard
 from distillery.weights.checksums import sha256_of
@@ -108,10 +108,7 @@ def open_input(path: Path) -> Input:
     """A dataset to make another one of; InvalidRequest if it is none, or damaged."""
     with open_dataset(path) as file:
         _refuse_strange_columns(path, file)
-    with path.open("rb") as content:
-        fault = find_broken_seal(content) if is_sealed(path) else None
-    if fault is not None:
-        raise InvalidRequest(f"{path} is damaged ({fault}): nothing is made of it; `distillery verify` tells more")
+    require_unbroken(path, "nothing is made of it")
     return Input(path, sha256_of(path), read_attributes(path))
 
 

@@ -1,5 +1,6 @@
 """The OpenAPI document of an app: what FastAPI finds out, made true where it can't know."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,7 +24,9 @@ _BEARER = "ApiKey"
 
 
 class ReadRoute(APIRoute):
-    """A route that answers HEAD wherever it answers GET, the server leaving the body away, and refuses parameters that it does not know.
+    """A route that answers HEAD wherever it answers GET, the server leaving the body away.
+
+    Parameters that it does not know, or that come twice, are refused.
 
     What is asked for by machines with parameters of their own takes any, as files do, which pages ask for with a version behind them.
     """
@@ -40,19 +43,21 @@ class ReadRoute(APIRoute):
             await super().handle(scope, receive, send)
 
     def _refuse_unknown(self, scope: Scope) -> None:
-        """InvalidRequest names a parameter that would be ignored in silence, as `untill` would."""
+        """InvalidRequest names a parameter that would be ignored in silence, as `untill` would, and as all but one of several values."""
         known = {str(parameter.alias) for parameter in self.dependant.query_params}
-        for name in QueryParams(scope["query_string"]):
+        for name, n_values in Counter(name for name, _ in QueryParams(scope["query_string"]).multi_items()).items():
             if name not in known:
                 advice = suggest(name, known) if known else "; there are none here"
                 raise InvalidRequest(f"{scope['method']} {scope['path']} has no parameter {name[:100]!r}{advice}")
+            if n_values > 1:
+                raise InvalidRequest(f"{scope['method']} {scope['path']} takes one value of {name!r}; {n_values} came")
 
     def _is_head(self, scope: Scope) -> bool:
         return scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in (self.methods or ())
 
 
 def takes_known_alone(path: str) -> bool:
-    """Whether a route of this path refuses parameters that it does not know."""
+    """Whether a route of this path refuses parameters that it does not know or that come twice."""
     return not path.startswith(("/v1/health", "/metrics")) and not path.endswith(("/report.html", "/{path:path}", "/{path}"))
 
 

@@ -208,12 +208,13 @@ class FinishedEvent(Answer):
 
 
 EventKind = Literal[
-    "state", "round", "shard", "checkpoint", "verdict", "fallback", "missing_service", "finalising", "page", "finished", "failed"
+    "state", "round", "shard", "retry", "checkpoint", "verdict", "fallback", "missing_service", "finalising", "page", "finished", "failed"
 ]
 EventData = (
     StateEvent
     | RoundEvent
     | ShardEvent
+    | RetryRecord
     | CheckpointRecord
     | FallbackEvent
     | MissingServiceEvent

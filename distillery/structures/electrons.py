@@ -1,5 +1,6 @@
 """Charge and spin of a structure: as files and programs name them, and whether its electrons allow them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ _CHARGES = ("charge", "total_charge")
 _SPINS = ("multiplicity", "spin_multiplicity", "spin")
 """`spin` is a multiplicity too, as fairchem, orb and MACE have it."""
 STATE_KEYS = (*_CHARGES, *_SPINS)
+_MUST_BE_NUMBERS = ("charge", "total_charge", "multiplicity", "spin_multiplicity")
+"""What says something else under these names is refused, as it would count as nothing; `spin` other programs use for other things."""
+_NO_VALUE = {"", "none", "null", "unknown", "?", "."}
+_SIGN_LAST = re.compile(r"(\d+)([+-])")
 _NEARLY = 1e-6
 LARGEST_CHARGE = 100
 """Either way, e: far more than any structure of a dataset has."""
@@ -27,8 +32,8 @@ def read_state(info: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _read_one(info: Mapping[str, Any], names: tuple[str, ...], most: int) -> int:
-    """The whole number that is given under these names, the same under all; what is no number is somebody else's."""
-    given = {name: float(info[name]) for name in names if _is_number(info.get(name))}
+    """The whole number that is given under these names, the same under all; arrays are the atoms' own."""
+    given = {name: value for name in names if (value := _read_number(name, info.get(name))) is not None}
     if not given:
         return 0
     said = ", ".join(f"{name} {value:g}" for name, value in given.items())
@@ -40,8 +45,19 @@ def _read_one(info: Mapping[str, Any], names: tuple[str, ...], most: int) -> int
     return round(value)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+def _read_number(name: str, value: Any) -> float | None:
+    """A number, or one as text with its sign before or behind it; None of what says nothing. ValueError of other text."""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str) or value.strip().lower() in _NO_VALUE:
+        return None
+    text = value.strip()
+    try:
+        return float(_SIGN_LAST.sub(r"\2\1", text) if _SIGN_LAST.fullmatch(text) else text)
+    except ValueError:
+        if name in _MUST_BE_NUMBERS:
+            raise ValueError(f"it has {name} {text[:50]!r}; a whole number is wanted, or none") from None
+        return None
 
 
 def find_electron_fault(structure: Structure) -> str | None:

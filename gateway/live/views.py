@@ -50,6 +50,10 @@ class DatasetView:
         """Of what is wanted by the end of the stage; never 100 before all is there."""
         return min(100 * self.labelled // self.wanted, 100) if self.wanted else 0
 
+    def is_uncounted(self, row: SourceProgress) -> bool:
+        """True while nobody has looked which of a source's structures count: that is done at the end of a round."""
+        return self.is_working and not row.kept
+
     @property
     def is_working(self) -> bool:
         """True if it is being made."""

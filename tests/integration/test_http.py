@@ -99,9 +99,10 @@ def test_a_page_that_can_not_be_is_refused(many: Path, query: str) -> None:
         ("GET", "/v1/datasets?limt=3", "GET /v1/datasets has no parameter 'limt'; did you mean 'limit'?"),
         ("POST", "/v1/datasets?untill=pilot", "POST /v1/datasets has no parameter 'untill'; did you mean 'until'?"),
         ("POST", "/v1/datasets/small/resume?stage=full", "POST /v1/datasets/small/resume has no parameter 'stage'; there are none here"),
+        ("GET", "/v1/datasets?limit=3&limit=5", "GET /v1/datasets takes one value of 'limit'; 2 came"),
     ],
 )
-def test_a_parameter_that_there_is_not_is_refused(many: Path, method: str, path: str, said: str) -> None:
+def test_a_parameter_that_there_is_not_or_that_comes_twice_is_refused(many: Path, method: str, path: str, said: str) -> None:
     answer = ask(many, lambda client: client.request(method, path, content=RECIPE if path.startswith("/v1/datasets?unt") else None))
     assert (answer.status_code, answer.json()["detail"]) == (400, said)
 

@@ -41,8 +41,12 @@ def test_another_process_tells_what_is_in_the_way_of_a_run(tmp_path: Path) -> No
         async with factory(tmp_path, generators, patience=5.0, tries=8) as client:
             await client.post("/v1/datasets", content=RECIPE)
             status = await tell_once(tmp_path)
+            await client.post("/v1/datasets/small/cancel")
+            events = (await client.get("/v1/datasets/small/events")).text
         assert status.state == "running"
         assert "put them into /weights" in status.retries[0].detail
+        assert events.count("event: retry") == 1
+        assert '"service": "other"' in events.partition("event: retry")[2]
 
     asyncio.run(main())
 

@@ -63,7 +63,9 @@ def test_the_lowest_spin_is_a_singlet_or_a_doublet_by_the_number_of_electrons() 
         ({"charge": -1}, (-1, 0)),
         ({"total_charge": 2.0, "spin": np.int64(3)}, (2, 3)),
         ({"charge": 1, "total_charge": 1, "multiplicity": 2, "spin": 2}, (1, 2)),
-        ({"charge": "much", "spin": None}, (0, 0)),
+        ({"charge": "2-", "multiplicity": "+1"}, (-2, 1)),
+        ({"charge": "unknown", "spin": "polarized"}, (0, 0)),
+        ({"charge": np.zeros(3), "spin": None}, (0, 0)),
         ({"charge": True}, (0, 0)),
     ],
 )
@@ -79,6 +81,8 @@ def test_files_name_charge_and_spin_in_several_ways(info: dict[str, Any], state:
         ({"charge": 1, "total_charge": 0}, "not the same"),
         ({"charge": 101}, "at most 100"),
         ({"spin": -2}, "at least 1"),
+        ({"charge": "plus"}, "charge 'plus'; a whole number is wanted, or none"),
+        ({"total_charge": "1+-"}, "total_charge"),
     ],
 )
 def test_a_charge_or_spin_that_is_none_is_refused(info: dict[str, Any], said: str) -> None:

@@ -317,6 +317,16 @@ def test_several_may_write_the_same_file_at_once(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["state.json"]
 
 
+@pytest.mark.parametrize("to", ["extxyz", "mace"])
+def test_nothing_of_a_damaged_dataset_is_exported(path: Path, to: str) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidRequest, match=r"dataset\.h5 is damaged \(its bytes differ from its seal.*nothing of it is exported"):
+        run(str(path), "--to", to)
+    assert [file.name for file in path.parent.iterdir()] == ["dataset.h5"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -11,15 +11,19 @@ from typing import Any, get_args
 
 import httpx
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.completion import complete_dataset, complete_recipe, complete_side, complete_stage
 from cli.init import write_recipe
 from cli.main import app
+from cli.status import show
 from distillery.dataset.splits import SIDES
 from distillery.errors import InvalidRequest, NotFound
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.recipe.reading import parse_recipe
+from distillery.schema.dataset import InWork, SourceProgress, Status
+from distillery.schema.problem import ProblemDocument
 from distillery.schema.report import StageName
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
@@ -65,6 +69,20 @@ def test_a_dataset_is_paused_resumed_cancelled_and_deleted_from_a_terminal(gatew
         say("delete", "small", "--gateway", gateway, input="smal\n")
     assert say("delete", "small", "--gateway", gateway, input="small\n")[1].endswith("small is deleted\n")
     assert json.loads(say("status", "--gateway", gateway, "--json")[1]) == []
+
+
+def test_several_datasets_have_a_line_each_and_one_all_its_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    row = SourceProgress(wanted=50, labelled=20, in_work=InWork(label=1))
+    problem = ProblemDocument(type="about:blank", title="unavailable", status=503, kind="unavailable", detail="no teacher\nsee its log")
+    making = Status(name="making", state="running", teacher="7net-0", sources={"one": row, "two": row})
+    standing = Status(name="standing", state="failed", teacher="7net-0", sources={"one": row}, problem=problem)
+    show([making, standing], Console(width=120))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "7net-0" in line]
+    assert [line.strip("│ ").split("│")[3].strip() for line in lines] == ["40/100", "20/50"]
+    assert "labelling one, two" in lines[0]
+    assert "no teacher" in lines[1]
+    show([making], Console(width=120))
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if "│ 50" in line] == ["one", "two"]
 
 
 def test_a_verb_without_a_gateway_says_what_to_do() -> None:
