@@ -132,15 +132,24 @@ GENERATORS: Mapping[str, tuple[Sequence[System], float]] = {
 """Service names, what they make, and the share of what is asked for that they make."""
 
 
+def _make(name: str) -> FastGenerator:
+    return FastGenerator(name, *GENERATORS[name])
+
+
 def _build(name: str) -> FastAPI:
-    systems, made = GENERATORS[name]
-    return create_app(FastGenerator(name, systems, made), ServiceSettings())
+    return create_app(_make(name), ServiceSettings())
 
 
 build_molecules = partial(_build, "molecules")
 build_crystals = partial(_build, "crystals")
 build_shapes = partial(_build, "shapes")
 build_sparse = partial(_build, "sparse")
+
+make_molecules = partial(_make, "molecules")
+make_crystals = partial(_make, "crystals")
+make_shapes = partial(_make, "shapes")
+make_sparse = partial(_make, "sparse")
+"""For entry points."""
 
 
 def make_ase() -> FastGenerator:

@@ -34,7 +34,7 @@ _PROCESSES = ("gateway", "labeller", *GENERATORS)
 _IMAGE_ENV = {"gateway": {"MALLOC_ARENA_MAX": "2"}}
 """What gateway/Dockerfile sets that matters here."""
 _UVICORN = ("--no-access-log", "--timeout-keep-alive", "30", "--timeout-graceful-shutdown", "25", "--log-level", "warning")
-_RECIPE = """\
+RECIPE = """\
 name: scale
 seed: 120000
 total: {n}
@@ -148,13 +148,13 @@ class Factory:
 
 def make(factory: Factory, n: int, seconds: float) -> Story:
     """Make a dataset of n structures, or as many as `seconds` allow, with the kills; what happened."""
-    recipe = _RECIPE.format(n=n, teacher=NAME, shard=min(max(n // 240, 1), 500), test=n // 24, wave=-(-n // N_WAVES))
+    recipe = RECIPE.format(n=n, teacher=NAME, shard=min(max(n // 240, 1), 500), test=n // 24, wave=-(-n // N_WAVES))
     story, kills = Story(), dict(KILLS)
     factory.client.post("/v1/datasets", content=recipe).raise_for_status()
     while not (is_finished := (status := factory.status())["state"] == "finished") and time.time() - story.began < seconds:
         if status["state"] != "running":
             raise RuntimeError(f"the run stopped: {status['state']}, {status['problem']}")
-        n_labelled = _count(status)
+        n_labelled = count_labelled(status)
         story.memory.append((n_labelled, *map(factory.memory, _PROCESSES)))
         for name in [name for name, share in kills.items() if n_labelled >= share * n]:
             del kills[name]
@@ -164,7 +164,8 @@ def make(factory: Factory, n: int, seconds: float) -> Story:
     return story
 
 
-def _count(status: dict[str, Any]) -> int:
+def count_labelled(status: dict[str, Any]) -> int:
+    """Structures so far, by a status."""
     return sum(row["labelled"] for row in status["sources"].values())
 
 
@@ -178,7 +179,7 @@ def _kill(factory: Factory, name: str, n_labelled: int) -> Resumption:
         status = factory.status()
         if status["state"] != "running":
             raise RuntimeError(f"{name} was killed and started again; then the run was {status['state']}, {status['problem']}")
-        if not resumption.plan and _count(status) >= n_labelled:
+        if not resumption.plan and count_labelled(status) >= n_labelled:
             resumption.plan = time.monotonic() - begun
         if not resumption.part and len(list_parts(parts)) > resumption.n_parts:
             resumption.part = time.monotonic() - begun

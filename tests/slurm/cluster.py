@@ -87,7 +87,9 @@ class Cluster:
         daemon = self._daemons[f"slurmd-{node}"]
         daemon.kill()
         daemon.wait(30)
-        for process in [p for p in psutil.process_iter() if _runs_on(p, node)]:
+        own = [process for process in psutil.process_iter() if _runs_on(process, node)]
+        watchers = [parent for process in own for parent in _find_watchers(process)]
+        for process in (*watchers, *own):  # first those that would tell the controller how the others ended
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
@@ -110,10 +112,17 @@ class Cluster:
 
 
 def _runs_on(process: psutil.Process, node: str) -> bool:
-    """Whether a process is a job's on this node, or the one that watches over it."""
+    """Whether a process is a job's on this node."""
     with suppress(psutil.Error):
         return process.environ().get("SLURMD_NODENAME") == node
     return False
+
+
+def _find_watchers(process: psutil.Process) -> list[psutil.Process]:
+    """Slurm's own process above a job's, if it is the topmost; its environment says nothing."""
+    with suppress(psutil.Error):
+        return [parent for parent in process.parents() if parent.name().startswith("slurmstepd")]
+    return []
 
 
 def _start_munge() -> None:

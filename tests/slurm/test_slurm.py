@@ -13,8 +13,8 @@ from tests.integration.factory import identity
 from tests.integration.test_replicas import make_embedded
 from tests.null_teacher import NAME
 from tests.slurm.cluster import Cluster, find_missing, running, wait_until
+from tests.slurm.plugin import write_plugin
 
-ROOT = Path(__file__).parents[2]
 MISSING = find_missing()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=f"no Slurm: {MISSING}")
 RECIPE = f"""\
@@ -33,19 +33,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
-def add_null_teacher(folder: Path) -> str:
-    """A folder for PYTHONPATH by which the null teacher is found, as that of a package."""
-    metadata = folder / "null_teacher-1.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: null-teacher\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[distillery.teachers]\nnull = tests.null_teacher:FAMILY\n")
-    return f"{folder}:{ROOT}"
-
-
 def distillery(cluster: Cluster, folder: Path, *arguments: str) -> str:
     env = {
         **cluster.env,
-        "PYTHONPATH": add_null_teacher(folder / "plugin") if not (folder / "plugin").exists() else f"{folder / 'plugin'}:{ROOT}",
+        "PYTHONPATH": write_plugin(folder / "plugin"),
         "DISTILLERY_GATEWAY_LEASE_SECONDS": "15",
         "DISTILLERY_GATEWAY_PAGE": "false",
         "DISTILLERY_LABELLER_SELF_TEST": "false",
