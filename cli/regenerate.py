@@ -25,6 +25,7 @@ from distillery.verify.comparison import compare_part, compare_versions
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import Verification
 from gateway.clients import Clients
+from gateway.curators import Curators
 from gateway.preflight import TRIES_AT_THE_START, Preflight
 from gateway.settings import GatewaySettings
 from gateway.shard_maker import ShardMaker
@@ -64,7 +65,7 @@ async def regenerate(
             made_parts = MadeParts(folder, recipe.model_copy(update={"name": folder.name}))
             await Preflight(made_parts.recipe, made_parts, clients, _ignore).check_teacher(TRIES_AT_THE_START)
             await _require_services(clients, recipe, shards)
-            maker = ShardMaker(made_parts, clients, _ignore, missing_services={})
+            maker = ShardMaker(made_parts, clients, Curators(1), _ignore, missing_services={})
             for shard in shards:
                 section = sections[shard.name]
                 await maker.make(shard)

@@ -1,22 +1,15 @@
-"""What is done side by side: so many shards of a source for every replica of its service, and their computing in threads of its own."""
+"""What is done side by side: so many shards of a source for every replica of its service."""
 
 import asyncio
 import contextlib
-import contextvars
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from distillery.errors import Problem
 
 _LOOK_AGAIN_SECONDS = 5.0
-_SHARD_WORK = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="shard")
-"""Apart from asyncio's own few threads, which requests wait for."""
-T = TypeVar("T")
 
 
 class KeyedSemaphore:
@@ -59,12 +52,6 @@ class KeyedSemaphore:
             size = await self._count(key)
             self._sizes[key] = (time.monotonic(), size)
         return size
-
-
-async def compute_for_shard(function: Callable[..., T], *arguments: Any) -> T:
-    """As `asyncio.to_thread`, in the threads that shards share: however many are in work, requests are answered."""
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_SHARD_WORK, partial(context.run, function, *arguments))
 
 
 async def run_all(work: Iterable[Coroutine[Any, Any, None]]) -> None:

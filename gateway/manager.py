@@ -16,6 +16,7 @@ from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import Target
 from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, StateEvent
 from gateway.clients import Clients
+from gateway.curators import Curators
 from gateway.dataset_statuses import DatasetStatuses, document
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
@@ -43,6 +44,7 @@ class Manager:
         self._forecasting = asyncio.Lock()
         self._pages = PageJobs()
         self._webhooks = Webhooks(settings)
+        self._curators = Curators(settings.n_workers)
 
     async def take_up_unfinished(self) -> None:
         """Go on with every dataset that is wanted running and is not finished, and with removing what is half removed."""
@@ -66,6 +68,7 @@ class Manager:
                 job.task.cancel()
         await asyncio.gather(*(job.wait() for job in self._jobs.values()))
         await self._webhooks.close()
+        await self._curators.close()
 
     async def create(self, text: str, target: Target) -> str:
         """Begin a dataset, go on with it if the recipe is the same, or let it grow if that asks for more; its name.
@@ -223,7 +226,7 @@ class Manager:
         recipe, text, target = await asyncio.to_thread(dataset.load)
         before = self._jobs.get(dataset.name)
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
-        run = Run(dataset.folder, recipe, text, self._clients, self._settings, events.emit, target)
+        run = Run(dataset.folder, recipe, text, self._clients, self._curators, self._settings, events.emit, target)
         telling = Telling(dataset, lambda: self.statuses.tell(dataset.name), events.emit)
         self._jobs[dataset.name] = job = Job(run, events, telling, is_new)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")

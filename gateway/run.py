@@ -26,6 +26,7 @@ from distillery.schema.report import DiversityRecord, Report
 from distillery.telemetry.spans import span
 from gateway.clients import Clients
 from gateway.concurrency import KeyedSemaphore, run_all
+from gateway.curators import Curators
 from gateway.preflight import Emit, Preflight
 from gateway.settings import GatewaySettings
 from gateway.shard_maker import ShardMaker
@@ -37,13 +38,21 @@ class Run:
     """Makes one dataset. `make` may be cancelled at any moment and called again: the parts are the record."""
 
     def __init__(
-        self, folder: Path, recipe: Recipe, text: str, clients: Clients, settings: GatewaySettings, emit: Emit, target: Target
+        self,
+        folder: Path,
+        recipe: Recipe,
+        text: str,
+        clients: Clients,
+        curators: Curators,
+        settings: GatewaySettings,
+        emit: Emit,
+        target: Target,
     ) -> None:
         self.target = target
         self.made_parts = MadeParts(folder, recipe)
         self.preflight = Preflight(recipe, self.made_parts, clients, emit)
         self.plan = Plan(stage=recipe.stage_names[0])
-        self.shard_maker = ShardMaker(self.made_parts, clients, emit, self.preflight.missing_services)
+        self.shard_maker = ShardMaker(self.made_parts, clients, curators, emit, self.preflight.missing_services)
         self.doing = ""
         """What else takes its time, for people."""
         self.is_refused = False

@@ -10,8 +10,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from distillery.generators.plugins import list_services
 from distillery.http.access import is_loopback
 from distillery.http.api_key import check_key, read_key
+from distillery.runtime.machine import count_workers
 
 LABELLER = "labeller"
+
+_WORKER_MEMORY = 250_000_000
+"""Bytes, with a shard's structures twice."""
+_MOST_WORKERS = 8
+"""One gateway can keep no more of them busy (docs/benchmarks.md)."""
 
 
 class GatewaySettings(BaseSettings):
@@ -33,6 +39,12 @@ class GatewaySettings(BaseSettings):
     )
     lease_seconds: float = Field(30.0, ge=1, description="a replica that announced itself and has been silent for so long is lost, s")
     concurrency: int = Field(2, ge=1, description="shards of one source in work at once, for every replica of its service")
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="processes that check and hash structures, once there have been 2,000 for each; one a core, at most 8 and as far as "
+        "the memory carries them, if absent. 0: a thread of the gateway",
+    )
     tries: int = Field(6, ge=1, description="tries of a request whose failure may pass")
     patience: float = Field(1.0, gt=0, description="wait before the second try, s; doubles with every try, at most 30 s")
     busy_seconds: float = Field(900.0, gt=0, description="longest wait for a service that is loading or busy and says when to ask again, s")
@@ -71,7 +83,7 @@ class GatewaySettings(BaseSettings):
     api_key_file: Path | None = Field(None, description="a file with the key, where the setting has none")
     open_metrics: bool = Field(False, description="answer GET /metrics without the API key, for a Prometheus that has none")
 
-    @field_validator("api_key", "webhook_secret", mode="before")
+    @field_validator("api_key", "webhook_secret", "workers", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
@@ -95,6 +107,11 @@ class GatewaySettings(BaseSettings):
     def key(self) -> SecretStr | None:
         """The API key, given or from its file."""
         return read_key(self.api_key, self.api_key_file)
+
+    @property
+    def n_workers(self) -> int:
+        """Processes that check structures."""
+        return min(count_workers(_WORKER_MEMORY), _MOST_WORKERS) if self.workers is None else self.workers
 
     @property
     def urls(self) -> dict[str, str]:

@@ -21,8 +21,8 @@ from distillery.schema.label import Receipt, ShardRecord
 from distillery.structures.identity import derive_seed
 from distillery.telemetry.spans import join_trace, span
 from gateway.clients import Batch, Clients
-from gateway.concurrency import compute_for_shard
-from gateway.curate import Curated, curate
+from gateway.curate import Curated
+from gateway.curators import Curators
 from gateway.preflight import Emit
 from gateway.settings import LABELLER
 
@@ -37,12 +37,15 @@ class ShardMaker:
     at_work           the same by shard: what is done, by whom and since when
     """
 
-    def __init__(self, made_parts: MadeParts, clients: Clients, emit: Emit, missing_services: Mapping[str, str]) -> None:
+    def __init__(
+        self, made_parts: MadeParts, clients: Clients, curators: Curators, emit: Emit, missing_services: Mapping[str, str]
+    ) -> None:
         """`made_parts` is of the dataset that the parts are written for; the labeller writes them into a folder named as its recipe."""
         self.missing_services = missing_services
         self.in_work: Counter[tuple[str, str]] = Counter()
         self.at_work: dict[str, WorkRecord] = {}
-        self._folder, self._recipe, self._clients, self._emit = made_parts.folder, made_parts.recipe, clients, emit
+        self._folder, self._recipe, self._emit = made_parts.folder, made_parts.recipe, emit
+        self._clients, self._curators = clients, curators
 
     async def make(self, shard: Shard) -> Receipt:
         """The receipt of the shard's part, which is there then; Conflict if the labeller writes elsewhere."""
@@ -64,7 +67,7 @@ class ShardMaker:
         else:
             elements = maker.elements or self._recipe.elements
             with span("curate", structures=len(batch.structures)):
-                curated = await compute_for_shard(curate, batch.structures, elements, maker.atoms)
+                curated = await self._curators.curate(batch.structures, elements, maker.atoms)
             told = {"rejected": tuple(curated.rejected), "fingerprints": curated.fingerprints}
             record = self._record(shard, maker, batch).model_copy(update=told)
         with self._counted(shard, "label", LABELLER, trace):

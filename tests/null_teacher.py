@@ -1,5 +1,6 @@
 """A teacher that computes nothing: labels of the right shape, for the benchmark of everything around it. It is never offered to users."""
 
+import zlib
 from collections.abc import Sequence
 from math import inf
 
@@ -51,10 +52,16 @@ class NullTeacher:
 def label_of(structure: Structure) -> Label:
     waves = np.sin(7.0 * structure.positions)
     energy = -float(structure.numbers.sum(dtype=np.int64)) / 5 + 0.02 * float(waves.sum())
-    if int(1e6 * abs(energy)) % _ONE_IN == 0:
+    if is_unlucky(structure):
         energy = float("nan")
     stress = 0.01 * np.sin(structure.cell.reshape(-1)[:6]) if structure.is_periodic else None
     return Label(energy, (0.57 * waves).astype(np.float32), stress)
+
+
+def is_unlucky(structure: Structure) -> bool:
+    """Whether it has no energy; so have its supercells and what else the labeller's tests make of it, by its reduced formula."""
+    counts = np.bincount(structure.numbers)
+    return zlib.crc32((counts // np.gcd.reduce(counts)).tobytes(), 1) % _ONE_IN == 0
 
 
 def build() -> FastAPI:

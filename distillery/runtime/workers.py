@@ -1,5 +1,7 @@
-"""Workers for what is cut into pieces: the same function for each, on as many cores as there are, results in order."""
+"""Worker processes: for what is cut into pieces, results in order, and for pieces that come one by one."""
 
+import asyncio
+import logging
 import multiprocessing
 import os
 import signal
@@ -20,8 +22,10 @@ STRUCTURES_A_WORKER = 2_000
 """Starting a worker takes as long as inspecting or formatting this many structures."""
 _AHEAD = 4
 """Pieces a worker that may be waiting or done: results lie in memory until their turn."""
+_DIED = "a worker process died: memory was too small for it, or it was killed; try again with less else running"
 Item = TypeVar("Item")
 Found = TypeVar("Found")
+_log = logging.getLogger("distillery")
 _preparing = threading.Lock()
 
 
@@ -67,9 +71,38 @@ def _map_in_order(pool: ProcessPoolExecutor, most: int, function: Callable[[Item
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool as error:
-        raise WorkerDied(
-            "a worker process died: memory was too small for it, or it was killed; try again with less else running"
-        ) from error
+        raise WorkerDied(_DIED) from error
+
+
+class WorkerPool:
+    """So many processes for pieces that come one by one. They start with the first piece, and stay until `close`."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., Found], *arguments: Any) -> Found:
+        """What the function gives. If a worker dies, what it had is tried once more in a new one, then WorkerDied."""
+        for tries in (1, 2):
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(self._n, _Context(), _start_worker)
+            pool = self._pool
+            try:
+                return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+            except BrokenProcessPool as error:
+                if self._pool is pool:  # else another piece of it was first
+                    self._pool = None
+                    pool.shutdown(wait=False)
+                if tries == 2:
+                    raise WorkerDied(_DIED) from error
+                _log.warning("a worker process died; what it had is tried once more")
+        raise AssertionError
+
+    def close(self) -> None:
+        """End the processes; pieces that nobody began are dropped, those in work are waited for."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 def die_with_parent() -> None:
@@ -85,8 +118,9 @@ def _wait_for_parent() -> None:
 
 
 def _start_worker() -> None:
-    """Ctrl-C is the parent's to handle."""
+    """Ctrl-C, and SIGTERM where all processes of a job get it, are the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent()
 
 

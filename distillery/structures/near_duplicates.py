@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distillery.runtime.scratch import Scratch, ScratchMemory
 from distillery.structures.alignment import count_free, find_displacement
-from distillery.structures.geometry import Neighbours, find_pairs
+from distillery.structures.geometry import Neighbours, Pairs, find_pairs
 from distillery.structures.identity import HASH_CUTOFF
 from distillery.structures.key_index import KeyIndex
 from distillery.structures.packed_geometry import count_atoms, count_bytes, pack_geometry, unpack_geometry
@@ -104,23 +104,22 @@ class Fingerprint:
 def make_fingerprint(structure: Structure, neighbours: Neighbours | None = None) -> Fingerprint:
     """The fingerprint of a structure; `neighbours` are its own, to HASH_CUTOFF, where others want them too."""
     pairs = find_pairs(structure, HASH_CUTOFF) if neighbours is None else neighbours.within(HASH_CUTOFF)
-    n_atoms, unit = len(structure), pairs.vector / np.maximum(pairs.distance, 1e-12)[:, None]
+    n_atoms, nearness = len(structure), 1 / np.maximum(pairs.distance, 1e-12)
     values, slopes, bends = _make_waves(pairs.distance)
-    bends = bends + 2 * slopes / np.maximum(pairs.distance, 1e-12)
-    sums, noise = [], []
-    for weight in _weigh_pairs(structure, pairs.i, pairs.j):
-        sums.append(values @ weight / n_atoms)
-        drift = NOISE**2 * (bends @ weight) / n_atoms
-        shaken = [NOISE * np.linalg.norm(_pull(pairs.i, slope * weight, unit, n_atoms)) for slope in slopes]
-        noise.append(np.hypot(drift, shaken))
-    packed: bytes = np.concatenate([*sums, *noise]).astype("<f4").tobytes()
+    weights = _weigh_pairs(structure, pairs.i, pairs.j)
+    sums = weights @ values.T / n_atoms
+    drift = NOISE**2 * (weights @ (bends + 2 * slopes * nearness).T) / n_atoms
+    shaken = NOISE * _find_pull((weights[:, None] * slopes).reshape(_N_SUMS, -1), pairs, nearness) / n_atoms
+    packed: bytes = np.concatenate([sums.ravel(), np.hypot(drift.ravel(), shaken)]).astype("<f4").tobytes()
     return Fingerprint(_describe_composition(structure), packed + pack_geometry(structure))
 
 
-def _pull(i: NDArray[np.int64], slope: Floats, unit: Floats, n_atoms: int) -> Floats:
-    """The derivative of a sum by the positions of all atoms, shape (3 n_atoms,); each pair is there twice."""
-    pulls: Floats = np.concatenate([np.bincount(i, slope * unit[:, k], n_atoms) for k in range(3)]) * 2 / n_atoms
-    return pulls
+def _find_pull(slopes: Floats, pairs: Pairs, nearness: Floats) -> Floats:
+    """The norm of the derivative of each sum by the positions of all atoms, shape (12,); each pair is there twice."""
+    starts, squares = np.flatnonzero(np.diff(pairs.i, prepend=-1)), np.zeros(len(slopes))
+    for k in range(3 if len(starts) else 0):
+        squares += (np.add.reduceat(slopes * (pairs.vector[:, k] * nearness), starts, axis=-1) ** 2).sum(axis=-1)
+    return 2 * np.sqrt(squares)
 
 
 def _describe_composition(structure: Structure) -> str:
@@ -130,20 +129,31 @@ def _describe_composition(structure: Structure) -> str:
     return f"{state}{formula}{'*' if structure.is_periodic else ''}"
 
 
-def _weigh_pairs(structure: Structure, i: NDArray[np.int64], j: NDArray[np.int64]) -> list[Floats]:
-    """Two symmetric weights of pairs: 1, and one that tells elements apart by a number of each."""
+def _weigh_pairs(structure: Structure, i: NDArray[np.int64], j: NDArray[np.int64]) -> Floats:
+    """Two symmetric weights of pairs: 1, and one that tells elements apart by a number of each, shape (2, n_pairs)."""
     own = 2 * np.modf(structure.numbers * _GOLDEN)[0] - 1
-    return [np.ones(len(i)), own[i] + own[j]]
+    return np.stack([np.ones(len(i)), own[i] + own[j]])
 
 
 def _make_waves(distance: Floats) -> tuple[Floats, Floats, Floats]:
     """Cosines that go out smoothly at the cutoff, and their first and second derivatives, each shape (6, n_pairs)."""
     x = distance / HASH_CUTOFF
-    fade, fading, bending = (1 - x**2) ** 2, -4 * x * (1 - x**2) / HASH_CUTOFF, (12 * x**2 - 4) / HASH_CUTOFF**2
+    left = 1 - x * x
+    fade, fading, bending = left**2, -4 * x * left / HASH_CUTOFF, (12 * x * x - 4) / HASH_CUTOFF**2
     waves = np.pi * np.arange(_N_WAVES)[:, None] / HASH_CUTOFF
-    cosines, sines = np.cos(waves * distance), np.sin(waves * distance)
-    slopes = cosines * fading - sines * waves * fade
-    return cosines * fade, slopes, cosines * bending - 2 * sines * waves * fading - cosines * waves**2 * fade
+    turned = _turn(np.pi * x)
+    cosines, sines = turned.real, turned.imag * waves
+    slopes = cosines * fading - sines * fade
+    return cosines * fade, slopes, cosines * (bending - waves**2 * fade) - 2 * sines * fading
+
+
+def _turn(angle: Floats) -> NDArray[np.complex128]:
+    """Cosines (real) and sines (imaginary) of 0, 1, … 5 times an angle, shape (6, n): powers of one number."""
+    turned = np.empty((_N_WAVES, len(angle)), np.complex128)
+    turned[0], turned[1].real, turned[1].imag = 1.0, np.cos(angle), np.sin(angle)
+    for k in range(2, _N_WAVES):
+        turned[k] = turned[k // 2] * turned[k - k // 2]
+    return turned
 
 
 @dataclass(frozen=True)

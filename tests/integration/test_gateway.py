@@ -715,5 +715,5 @@ def test_requests_are_answered_however_many_shards_are_checked(tmp_path: Path, m
                 checked.set()
             await wait_for(client, "finished")
 
-    monkeypatch.setattr("gateway.shard_maker.curate", curate_slowly)
+    monkeypatch.setattr("gateway.curators.curate", curate_slowly)
     run(watch(two_fakes()))

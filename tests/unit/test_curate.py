@@ -1,5 +1,6 @@
 """Curation: what is kept, in its order, and why the rest is not."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from distillery.schema.generate import Perturb
 from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure, from_ase
 from gateway.curate import curate
+from gateway.curators import Curators
 from tests.structures import copper_slab, methane, silicon, water
 
 ELEMENTS = ("H", "C", "O", "Si")
@@ -87,3 +89,24 @@ def test_strains_and_rattles_that_a_recipe_asks_for_are_no_noise() -> None:
     perturb, rng = Perturb(rattle=0.02, strain=0.04), np.random.default_rng(0)
     made = [replace(perturb_structure(silicon(), perturb, rng), id=f"s/{k}") for k in range(20)]
     assert len(curate(made, ELEMENTS, None).kept) == 20
+
+
+def test_once_there_were_many_processes_curate_and_it_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.curators.STRUCTURES_A_WORKER", 1)
+    batches = [[water(f"{k}/0"), methane(f"{k}/1"), water(f"{k}/2")] for k in range(3)]
+
+    async def use() -> list[list[str]]:
+        curators = Curators(2)
+        own: list[list[str]] = []
+        try:
+            for batch in batches:
+                found = await curators.curate(batch, ELEMENTS, None)
+                assert found.hashes == curate(batch, ELEMENTS, None).hashes
+                own.append([] if any(one is two for one, two in zip(found.kept, batch, strict=False)) else [s.id for s in found.kept])
+        finally:
+            await curators.close()
+        return own
+
+    assert asyncio.run(use()) == [["0/0", "0/1"], ["1/0", "1/1"], ["2/0", "2/1"]]
+    monkeypatch.setattr("gateway.curators.STRUCTURES_A_WORKER", 1_000)
+    assert asyncio.run(use()) == [[], [], []]  # the structures themselves come back: no process was asked

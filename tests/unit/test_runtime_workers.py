@@ -1,5 +1,6 @@
 """Workers give what `map` does, in order and not far ahead, an error where it came up, and never run the user's script again."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distillery.runtime import workers
-from distillery.runtime.workers import WorkerDied, open_workers
+from distillery.runtime.workers import WorkerDied, WorkerPool, open_workers
 from tests.datasets import write_dataset
 from tests.labelling import mixed
 
@@ -57,6 +58,34 @@ def test_a_worker_that_is_killed_is_an_error_that_says_so(monkeypatch: pytest.Mo
     monkeypatch.setattr(workers, "count_cores", lambda: 2)
     with open_workers(1_000_000) as each, pytest.raises(WorkerDied, match="memory was too small for it, or it was killed"):
         list(each(die, [1, 2]))
+
+
+def die_once(mark: str) -> int:
+    """The process's id, the second time."""
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def test_workers_of_a_pool_stay_and_one_that_dies_costs_another_try(tmp_path: Path) -> None:
+    async def use() -> None:
+        pool = WorkerPool(1)
+        try:
+            assert await asyncio.gather(*(pool.run(halve, n) for n in (2, 4, 6))) == [1, 2, 3]
+            with pytest.raises(ValueError, match="1 is odd"):
+                await pool.run(halve, 1)
+            first = await pool.run(os.getpid)
+            assert first == await pool.run(os.getpid) != os.getpid()
+            again = await pool.run(die_once, str(tmp_path / "mark"))
+            assert again not in (first, os.getpid())
+            with pytest.raises(WorkerDied, match="a worker process died"):
+                await pool.run(die, 1)
+            assert await pool.run(halve, 8) == 4
+        finally:
+            pool.close()
+
+    asyncio.run(use())
 
 
 _SCRIPT = """\
