@@ -12,6 +12,7 @@
 # make kubernetes  deploy/kubernetes/base and models anew, from compose.yaml
 # make test-slurm  tests on a real Slurm of four nodes, which apt-get install slurm-wlm brings
 # make openapi  docs/openapi/*.json anew, from the apps
+# make scale-slurm  as many structures of a million as 45 minutes carry, on a Slurm of four nodes whose jobs come and go
 # make bench-growth  seconds to add a tenth to 20,000 structures against making them anew
 # make bench-watching  the rate of a run that fifty browsers watch, against one that nobody does
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes

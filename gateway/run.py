@@ -81,7 +81,9 @@ class Run:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         await watch_owner(self._folder)
         with hold_lock(self._folder), span("run", dataset=self._recipe.name, teacher=self._recipe.teacher):
+            self.doing = "reading the parts that there are" if await asyncio.to_thread(list_parts, self._folder) else ""
             self.plan = await asyncio.to_thread(self.made_parts.make_plan, self.target.last)
+            self.doing = ""
             self._require_earlier_stages()
             if not self.plan.is_complete:
                 forget_report(self._folder)

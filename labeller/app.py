@@ -163,8 +163,13 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         too_large=f"a body may have {settings.body_limit_mib} MiB, this one has more; send fewer structures at once",
     )
     app.state.labeller = labeller
-    finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+    _add_label_routes(app, labeller)
+    _add_finalise_route(app, settings.data)
+    publish(app, models=[FinaliseRequest])
+    return app
 
+
+def _add_label_routes(app: FastAPI, labeller: Labeller) -> None:
     @app.post(
         "/label",
         tags=["label"],
@@ -202,6 +207,10 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
             return Response(status_code=CLIENT_LEFT)
         return Response(await asyncio.to_thread(found.model_dump_json), media_type="application/json")
 
+
+def _add_finalise_route(app: FastAPI, data: Path) -> None:
+    finalising: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
     @app.post(
         "/finalise",
         tags=["finalise"],
@@ -212,10 +221,7 @@ def create_labeller(teacher: Teacher, settings: LabellerSettings) -> FastAPI:
         """Merge parts, in the order given, into dataset.h5."""
         body = await read_message(request, FinaliseRequest, LARGEST_FINALISE, LARGEST_FINALISE, LARGEST_FINALISE)
         async with finalising.setdefault(body.dataset, asyncio.Lock()):
-            return await asyncio.to_thread(_finalise, settings.data, body)
-
-    publish(app, models=[FinaliseRequest])
-    return app
+            return await asyncio.to_thread(_finalise, data, body)
 
 
 def _finalise(data: Path, request: FinaliseRequest) -> FinaliseReceipt:

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from distillery.dataset.folder import PARTS, list_parts
 from distillery.dataset.layout import open_dataset
+from distillery.recipe.stages import LARGEST_WAVE
 from tests.fast_service import GENERATORS
 from tests.null_teacher import NAME
 from tests.serving import free_port, wait_for_answer
@@ -34,7 +35,7 @@ _PROCESSES = ("gateway", "labeller", *GENERATORS)
 _IMAGE_ENV = {"gateway": {"MALLOC_ARENA_MAX": "2"}}
 """What gateway/Dockerfile sets that matters here."""
 _UVICORN = ("--no-access-log", "--timeout-keep-alive", "30", "--timeout-graceful-shutdown", "25", "--log-level", "warning")
-RECIPE = """\
+_RECIPE = """\
 name: scale
 seed: 120000
 total: {n}
@@ -146,11 +147,15 @@ class Factory:
         return self.watch.latest(name).rss
 
 
+def write_recipe(n: int) -> str:
+    """A recipe for n structures."""
+    return _RECIPE.format(n=n, teacher=NAME, shard=min(max(n // 240, 1), 500), test=n // 24, wave=min(-(-n // N_WAVES), LARGEST_WAVE))
+
+
 def make(factory: Factory, n: int, seconds: float) -> Story:
     """Make a dataset of n structures, or as many as `seconds` allow, with the kills; what happened."""
-    recipe = RECIPE.format(n=n, teacher=NAME, shard=min(max(n // 240, 1), 500), test=n // 24, wave=-(-n // N_WAVES))
     story, kills = Story(), dict(KILLS)
-    factory.client.post("/v1/datasets", content=recipe).raise_for_status()
+    factory.client.post("/v1/datasets", content=write_recipe(n)).raise_for_status()
     while not (is_finished := (status := factory.status())["state"] == "finished") and time.time() - story.began < seconds:
         if status["state"] != "running":
             raise RuntimeError(f"the run stopped: {status['state']}, {status['problem']}")

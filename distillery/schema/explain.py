@@ -54,7 +54,8 @@ def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
             f"; did you mean {near!r}?" if (near := find_nearest(str(fault["input"]), expected)) else ""
         )
     if fault["type"] == "missing":
-        return f"{str(loc[-1])!r} is missing"
+        what = _find_schema(model, loc)[0].get("description")
+        return f"{str(loc[-1])!r} is missing{f': {what}' if what else ''}"
     if fault["type"] in _MAPPINGS:
         keys = ", ".join(_keys_at(model, loc))
         return f"must be a mapping{f' with keys among {keys}' if keys else ''}; got {_show(fault['input'])}"
@@ -71,6 +72,11 @@ def _show(value: Any) -> str:
 
 def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """The field names of the model that `loc` leads to."""
+    return list(_resolve(*_find_schema(model, loc)).get("properties", {}))
+
+
+def _find_schema(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The schema of what `loc` leads to, and the whole one, which it may refer to."""
     schema = model.model_json_schema()
     node: Any = schema
     for step in loc:
@@ -78,7 +84,7 @@ def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
         properties = node.get("properties", {})
         patterns = list(node.get("patternProperties", {}).values())
         node = properties.get(step) or (patterns and patterns[0]) or node.get("additionalProperties") or node.get("items") or {}
-    return list(_resolve(node, schema).get("properties", {}))
+    return node, schema
 
 
 def _resolve(node: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from rich.table import Table
 from distillery.dataset.folder import list_parts, part_path
 from distillery.dataset.parts import read_part
 from tests.fast_service import GENERATORS
-from tests.scale import RECIPE, count_labelled
+from tests.scale import count_labelled, write_recipe
 from tests.slurm.cluster import NODES, Cluster, find_missing, running, wait_until
 from tests.slurm.plugin import write_plugin
 
@@ -55,14 +55,16 @@ class Watch:
     bytes_before: int = field(default_factory=lambda: _count_loopback())
 
     def sample(self) -> None:
-        """Look at all processes that serve."""
+        """Look at all processes that serve, and at their workers."""
         for process in psutil.process_iter():
-            with suppress(psutil.Error, ValueError, IndexError):
-                command = process.cmdline()
-                kind = command[command.index("serve") + 1]
-                times = process.cpu_times()
-                use = self.uses.setdefault((process.pid, process.create_time()), Use(kind))
-                use.cpu, use.rss = times.user + times.system, process.memory_info().rss
+            with suppress(psutil.Error):
+                kind = _find_kind(process.cmdline())
+                if kind is None and (parent := process.parent()) is not None:
+                    kind = f"{above}'s workers" if (above := _find_kind(parent.cmdline())) else None
+                if kind is not None:
+                    times = process.cpu_times()
+                    use = self.uses.setdefault((process.pid, process.create_time()), Use(kind))
+                    use.cpu, use.rss = times.user + times.system, process.memory_info().rss
 
     def sum_cpu(self) -> Counter[str]:
         """Processor time by kind, s, of those that ended too."""
@@ -75,6 +77,11 @@ class Watch:
     def n_bytes(self) -> int:
         """Since it began."""
         return _count_loopback() - self.bytes_before
+
+
+def _find_kind(command: list[str]) -> str | None:
+    """What a process of this command serves."""
+    return command[command.index("serve") + 1] if "serve" in command[:-1] else None
 
 
 def _count_loopback() -> int:
@@ -236,6 +243,8 @@ def tell(factory: Factory, watch: Watch, story: Story) -> Table:
     gateway = cpu["gateway"]
     end = "finished" if story.is_finished else "stopped"
     carries = f"{n_structures / gateway:.0f} structures/s, {n_parts / gateway:.1f} shards/s, {sent / gateway:.0f} MB/s"
+    share = f"{100 * gateway / seconds:.0f} % of a core, {1e3 * gateway / n_structures:.2f} ms a structure"
+    working = cpu["gateway's workers"]
     rows = {
         "labelled": f"{n_structures:,} structures in {n_parts:,} parts, {n_bytes / 1e6:,.0f} MB, each once; {end}",
         "time": f"{seconds:.0f} s: {n_structures / seconds:.0f} structures/s, {n_parts / seconds:.2f} shards/s",
@@ -243,8 +252,8 @@ def tell(factory: Factory, watch: Watch, story: Story) -> Table:
         "done to it": ", ".join(f"{n} {kind}" for kind, n in sorted(factory.done.items())),
         "the gateway's log": ", ".join(f"{log.count(f'{word}: ')} {word}" for word in ("joined", "left", "lost")),
         "processor time": ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in cpu.most_common()),
-        "gateway": f"{100 * gateway / seconds:.0f} % of a core, {1e3 * gateway / n_structures:.2f} ms a structure",
-        "so a gateway whose processes have one core carries": carries,
+        "gateway": f"{share}, and {1e3 * working / n_structures:.2f} ms of its workers",
+        "so it carries, with a core for itself and others for its workers": carries,
         "its memory, MB, and structures labelled": ", ".join(
             f"{rss / 1e6:.0f} at {n:,}" for _, n, rss in story.rows[:: len(story.rows) // 8]
         ),
@@ -265,13 +274,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if (missing := find_missing()) is not None:
         parser.error(f"no Slurm: {missing}")
-    n = arguments.structures
-    recipe = RECIPE.format(n=n, teacher="null-teacher", shard=min(max(n // 240, 1), 500), test=n // 24, wave=-(-n // 12))
     with tempfile.TemporaryDirectory(prefix="distillery-slurm-") as scratch:
         folder = arguments.folder or Path(scratch)
         (folder / "cluster").mkdir(parents=True)
         with running(folder / "cluster") as cluster:
-            factory = Factory(cluster, folder, recipe, seed=0)
+            factory = Factory(cluster, folder, write_recipe(arguments.structures), seed=0)
             factory.submit()
             watch = Watch()
             story = make(factory, watch, 60 * arguments.minutes, arguments.every)

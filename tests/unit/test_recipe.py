@@ -59,6 +59,7 @@ def test_a_good_recipe_is_read() -> None:
         ("seed: 1", "stages: {pilote: {}}\nseed: 1", 2, "stages.pilote", "did you mean 'pilot'?"),
         ("seed: 1", "stages: {full: {wave: 50000}}\nseed: 1", 2, "stages.full.wave", "less than or equal to 40000"),
         ("seed: 1", "stages: {test: {}}\nseed: 1", 2, "stages.test.total", "'total' is missing"),
+        ("system: crystal", "", 7, "sources.crystals.system", "'system' is missing: molecule | crystal | cluster | surface"),
         ("[H, C, N, O]", "[H, C, H, N, O]", 4, "elements", "H is there twice"),
         ("count: 3", "count: 3\n    elements: [C, O, C, O]", 11, "sources.crystals.elements", "C O is there twice"),
         ("count: 7", "count: 7, perturb: {rattle: true}", 6, "sources.molecules.perturb.rattle", "a number is wanted; got True"),
