@@ -31,7 +31,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants consumers bench bench-checks bench-growth bench-watching bench-host bench-worth scale openapi kubernetes test-slurm clean
+.PHONY: run test test-containers test-pythons check mutants consumers bench bench-checks bench-growth bench-watching bench-host bench-worth scale openapi kubernetes test-slurm scale-slurm clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -82,6 +82,9 @@ bench-growth: $(INSTALLED)
 
 scale: $(INSTALLED)
 	$(VENV)/bin/python -m tests.scale --structures $(STRUCTURES)
+
+scale-slurm: $(INSTALLED)
+	$(VENV)/bin/python -m tests.slurm.scale
 
 kubernetes: $(INSTALLED)
 	$(VENV)/bin/python scripts/kubernetes.py
