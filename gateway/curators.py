@@ -29,6 +29,7 @@ class Curators:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
-        """End the processes."""
+        """End thread and processes."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
         if self._workers is not None:
             await asyncio.to_thread(self._workers.close)
