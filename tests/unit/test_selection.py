@@ -35,6 +35,15 @@ def arrays(path: Path) -> Arrays:
     return arrays
 
 
+def write_anew(path: Path) -> None:
+    """As another program does, without a seal; that of the file before is broken, as it was changed where it lay."""
+    old = path.rename(path.with_name("old.h5"))
+    with h5py.File(old) as before, h5py.File(path, "w") as file:
+        file.attrs.update(before.attrs)
+        for name in before:
+            before.copy(name, file)
+
+
 def choose(path: Path, **asked: object) -> list[int]:
     return choose_structures(path, Selection(**asked)).indices.tolist()  # type: ignore[arg-type]
 
@@ -93,6 +102,7 @@ def test_what_there_is_not_is_named(path: Path, asked: dict[str, object], text: 
 
 
 def test_the_command_says_what_it_leaves_out(path: Path) -> None:
+    write_anew(path)
     result = CliRunner().invoke(app, ["export", str(path), "--to", "extxyz", "--elements", "H,C", "--source", "tests"])
     assert result.exit_code == 0, result.output
     assert "left out: 5 with other elements" not in result.output

@@ -100,8 +100,8 @@ def test_status_of_an_unfinished_dataset_beside_a_finished_one_tells_both(quicks
         "name: begun\nseed: 1\nteacher: 7net-0\nsources:\n  molecules: {service: rdkit, system: molecule, count: 10}\n"
     )
     said, _ = run(tmp_path, "status")
-    assert "begun  stopped" in said
-    assert "quickstart  finished" in said
+    rows = [[word.strip() for word in line.split("│")[1:3]] for line in said.splitlines() if line.startswith("│")]
+    assert rows == [["begun", "stopped"], ["quickstart", "finished"]]
 
 
 def test_status_of_an_unfinished_dataset_imports_what_reads_parts_once_and_neither_http_nor_settings(tmp_path: Path) -> None:
