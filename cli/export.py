@@ -21,32 +21,36 @@ if TYPE_CHECKING:
     from distillery.dataset.selection import Selection
 
 
+Target = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help="A trainer (mace, mace-hdf5, nequip, sevenn, graph-pes, fairchem) or huggingface: a folder with all three sides, and a "
+        "configuration or card. Or a format (extxyz, ase-db, aselmdb, zarr): structures alone.",
+        autocompletion=complete_target,
+    ),
+]
+Side = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        help="train, val or test: that side only, all structures of one parent on one side; or all.",
+        autocompletion=complete_side,
+    ),
+]
+
+
 @app.command()
 def export(
     dataset: Dataset,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            help="A trainer (mace, mace-hdf5, nequip, sevenn, graph-pes, fairchem) or huggingface: a folder with all three sides, and a "
-            "configuration or card. Or a format (extxyz, ase-db, aselmdb, zarr): structures alone.",
-            autocompletion=complete_target,
-        ),
-    ],
+    to: Target,
     data: Data = Path("data"),
     out: Annotated[Path | None, typer.Option("--out", help="File or folder to write; beside the dataset if absent.")] = None,
     mace: Annotated[
         bool, typer.Option("--mace", help="extxyz: name the labels REF_energy, REF_forces, REF_stress, as MACE reads them.")
     ] = False,
     shard_size: Annotated[int | None, typer.Option("--shard-size", help="aselmdb: structures a file; 10,000 if absent.")] = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split",
-            help="train, val or test: that side only, all structures of one parent on one side; or all.",
-            autocompletion=complete_side,
-        ),
-    ] = "all",
+    split: Side = "all",
     split_seed: Annotated[int | None, typer.Option("--split-seed", help="Seed of the split; 0 if absent.")] = None,
     fractions: Annotated[str | None, typer.Option("--fractions", help="Parents in train,val,test; 0.8,0.1,0.1 if absent.")] = None,
     source: Source = None,
@@ -66,17 +70,23 @@ def export(
     """
     selection = make_selection(source, system, elements, min_atoms, max_atoms, max_force, max_residual, with_stress, where)
     is_trainer_format = _is_trainer_format(to)
-    file = find_file(dataset, data)
-    from distillery.dataset.sealed_file import require_unbroken
-
-    with under_way(f"reading {file}"):
-        require_unbroken(file, "nothing of it is exported")
+    file = _find_unbroken(dataset, data)
     options = {"mace_keys": mace or None, "shard_size": shard_size}
     asked = _Asked(file, out, split, split_seed, fractions, selection, force)
     if is_trainer_format:
         _export_for_trainer(to, asked, options)
     else:
         _write_format(to, asked, options)
+
+
+def _find_unbroken(dataset: Path, data: Path) -> Path:
+    """The dataset's file; InvalidRequest if it is damaged."""
+    from distillery.dataset.sealed_file import require_unbroken
+
+    file = find_file(dataset, data)
+    with under_way(f"reading {file}"):
+        require_unbroken(file, "nothing of it is exported")
+    return file
 
 
 def _is_trainer_format(to: str) -> bool:

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from distillery.errors import InvalidRequest
+from distillery.generators.files.units import find_wrong_unit
 from distillery.http.choices import rank_choices
 from distillery.runtime.canonical_json import canonical_json
 from distillery.schema.generate import StructureList, StructureRecord
@@ -167,6 +168,8 @@ def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
 
 def _name_frame(atoms: Atoms, k: int) -> Structure:
     """A frame as a structure: with the id, charge and spin that it says it has, else with its number, neutral and of the lowest spin."""
+    if (fault := find_wrong_unit(atoms.info)) is not None:
+        raise ValueError(fault)
     default: System = "crystal" if any(atoms.pbc) else "molecule"
     charge, multiplicity = read_state(atoms.info)
     id, system = str(atoms.info.get("id", f"structure/{k:04d}")), atoms.info.get("system", default)

@@ -83,7 +83,7 @@ class GatewaySettings(BaseSettings):
     api_key_file: Path | None = Field(None, description="a file with the key, where the setting has none")
     open_metrics: bool = Field(False, description="answer GET /metrics without the API key, for a Prometheus that has none")
 
-    @field_validator("api_key", "webhook_secret", "workers", mode="before")
+    @field_validator("api_key", "webhook_secret", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None

@@ -5,8 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from distillery.errors import Problem
-from distillery.schema.dataset import EventData, EventKind, Status
+from distillery.schema.dataset import Status
 from gateway.last_status import look_at, write_last_status
+from gateway.preflight import Emit
 from gateway.stored_dataset import StoredDataset
 
 _EVERY_SECONDS = 2.0
@@ -17,7 +18,7 @@ _REST, _LONGEST_REST = 10.0, 5.0
 class Telling:
     """Writes what `tell` says of a dataset, whenever it says something else, and emits what has begun to be asked again."""
 
-    def __init__(self, dataset: StoredDataset, tell: Callable[[], Awaitable[Status]], emit: Callable[[EventKind, EventData], None]) -> None:
+    def __init__(self, dataset: StoredDataset, tell: Callable[[], Awaitable[Status]], emit: Emit) -> None:
         self._dataset, self._make, self._emit = dataset, tell, emit
         self._retries: set[tuple[str, str]] = set()
         self._writing = asyncio.Lock()

@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,14 @@ class Life:
 
 
 class Watch(threading.Thread):
-    """Looks at all children of this process, and at theirs, five times a second."""
+    """Looks at processes again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[[], Mapping[psutil.Process, str]] | None = None, every: float = _EVERY) -> None:
+        """find  which processes, and what they are called; all children of this one, and theirs, if absent
+        every  s
+        """
         super().__init__(daemon=True)
+        self._find, self._every = find or self._find_children, every
         self._names: dict[int, str] = {}
         self._lives: dict[psutil.Process, Life] = {}
         self._ended = threading.Event()
@@ -44,10 +49,17 @@ class Watch(threading.Thread):
         self._names[pid] = name
 
     def run(self) -> None:
-        while not self._ended.wait(_EVERY):
-            for process in psutil.Process().children(recursive=True):
+        while not self._ended.wait(self._every):
+            for process, name in self._find().items():
                 with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-                    self._note(process)
+                    self._note(process, name)
+
+    def _find_children(self) -> dict[psutil.Process, str]:
+        found = dict[psutil.Process, str]()
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found[process] = self._find_name(process)
+        return found
 
     def close(self) -> None:
         """Stop looking."""
@@ -63,13 +75,13 @@ class Watch(threading.Thread):
         """The process of that name that was started last."""
         return [life for life in self.lives if life.name == name][-1]
 
-    def _note(self, process: psutil.Process) -> None:
+    def _note(self, process: psutil.Process, name: str) -> None:
         peak = _PEAK.search(Path(f"/proc/{process.pid}/status").read_text())
         if peak is None:  # a zombie has no memory any more
             return
         times, rss = process.cpu_times(), process.memory_info().rss
         life = self._lives.setdefault(process, Life("", process.create_time()))
-        life.name = self._find_name(process)  # of a process just forked it is the parent's
+        life.name = name  # of a process just forked it is the parent's
         life.cpu, life.rss, life.seen = times.user + times.system, rss, time.time()
         life.peak = max(life.peak, 1024 * int(peak[1]))
 

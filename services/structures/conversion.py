@@ -1,6 +1,5 @@
 """What a reader found, as a Structure: labels of its own kept aside, and which systems it may be."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from distillery.generators.files.contents import ANY_SYSTEM, Item, RowRefused, require_atoms
+from distillery.generators.files.units import find_wrong_unit
 from distillery.structures.checks import LEAST_VACUUM, count_detached, find_plain_fault, find_vacuum
 from distillery.structures.electrons import read_state
 from distillery.structures.geometry import Neighbours
@@ -17,10 +17,6 @@ from distillery.structures.structure import SYSTEMS, Structure, System, from_ase
 VACUUM = 20.0
 """Å; what a slab without a third vector gets between itself and its image."""
 _OWN_LABELS = ("energy", "free_energy", "forces", "stress", "magmom", "magmoms", "charges", "dipole")
-_UNIT_KEYS = ("unit", "units", "length_unit", "length_units", "position_unit", "position_units", "pos_unit", "distance_unit")
-_NOT_ANGSTROM = {"bohr", "bohrs", "a0", "au", "a.u.", "atomic", "atomic_unit", "atomic_units", "nm", "nanometer", "nanometre", "pm"}
-_IPI_UNIT = re.compile(r"CELL\(\w+\):|(positions|cell)\{(?!angstrom)\w*\}")
-"""i-PI's comments hold cell and units in a way of its own; both would be lost."""
 _MOST_KEYS = 50
 _LONGEST_TEXT = 200
 
@@ -33,7 +29,8 @@ def read_atoms(atoms: Atoms, known: Mapping[str, Any]) -> Structure:
     """
     require_atoms(np.asarray(atoms.numbers, dtype=np.int64))
     known = {**atoms.info, **known}
-    _require_angstrom(known)
+    if (fault := find_wrong_unit(known)) is not None:
+        raise RowRefused("wrong_unit", fault)
     try:
         charge, multiplicity = read_state(known)
     except ValueError as error:
@@ -43,16 +40,6 @@ def read_atoms(atoms: Atoms, known: Mapping[str, Any]) -> Structure:
     found = from_ase(atoms, id="", system=system, origin={k: v for k, v in origin.items() if v}, charge=charge, multiplicity=multiplicity)
     is_said_lowest = multiplicity == found.lowest_multiplicity == 1
     return replace(found, multiplicity=0) if is_said_lowest else found
-
-
-def _require_angstrom(known: Mapping[str, Any]) -> None:
-    """RowRefused where it says itself that its lengths are in another unit: nothing that reads its format would convert them."""
-    for key in _UNIT_KEYS:
-        unit = str(known.get(key, "")).strip().lower()
-        if unit in _NOT_ANGSTROM:
-            raise RowRefused("wrong_unit", f"it says {key}={unit}; positions and cell are wanted in Å")
-    if (found := _IPI_UNIT.search(str(known.get("comment", "")))) is not None:
-        raise RowRefused("wrong_unit", f"its comment says {found[0]}, as i-PI writes; positions and cell are wanted in Å, as extended XYZ")
 
 
 def _choose_info(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,12 @@ import psutil
 from tests.serving import free_port
 
 NODES = ("n1", "n2", "n3", "n4")
+SETTINGS = {
+    "DISTILLERY_GATEWAY_LEASE_SECONDS": "15",
+    "DISTILLERY_GATEWAY_PAGE": "false",
+    "DISTILLERY_LABELLER_SELF_TEST": "false",
+}
+"""Of jobs: the dead are missed soon, and nothing is done that no test looks at."""
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 _CONF = """\
 ClusterName=distillery

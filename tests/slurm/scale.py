@@ -22,61 +22,27 @@ from distillery.dataset.folder import list_parts, part_path
 from distillery.dataset.parts import read_part
 from tests.fast_service import GENERATORS
 from tests.scale import count_labelled, write_recipe
-from tests.slurm.cluster import NODES, Cluster, find_missing, running, wait_until
+from tests.slurm.cluster import NODES, SETTINGS, Cluster, find_missing, running, wait_until
 from tests.slurm.plugin import write_plugin
+from tests.watch import Watch
 
 REPLICAS = {"labeller": 3, "molecules": 2, "crystals": 2, "shapes": 1, "sparse": 1}
 """Jobs at the start; each has one of the sixteen processors that the nodes claim to have, the gateway two."""
-_SAMPLE_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
 _LONGEST_AWAY = 120.0
-_SETTINGS = {
-    "DISTILLERY_GATEWAY_LEASE_SECONDS": "15",
-    "DISTILLERY_GATEWAY_PAGE": "false",
-    "DISTILLERY_LABELLER_SELF_TEST": "false",
-    "MALLOC_ARENA_MAX": "2",
-}
 
 
-@dataclass
-class Use:
-    """What a process had used when it was last seen: processor time, s, and resident memory, bytes."""
-
-    kind: str
-    cpu: float = 0.0
-    rss: int = 0
-
-
-@dataclass
-class Watch:
-    """What the jobs use, sampled from outside while they live; `bytes` is what went over the machine's loopback since it began."""
-
-    uses: dict[tuple[int, float], Use] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-    bytes_before: int = field(default_factory=lambda: _count_loopback())
-
-    def sample(self) -> None:
-        """Look at all processes that serve, and at their workers."""
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                kind = _find_kind(process.cmdline())
-                if kind is None and (parent := process.parent()) is not None:
-                    kind = f"{above}'s workers" if (above := _find_kind(parent.cmdline())) else None
-                if kind is not None:
-                    times = process.cpu_times()
-                    use = self.uses.setdefault((process.pid, process.create_time()), Use(kind))
-                    use.cpu, use.rss = times.user + times.system, process.memory_info().rss
-
-    def sum_cpu(self) -> Counter[str]:
-        """Processor time by kind, s, of those that ended too."""
-        found = Counter[str]()
-        for use in self.uses.values():
-            found[use.kind] += use.cpu
-        return found
-
-    @property
-    def n_bytes(self) -> int:
-        """Since it began."""
-        return _count_loopback() - self.bytes_before
+def find_serving() -> dict[psutil.Process, str]:
+    """All processes of the jobs that serve, and their workers, by what they serve."""
+    found = dict[psutil.Process, str]()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            kind = _find_kind(process.cmdline())
+            if kind is None and (parent := process.parent()) is not None:
+                kind = f"{above}'s workers" if (above := _find_kind(parent.cmdline())) else None
+            if kind is not None:
+                found[process] = kind
+    return found
 
 
 def _find_kind(command: list[str]) -> str | None:
@@ -84,7 +50,8 @@ def _find_kind(command: list[str]) -> str | None:
     return command[command.index("serve") + 1] if "serve" in command[:-1] else None
 
 
-def _count_loopback() -> int:
+def count_loopback() -> int:
+    """Bytes sent over it since this machine started."""
     return int(psutil.net_io_counters(pernic=True)["lo"].bytes_sent)
 
 
@@ -97,7 +64,7 @@ class Factory:
         self.done = Counter[str]()
         (folder / "scale.yaml").write_text(recipe)
         services = {name: f"tests.fast_service:make_{name}" for name in GENERATORS}
-        self._env = {**cluster.env, **_SETTINGS, "PYTHONPATH": write_plugin(folder / "plugin", services)}
+        self._env = {**cluster.env, **SETTINGS, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": write_plugin(folder / "plugin", services)}
 
     @property
     def data(self) -> Path:
@@ -193,8 +160,15 @@ class Factory:
 
 @dataclass
 class Story:
-    """What happened: rows (seconds, structures labelled, gateway's RSS in bytes), and whether the dataset was finished."""
+    """What happened.
 
+    rows         (seconds, structures labelled, gateway's RSS in bytes)
+    is_finished  whether the dataset was
+    sent_before  bytes over loopback at the start; `began` is its moment by the monotonic clock, s
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    sent_before: int = field(default_factory=count_loopback)
     rows: list[tuple[float, int, int]] = field(default_factory=list)
     is_finished: bool = False
 
@@ -203,12 +177,11 @@ def make(factory: Factory, watch: Watch, seconds: float, every: float) -> Story:
     """Let the jobs work for so long, or until the dataset is finished, with something done to them every so many seconds."""
     story, next_time, console = Story(), every, Console()
     half_way = seconds / 2
-    while (elapsed := time.monotonic() - watch.began) < seconds:
-        watch.sample()
+    while (elapsed := time.monotonic() - story.began) < seconds:
         status = factory.ask_status()
         if status is not None:
-            gateway = max((use for use in watch.uses.values() if use.kind == "gateway"), key=lambda use: use.cpu, default=Use("gateway"))
-            story.rows.append((elapsed, count_labelled(status), gateway.rss))
+            rss = next((life.rss for life in reversed(watch.lives) if life.name == "gateway"), 0)
+            story.rows.append((elapsed, count_labelled(status), rss))
             if status["state"] in ("finished", "failed"):
                 story.is_finished = status["state"] == "finished"
                 break
@@ -222,7 +195,7 @@ def make(factory: Factory, watch: Watch, seconds: float, every: float) -> Story:
             next_time = elapsed + every
             kind = factory.disturb()
             console.print(f"{elapsed:6.0f} s  {story.rows[-1][1] if story.rows else 0:>9,} labelled  {kind}", highlight=False)
-        time.sleep(_SAMPLE_SECONDS)
+        time.sleep(_LOOK_SECONDS)
     return story
 
 
@@ -239,7 +212,9 @@ def tell(factory: Factory, watch: Watch, story: Story) -> Table:
     """Counts, rates, and what one gateway carried."""
     n_parts, n_structures, n_bytes = require_each_once(factory.data)
     seconds = story.rows[-1][0] - story.rows[0][0]
-    cpu, log, sent = watch.sum_cpu(), factory.log, watch.n_bytes / 1e6
+    cpu, log, sent = Counter[str](), factory.log, (count_loopback() - story.sent_before) / 1e6
+    for life in watch.lives:
+        cpu[life.name] += life.cpu
     gateway = cpu["gateway"]
     end = "finished" if story.is_finished else "stopped"
     carries = f"{n_structures / gateway:.0f} structures/s, {n_parts / gateway:.1f} shards/s, {sent / gateway:.0f} MB/s"
@@ -280,8 +255,10 @@ def main() -> None:
         with running(folder / "cluster") as cluster:
             factory = Factory(cluster, folder, write_recipe(arguments.structures), seed=0)
             factory.submit()
-            watch = Watch()
+            watch = Watch(find_serving, _LOOK_SECONDS)
+            watch.start()
             story = make(factory, watch, 60 * arguments.minutes, arguments.every)
+            watch.close()
             factory.end()
             Console(width=160).print(tell(factory, watch, story))
 

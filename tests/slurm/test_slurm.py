@@ -12,7 +12,7 @@ from distillery.generators.plugins import build_generator
 from tests.integration.factory import identity
 from tests.integration.test_replicas import make_embedded
 from tests.null_teacher import NAME
-from tests.slurm.cluster import Cluster, find_missing, running, wait_until
+from tests.slurm.cluster import SETTINGS, Cluster, find_missing, running, wait_until
 from tests.slurm.plugin import write_plugin
 
 MISSING = find_missing()
@@ -34,13 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def distillery(cluster: Cluster, folder: Path, *arguments: str) -> str:
-    env = {
-        **cluster.env,
-        "PYTHONPATH": write_plugin(folder / "plugin"),
-        "DISTILLERY_GATEWAY_LEASE_SECONDS": "15",
-        "DISTILLERY_GATEWAY_PAGE": "false",
-        "DISTILLERY_LABELLER_SELF_TEST": "false",
-    }
+    env = {**cluster.env, **SETTINGS, "PYTHONPATH": write_plugin(folder / "plugin")}
     command = [sys.executable, "-m", "cli", *arguments]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -401,6 +401,7 @@ def test_a_frame_whose_charge_makes_no_sense_is_named(tmp_path: Path) -> None:
     [
         ("Properties=species:S:1:pos:R:3:x:R:999999999", "has 1000000003 columns, and the first atom's line 4"),
         ('Lattice="9 0 0 0 9 0 0 0 9" pbc="yes no maybe"', "pbc must be T or F"),
+        ("units=bohr", "it says units=bohr"),
     ],
 )
 def test_a_frame_whose_comment_makes_no_sense_is_named(comment: str, said: str) -> None:

@@ -13,6 +13,7 @@ from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure, from_ase
 from gateway.curate import curate
 from gateway.curators import Curators
+from gateway.settings import GatewaySettings
 from tests.structures import copper_slab, methane, silicon, water
 
 ELEMENTS = ("H", "C", "O", "Si")
@@ -110,3 +111,12 @@ def test_once_there_were_many_processes_curate_and_it_comes_to_the_same(monkeypa
     assert asyncio.run(use()) == [["0/0", "0/1"], ["1/0", "1/1"], ["2/0", "2/1"]]
     monkeypatch.setattr("gateway.curators.STRUCTURES_A_WORKER", 1_000)
     assert asyncio.run(use()) == [[], [], []]  # the structures themselves come back: no process was asked
+
+
+@pytest.mark.parametrize(("said", "n"), [("0", 0), ("3", 3)])
+def test_the_number_of_processes_is_what_the_settings_say(monkeypatch: pytest.MonkeyPatch, said: str, n: int) -> None:
+    assert GatewaySettings(workers=int(said)).n_workers == n
+    monkeypatch.setenv("DISTILLERY_GATEWAY_WORKERS", said)
+    assert GatewaySettings().n_workers == n
+    monkeypatch.setenv("DISTILLERY_GATEWAY_WORKERS", "")
+    assert 1 <= GatewaySettings().n_workers <= 8
