@@ -15,6 +15,7 @@
 # make scale-slurm  as many structures of a million as 45 minutes carry, on a Slurm of four nodes whose jobs come and go
 # make bench-growth  seconds to add a tenth to 20,000 structures against making them anew
 # make bench-watching  the rate of a run that fifty browsers watch, against one that nobody does
+# make scale-plan  plan, judgements and status of 10,000,000 structures that are made up: processor time and memory as they grow; 30 minutes
 # make scale  120,000 structures with a teacher that computes nothing: times, sizes and memory; STRUCTURES=2000 takes two minutes
 PYTHON ?= python3
 VENV ?= .venv
@@ -31,7 +32,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-v
 
 unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is told not to compile all there is
 
-.PHONY: run test test-containers test-pythons check mutants consumers bench bench-checks bench-growth bench-watching bench-host bench-worth scale openapi kubernetes test-slurm scale-slurm clean
+.PHONY: run test test-containers test-pythons check mutants consumers bench bench-checks bench-growth bench-watching bench-host bench-worth scale openapi kubernetes test-slurm scale-slurm scale-plan clean
 
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
@@ -85,6 +86,9 @@ scale: $(INSTALLED)
 
 scale-slurm: $(INSTALLED)
 	$(VENV)/bin/python -m tests.slurm.scale
+
+scale-plan: $(INSTALLED)
+	$(VENV)/bin/python -m tests.scale_plan
 
 kubernetes: $(INSTALLED)
 	$(VENV)/bin/python scripts/kubernetes.py

@@ -3,8 +3,12 @@
 from collections import Counter
 
 import pytest
+from hypothesis import settings
 
 from tests.command import Finished, make_quickstart
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def find_energy_outliers(parts: Iterable[tuple[str, PartMeasures, Sequence[int]]
     energies = gather_energies(parts)
     if not energies.rows:
         return {}
-    flagged = flag_by_source(energies.list_sources(), energies.values, energies.counts, largest)[0]
+    flagged = flag_by_source(energies.sources, list(map(len, energies.rows)), energies.values, energies.counts, largest)[0]
     found: dict[str, list[int]] = {}
     ends = np.cumsum([len(rows) for rows in energies.rows])
     for k in np.flatnonzero(flagged).tolist():
@@ -39,19 +39,21 @@ def find_energy_outliers(parts: Iterable[tuple[str, PartMeasures, Sequence[int]]
 
 
 def flag_by_source(
-    names: NDArray[np.object_], energies: Floats, counts: NDArray[np.integer], largest: Mapping[str, float]
+    names: Sequence[str], lengths: Sequence[int], energies: Floats, counts: NDArray[np.integer], largest: Mapping[str, float]
 ) -> tuple[NDArray[np.bool_], Floats]:
     """Which energies are outliers, and how far all are off, eV/atom; every source by its own fit where it has structures enough.
 
     An energy is an outlier beyond ten robust deviations of its fit, and in any case beyond `largest`: so random energies, which are
     spread widely, hide behind nothing. Where all together are too few for a fit, none is.
 
-    names  source of each structure, shape (n,)
+    names, lengths  of each run of structures its source, and how many they are; n in all
     """
     pooled = _fit_residuals(energies, counts)
     flagged, residuals = np.zeros(len(energies), bool), np.zeros(len(energies)) if pooled is None else pooled
-    for name in dict.fromkeys(names.tolist()):
-        own = names == name
+    different = list(dict.fromkeys(names))
+    source_of = np.repeat([different.index(name) for name in names], lengths)
+    for k, name in enumerate(different):
+        own = np.flatnonzero(source_of == k)
         fit = _fit_residuals(energies[own], counts[own])
         residuals[own] = residuals[own] if fit is None else fit
         scale = find_scale(residuals if fit is None else fit)
@@ -79,10 +81,6 @@ class Energies:
     rows: list[NDArray[np.int64]]
     values: Floats
     counts: NDArray[np.integer]
-
-    def list_sources(self) -> NDArray[np.object_]:
-        """The source of each structure, shape (n,)."""
-        return np.repeat(np.array(self.sources, dtype=object), [len(rows) for rows in self.rows])
 
 
 def gather_energies(parts: Iterable[tuple[str, PartMeasures, Sequence[int]]]) -> Energies:

@@ -138,9 +138,9 @@ def _labels(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
             yield Finding(gate, "all", None)
         return
     energies, counts = np.concatenate(measures.energies), measures.counts_and_charges
-    names = np.repeat(np.array(measures.names, dtype=object), [len(part) for part in measures.energies])
+    lengths = [len(part) for part in measures.energies]
     limits = {name: recipe.find_limits(name).energy for name in recipe.sources}
-    _, residuals = flag_by_source(names, energies, counts, limits)
+    _, residuals = flag_by_source(measures.names, lengths, energies, counts, limits)
     yield Finding("energy_outliers", "all", float((robust_z(energy_residuals(energies, counts)) > _OUTLIER_Z).mean()))
     yield _find_largest("largest_force", np.concatenate(measures.largest_forces), measures)
     yield _find_largest("largest_pressure", np.abs(np.concatenate(measures.pressures)), measures)

@@ -8,9 +8,12 @@ of a stage the judgement decides whether the next one begins, whether other shar
 
 import hashlib
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
+
+import numpy as np
 
 from distillery.dataset.folder import name_part, name_stem
 from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, PlannedPart, PlanPosition, Shard, SourceTally
@@ -21,11 +24,13 @@ from distillery.runtime.scratch import Scratch
 from distillery.schema.sample import Sample
 from distillery.structures.identity import derive_seed, find_proposal
 from distillery.structures.key_index import KeyIndex
-from distillery.structures.near_duplicates import NearDuplicates
+from distillery.structures.near_duplicates import Fingerprint, NearDuplicates
 from distillery.structures.packed_texts import PackedTexts
 
 _LEAST_ACCEPTANCE = 0.1
 """A round asks at most for ten times what is missing, however bad the last one went."""
+_GROWTH = 20
+"""What takes all structures is done again once they are a twentieth more, so that all of it together grows with them in a line."""
 LookUp = Callable[[Shard], PartFacts | None]
 
 
@@ -77,14 +82,23 @@ class _Seen:
     def __init__(self) -> None:
         self._index = KeyIndex("<u8")
 
-    def take(self, identity: Iterable[str]) -> bool:
-        """Whether nothing of it came before; from now on it has."""
-        digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in identity]
-        pairs = [(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")) for digest in digests]
-        new = [(key, rest) for key, rest in pairs if rest not in self._index.find(key)]
-        for key, rest in new:
+    def take(self, identities: Sequence[Collection[str]]) -> list[bool]:
+        """Of each structure whether nothing of its identity came before, in an earlier one of these either; from now on it has."""
+        digests = [[_digest(text) for text in identity] for identity in identities]
+        held = iter(self._index.holds(np.array([key for own in digests for key, _ in own], np.uint64)).tolist())
+        fresh, is_new = set[tuple[int, int]](), list[bool]()
+        for own in digests:
+            new = [pair for pair in own if not (next(held) and pair[1] in self._index.find(pair[0])) and pair not in fresh]
+            fresh.update(new)
+            is_new.append(len(new) == len(own))
+        for key, rest in fresh:
             self._index.add(key, rest)
-        return len(new) == len(pairs)
+        return is_new
+
+
+def _digest(text: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
 class _Planner:
@@ -96,6 +110,7 @@ class _Planner:
         self._without: frozenset[str] = frozenset()
         self._seen = _Seen()
         self._near_duplicates = NearDuplicates(scratch)
+        self._n_screened = 0
 
     def plan_all(self, recipe: Recipe, until: StageName) -> Iterator[None]:
         """What the dataset grew from, step by step, then what this recipe asks for beyond it."""
@@ -129,11 +144,14 @@ class _Planner:
         waves = cut_waves(self._made(), target, find_largest_wave(self._recipe, stage))
         self.plan.stage, self.plan.n_waves = stage, len(waves)
         for wave, goal in enumerate(waves, start=1):
-            self.plan.wave = wave
-            yield from self._plan_rounds(goal)
-            self._add_checkpoint(goal, None, ends_stage=wave == len(waves))
+            self.plan.wave, ends_stage = wave, wave == len(waves)
+            n = sum(goal.values())
+            is_screened = ends_stage or _has_grown(n, self._n_screened)
+            self._n_screened = n if is_screened else self._n_screened
+            yield from self._plan_rounds(goal, is_screened)
+            self._add_checkpoint(goal, None, ends_stage=ends_stage)
 
-    def _plan_rounds(self, goal: Mapping[str, int]) -> Iterator[None]:
+    def _plan_rounds(self, goal: Mapping[str, int], is_screened: bool) -> Iterator[None]:
         """Rounds until every source has what it owes or can do no more."""
         for name, tally in self.plan.tallies.items():
             tally.count = goal[name]
@@ -141,7 +159,8 @@ class _Planner:
         while shards := self._next_round(blocks):
             self.plan.rounds.append(shards)
             yield from self._draw_round(shards, blocks)
-            self._leave_out_outliers()
+            if is_screened:
+                self._leave_out_outliers()
             blocks = [goal]
 
     def _made(self) -> dict[str, int]:
@@ -161,11 +180,7 @@ class _Planner:
     def _count_part(self, shard: Shard, part: PartFacts) -> None:
         """Count a part's structures; first come in plan order, first counted."""
         tally = self.plan.tallies[shard.source]
-        fresh, is_near_duplicate = array("I"), dict[str, bool]()
-        for k in range(len(part.hashes)):
-            is_new = self._seen.take(part.identify(k))
-            if is_new and not self._repeats(part, k, is_near_duplicate):
-                fresh.append(k)
+        fresh = array("I", self._find_fresh(part))
         self.plan.planned_parts[shard.name] = PlannedPart(shard.source, PackedTexts(part.ids), tally.made, fresh, note=part.note)
         tally.answered[shard.maker] += shard.n
         tally.usable_by_maker[shard.maker] += len(fresh)
@@ -174,38 +189,46 @@ class _Planner:
         if part.note:
             tally.unusable[shard.maker] = part.note
 
-    def _repeats(self, part: PartFacts, row: int, is_near_duplicate: dict[str, bool]) -> bool:
-        """Whether a structure is an earlier one with noise; what is made of one proposal, all of it in this part, is one in this."""
-        fingerprint, proposal = part.fingerprints[row] if part.fingerprints else None, find_proposal(part.ids[row])
-        if fingerprint is not None and proposal not in is_near_duplicate:
-            is_near_duplicate[proposal] = self._near_duplicates.find(fingerprint) is not None
-            if not is_near_duplicate[proposal]:
-                self._near_duplicates.add(fingerprint)
-        return is_near_duplicate.get(proposal, False)
+    def _find_fresh(self, part: PartFacts) -> list[int]:
+        """Which structures came for the first time, not as an earlier one with noise either, by their index.
+
+        What is made of one proposal, all of it in this part, is one in this.
+        """
+        is_new = self._seen.take([part.identify(k) for k in range(len(part.hashes))])
+        new = [(k, find_proposal(part.ids[k])) for k in range(len(part.hashes)) if is_new[k]]
+        known = dict[str, Fingerprint]()
+        for k, proposal in new:
+            if part.fingerprints and (own := part.fingerprints[k]) is not None:
+                known.setdefault(proposal, own)
+        repeats = {proposal for proposal, repeated in zip(known, self._near_duplicates.take(list(known.values())), strict=True) if repeated}
+        return [k for k, proposal in new if proposal not in repeats]
 
     def _leave_out_outliers(self) -> None:
         """Leave out the structures whose energies are outliers by all parts so far; each source is asked for as many others."""
-        for part, rows in self._screen(self.plan).items():
-            planned = self.plan.planned_parts[part]
-            if found := sorted(set(rows) & set(planned.fresh)):
-                self._drop_outliers(part, planned, found)
-
-    def _drop_outliers(self, part: str, planned: PlannedPart, rows: Sequence[int]) -> None:
-        plan, tally = self.plan, self.plan.tallies[planned.source]
-        fresh = array("I", (row for row in planned.fresh if row not in rows))
-        outliers = {**planned.outliers, **dict.fromkeys(rows, len(plan.rounds))}
-        names = [name for name, other in plan.planned_parts.items() if other.source == planned.source]
-        plan.planned_parts[part] = replace(planned, fresh=fresh, outliers=outliers)
-        for name in names[names.index(part) + 1 :]:
-            later = plan.planned_parts[name]
-            plan.planned_parts[name] = replace(later, before=later.before - len(rows))
-        maker, n = tally.draws[names.index(part)]
-        tally.draws[names.index(part)] = maker, n - len(rows)
-        tally.usable_by_maker[maker] -= len(rows)
-        tally.outliers += len(rows)
+        plan, found, before, places = self.plan, self._screen(self.plan), Counter[str](), Counter[str]()
+        for name, planned in plan.planned_parts.items() if found else ():
+            tally, rows = plan.tallies[planned.source], set(found.get(name, ())) & set(planned.fresh)
+            if rows:
+                maker, n = tally.draws[places[planned.source]]
+                tally.draws[places[planned.source]] = maker, n - len(rows)
+                tally.usable_by_maker[maker] -= len(rows)
+                tally.outliers += len(rows)
+            if rows or planned.before != before[planned.source]:
+                plan.planned_parts[name] = planned = replace(
+                    planned,
+                    before=before[planned.source],
+                    fresh=array("I", (row for row in planned.fresh if row not in rows)),
+                    outliers={**planned.outliers, **dict.fromkeys(sorted(rows), len(plan.rounds))},
+                )
+            before[planned.source] += len(planned.fresh)
+            places[planned.source] += 1
 
     def _add_checkpoint(self, wanted: Mapping[str, int], block: int | None, *, ends_stage: bool) -> None:
+        """Judge what there is at the end of a stage, and on the way there once it has grown by a twentieth: judging takes all there is."""
         plan, made = self.plan, self._made()
+        n_structures = sum(min(made[name], count) for name, count in wanted.items())
+        if not ends_stage and not _has_grown(n_structures, plan.checkpoints[-1].n_structures if plan.checkpoints else 0):
+            return
         position = PlanPosition(plan.stage, plan.attempt, plan.wave, block, plan.step)
         checkpoint = Checkpoint(
             position=position,
@@ -213,7 +236,7 @@ class _Planner:
             fraction=self._recipe.fractions[plan.attempt],
             ends_stage=ends_stage,
             wanted=wanted,
-            n_structures=sum(min(made[name], count) for name, count in wanted.items()),
+            n_structures=n_structures,
             judgement=self._judge(plan, wanted, position),
         )
         plan.checkpoints.append(checkpoint)
@@ -259,6 +282,10 @@ class _Planner:
             )
             indices[stem] += 1
             start += size
+
+
+def _has_grown(n: int, before: int) -> bool:
+    return _GROWTH * (n - before) >= before
 
 
 def _count_probes(index: int) -> int:

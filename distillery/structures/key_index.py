@@ -1,5 +1,6 @@
 """Keys of eight bytes, each with a value of fixed size, in sorted arrays: a million take little more than their own bytes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,19 @@ class KeyIndex:
 
     def find(self, key: int) -> NDArray[Any]:
         """The values of a key, shape (n,)."""
-        found = [values[slice(*_find_range(keys, key))] for keys, values in self._blocks]
-        return np.concatenate([*found, np.array(self._loose.get(key, []), self._dtype)])
+        wanted = np.uint64(key)
+        found = [values[rows] for keys, values in self._blocks if (rows := _find_rows(keys, wanted)).stop > rows.start]
+        if key in self._loose:
+            found.append(np.array(self._loose[key], self._dtype))
+        return _join(found, self._dtype)
+
+    def holds(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of the keys, shape (n,), have any value: many at once, as one by one each takes microseconds a block."""
+        held = np.array([key in self._loose for key in keys.tolist()], bool)
+        for own, _ in self._blocks:
+            places = np.minimum(np.searchsorted(own, keys), len(own) - 1)
+            held |= own[places] == keys
+        return held
 
     def _sort_in(self) -> None:
         pairs = [(key, value) for key, values in self._loose.items() for value in values]
@@ -37,13 +49,23 @@ class KeyIndex:
         self._loose, self._n_loose = {}, 0
         while len(self._blocks) > 1 and len(self._blocks[-2][0]) < 2 * len(self._blocks[-1][0]):
             (keys, values), (others, more) = self._blocks.pop(-2), self._blocks.pop()
-            self._blocks.append(_sort(np.concatenate([keys, others]), np.concatenate([values, more])))
+            self._blocks.append(_sort(np.concatenate([keys, others]), _join([values, more], self._dtype)))
 
 
-def _find_range(keys: NDArray[np.uint64], key: int) -> tuple[int, int]:
-    wanted = np.uint64(key)
-    start, stop = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
-    return int(start), int(stop)
+def _find_rows(keys: NDArray[np.uint64], wanted: np.uint64) -> slice:
+    start = int(keys.searchsorted(wanted))
+    is_there = start < len(keys) and keys[start] == wanted
+    return slice(start, int(keys.searchsorted(wanted, "right")) if is_there else start)
+
+
+def _join(arrays: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """One array of all; what `np.concatenate` asks of a type with fields takes longer than the rest."""
+    joined = np.empty(sum(map(len, arrays)), dtype)
+    end = 0
+    for array in arrays:
+        joined[end : end + len(array)] = array
+        end += len(array)
+    return joined
 
 
 def _sort(keys: NDArray[np.uint64], values: NDArray[Any]) -> tuple[NDArray[np.uint64], NDArray[Any]]:

@@ -7,7 +7,7 @@ tells.
 
 import hashlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -223,6 +223,17 @@ class NearDuplicates:
         place = self._scratch.append(one.packed) // _PLACE
         self._index.add(_key(one.composition), (place, _find_reach(one), one.sums[_LOOKED_AT]))
         return place
+
+    def take(self, structures: Sequence[Fingerprint]) -> list[bool]:
+        """Of each of many whether it nearly is an earlier one, of these too; those that are none are kept."""
+        keys = [_key(one.composition) for one in structures]
+        held, kept, repeated = self._index.holds(np.array(keys, np.uint64)).tolist(), set[int](), list[bool]()
+        for one, key, is_held in zip(structures, keys, held, strict=True):
+            repeated.append((is_held or key in kept) and self.find(one) is not None)
+            if not repeated[-1]:
+                self.add(one)
+                kept.add(key)
+        return repeated
 
     def _list_near(self, one: Fingerprint) -> Iterator[tuple[int, Fingerprint]]:
         """Those of its composition that are near enough for a look, in the order they came in."""

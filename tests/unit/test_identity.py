@@ -20,7 +20,7 @@ one_of_all = pytest.mark.parametrize("structure", ALL, ids=lambda s: s.id)
 
 
 @one_of_all
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_hash_ignores_order_place_and_orientation(structure: Structure, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -133,7 +133,7 @@ def test_what_is_asked_of_a_maker_are_adjacent_stretches_whoever_asks() -> None:
         assert [s.start for s in shards] == [0, *accumulate(s.n for s in shards)][:-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.randoms(use_true_random=False), st.data())
 def test_the_order_of_arrival_changes_nothing(random, data: st.DataObject) -> None:
     losses = data.draw(st.dictionaries(st.sampled_from(["molecules", "spare"]), st.integers(0, 10)))

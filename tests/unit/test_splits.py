@@ -141,7 +141,7 @@ def test_parents_that_a_merge_joined_are_one(tmp_path: Path) -> None:
 originals = st.sampled_from([water(), methane(), silicon(), copper_slab()])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(originals, st.integers(0, 5)), min_size=1, max_size=12), st.integers(0, 2**63 - 1), st.integers(0, 10))
 def test_no_parent_is_on_two_sides_and_additions_move_none(drawn: list[tuple[Structure, int]], seed: int, tenths: int) -> None:
     structures = [perturb_structure(s, MOVED, np.random.default_rng(i)).renamed(f"t/{k:04d}") for k, (s, i) in enumerate(drawn)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distillery.planning import planner
 from distillery.planning.plan import Judgement, PartFacts, Plan, PlanPosition, Shard
-from distillery.planning.planner import Judge, ResumablePlan, make_plan
+from distillery.planning.planner import Judge, ResumablePlan, Screen, make_plan
 from distillery.planning.waves import cut_waves
 from distillery.recipe.reading import parse_recipe
 from distillery.recipe.recipe import Recipe, StageName
@@ -49,16 +49,22 @@ def judged(verdicts: Mapping[tuple[str, int], Judgement] | None = None) -> Judge
 
 
 def walk(
-    recipe: Recipe, judge: Judge, outcome: Outcome = whole, parts: dict[str, PartFacts] | None = None, until: StageName = "full"
+    recipe: Recipe,
+    judge: Judge,
+    outcome: Outcome = whole,
+    parts: dict[str, PartFacts] | None = None,
+    until: StageName = "full",
+    screen: Screen = lambda plan: {},
 ) -> Plan:
-    """Make every part as `outcome` says until the plan is complete."""
+    """Make every part as `outcome` says until the plan is complete; plans go on, as a run's do."""
     made = {} if parts is None else parts
 
     def look_up(shard: Shard) -> PartFacts | None:
         return made.get(shard.name)
 
+    resumable = ResumablePlan(recipe, look_up, judge, until, screen)
     for _ in range(300):
-        plan = make_plan(recipe, look_up, judge, until)
+        plan = resumable.go_on()
         if plan.is_complete:
             return plan
         made.update({shard.name: outcome(shard) for shard in plan.rounds[-1]})
@@ -146,6 +152,36 @@ def test_a_long_wave_has_a_checkpoint_every_10000_structures() -> None:
         assert checkpoint.wanted["models"] == pytest.approx(0.7 * checkpoint.n_structures, abs=10)
 
 
+MANY_WAVES = parse_recipe(STAGED.replace("count: 140", "count: 4440").replace("shard_size: 10", "shard_size: 50"))
+"""90 waves: 60 structures of the test, then 50 more each time."""
+
+
+def test_of_many_waves_those_are_judged_and_screened_at_which_all_has_grown_by_a_twentieth() -> None:
+    screened = list[int]()
+    plan = walk(MANY_WAVES, judged(), screen=lambda plan: screened.append(sum(t.made for t in plan.tallies.values())) or {})
+    full = [c for c in plan.checkpoints if c.position.stage == "full"]
+    numbers = [60, *(c.n_structures for c in full)]
+    assert (plan.n_waves, numbers[-1], len(full)) == (89, 4500, 43)
+    assert all(after - before < 2 * 50 for before, after in pairwise(n for n in numbers if n < 1000)), "of the first twenty each is"
+    assert all(after - before < 0.05 * before + 60 for before, after in pairwise(numbers))
+    assert len(screened) == 1 + len(numbers), "the pilot before them"
+    assert (full[-1].ends_stage, [c for c in full[:-1] if c.ends_stage]) == (True, [])
+
+
+def test_what_a_wave_that_is_not_screened_has_of_outliers_is_made_up_for_later() -> None:
+    def find_outliers(plan: Plan) -> dict[str, list[int]]:
+        return {name: [0] for name in plan.planned_parts if name.startswith("full-models")}
+
+    plan = walk(MANY_WAVES, judged(), screen=find_outliers)
+    n_parts = sum(shard.stage == "full" and shard.source == "models" for shard in plan.shards())
+    assert plan.tallies["models"].outliers == n_parts
+    assert kept(plan) == MANY_WAVES.counts()
+    befores = [planned.before for planned in plan.planned_parts.values() if planned.source == "models"]
+    sizes = [len(planned.fresh) for planned in plan.planned_parts.values() if planned.source == "models"]
+    assert befores == [0, *accumulate(sizes)][:-1]
+    assert plan.tallies["models"].draws == [("models", n) for n in sizes]
+
+
 @pytest.mark.parametrize(("stage", "after"), [("pilot", {"test", "full"}), ("test", {"full"})])
 def test_no_go_stops_before_the_next_stage(stage: str, after: set[str]) -> None:
     plan = walk(RECIPE, judged({(stage, 0): NO_GO}))
@@ -223,7 +259,7 @@ def lossy(shard: Shard) -> PartFacts:
     return PartFacts(tuple(ids), tuple(id if rng.random() < 0.95 else f"twin{rng.randint(0, 9)}" for id in ids))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.sets(st.tuples(st.sampled_from(["test", "full"]), st.integers(0, 2))))
 def test_stopped_anywhere_and_made_in_any_order_it_ends_the_same(rng: random.Random, bad: set[tuple[str, int]]) -> None:
     judge = judged(dict.fromkeys(bad, NO_GO))
@@ -278,7 +314,7 @@ def half(shard: Shard) -> PartFacts:
     return PartFacts(whole_part.ids, tuple(id if k % 2 else "again" for k, id in enumerate(whole_part.ids)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=False), st.sampled_from([RECIPE, REBALANCED]), st.sampled_from([whole, half]))
 def test_a_walk_that_goes_on_gives_the_plan_that_one_from_the_start_gives(rng: random.Random, recipe: Recipe, outcome: Outcome) -> None:
     parts: dict[str, PartFacts] = {}

@@ -30,7 +30,7 @@ def assert_same(a: Structure, b: Structure) -> None:
         assert one.tobytes() == other.tobytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(structures(), max_size=4), st.dictionaries(st.text(max_size=4), st.integers(), max_size=2))
 def test_arrow_gives_back_every_bit(batch: list[Structure], metadata: dict) -> None:
     back, back_metadata = from_arrow(to_arrow(batch, metadata))
@@ -40,7 +40,7 @@ def test_arrow_gives_back_every_bit(batch: list[Structure], metadata: dict) -> N
         assert_same(a, b)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(structures(), max_size=3))
 def test_the_same_batch_gives_the_same_bytes(batch: list[Structure]) -> None:
     assert to_arrow(batch) == to_arrow(batch)
@@ -64,7 +64,7 @@ def test_what_is_no_arrow_stream_is_refused(body: bytes) -> None:
         from_arrow(body)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_flipped_bytes_never_crash(data: st.DataObject) -> None:
     body = bytearray(to_arrow([water(), silicon()]))
