@@ -111,7 +111,10 @@ class DatasetStatuses:
         made_parts = self.parts_of_datasets.find(dataset.folder, recipe) if job is None or is_at_rest else job.run.made_parts
         seen = await asyncio.to_thread(look_at, dataset) if job is None else None
         plan, problem = await self._look_at(job, made_parts)
-        progress = describe_progress(made_parts, plan, job.run.shard_maker.in_work if job else {})
+        was_working, in_work = job is not None and job.is_working, dict(job.run.shard_maker.in_work) if job else {}
+        progress = await asyncio.to_thread(describe_progress, made_parts, plan, in_work)
+        if job is not None and was_working and not job.is_working:
+            return await self.tell(name)  # it ended meanwhile and let go of what is told of here
         status = Status(
             **dict(progress),
             **dataset.describe(recipe, started),

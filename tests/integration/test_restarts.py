@@ -287,23 +287,26 @@ async def read_events(client: httpx.AsyncClient, last: int) -> list[str]:
     return [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
 
 
-def test_a_part_that_is_seen_late_is_waited_for_and_then_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "n_late", "n_requests"), [(60.0, 2, 7), (1e-9, 1, 8)])
+def test_a_part_that_is_seen_late_is_waited_for_and_then_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, n_late: int, n_requests: int
+) -> None:
     """As behind the caches of a network file system; the labeller, asked again, finds the part and leaves it as it is."""
     hidden: Counter[str] = Counter()
 
     def see(path: Path) -> bool:
         hidden[path.name] += 1
-        return hidden[path.name] > (2 if path.name == "full-one-00001.h5" else 0)
+        return hidden[path.name] > (n_late if path.name == "full-one-00001.h5" else 0)
 
     monkeypatch.setattr("gateway.clients.is_visible", see)
     apps: dict[str, FastAPI] = {}
 
     async def main() -> str:
-        async with factory(tmp_path, two_fakes(), apps=apps, visible_seconds=0.01) as client:
+        async with factory(tmp_path, two_fakes(), apps=apps, visible_seconds=seconds) as client:
             assert (await make(client))["state"] == "finished"
         async with open_client(apps["labeller"], "labeller", httpx.Timeout(30)) as client:
             return (await client.get("/metrics")).text
 
     metrics = asyncio.run(main())
-    assert 'path="/label",status="200"} 8.0' in metrics, "seven shards, one of them twice"
-    assert hidden["full-one-00001.h5"] > 2
+    assert f'path="/label",status="200"}} {n_requests}.0' in metrics, "seven shards; one of them twice where it is not waited for"
+    assert hidden["full-one-00001.h5"] > n_late
