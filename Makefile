@@ -37,7 +37,8 @@ unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once: pip is tol
 run: $(QUICKSTART_INSTALLED)
 	$(VENV)/bin/distillery run recipes/quickstart.yaml
 
-# Each process that tests has a core, not all of them.
+# Each process that tests has a core, not all of them; what asks for more threads all the same does not let them spin while they wait.
+export OMP_WAIT_POLICY = PASSIVE
 test: export OMP_NUM_THREADS = 1
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n $(WORKERS) $(PARALLEL) --durations=20 tests/integration tests/contract tests/unit

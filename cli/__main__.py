@@ -12,10 +12,11 @@ from cli.exit_codes import STOPPED
 def main() -> None:
     """See `cli.main.main`. Ctrl-C before anything is begun ends it in a line.
 
-    numpy's linear algebra has one thread where the environment does not say otherwise: its matrices are small, and threads that
-    wait for a core which a worker has spin meanwhile.
+    Threads that wait for a core which another process has spin meanwhile, and so keep it from that one. So where the environment does
+    not say otherwise numpy's linear algebra has one thread, as its matrices are small, and the threads of torch sleep while they wait.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from cli.main import main as run_command
 
