@@ -67,6 +67,23 @@ def test_linear_algebra_has_one_thread_where_the_environment_does_not_say_otherw
     assert f"threads: {min(n_threads, count_cores())}" in done.stdout
 
 
+TORCH = """
+from cli.__main__ import main
+
+try:
+    main()
+except SystemExit:
+    import torch
+"""
+
+
+def test_threads_of_torch_sleep_while_they_wait() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | {"OMP_DISPLAY_ENV": "VERBOSE"}
+    command = [sys.executable, "-c", TORCH, "--version"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "GOMP_SPINCOUNT = '0'" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["run", "--help"], ["--version"]])
 def test_help_imports_neither_models_nor_arrays(arguments: list[str], tmp_path: Path) -> None:
     said, imported = run(tmp_path, *arguments)
