@@ -113,6 +113,19 @@ def test_what_is_beyond_the_reach_of_its_sums_is_not_alike() -> None:
         assert (near_duplicates.find(other) is not None) == find_distance(one, other).is_alike
 
 
+def test_many_at_once_are_taken_as_one_by_one() -> None:
+    several = [shaken(crystal, width, k) for k, crystal in enumerate(crystals()[:4]) for width in (0.0, 0.005, 0.1)]
+    fingerprints = [make_fingerprint(one) for one in [*several, *several[::-1]]]
+    one_by_one, batches = NearDuplicates(), NearDuplicates()
+    wanted = list[bool]()
+    for one in fingerprints:
+        wanted.append(one_by_one.find(one) is not None)
+        if not wanted[-1]:
+            one_by_one.add(one)
+    assert batches.take(fingerprints[:7]) + batches.take([]) + batches.take(fingerprints[7:]) == wanted
+    assert 0 < wanted.index(True) < len(several) <= wanted.count(True)
+
+
 def test_a_fingerprint_comes_back_from_its_text_and_nonsense_does_not() -> None:
     one = make_fingerprint(from_ase(molecule("C6H6"), id="", system="molecule"))
     assert Fingerprint.from_text(one.as_text()) == one

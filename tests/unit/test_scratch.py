@@ -56,6 +56,16 @@ def test_an_index_holds_what_a_dict_does_in_the_order_it_came_in() -> None:
     assert index.find(2001).tolist() == []
 
 
+@pytest.mark.parametrize("n", [0, 1, 100, 2048, 2049, 9000])
+def test_which_of_many_keys_an_index_holds(n: int) -> None:
+    rng = np.random.default_rng(n)
+    keys, asked, index = rng.integers(0, 5000, n).tolist(), [0, 2**64 - 1, *range(2, 6000)], KeyIndex("<u4")
+    for key in (*keys, 2**64 - 1):
+        index.add(key, 0)
+    assert index.holds(np.array(asked, np.uint64)).tolist() == [key in {*keys, 2**64 - 1} for key in asked]
+    assert index.holds(np.zeros(0, np.uint64)).tolist() == []
+
+
 @pytest.mark.parametrize("texts", [[], ["a"], ["full-a-00001/0000", "full-a-00001/0001/12"], ["x", "ü", ""], ["same", "same"]])
 def test_packed_texts_are_a_sequence_of_them(texts: list[str]) -> None:
     packed = PackedTexts(texts)
