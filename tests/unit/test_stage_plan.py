@@ -147,6 +147,7 @@ def test_a_long_wave_has_a_checkpoint_every_10000_structures() -> None:
     assert max(after - before for before, after in pairwise(numbers)) <= 10000
     assert numbers[-1] == 80000
     assert {c.position.wave for c in full} == {1, 2}
+    assert [c.ends_stage for c in full] == [False] * (len(full) - 1) + [True]
     assert len([shards for shards in plan.rounds if shards[0].stage == "full"]) == 2
     for checkpoint in full:
         assert checkpoint.wanted["models"] == pytest.approx(0.7 * checkpoint.n_structures, abs=10)
