@@ -195,10 +195,11 @@ def _show_status(one: "Status", console: Console) -> None:
     lines = [one.problem.detail] if one.problem else _list_news(one)
     if lines:
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=one.problem is None)
-    table = Table("source", "wanted", "proposals", "labelled", "shards", "notes")
+    table = Table("source", "wanted", "proposals", "labelled", "kept", "shards", "notes")
     for source, row in one.sources.items():
         counts = map(str, (row.wanted, row.generated, row.labelled))
-        table.add_row(source, *counts, f"{row.shards_done}/{row.shards}", describe_row(row))
+        kept = str(row.kept) if row.kept or one.state != "running" else "–"  # nobody has looked before the end of the first round
+        table.add_row(source, *counts, kept, f"{row.shards_done}/{row.shards}", describe_row(row))
     console.print(table)
 
 
