@@ -163,6 +163,8 @@ class SeenStructure(Answer):
     symbols: list[str]
     positions: list[tuple[float, float, float]] = Field(description="Cartesian, Å")
     cell: list[tuple[float, float, float]] | None = Field(description="rows are vectors, Å; null when not periodic")
+    charge: int = Field(0, description="total, of the cell where it is periodic, e")
+    multiplicity: int = Field(0, description="of the spin, 2 S + 1; 0 for the lowest that its electrons allow")
     energy_per_atom: float = Field(description="eV")
     largest_force: float = Field(description="eV/Å")
     forces: list[tuple[float, float, float]] = Field(description="eV/Å")
