@@ -237,6 +237,16 @@ def test_structures_are_labelled_without_a_dataset_whatever_form_they_come_in(tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("media_type", [ARROW_TYPE, "application/json", EXTXYZ_TYPE])
+def test_what_is_generated_can_be_labelled_as_it_came(tmp_path: Path, media_type: str) -> None:
+    async def act(client: httpx.AsyncClient) -> Any:
+        wanted = {"service": "fake", "n": 3, "seed": 1, "system": "cluster", "elements": ["H", "C"]}
+        made = (await client.post("/v1/generate", json=wanted, headers={"Accept": media_type})).raise_for_status().content
+        return (await client.post("/v1/label", content=made, headers={"Content-Type": media_type})).raise_for_status().json()
+
+    assert [label["id"] for label in use(tmp_path, act)["labels"]] == [f"fake-1-00000/000{k}" for k in range(3)]
+
+
 def test_a_structure_that_no_teacher_should_see_is_named_and_the_others_are_labelled(tmp_path: Path) -> None:
     crowded = water("w/1")
     crowded.positions[1] = crowded.positions[0] + 0.01
