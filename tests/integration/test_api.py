@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import io
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -152,6 +153,25 @@ def test_a_webhook_is_told_of_the_verdict_and_the_end_signed_and_again_if_it_fai
             assert server.came[0][0]["Distillery-Signature"] == f"sha256={signed}"
             told = {headers["Distillery-Delivery"]: json.loads(body) for headers, body in server.came}
             assert sorted((one["dataset"], one["event"]["event"]) for one in told.values()) == [("small", "finished"), ("small", "verdict")]
+
+    asyncio.run(main())
+
+
+def test_the_log_says_why_a_notice_is_not_taken_also_where_nothing_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.webhooks._LONGEST", 0.2)
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            async with receiving() as server:
+                hooks = [f"http://127.0.0.1:{port}/" for port in (silent.getsockname()[1], server.server_port)]
+                async with factory(tmp_path, two_fakes(), webhooks=hooks) as client:
+                    await make(client)
+                    async with asyncio.timeout(20):
+                        while "try 2 of 5: ReadTimeout" not in caplog.text or len(server.came) < 2:
+                            await asyncio.sleep(0.01)
+        assert f"{server.server_port}/ of small, try 1 of 5: answered 500" in caplog.text
 
     asyncio.run(main())
 
