@@ -105,15 +105,19 @@ def test_a_dataset_here_is_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("elements", "sources"),
+    ("elements", "teacher", "sources"),
     [
-        ("Fe,O", {"crystals", "clusters", "surfaces"}),
-        ("H,C,N,O", {"molecules", "crystals", "clusters", "surfaces"}),
-        ("Fe,C,O", {"molecules", "crystals", "clusters", "surfaces"}),
+        ("Fe,O", "7net-0", {"crystals", "clusters", "surfaces"}),
+        ("H,C,N,O", "7net-0", {"molecules", "crystals", "clusters", "surfaces"}),
+        ("Fe,C,O", "nobody-knows", {"molecules", "crystals", "clusters", "surfaces"}),
+        ("H,C,N,O", "gfn2-xtb", {"molecules", "clusters"}),
     ],
 )
-def test_a_recipe_of_some_elements_is_one_and_has_as_many_structures_as_are_wanted(elements: str, sources: set[str]) -> None:
-    recipe = parse_recipe(write_recipe("mine", elements.split(","), 500, "7net-0"))
+def test_a_recipe_of_some_elements_is_one_and_has_as_many_structures_as_are_wanted(
+    elements: str, teacher: str, sources: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labeller.teachers.find_spec", lambda package: True)  # whatever is installed here
+    recipe = parse_recipe(write_recipe("mine", elements.split(","), 500, teacher))
     assert recipe.size == 500
     assert set(recipe.sources) == sources
     known = {"molecules": {"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I", "B"}}
