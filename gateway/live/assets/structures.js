@@ -61,5 +61,6 @@
   document.getElementById("newer").addEventListener("click", () => step(-1));
   document.getElementById("reload").addEventListener("click", load);
   forces.addEventListener("change", show);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
   load();
 })();
