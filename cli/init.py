@@ -73,9 +73,12 @@ def _name_after(elements: str) -> str:
 
 
 def write_recipe(name: str, elements: Sequence[str], n: int, teacher: str) -> str:
-    """A recipe of `n` structures of these elements: of every kind that some of them can be made into. InvalidRequest if there is none."""
+    """A recipe of `n` structures of these elements: of every kind that some of them can be made into, and that the teacher labels.
+
+    InvalidRequest if there is none.
+    """
     _require_elements(elements)
-    chosen = [(kind, own) for kind in _KINDS if (own := _find_elements(kind, elements))]
+    chosen = [(kind, own) for kind in _list_kinds(teacher) if (own := _find_elements(kind, elements))]
     if not chosen:
         raise InvalidRequest(
             f"none of {', '.join(dict.fromkeys(kind.service for kind in _KINDS))} makes anything of {' '.join(elements) or 'no elements'}"
@@ -95,6 +98,19 @@ def _require_elements(elements: Sequence[str]) -> None:
     for element in elements:
         if element not in chemical_symbols[1:]:
             raise InvalidRequest(f"{element!r} is no element{suggest(element, chemical_symbols[1:])}")
+
+
+def _list_kinds(teacher: str) -> list[Kind]:
+    """Those that a teacher labels; all where it is not known here which."""
+    from distillery.errors import Problem
+    from distillery.structures.structure import PERIODIC_SYSTEMS
+    from labeller.teachers import outline_teacher
+
+    try:
+        is_for_periodic = outline_teacher(teacher).abilities.periodic
+    except Problem:
+        is_for_periodic = True
+    return [kind for kind in _KINDS if is_for_periodic or kind.system not in PERIODIC_SYSTEMS]
 
 
 def _find_elements(kind: Kind, elements: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, Text
 from rich.table import Column
 from rich.text import Text
 
-from cli.story import Story, count_labelled, describe_row, describe_steps, describe_work, list_rows
+from cli.story import Story, describe_row, describe_steps, describe_work, list_rows
 from cli.terminal import can_redraw
 from distillery.errors import Unavailable, from_body
 from distillery.http.client import Client
@@ -122,11 +122,12 @@ class LiveView:
         for name, row, rate in list_rows(status, self._rates):
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(_shorten(name, self._longest_name), total=None, count="", rate="", note="")
-            labelled = count_labelled(row)
             note = ", ".join(filter(None, (describe_steps(row), describe_row(row))))
-            is_moving = not labelled and bool(row.in_work.generate or row.in_work.label)  # a bar at zero would say that nothing is done
+            is_moving = not row.counted and bool(row.in_work.generate or row.in_work.label)  # a bar at zero would say that nothing is done
             total = None if is_moving else row.wanted
-            self._bars.update(self._tasks[name], total=total, completed=labelled, count=f"{labelled}/{row.wanted}", rate=rate, note=note)
+            self._bars.update(
+                self._tasks[name], total=total, completed=row.counted, count=f"{row.counted}/{row.wanted}", rate=rate, note=note
+            )
 
 
 def _shorten(name: str, n: int) -> str:
@@ -173,17 +174,17 @@ class LineView:
         for name, row, rate in list_rows(status, self._rates):
             if self._is_news(name, row, status.state in ENDED):
                 self._printed[name] = time.monotonic(), row
-                self._print(f"{name}: {count_labelled(row)}/{row.wanted} labelled  {rate}  {describe_row(row)}".rstrip())
+                self._print("  ".join(filter(None, (f"{name}: {row.counted}/{row.wanted} labelled", rate, describe_row(row)))))
 
     def _is_news(self, name: str, row: SourceProgress, has_ended: bool) -> bool:
         if name not in self._printed:
             return True
         at, old = self._printed[name]
         if has_ended:
-            return (row.labelled, row.wanted, row.fallback, row.rejected) != (old.labelled, old.wanted, old.fallback, old.rejected)
-        if row.fallback != old.fallback or old.labelled < row.wanted <= row.labelled:
+            return (row.counted, row.wanted, row.fallback, row.refused) != (old.counted, old.wanted, old.fallback, old.refused)
+        if row.fallback != old.fallback or row.counted < old.counted or old.counted < row.wanted <= row.counted:
             return True
-        age, progress = time.monotonic() - at, row.labelled - old.labelled
+        age, progress = time.monotonic() - at, row.counted - old.counted
         return progress > 0 and (age >= _LONGEST_SECONDS or (age >= _LINE_SECONDS and progress >= 0.1 * row.wanted))
 
     def _print(self, line: str) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from distillery.schema.dataset import Status
 
 _WATCH_SECONDS = 1.0
+_NARROW = 72
+"""Columns: on a terminal with fewer, tables would cut off their numbers, and lines stand in their place."""
 
 
 @app.command()
@@ -178,6 +180,11 @@ def _list_statuses(found: "list[Status]", console: Console) -> None:
 
     from cli.story import describe_briefly, say_how_many
 
+    if console.width < _NARROW:
+        for one in found:
+            words = (one.name, one.state, one.verdict or "", say_how_many(one), describe_briefly(one))
+            console.print("  ".join(filter(None, words)), markup=False, highlight=False)
+        return
     table = Table("dataset", "state", "verdict", "structures", "teacher", "notes")
     for one in found:
         table.add_row(one.name, one.state, one.verdict or "", say_how_many(one), one.teacher, describe_briefly(one))
@@ -185,9 +192,7 @@ def _list_statuses(found: "list[Status]", console: Console) -> None:
 
 
 def _show_status(one: "Status", console: Console) -> None:
-    from rich.table import Table
-
-    from cli.story import describe_place, describe_row
+    from cli.story import describe_place
 
     verdict = f"  {one.verdict}" if one.verdict else ""
     stage = f"  stage {describe_place(one)}" if len(one.stages) > 1 else ""
@@ -195,10 +200,24 @@ def _show_status(one: "Status", console: Console) -> None:
     lines = [one.problem.detail] if one.problem else _list_news(one)
     if lines:
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=one.problem is None)
-    table = Table("source", "wanted", "proposals", "labelled", "shards", "notes")
+    _show_sources(one, console)
+
+
+def _show_sources(one: "Status", console: Console) -> None:
+    from rich.table import Table
+
+    from cli.story import describe_row
+
+    if console.width < _NARROW:
+        for source, row in one.sources.items():
+            words = (f"{source}: {row.counted} of {row.wanted}", f"shards {row.shards_done}/{row.shards}", describe_row(row))
+            console.print("  ".join(filter(None, words)), markup=False, highlight=False)
+        return
+    table = Table("source", "wanted", "proposals", "labelled", "kept", "shards", "notes")
     for source, row in one.sources.items():
         counts = map(str, (row.wanted, row.generated, row.labelled))
-        table.add_row(source, *counts, f"{row.shards_done}/{row.shards}", describe_row(row))
+        kept = str(row.kept) if row.kept or one.state != "running" else "–"  # nobody has looked before the end of the first round
+        table.add_row(source, *counts, kept, f"{row.shards_done}/{row.shards}", describe_row(row))
     console.print(table)
 
 
@@ -209,5 +228,5 @@ def _list_news(one: "Status") -> list[str]:
     lines = [tell_checkpoint(checkpoint) for checkpoint in one.checkpoints if len(one.stages) > 1]
     lines += [f"failed: {line}" for line in describe_failed(one.failed_gates)]
     lines += [one.doing] if one.doing else []
-    lines += [f"{retry.detail} ({retry.tries} tries so far)" for retry in one.retries]
+    lines += [f"{retry.detail} ({retry.tries} {'try' if retry.tries == 1 else 'tries'} so far)" for retry in one.retries]
     return lines + ([f"scenario {one.scenario}"] if one.state == "finished" else [])

@@ -15,7 +15,7 @@ def list_rows(status: Status, rates: Rates) -> Iterator[tuple[str, SourceProgres
     if not any(row.shards for row in sources.values()):  # what there is already is still being read
         return
     for name, row in sources.items():
-        rates.note(name, row.labelled)
+        rates.note(name, row.counted)
         yield name, row, rates.describe(name, _count_missing([row]) if len(sources) == 1 else None)
     if len(sources) > 1:
         wanted, missing = sum(row.wanted for row in sources.values()), _count_missing(sources.values())
@@ -24,7 +24,7 @@ def list_rows(status: Status, rates: Rates) -> Iterator[tuple[str, SourceProgres
 
 
 def _count_missing(rows: Iterable[SourceProgress]) -> int:
-    return sum(max(row.wanted - row.labelled, 0) for row in rows)
+    return sum(row.wanted - row.counted for row in rows)
 
 
 class Story:
@@ -84,7 +84,7 @@ def tell_checkpoint(checkpoint: CheckpointRecord) -> str:
 def say_how_many(status: Status) -> str:
     """Structures of those wanted by the end of the stage, for example `4800/5000`."""
     rows = status.sources.values()
-    return f"{sum(map(count_labelled, rows))}/{sum(row.wanted for row in rows)}"
+    return f"{sum(row.counted for row in rows)}/{sum(row.wanted for row in rows)}"
 
 
 def describe_briefly(status: Status) -> str:
@@ -101,9 +101,9 @@ def describe_briefly(status: Status) -> str:
 def describe_row(row: SourceProgress) -> str:
     """What else there is to say of a source: its fallback, what was rejected and why."""
     notes = [f"made by {row.fallback} (fallback)"] if row.fallback else []
-    rejected = sorted(row.rejected.items(), key=lambda item: (-item[1], item[0]))
-    notes += [f"{count} {reason}" for reason, count in rejected[:3]]
-    return ("rejected " if rejected and not row.fallback else "") + ", ".join(notes)
+    refused = list(row.refused.items())
+    notes += [f"{count} {reason}" for reason, count in refused[:3]]
+    return ("rejected " if refused and not row.fallback else "") + ", ".join(notes)
 
 
 def describe_steps(row: SourceProgress) -> str:
@@ -112,11 +112,6 @@ def describe_steps(row: SourceProgress) -> str:
     steps = (("generating", row.in_work.generate), ("labelling", row.in_work.label))
     notes += [f"{step} {n} shard{'s' if n > 1 else ''}" for step, n in steps if n]
     return ", ".join(notes)
-
-
-def count_labelled(row: SourceProgress) -> int:
-    """Labelled structures as far as they are wanted: twins and structures to spare are labelled too."""
-    return min(row.labelled, row.wanted)
 
 
 def describe_work(status: Status) -> str:

@@ -43,7 +43,8 @@ class KeyedSemaphore:
             if self._taken[key] < size:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed[key].wait(), _LOOK_AGAIN_SECONDS)
+                async with asyncio.timeout(_LOOK_AGAIN_SECONDS):  # wait_for loses a cancellation that comes with a turn, before Python 3.12
+                    await self._freed[key].wait()
 
     async def _size(self, key: str) -> int:
         counted, size = self._sizes.get(key, (-_LOOK_AGAIN_SECONDS, 1))

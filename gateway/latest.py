@@ -35,6 +35,8 @@ def _list_structures(arrays: Arrays, n: int) -> Iterator[SeenStructure]:
             symbols=structure.symbols,
             positions=np.round(structure.positions, 4).tolist(),
             cell=np.round(structure.cell, 4).tolist() if structure.is_periodic else None,
+            charge=structure.charge,
+            multiplicity=structure.multiplicity,
             energy_per_atom=float(arrays["labels/energy"][i]) / len(structure),
             largest_force=float(np.linalg.norm(forces, axis=1).max(initial=0.0)),
             forces=np.round(forces, 4).tolist(),

@@ -59,7 +59,7 @@ def _list_proposals(row: SourceProgress) -> Iterator[tuple[str, int]]:
 
 
 def _list_frames(row: SourceProgress) -> Iterator[tuple[str, int]]:
-    yield from (("labelled", row.labelled), ("kept", row.kept), ("duplicate", row.duplicates))
+    yield from (("labelled", row.labelled), ("kept", row.kept), ("duplicate", row.duplicates), ("energy_outlier", row.outliers))
 
 
 def _count(name: str, help: str, rows: Rows, list_outcomes: Outcomes) -> CounterMetricFamily:

@@ -31,7 +31,7 @@ class Webhooks:
             return
         body = Notice(dataset=dataset, event=event).model_dump_json().encode()
         for url in self._urls:
-            task = asyncio.create_task(self._send(url, body, uuid.uuid4().hex), name=f"webhook of {dataset}")
+            task = asyncio.create_task(self._send(url, dataset, body, uuid.uuid4().hex), name=f"webhook of {dataset}")
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
@@ -41,7 +41,7 @@ class Webhooks:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
 
-    async def _send(self, url: str, body: bytes, delivery: str) -> None:
+    async def _send(self, url: str, dataset: str, body: bytes, delivery: str) -> None:
         headers = {"Content-Type": "application/json", "Distillery-Delivery": delivery}
         if self._secret is not None:
             headers["Distillery-Signature"] = f"sha256={hmac.new(self._secret, body, hashlib.sha256).hexdigest()}"
@@ -51,5 +51,12 @@ class Webhooks:
                     (await http.post(url, content=body, headers=headers)).raise_for_status()
                     return
                 except httpx.HTTPError as error:
-                    _log.warning("webhook %s, try %d of %d: %s", url, k + 1, _TRIES, error or type(error).__name__)
+                    _log.warning("webhook %s of %s, try %d of %d: %s", url, dataset, k + 1, _TRIES, _describe(error))
                 await asyncio.sleep(self._wait * 2**k)
+
+
+def _describe(error: httpx.HTTPError) -> str:
+    """Why a notice was not taken; a time that ran out has no words of its own."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"answered {error.response.status_code}"
+    return str(error) or type(error).__name__

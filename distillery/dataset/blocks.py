@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import ATOMIC_ENERGIES, open_dataset
 from distillery.errors import InvalidRequest
+from distillery.structures.electrons import find_multiplicities
 from distillery.structures.structure import Structure, System
 
 Indices = Sequence[int] | NDArray[np.int64]
@@ -69,8 +70,7 @@ class Block:
         """The multiplicity as a number, the lowest that the electrons allow where none is told, (n,); None with `charge`."""
         if self.charge is None or self.multiplicity is None:
             return None
-        lowest = 1 + (np.add.reduceat(self.numbers, self.splits[:-1]) - self.charge) % 2
-        return np.where(self.multiplicity > 0, self.multiplicity, lowest)
+        return find_multiplicities(self.numbers, self.splits, self.charge, self.multiplicity)
 
     def rows(self, k: int) -> slice:
         """Where the arrays by atom hold structure k."""

@@ -13,7 +13,7 @@ from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 from distillery.http.choices import rank_choices
 
 _LEVEL = 6
-_PACKED = frozenset({"application/json", "application/yaml", "text/html"})
+_PACKED = frozenset({"application/json", "application/yaml", "text/html", "text/markdown"})
 _LARGEST_PACKED = 64 << 20
 """Bytes that are held in memory to be compressed."""
 
@@ -24,12 +24,13 @@ def serve_file(request: Request, path: Path, filename: str, media_type: str) -> 
     A small text is compressed where that is understood and no range is asked for; HDF5 hardly shrinks.
     """
     found = path.stat()
-    is_packed = media_type in _PACKED and found.st_size <= _LARGEST_PACKED and "range" not in request.headers and _takes_gzip(request)
-    if is_packed:
+    can_be_packed = media_type in _PACKED and found.st_size <= _LARGEST_PACKED
+    if can_be_packed and "range" not in request.headers and _takes_gzip(request):
         return _serve_packed(request, path.read_bytes(), filename, media_type)
-    response = FileResponse(path, filename=filename, media_type=media_type, stat_result=found)
+    varies = {"Vary": "Accept-Encoding"} if can_be_packed else {}
+    response = FileResponse(path, filename=filename, media_type=media_type, stat_result=found, headers=varies)
     if _is_known(request, response.headers["etag"]):
-        return Response(status_code=304, headers={"ETag": response.headers["etag"]})
+        return Response(status_code=304, headers={"ETag": response.headers["etag"], **varies})
     wanted = request.headers.get("range")
     if wanted is not None:
         _require_range(wanted, found.st_size)

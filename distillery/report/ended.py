@@ -35,5 +35,6 @@ def _describe_ended(own: SourceReport, shards: int, used_fallback: str | None) -
         shards_done=shards,
         rejected=rejected,
         duplicates=own.rejected.get("dataset: duplicate", 0),
+        outliers=own.rejected.get("dataset: energy_outlier", 0),
         fallback=used_fallback,
     )

@@ -14,9 +14,11 @@ class Rates:
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
     def note(self, name: str, labelled: int) -> None:
-        """Take in a count."""
+        """Take in a count. Where it falls, for some were left out again, its rate begins anew."""
         now = time.monotonic()
         seen = self._seen.setdefault(name, deque())
+        if seen and labelled < seen[-1][1]:
+            seen.clear()
         if len(seen) > 1 and now - seen[-2][0] < _SAMPLE_SECONDS:
             seen.pop()
         seen.append((now, labelled))

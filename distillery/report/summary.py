@@ -94,6 +94,7 @@ def _describe_source(made_parts: MadeParts, plan: Plan, name: str, wanted: int, 
         label_seconds=sum(part.label_seconds for part in parts),
         rejected=_count_rejected(parts),
         duplicates=tally.duplicates,
+        outliers=tally.outliers,
         fallback=_find_fallback(shards),
     )
 

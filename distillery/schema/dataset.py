@@ -1,5 +1,6 @@
 """What the gateway says of a dataset: its status, events, forecast and files."""
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field
@@ -33,8 +34,21 @@ class SourceProgress(Answer):
     generate_seconds: float = 0.0
     label_seconds: float = 0.0
     rejected: dict[str, int] = Field({}, description="by reason")
-    duplicates: Count = 0
+    duplicates: Count = Field(0, description="labelled structures that came before, found at the end of a round")
+    outliers: Count = Field(0, description="labelled structures whose energies proved to be far off, found at the end of a round")
     fallback: str | None = Field(None, description="the source that makes its structures")
+
+    @property
+    def counted(self) -> int:
+        """Labelled structures as far as they are wanted, without those that were left out again; falls at the end of a round with such."""
+        return min(self.labelled - self.duplicates - self.outliers, self.wanted)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """All that is left out, by reason: before a part was written, and once it was compared with the others; most frequent first."""
+        late = {"duplicate": self.duplicates, "energy_outlier": self.outliers}
+        counts = Counter(self.rejected) + Counter(late)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 class Progress(Answer):
@@ -149,6 +163,8 @@ class SeenStructure(Answer):
     symbols: list[str]
     positions: list[tuple[float, float, float]] = Field(description="Cartesian, Å")
     cell: list[tuple[float, float, float]] | None = Field(description="rows are vectors, Å; null when not periodic")
+    charge: int = Field(0, description="total, of the cell where it is periodic, e")
+    multiplicity: int = Field(0, description="of the spin, 2 S + 1; 0 for the lowest that its electrons allow")
     energy_per_atom: float = Field(description="eV")
     largest_force: float = Field(description="eV/Å")
     forces: list[tuple[float, float, float]] = Field(description="eV/Å")

@@ -167,9 +167,15 @@ class StructuresAnswer(Message):
 
 
 class StructureList(Message):
-    """Structures as JSON."""
+    """Structures as JSON; what `POST /v1/generate` answers beside them may be there too, and is not looked at."""
 
     structures: list[StructureRecord] = Field(min_length=1)
+    service: Name | None = None
+    version: str | None = None
+    licence: str | None = None
+    requested: int | None = None
+    attempts: int | None = None
+    rejected: dict[str, int] | None = None
 
 
 class GeneratedBatch(Message):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distillery.structures.structure import Structure
 
@@ -29,6 +30,14 @@ def read_state(info: Mapping[str, Any]) -> tuple[int, int]:
     if multiplicity < 0:
         raise ValueError(f"the spin multiplicity is 2 S + 1, at least 1, or 0 for the lowest; got {multiplicity}")
     return charge, multiplicity
+
+
+def find_multiplicities(
+    numbers: NDArray[np.integer], splits: NDArray[np.integer], charges: NDArray[np.integer], given: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """The spin multiplicities, the lowest that the electrons allow where 0 is given; structure i has rows splits[i]:splits[i+1]."""
+    lowest = 1 + (np.add.reduceat(numbers.astype(np.int64), splits[:-1]) - charges) % 2
+    return np.where(given > 0, given, lowest)
 
 
 def _read_one(info: Mapping[str, Any], names: tuple[str, ...], most: int) -> int:

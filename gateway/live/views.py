@@ -21,7 +21,6 @@ class SourceRow:
     progress: SourceProgress
     rate: str
     doing: str
-    refusals: Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class DatasetView:
     """A dataset: its status, how much of it is there, and how long the rest takes."""
 
     status: Status
-    labelled: int
+    counted: int
     wanted: int
     rate: str
     rows: Sequence[SourceRow]
@@ -48,7 +47,7 @@ class DatasetView:
     @property
     def percent(self) -> int:
         """Of what is wanted by the end of the stage; never 100 before all is there."""
-        return min(100 * self.labelled // self.wanted, 100) if self.wanted else 0
+        return 100 * self.counted // self.wanted if self.wanted else 0
 
     def is_uncounted(self, row: SourceProgress) -> bool:
         """True while nobody has looked which of a source's structures count: that is done at the end of a round."""
@@ -89,15 +88,15 @@ class Watch:
     def view(self, status: Status) -> DatasetView:
         """What is shown of a dataset."""
         rates = self._rates.setdefault(status.name, Rates())
-        labelled = sum(min(row.labelled, row.wanted) for row in status.sources.values())
+        counted = sum(row.counted for row in status.sources.values())
         wanted = sum(row.wanted for row in status.sources.values())
-        rates.note(_ALL, labelled)
+        rates.note(_ALL, counted)
         is_running = status.state == "running"
         return DatasetView(
             status=status,
-            labelled=labelled,
+            counted=counted,
             wanted=wanted,
-            rate=rates.describe(_ALL, wanted - labelled) if is_running else "",
+            rate=rates.describe(_ALL, wanted - counted) if is_running else "",
             rows=[_describe_source(name, row, rates, is_running) for name, row in status.sources.items()],
             lines=[*_list_problems(status), *map(describe_retry, status.retries)],
             work=[(w.shard, "generating" if w.step == "generate" else "labelling", w.service, _say_since(w.since)) for w in status.at_work],
@@ -105,11 +104,10 @@ class Watch:
 
 
 def _describe_source(name: str, row: SourceProgress, rates: Rates, is_running: bool) -> SourceRow:
-    rates.note(name, row.labelled)
+    rates.note(name, row.counted)
     steps = (("generating", row.in_work.generate), ("labelling", row.in_work.label))
     doing = ", ".join(f"{step} {n} shard{'s' if n > 1 else ''}" for step, n in steps if n)
-    refusals = sorted(row.rejected.items(), key=lambda item: (-item[1], item[0]))
-    return SourceRow(name, row, rates.describe(name, None) if is_running else "", doing, refusals)
+    return SourceRow(name, row, rates.describe(name, None) if is_running else "", doing)
 
 
 def _list_problems(status: Status) -> Iterable[Line]:

@@ -12,7 +12,13 @@ from distillery.schema.dataset import FileEntry, SeenStructure
 from gateway.latest import read_latest
 from gateway.manager import Manager
 
-_FILE_TYPES = {".h5": "application/x-hdf5", ".json": "application/json", ".yaml": "application/yaml", ".html": "text/html"}
+_FILE_TYPES = {
+    ".h5": "application/x-hdf5",
+    ".json": "application/json",
+    ".yaml": "application/yaml",
+    ".html": "text/html",
+    ".md": "text/markdown",
+}
 _BINARY = {"type": "string", "format": "binary"}
 _FILES = {media_type: {"schema": _BINARY if suffix == ".h5" else {}} for suffix, media_type in _FILE_TYPES.items()}
 Latest = Annotated[int, Query(ge=1, le=50, description="at most so many")]

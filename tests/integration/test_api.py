@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import io
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -156,6 +157,25 @@ def test_a_webhook_is_told_of_the_verdict_and_the_end_signed_and_again_if_it_fai
     asyncio.run(main())
 
 
+def test_the_log_says_why_a_notice_is_not_taken_also_where_nothing_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.webhooks._LONGEST", 0.2)
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            async with receiving() as server:
+                hooks = [f"http://127.0.0.1:{port}/" for port in (silent.getsockname()[1], server.server_port)]
+                async with factory(tmp_path, two_fakes(), webhooks=hooks) as client:
+                    await make(client)
+                    async with asyncio.timeout(20):
+                        while "try 2 of 5: ReadTimeout" not in caplog.text or len(server.came) < 2:
+                            await asyncio.sleep(0.01)
+        assert f"{server.server_port}/ of small, try 1 of 5: answered 500" in caplog.text
+
+    asyncio.run(main())
+
+
 ASK = {"service": "fake", "n": 120, "seed": 3, "system": "cluster", "min_atoms": 4, "max_atoms": 9}
 
 
@@ -235,6 +255,16 @@ def test_structures_are_labelled_without_a_dataset_whatever_form_they_come_in(tm
 
     use(tmp_path, act)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("media_type", [ARROW_TYPE, "application/json", EXTXYZ_TYPE])
+def test_what_is_generated_can_be_labelled_as_it_came(tmp_path: Path, media_type: str) -> None:
+    async def act(client: httpx.AsyncClient) -> Any:
+        wanted = {"service": "fake", "n": 3, "seed": 1, "system": "cluster", "elements": ["H", "C"]}
+        made = (await client.post("/v1/generate", json=wanted, headers={"Accept": media_type})).raise_for_status().content
+        return (await client.post("/v1/label", content=made, headers={"Content-Type": media_type})).raise_for_status().json()
+
+    assert [label["id"] for label in use(tmp_path, act)["labels"]] == [f"fake-1-00000/000{k}" for k in range(3)]
 
 
 def test_a_structure_that_no_teacher_should_see_is_named_and_the_others_are_labelled(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
+from cli.story import say_how_many
 from distillery.dataset.folder import part_path
 from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
@@ -27,10 +28,12 @@ from distillery.export.ase_databases import export_ase_db, export_aselmdb
 from distillery.export.extxyz import export_extxyz
 from distillery.generators.generator import Task
 from distillery.http.client import EmbeddedServers
+from distillery.schema.dataset import Status
 from distillery.structures.structure import Structure
 from distillery.verify.verification import Verification
 from gateway.app import create_gateway
 from gateway.curate import Curated, curate
+from gateway.live.views import Watch
 from gateway.neighbours import find_own_network
 from gateway.settings import GatewaySettings
 from tests.fake_service import FakeGenerator
@@ -306,6 +309,10 @@ def test_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
     found = report(tmp_path)
     assert status["verdict"] == "NO-GO"
     assert found["sources"]["one"]["kept"] == 1
+    told = Status.model_validate(status)
+    assert told.sources["one"].counted == 1
+    assert told.sources["one"].refused == {"duplicate": sum(found["sources"]["one"]["rejected"].values())}
+    assert (say_how_many(told), Watch().view(told).percent) == ("13/32", 40)
     assert {"duplicates (all)", "completeness (all)"} <= set(found["reasons"])
     hashes = Counter(hash for _, hash in identity(tmp_path))
     assert max(hashes.values()) == 1

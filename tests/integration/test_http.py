@@ -203,6 +203,17 @@ def test_what_the_client_has_is_not_sent_again(many: Path, path: str) -> None:
     assert get(many, f"/v1/datasets/small/{path}", If_None_Match='"other"').content == first.content
 
 
+def test_every_file_that_is_listed_is_sent_with_a_tag_and_in_ranges(many: Path) -> None:
+    paths = [file["path"] for file in get(many, "/v1/datasets/small/files").json()]
+    assert {"recipe.yaml", "README.md", "croissant.json", "dataset.h5"} <= set(paths)
+    for path in paths:
+        content = (many / "small" / path).read_bytes()
+        whole, piece = get(many, f"/v1/datasets/small/files/{path}"), get(many, f"/v1/datasets/small/files/{path}", Range="bytes=2-5")
+        assert (whole.status_code, whole.content, piece.status_code, piece.content) == (200, content, 206, content[2:6]), path
+        assert whole.headers["etag"], path
+        assert whole.headers.get("vary") == (None if path.endswith(".h5") else "Accept-Encoding"), path
+
+
 def test_the_page_is_compressed_where_that_is_understood(many: Path) -> None:
     plain = get(many, "/v1/datasets/small/report.html")
     packed = get(many, "/v1/datasets/small/report.html", Accept_Encoding="br, gzip;q=0.5")

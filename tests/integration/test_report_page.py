@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,18 @@ def test_what_is_saved_is_the_structure_with_its_labels(page: Page, report: Path
         assert np.allclose(np.sort(crystal.get_all_distances(mic=True)), np.sort(atoms.get_all_distances(mic=True)), atol=0.02)
     else:
         assert page.locator("#save-cif").is_disabled()
+
+
+def test_ions_have_their_charge_on_the_page_and_in_what_is_saved(page: Page, tmp_path: Path) -> None:
+    write_parts(tmp_path, change=lambda one: replace(one, charge=-1) if one.id.endswith("00001/0003") else one)
+    write_page(tmp_path, tmp_path / "report.html")
+    open_report(page, tmp_path / "report.html", "#structure=full-molecules-00001/0003")
+    expect(page.locator("#structure-values")).to_contain_text("total charge, e-1spin multiplicity, 2 S + 12")
+    expect(page.locator("#source-molecules")).to_contain_text("Total charge: −1 in 1, 0 in 59; unpaired electrons in 1.")
+    with page.expect_download() as download:
+        page.click("#save-xyz")
+    atoms: Any = read(io.StringIO(Path(download.value.path()).read_text()), format="extxyz")
+    assert (atoms.info["charge"], atoms.info["spin"]) == (-1, 2)
 
 
 def test_pictures_are_drawn_when_they_are_in_view_by_one_viewer(page: Page, report: Path) -> None:

@@ -144,6 +144,16 @@ def test_what_takes_its_time_is_named_once(log: Log) -> None:
     assert log.show(60, one=100) == []
 
 
+def test_what_was_left_out_at_the_end_of_a_round_is_not_counted_and_that_is_told(log: Log) -> None:
+    full: dict[str, Any] = {"labelled": 100, "rejected": {"duplicate": 3}}
+    assert log.show_all(10, one=full) == ["one: 100/100 labelled  rejected 3 duplicate"]
+    compared = full | {"duplicates": 60, "outliers": 2}
+    assert log.show_all(1, one=compared) == ["one: 38/100 labelled  rejected 63 duplicate, 2 energy_outlier"]
+    assert log.show_all(10, one=compared | {"labelled": 150}) == [
+        "one: 88/100 labelled  5.00/s, about 2 s left  rejected 63 duplicate, 2 energy_outlier"
+    ]
+
+
 def test_more_is_never_labelled_than_is_wanted(log: Log) -> None:
     assert log.show(0, wanted=12, one=13) == ["one: 12/12 labelled"]
 

@@ -46,6 +46,27 @@ def test_no_more_at_once_than_there_are_turns(monkeypatch: pytest.MonkeyPatch) -
     assert most["a", 5] == 5
 
 
+def test_a_failure_stops_who_waits_for_the_turn_that_it_frees() -> None:
+    ended = list[int]()
+
+    async def count(key: str) -> int:
+        return 1
+
+    async def work(pool: turns.KeyedSemaphore, k: int) -> None:
+        async with pool.take("a"):
+            await asyncio.sleep(0.01)
+            ended.append(k)
+            raise Unavailable("lost")
+
+    async def main() -> None:
+        pool = turns.KeyedSemaphore(count)
+        with pytest.raises(Unavailable):
+            await turns.run_all(work(pool, k) for k in range(5))
+
+    asyncio.run(main())
+    assert ended == [0]
+
+
 def test_a_freed_turn_goes_to_who_waits_longest_and_wakes_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     n, served, looks = 200, list[int](), 0
 

@@ -85,6 +85,16 @@ def test_several_datasets_have_a_line_each_and_one_all_its_sources(capsys: pytes
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if "│ 50" in line] == ["one", "two"]
 
 
+def test_on_a_narrow_terminal_no_number_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    row = SourceProgress(wanted=120_000, labelled=104_321, duplicates=300, shards=600, shards_done=522)
+    one = Status(name="a_dataset", state="running", teacher="7net-0", sources={"molecules": row})
+    show([one], Console(width=40))
+    words = " ".join(capsys.readouterr().out.split())
+    assert "molecules: 104021 of 120000 shards 522/600 rejected 300 duplicate" in words
+    show([one, one], Console(width=40))
+    assert capsys.readouterr().out.count("a_dataset  running  104021/120000") == 2
+
+
 def test_a_verb_without_a_gateway_says_what_to_do() -> None:
     with pytest.raises(InvalidRequest, match=r"--gateway URL.*Ctrl-C"):
         say("pause", "small")
@@ -105,15 +115,19 @@ def test_a_dataset_here_is_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("elements", "sources"),
+    ("elements", "teacher", "sources"),
     [
-        ("Fe,O", {"crystals", "clusters", "surfaces"}),
-        ("H,C,N,O", {"molecules", "crystals", "clusters", "surfaces"}),
-        ("Fe,C,O", {"molecules", "crystals", "clusters", "surfaces"}),
+        ("Fe,O", "7net-0", {"crystals", "clusters", "surfaces"}),
+        ("H,C,N,O", "7net-0", {"molecules", "crystals", "clusters", "surfaces"}),
+        ("Fe,C,O", "nobody-knows", {"molecules", "crystals", "clusters", "surfaces"}),
+        ("H,C,N,O", "gfn2-xtb", {"molecules", "clusters"}),
     ],
 )
-def test_a_recipe_of_some_elements_is_one_and_has_as_many_structures_as_are_wanted(elements: str, sources: set[str]) -> None:
-    recipe = parse_recipe(write_recipe("mine", elements.split(","), 500, "7net-0"))
+def test_a_recipe_of_some_elements_is_one_and_has_as_many_structures_as_are_wanted(
+    elements: str, teacher: str, sources: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labeller.teachers.find_spec", lambda package: True)  # whatever is installed here
+    recipe = parse_recipe(write_recipe("mine", elements.split(","), 500, teacher))
     assert recipe.size == 500
     assert set(recipe.sources) == sources
     known = {"molecules": {"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I", "B"}}

@@ -102,7 +102,7 @@ def _chart_entropy(measures: Measures, recipe: Recipe, gate: float | None) -> Ch
     ceiling = entropy_ceiling(n_elements)
     draw_limit(figure, f"ceiling: {n_elements} elements in equal shares, {ceiling:.2f} bits", y=ceiling)
     figure.update_yaxes(range=[0, 1.15 * ceiling or 1])
-    asked = f" The gate asks for {gate:g} bits by atoms over all sources." if gate is not None else ""
+    asked = f" The gate asks for {gate:.4g} bits by atoms over all sources." if gate is not None else ""
     shows = (
         "How evenly the elements are used: 0 if there is one only, the ceiling if all are equally frequent. "
         f"Hydrogen lowers what can be reached by atoms (short lines).{asked}"

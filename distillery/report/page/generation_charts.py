@@ -73,7 +73,7 @@ def _chart_rejections(measures: Measures) -> Chart:
     left = f" The {len(reasons) - _MOST_REASONS} rarest reasons are left off." if len(reasons) > _MOST_REASONS else ""
     shows = (
         "Where and why: “generation” are attempts that a source gave up itself, “curation” the checks before labelling, "
-        "“label” what the teacher could not do, “dataset” duplicates and surplus left out at the end. "
+        "“label” what the teacher could not do, “dataset” duplicates, energies far off and surplus left out at the end. "
         "A bar much longer than the rest is worth a look at its source."
     )
     table = tabulate(("reason", *measures.sources), shown, *([own.rejected[r] for r in shown] for own in measures.sources.values()))

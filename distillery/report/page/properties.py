@@ -35,6 +35,8 @@ AXES = (
     Axis("shear", "von Mises stress of bulk, GPa"),
     Axis("volume", "volume of crystals, Å³/atom"),
     Axis("contact", "closest contact / sum of covalent radii"),
+    Axis("charge", "total charge, e"),
+    Axis("spin", "spin multiplicity, 2 S + 1"),
 )
 
 
@@ -47,6 +49,8 @@ class Properties:
         bulk, slabs = survey.split_slabs("pressure")
         shear, _ = survey.split_slabs("shear")
         self._known = {"residual": residuals, "pressure": bulk, "slab_pressure": slabs, "shear": shear}
+        if survey.has_states:
+            self._known |= {"charge": survey.join("charge"), "spin": survey.join("spin")}
 
     def describe(self, drawn: SampledStructure) -> dict[str, float]:
         """Its numbers by the axes' keys, to five digits; what has no meaning for it is absent."""

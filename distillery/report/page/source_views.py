@@ -33,6 +33,8 @@ class SourceView:
     made_by   service and system, as the recipe wants them, and who made some in its place
     spreads   (what, 5 % are below, median, 95 % are below, unit)
     elements  symbol and share of its atoms, most first
+    charges   total charge with its sign, and how many have it, where the dataset tells charges
+    n_open    structures with unpaired electrons
     refused   reason and count, most first; `n_reasons` counts all of them
     outliers  (id, what it is an outlier by)
     n_carried its structures in the page
@@ -45,6 +47,8 @@ class SourceView:
     wanted: int
     spreads: list[tuple[str, str, str, str, str]]
     elements: list[tuple[str, str]]
+    charges: list[tuple[str, int]]
+    n_open: int
     refused: list[tuple[str, int]]
     n_reasons: int
     outliers: list[tuple[str, str]]
@@ -66,14 +70,17 @@ def _view(
     name: str, own: SourceMeasures, survey: Survey, recipe: Recipe, wanted: int, outliers: list[Outliers], gallery: Gallery
 ) -> SourceView:
     refused = [(reason, n) for reason, n in sorted(own.rejected.items(), key=lambda item: (-item[1], item[0])) if n]
+    is_own = survey.join("source") == survey.names.index(name)
     return SourceView(
         name=name,
         colour=colour(survey.names.index(name)),
         made_by=_say_maker(name, own, recipe),
         kept=own.kept,
         wanted=wanted,
-        spreads=list(_list_spreads(survey, survey.names.index(name))),
+        spreads=list(_list_spreads(survey, is_own)),
         elements=_list_elements(own.atoms_of),
+        charges=_list_charges(survey.join("charge")[is_own]) if survey.has_states else [],
+        n_open=int((survey.join("spin")[is_own] > 1).sum()),
         refused=refused[:_MOST_REASONS],
         n_reasons=len(refused),
         outliers=_list_outliers(outliers, name),
@@ -87,8 +94,7 @@ def _say_maker(name: str, own: SourceMeasures, recipe: Recipe) -> str:
     return f"{source.system} by {source.service}" + (f", some by {' and '.join(others)}" if others else "")
 
 
-def _list_spreads(survey: Survey, k: int) -> list[tuple[str, str, str, str, str]]:
-    is_own = survey.join("source") == k
+def _list_spreads(survey: Survey, is_own: NDArray[np.bool_]) -> list[tuple[str, str, str, str, str]]:
     rows = []
     for title, key, unit in _SPREADS:
         values: NDArray[Any] = survey.join(key)[is_own].astype(np.float64)
@@ -102,6 +108,11 @@ def _list_spreads(survey: Survey, k: int) -> list[tuple[str, str, str, str, str]
 def _list_elements(atoms_of: NDArray[np.int64]) -> list[tuple[str, str]]:
     order = np.argsort(-atoms_of, kind="stable")
     return [(chemical_symbols[z], f"{100 * atoms_of[z] / atoms_of.sum():.1f}") for z in order if atoms_of[z]]
+
+
+def _list_charges(charges: NDArray[np.int64]) -> list[tuple[str, int]]:
+    values, counts = np.unique(charges, return_counts=True)
+    return [(f"{value:+d}".replace("-", "−") if value else "0", int(n)) for value, n in zip(values, counts, strict=True)]
 
 
 def _list_outliers(outliers: list[Outliers], source: str) -> list[tuple[str, str]]:

@@ -10,11 +10,12 @@ import numpy as np
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from distillery.dataset.layout import Arrays, select_structures
+from distillery.dataset.layout import STATE, Arrays, select_structures
 from distillery.dataset.parts import Part
 from distillery.report.page.sampling import Sample, SampledStructure, draw_keys
 from distillery.report.page.sides import Sides
 from distillery.schema.label import ShardRecord, TeacherCard
+from distillery.structures.electrons import find_multiplicities
 
 SAMPLE_SIZE = 200
 """Structures drawn from every source that bond lengths and structural diversity are measured on."""
@@ -61,6 +62,7 @@ class Survey:
     largest_force    eV/Å
     pressure, shear  minus a third of the trace, and von Mises' equivalent of the stress, GPa; NaN where there is no stress
     is_slab          whether it is a surface, whose stress is that of slab and vacuum together
+    charge, spin     total charge, e, and spin multiplicity; `has_states` if the dataset has columns of them
     ids              of the structures
     n_carried        structures that the page is to carry, drawn at random
     parts            their parts' names; `n_parts` counts those without structures too
@@ -79,12 +81,15 @@ class Survey:
     pressure: list[NDArray[np.float32]] = field(default_factory=list)
     shear: list[NDArray[np.float32]] = field(default_factory=list)
     is_slab: list[NDArray[np.bool_]] = field(default_factory=list)
+    charge: list[NDArray[np.int64]] = field(default_factory=list)
+    spin: list[NDArray[np.int64]] = field(default_factory=list)
     ids: list[NDArray[Any]] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     sides: Sides = field(default_factory=Sides)
     benchmarks: Counter[str] = field(default_factory=Counter)
     teachers: dict[str, TeacherCard] = field(default_factory=dict)
     n_parts: int = 0
+    has_states: bool = False
     first_made: str = ""
     last_made: str = ""
 
@@ -134,6 +139,10 @@ class Survey:
         self.pressure.append(pressure)
         self.shear.append(shear)
         self.is_slab.append(arrays["provenance/system"] == "surface")
+        charge, spin = _describe_state(arrays)
+        self.charge.append(charge)
+        self.spin.append(spin)
+        self.has_states |= STATE[0] in arrays
         self.ids.append(arrays["provenance/id"])
         self.sides.add(name, arrays)
         self.benchmarks.update(_find_benchmarks(arrays["provenance/origin"]))
@@ -156,6 +165,12 @@ def _describe_stress(arrays: Arrays) -> tuple[NDArray[np.float32], NDArray[np.fl
     has_stress = arrays["labels/stress_mask"]
     pressure, shear = (np.where(has_stress, v, np.nan).astype(np.float32) for v in (-(xx + yy + zz) / 3, np.sqrt(squares)))
     return pressure, shear
+
+
+def _describe_state(arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    splits = arrays["structures/atomic_numbers_splits"]
+    charge, given = (arrays.get(name, np.zeros(len(splits) - 1)).astype(np.int64) for name in STATE)
+    return charge, find_multiplicities(arrays["structures/atomic_numbers"], splits, charge, given)
 
 
 def _find_benchmarks(origins: NDArray[Any]) -> Counter[str]:

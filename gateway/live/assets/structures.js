@@ -42,8 +42,10 @@
     if (forces.checked) drawForces(structure);
     viewer.zoomTo();
     viewer.render();
-    caption.textContent = `${at + 1} of the last ${all.length}: ${structure.formula}, ${structure.id} (${structure.source}); ${structure.energy_per_atom.toFixed(3)} eV/atom, largest force ${structure.largest_force.toFixed(2)} eV/Å`;
+    caption.textContent = `${at + 1} of the last ${all.length}: ${structure.formula}${describeState(structure)}, ${structure.id} (${structure.source}); ${structure.energy_per_atom.toFixed(3)} eV/atom, largest force ${structure.largest_force.toFixed(2)} eV/Å`;
   }
+
+  const describeState = ({ charge, multiplicity }) => `${charge ? `, charge ${charge > 0 ? "+" : "−"}${Math.abs(charge)}` : ""}${multiplicity ? `, spin multiplicity ${multiplicity}` : ""}`;
 
   async function load() {
     clearTimeout(again);
@@ -59,5 +61,6 @@
   document.getElementById("newer").addEventListener("click", () => step(-1));
   document.getElementById("reload").addEventListener("click", load);
   forces.addEventListener("change", show);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
   load();
 })();

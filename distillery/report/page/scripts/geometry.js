@@ -26,7 +26,8 @@ const geometry = (() => {
     const lattice = structure.cell ? `Lattice="${structure.cell.flat().join(" ")}" ` : "", pbc = structure.pbc.map((yes) => (yes ? "T" : "F")).join(" ");
     const write = (p, digits) => p.map((v) => v.toFixed(digits)).join(" ");
     const rows = positions.map((p, i) => `${carried.elements[numbers[i]].symbol} ${write(p, 4)}${hasForces ? ` ${write(forces[i], 4)}` : ""}`);
-    return [numbers.length, `${lattice}pbc="${pbc}" Properties=species:S:1:pos:R:3${hasForces ? ":forces:R:3" : ""} id=${structure.id} energy=${structure.energy}`, ...rows, ""].join("\n");
+    const state = "charge" in structure.values ? ` charge=${structure.values.charge} spin=${structure.values.spin}` : "";
+    return [numbers.length, `${lattice}pbc="${pbc}" Properties=species:S:1:pos:R:3${hasForces ? ":forces:R:3" : ""} id=${structure.id} energy=${structure.energy}${state}`, ...rows, ""].join("\n");
   }
 
   function writeCif(structure) {
