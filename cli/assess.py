@@ -57,7 +57,7 @@ def assess(
     write_text_whole(target, json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
     _show(found, console)
     told = [target, *(_tell_report(file.parent, found) if target == file.with_name(ASSESSMENT).resolve() else [])]
-    console.print(f"written  {', '.join(map(str, told))}", highlight=False, soft_wrap=True)
+    console.print(f"written  {', '.join(map(str, told))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell_report(folder: Path, found: "Assessment") -> list[Path]:

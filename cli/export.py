@@ -144,7 +144,7 @@ def _write_format(to: str, asked: _Asked, options: dict[str, Any]) -> None:
     indices = _choose(asked.dataset, sides, asked.selection)
     with under_way(f"writing {target}"):
         n = own.export(asked.dataset, target, indices=indices, overwrite=asked.overwrite, **options)
-    Console().print(f"{n} structures written to {target}", highlight=False)
+    Console().print(f"{n} structures written to {target}", markup=False, highlight=False)
 
 
 _FLAGS = {"mace_keys": ("--mace", "extxyz"), "shard_size": ("--shard-size", "aselmdb")}

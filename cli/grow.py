@@ -59,7 +59,7 @@ def grow(
         if code not in {GO, NO_GO}:
             raise typer.Exit(code)
     n_structures = growing.merge(target)
-    console.print(f"{n_structures} structures written to {out}", highlight=False, soft_wrap=True)
+    console.print(f"{n_structures} structures written to {out}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 

@@ -24,4 +24,4 @@ def import_file(
 
     with under_way(f"writing {out}"):
         n = import_dataset(file, out, overwrite=force)
-    Console().print(f"{n} structures written to {out}", highlight=False)
+    Console().print(f"{n} structures written to {out}", markup=False, highlight=False)

@@ -126,7 +126,8 @@ def _survey(names: list[str], root: Path, teacher: str, neutral: bool) -> "Surve
     from services.structures.survey import survey_files
 
     outline = outline_teacher(teacher)
-    return survey_files(tuple(names), root, outline.elements, charges=outline.abilities.charge and not neutral)
+    can = outline.abilities
+    return survey_files(tuple(names), root, outline.elements, charges=can.charge and not neutral, periodic=can.periodic)
 
 
 def _write_content(request: Request, names: list[str], survey: "Survey") -> dict[str, Any]:
@@ -200,4 +201,8 @@ def _tell(survey: "Survey", console: Console) -> None:
     for line in survey.refused[:_NAMED]:
         console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
     if len(survey.refused) > _NAMED:
-        console.print(f"left out: {survey.n_refused} rows in all; the receipts of the parts name them", highlight=False, soft_wrap=True)
+        console.print(
+            f"left out: {survey.n_refused} rows in all; the receipts of the parts name them, but for beyond_teacher",
+            highlight=False,
+            soft_wrap=True,
+        )

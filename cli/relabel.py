@@ -66,7 +66,7 @@ def tell_disagreement(folder: Path, console: Console) -> None:
     with under_way("making the page"):
         _add_to_report(folder, found)
     _show(found, console)
-    console.print(f"compared {folder / DISAGREEMENT}", highlight=False, soft_wrap=True)
+    console.print(f"compared {folder / DISAGREEMENT}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _add_to_report(folder: Path, found: "Disagreement") -> None:

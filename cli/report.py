@@ -44,7 +44,7 @@ def report(
     target = require_target(path, inputs=own, overwrite=force or out is None)
     with under_way(f"making {path}"):
         write_page(folder, target, CARRIED if structures is None else structures)
-    Console().print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
+    Console().print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", markup=False, highlight=False, soft_wrap=True)
 
 
 def _report_derived(path: Path, out: Path | None, structures: int | None, force: bool) -> None:

@@ -108,7 +108,7 @@ def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | No
         farewell.say()
         return STOPPED
     raise_if_failed(status)
-    return _conclude(status, console, _place(recipe.name, data, gateway))
+    return conclude(status, console, _place(recipe.name, data, gateway))
 
 
 async def _run(
@@ -170,7 +170,8 @@ def _place(name: str, data: Path, gateway: str | None) -> str:
     return f"{gateway}/v1/datasets/{name}/files/" if gateway else f"{data / name}/"
 
 
-def _conclude(status: "Status", console: Console, place: str) -> int:
+def conclude(status: "Status", console: Console, place: str) -> int:
+    """Say how a dataset ended and where its files are; the exit code."""
     from distillery.report.page.gate_table import describe_failed
 
     if status.state != "finished":
@@ -182,10 +183,10 @@ def _conclude(status: "Status", console: Console, place: str) -> int:
     stage = f"  stage {status.stage}" if len(status.stages) > 1 else ""
     console.print(f"[bold {'green' if is_go else 'red'}]{status.verdict}[/]  {kept} of {wanted} structures{stage}", highlight=False)
     for line in describe_failed(status.failed_gates):
-        console.print(f"  failed: {line}", highlight=False, soft_wrap=True)
+        console.print(f"  failed: {line}", markup=False, highlight=False, soft_wrap=True)
     if not is_go:
         console.print("  what each gate means, and what to do: docs/gates.md", highlight=False)
     console.print(f"scenario {status.scenario}", markup=False, highlight=False, soft_wrap=True)
     report = "report.html, report.json" if status.has_page else f"report.json  (no page: `distillery report {status.name}` makes one)"
-    console.print(f"dataset  {place}dataset.h5\nreport   {place}{report}", highlight=False, soft_wrap=True)
+    console.print(f"dataset  {place}dataset.h5\nreport   {place}{report}", markup=False, highlight=False, soft_wrap=True)
     return GO if is_go else NO_GO

@@ -40,7 +40,7 @@ def services(
             table.add_row(service, f"[red]{card.kind}[/red]", "", "", escape(card.detail))
             continue
         sizes = ", ".join(f"{s.default_min_atoms}-{s.default_max_atoms}" for s in card.systems.values())
-        table.add_row(service, ", ".join(card.systems), sizes, card.version, card.method)
+        table.add_row(service, ", ".join(card.systems), sizes, escape(card.version), escape(card.method))
     console.print(table)
 
 
@@ -69,7 +69,8 @@ async def _ask_service(name: str, gateway: str | None) -> "Metadata":
 
 
 def _show_service(card: "Metadata", console: Console) -> None:
-    console.print(f"[bold]{card.service} {card.version}[/bold]  {card.method}\nlicence: {card.licence}", highlight=False)
+    version, method, licence = map(escape, (card.version, card.method, card.licence))
+    console.print(f"[bold]{card.service} {version}[/bold]  {method}\nlicence: {licence}", highlight=False)
     for system, limits in card.systems.items():
         console.print(
             f"\n[bold]{system}[/bold]  {limits.min_atoms}-{limits.max_atoms} atoms "
@@ -78,5 +79,5 @@ def _show_service(card: "Metadata", console: Console) -> None:
         )
         table = Table("option", "default", "meaning")
         for option, schema in limits.options_schema.get("properties", {}).items():
-            table.add_row(option, str(schema.get("default", "required")), schema.get("description", ""))
+            table.add_row(option, escape(str(schema.get("default", "required"))), escape(schema.get("description", "")))
         console.print(table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from cli.app import Data, Gateway, app
@@ -187,7 +188,7 @@ def _list_statuses(found: "list[Status]", console: Console) -> None:
         return
     table = Table("dataset", "state", "verdict", "structures", "teacher", "notes")
     for one in found:
-        table.add_row(one.name, one.state, one.verdict or "", say_how_many(one), one.teacher, describe_briefly(one))
+        table.add_row(one.name, one.state, one.verdict or "", say_how_many(one), one.teacher, escape(describe_briefly(one)))
     console.print(table, highlight=False)
 
 
@@ -217,7 +218,7 @@ def _show_sources(one: "Status", console: Console) -> None:
     for source, row in one.sources.items():
         counts = map(str, (row.wanted, row.generated, row.labelled))
         kept = str(row.kept) if row.kept or one.state != "running" else "–"  # nobody has looked before the end of the first round
-        table.add_row(source, *counts, kept, f"{row.shards_done}/{row.shards}", describe_row(row))
+        table.add_row(source, *counts, kept, f"{row.shards_done}/{row.shards}", escape(describe_row(row)))
     console.print(table)
 
 

@@ -12,7 +12,8 @@ from distillery.structures.structure import Structure, Vectors
 
 _STEP = 0.01
 """Displacement of an atom, Å, root mean square or largest: the energy changes clearly, its third derivative hardly matters."""
-_STRAIN = 0.005
+_STRAIN = 0.002
+"""Small, as near its equilibrium a crystal's third order counts (by CHGNet a tenth at 0.005), no smaller, as energies are rounded."""
 FAR_APART = 60.0
 """Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
 Matrix = NDArray[np.float64]

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from distillery.structures.structure import Structure
 
 _CHARGES = ("charge", "total_charge")
-_SPINS = ("multiplicity", "spin_multiplicity", "spin")
-"""`spin` is a multiplicity too, as fairchem, orb and MACE have it."""
+_SPINS = ("multiplicity", "spin_multiplicity", "spin", "total_spin")
+"""`spin` is a multiplicity too, as fairchem and orb have it, and MACE's `total_spin`."""
 STATE_KEYS = (*_CHARGES, *_SPINS)
 _MUST_BE_NUMBERS = ("charge", "total_charge", "multiplicity", "spin_multiplicity")
-"""What says something else under these names is refused, as it would count as nothing; `spin` other programs use for other things."""
+"""What says something else under these names is refused, as it would count as nothing; other programs use the others for other things."""
 _NO_VALUE = {"", "none", "null", "unknown", "?", "."}
 _SIGN_LAST = re.compile(r"(\d+)([+-])")
 _NEARLY = 1e-6

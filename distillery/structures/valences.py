@@ -1,8 +1,8 @@
 """Hydrogens that are missing from molecules, whatever they belong on: by a SMILES, by electrons, and by bonds that are too few.
 
 Where `origin` has a SMILES, it says how many there are. Elsewhere an odd number of electrons means that one hydrogen, or any odd number of
-them, is missing, or that it is a radical or an ion; an even number of missing hydrogens leaves atoms with fewer neighbours than the
-lengths of their bonds explain.
+them, is missing, or that it is a radical or an ion, unless most of its atoms are metals; an even number of missing hydrogens leaves atoms
+with fewer neighbours than the lengths of their bonds explain.
 """
 
 from collections import Counter
@@ -47,6 +47,8 @@ _LEAST = {_SI: 3, _P: 1, _CL: 1}
 """Neighbours that an atom has at least, whatever its bonds are."""
 _STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
 """Nitrogen monoxide and dioxide, chlorine dioxide: gases that one can buy."""
+_NO_METALS = frozenset({1, 2, *range(5, 11), *range(14, 19), *range(32, 37), *range(51, 55), 85, 86})
+"""Non-metals and metalloids: H, He, B-Ne, Si-Ar, Ge-Kr, Sb-Xe, At, Rn."""
 
 
 def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str | None:
@@ -80,9 +82,10 @@ def _compare(found: Counter[str], wanted: Counter[str]) -> str:
 
 
 def _find_open_shell(structure: Structure, n_told: int) -> str | None:
-    """Whether its electrons are odd in number beside those that its source tells of."""
+    """Whether its electrons are odd in number beside those that its source tells of; of a piece of metal they may be, as in Cu13."""
     n_electrons = int(structure.numbers.astype(int).sum()) - n_told
-    if n_electrons % 2 == 0:
+    n_metals = sum(number not in _NO_METALS for number in structure.numbers.tolist())
+    if n_electrons % 2 == 0 or 2 * n_metals > len(structure):
         return None
     return f"{n_electrons} electrons, an odd number: a hydrogen is missing, or it is a radical or an ion that its source does not mention"
 

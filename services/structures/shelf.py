@@ -21,6 +21,7 @@ from services.structures.options import FileOptions
 
 _KEPT = 100_000
 """Files whose contents stay in memory, some 10 bytes a row."""
+_FOLDER = "the service's input folder (DISTILLERY_SERVICE_INPUTS; without it that of the recipe)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +107,12 @@ def _find(name: str, root: Path, faults: list[str]) -> Iterator[tuple[Path, bool
                 yield path, True
             return
         if not path.is_dir():
-            faults.append(f"{name}: there is no such file or folder in the service's input folder")
+            faults.append(f"{name}: there is no such file or folder in {_FOLDER}")
             return
         paths = _walk(path)
     usable = [path for path in paths if find_reader(path) is not None and path.is_relative_to(root)]
     if not usable:
-        faults.append(f"{name}: it means no file of a format that is read here: {KNOWN}")
+        faults.append(f"{name}: in {_FOLDER} it means no file of a format that is read here: {KNOWN}")
     yield from ((path, False) for path in usable)
 
 

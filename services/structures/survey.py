@@ -38,14 +38,16 @@ class Survey:
     has_charges: bool = False
 
 
-def survey_files(names: tuple[str, ...], folder: Path, known: Collection[str] = (), *, charges: bool = False) -> Survey:
-    """Look at files below a folder; rows with other elements than those `known` (any, if there are none) are refused, and without
-    `charges` those that have a charge or more than the lowest spin.
+def survey_files(
+    names: tuple[str, ...], folder: Path, known: Collection[str] = (), *, charges: bool = False, periodic: bool = True
+) -> Survey:
+    """Look at files below a folder; rows with other elements than those `known` (any, if there are none) are refused, without `charges`
+    those that have a charge or more than the lowest spin, and without `periodic` those that are.
 
     InvalidRequest if a file can't be used, or no row is left.
     """
     files = open_files(FileOptions(files=names), folder)
-    reasons = [_find_reasons(file.contents, known, charges) for file in files]
+    reasons = [_find_reasons(file.contents, known, charges, periodic) for file in files]
     usable = [own == "" for own in reasons]
     refused = [
         (f"{file.name}: {reason}: row {list_rows(rows)}", len(rows))
@@ -67,9 +69,13 @@ def survey_files(names: tuple[str, ...], folder: Path, known: Collection[str] = 
     )
 
 
-def _find_reasons(contents: Contents, known: Collection[str], charges: bool) -> "np.ndarray[tuple[int, ...], np.dtype[np.str_]]":
+def _find_reasons(
+    contents: Contents, known: Collection[str], charges: bool, periodic: bool
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.str_]]":
     """Why each row can't be labelled, "" where it can."""
     reasons = contents.refused.astype("<U24")
+    if not periodic:
+        reasons[(reasons == "") & (contents.systems & to_bits(["molecule", "cluster"]) == 0)] = "beyond_teacher"
     reasons[(reasons == "") & contents.charged & (not charges)] = CHARGED
     if known:
         foreign = ~pack([[atomic_numbers[element] for element in known]])

@@ -67,6 +67,14 @@ def test_ions_are_labelled_where_the_teacher_knows_of_charge_unless_they_are_not
     assert ("--neutral" in done.output.splitlines()[0]) is bool(flags)
 
 
+def test_what_is_periodic_is_left_out_by_name_where_the_teacher_labels_molecules_alone(inputs: Path, tmp_path: Path) -> None:
+    done = distillery("label", str(inputs), "--out", "mine", "--teacher", "gfn2-xtb", cwd=tmp_path)
+    assert "5 molecules of 3-6 atoms of H C N O\n" in done.output
+    assert "left out: carbide.cif: beyond_teacher: row 0" in done.output
+    assert "left out: more/moved.xyz: beyond_teacher: row 0-1" in done.output
+    assert "4 of 5 structures" in done.output  # the ion has an odd number of electrons and does not say so
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = distillery("label", "missing.cif", "--out", "mine", cwd=tmp_path)
     assert done.returncode == 1

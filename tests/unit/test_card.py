@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def test_the_card_of_a_run_tells_its_verdict_licences_and_recipe(quickstart: Fin
     matter = yaml.safe_load(text.split("---")[1])
     assert matter["size_categories"] == ["n<1K"]
     assert matter["license"] == "other"
+
+
+def test_the_card_lists_the_licences_that_structures_bring_along(tmp_path: Path) -> None:
+    given = {"licence": "CC-BY-4.0 | mine"}, {"info": {"origin": {"licence": "CC0-1.0"}}}, {}
+    structures = [replace(s, origin={**s.origin, **own}) for s, own in zip(mixed("t", 3), given, strict=True)]
+    write_dataset(path := tmp_path / "own.h5", structures)
+    write_card(path)
+    text = path.with_name("README.md").read_text()
+    assert "| structures of tests: what they are from | CC-BY-4.0 \\| mine |" in text
+    assert "| structures of tests: what they are from | CC0-1.0 |" in text
+    assert json.loads(path.with_name("croissant.json").read_text())["license"] == ["CC-BY-4.0 | mine", "CC0-1.0"]
 
 
 def test_croissant_describes_the_file_that_is_there(quickstart: Finished) -> None:

@@ -63,6 +63,7 @@ def test_the_lowest_spin_is_a_singlet_or_a_doublet_by_the_number_of_electrons() 
         ({"charge": -1}, (-1, 0)),
         ({"total_charge": 2.0, "spin": np.int64(3)}, (2, 3)),
         ({"charge": 1, "total_charge": 1, "multiplicity": 2, "spin": 2}, (1, 2)),
+        ({"total_charge": 0, "total_spin": 3}, (0, 3)),
         ({"charge": "2-", "multiplicity": "+1"}, (-2, 1)),
         ({"charge": "unknown", "spin": "polarized"}, (0, 0)),
         ({"charge": np.zeros(3), "spin": None}, (0, 0)),

@@ -1,14 +1,18 @@
-"""CHGNet as a teacher: its labels are those of its own calculator, and what is not periodic stands free."""
+"""CHGNet as a teacher: its labels are those of its own calculator and keep the laws, and what is not periodic stands free."""
 
 import warnings
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.build import bulk
 
-from distillery.structures.structure import to_ase
+from distillery.structures.structure import from_ase, to_ase
+from labeller.physics import judge_laws
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher
-from labeller.teachers.teacher import Teacher
+from labeller.teachers.teacher import CONSERVATIVE, Teacher
+from labeller.variants import make_variants
 from tests.labelling import NEVER, one_atom, silicon, water
 
 with warnings.catch_warnings():
@@ -43,3 +47,14 @@ def test_molecules_and_single_atoms_stand_free_in_a_box_and_have_no_stress(teach
     assert -16 < labels[0].energy < -13
     assert np.isfinite(labels[1].energy)
     assert np.abs(labels[1].forces).max() == 0
+
+
+@pytest.mark.parametrize("crystal", [bulk("Si"), bulk("Fe")], ids=["Si", "Fe"])
+def test_crystals_near_their_equilibrium_keep_the_law_of_stress(teacher: Teacher, crystal: Atoms) -> None:
+    """Where the first order is small, the third one of a step that is too long looks like a stress that is wrong."""
+    structure = from_ase(crystal, id="a", system="crystal")
+    (label,) = teacher.predict(teacher.featurise([structure]))
+    variants = [variant for variant in make_variants(structure, label, is_thorough=False) if variant.law == "stress"]
+    labels = teacher.predict(teacher.featurise([variant.structure for variant in variants]))
+    (check,) = judge_laws(structure, label, variants, labels, CONSERVATIVE)
+    assert check.passed, check.detail

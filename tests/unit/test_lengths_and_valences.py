@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.cluster import Icosahedron
 from ase.collections import g2
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.spacegroup import crystal
@@ -51,6 +52,13 @@ def scaled(structure: Structure, factor: float) -> Structure:
 def reason(structure: Structure) -> str | None:
     fault = find_fault(structure, None, None)
     return None if fault is None else fault.reason
+
+
+@pytest.mark.parametrize("metal", ["Cu", "Ag", "Al"])
+def test_a_piece_of_metal_with_an_odd_number_of_electrons_lacks_no_hydrogen(metal: str) -> None:
+    piece = Icosahedron(metal, 2)
+    assert int(piece.numbers.sum()) % 2 == 1
+    assert reason(of(piece, "molecule")) is None
 
 
 @pytest.mark.parametrize("name", [name for name in g2.names if len(molecule(name)) > 1])

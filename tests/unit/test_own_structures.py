@@ -261,8 +261,8 @@ def test_a_file_that_can_not_be_used_at_all_is_found_at_the_start(tmp_path: Path
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (["missing.cif"], "there is no such file or folder"),
-        (["*.cif"], "it means no file of a format"),
+        (["missing.cif"], "there is no such file or folder in the service's input folder (DISTILLERY_SERVICE_INPUTS"),
+        (["*.cif"], "(DISTILLERY_SERVICE_INPUTS; without it that of the recipe) it means no file of a format"),
         (["../outside.cif"], "outside the service's input folder"),
         (["/etc"], "outside the service's input folder"),
     ],

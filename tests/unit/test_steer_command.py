@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from cli.completion import complete_dataset, complete_recipe, complete_side, complete_stage
 from cli.init import write_recipe
 from cli.main import app
+from cli.run import conclude
 from cli.status import show
 from distillery.dataset.splits import SIDES
 from distillery.errors import InvalidRequest, NotFound
@@ -24,7 +25,7 @@ from distillery.generators.service import ServiceSettings, create_app
 from distillery.recipe.reading import parse_recipe
 from distillery.schema.dataset import InWork, SourceProgress, Status
 from distillery.schema.problem import ProblemDocument
-from distillery.schema.report import StageName
+from distillery.schema.report import GateRecord, StageName
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
 from labeller.app import create_labeller
@@ -93,6 +94,23 @@ def test_on_a_narrow_terminal_no_number_is_cut_off(capsys: pytest.CaptureFixture
     assert "molecules: 104021 of 120000 shards 522/600 rejected 300 duplicate" in words
     show([one, one], Console(width=40))
     assert capsys.readouterr().out.count("a_dataset  running  104021/120000") == 2
+
+
+def test_words_of_a_teacher_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets are no markup of the terminal's: a closing one without an opening one ended the command."""
+    said = "no [b]weights[/b] in [/data/x.pt]"
+    gate = GateRecord(
+        gate="teacher_success", scope="all", value=0, sign=">", threshold=1, ceiling=1, required=True, passed=False, meaning="", detail=said
+    )
+    problem = ProblemDocument(type="about:blank", title="unavailable", status=503, kind="unavailable", detail=said)
+    row = SourceProgress(wanted=1)
+    done = Status(name="a", state="finished", verdict="NO-GO", scenario="A", teacher="7net-0", sources={"one": row}, failed_gates=[gate])
+    conclude(done, Console(width=200), "data/[/a]/")
+    failed = Status(name="b", state="failed", teacher="7net-0", sources={"one": row}, problem=problem)
+    show([failed, failed], Console(width=200))
+    told = capsys.readouterr().out
+    assert told.count(said) == 3
+    assert "dataset  data/[/a]/dataset.h5" in told
 
 
 def test_a_verb_without_a_gateway_says_what_to_do() -> None:

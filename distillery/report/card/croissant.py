@@ -69,9 +69,10 @@ def _describe(facts: CardFacts) -> str:
 
 
 def list_licences(facts: CardFacts) -> list[str]:
-    """What the teacher and the services declare, each once; "not recorded" if none does."""
+    """What the teacher, the services and structures of their own declare, each once; "not recorded" if none does."""
     declared = [facts.teacher.licence] if facts.teacher else []
     declared += [maker.licence for source in facts.sources for maker in source.makers.values()]
+    declared += [licence for source in facts.sources for licence in source.licences]
     return list(dict.fromkeys(licence for licence in declared if licence)) or ["not recorded"]
 
 

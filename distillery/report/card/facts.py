@@ -1,6 +1,7 @@
 """What a card says, read from dataset.h5 alone; the verdict from the report beside it."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,13 @@ from ase.data import chemical_symbols
 
 from distillery.dataset.derivation import TEACHER, Derivation, is_derived, read_derivation, read_pieces
 from distillery.dataset.folder import DATASET
-from distillery.dataset.layout import open_dataset
+from distillery.dataset.layout import iterate_texts, open_dataset
 from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
 from distillery.report.files import read_report
 from distillery.schema.label import TeacherCard
 from distillery.schema.report import Report
+
+_LICENCE = re.compile(r'"licence":\s*("(?:[^"\\]|\\.)+")')
 
 
 @dataclass
@@ -31,12 +34,13 @@ class Maker:
 
 @dataclass
 class SourceFacts:
-    """A source of a dataset, and who made its structures, by service."""
+    """A source of a dataset, and who made its structures, by service; `licences` are those that structures have of their own."""
 
     name: str
     n_structures: int = 0
     systems: Counter[str] = field(default_factory=Counter)
     makers: dict[str, Maker] = field(default_factory=dict)
+    licences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ def _read_sources(file: h5py.File) -> tuple[TeacherCard | None, tuple[SourceFact
         own = sources.setdefault(name, SourceFacts(name))
         own.n_structures += n
         own.systems[system] += n
+    for name, licences in _find_licences(file).items():
+        sources[name].licences = licences
     if is_derived(file):
         return _read_pieces(file, sources), tuple(sources.values())
     teacher = None
@@ -126,6 +132,15 @@ def _read_sources(file: h5py.File) -> tuple[TeacherCard | None, tuple[SourceFact
             maker = Maker(record.service, record.service_licence, find_versions(part.receipt))
             sources[record.source].makers.setdefault(record.service, maker)
     return teacher, tuple(sources.values())
+
+
+def _find_licences(file: h5py.File) -> dict[str, tuple[str, ...]]:
+    """By source the licences that `origin` tells of its structures, those of a dataset that they are from too."""
+    found: dict[str, dict[str, None]] = {}
+    for name, origin in zip(iterate_texts(file, "provenance/source"), iterate_texts(file, "provenance/origin"), strict=True):
+        for licence in _LICENCE.findall(origin):
+            found.setdefault(name, {})[json.loads(licence)] = None
+    return {name: tuple(licences) for name, licences in found.items()}
 
 
 def _read_pieces(file: h5py.File, sources: dict[str, SourceFacts]) -> TeacherCard | None:
