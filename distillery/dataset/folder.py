@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+from distillery.errors import Conflict
 from distillery.runtime.atomic_files import TEMPORARY
 
 RECIPE = "recipe.yaml"
@@ -24,6 +25,25 @@ CARD, CROISSANT = "README.md", "croissant.json"
 """The dataset's card, for people and for programs."""
 PARTS = "parts"
 """The folder of the parts, one file a shard."""
+
+
+def refuse_foreign(dataset_folder: Path) -> None:
+    """Conflict if a dataset would be begun in a folder that holds anything else: files of the user's, or a dataset without its recipe.
+
+    What a dataset hides and its state, which come before the recipe, may be there, and a folder for parts that has none.
+    """
+    if (dataset_folder / RECIPE).is_file() or not dataset_folder.is_dir():
+        return
+    own = {TARGET, *([] if list_parts(dataset_folder) else [PARTS])}
+    if foreign := sorted(path.name for path in dataset_folder.iterdir() if path.name not in own and not path.name.startswith(".")):
+        named = ", ".join(foreign[:_NAMED]) + (", …" if len(foreign) > _NAMED else "")
+        raise Conflict(
+            f"{dataset_folder} is no dataset's folder: it holds {named} and no {RECIPE}, and nothing there is written over; "
+            "give the dataset another name, or move that away"
+        )
+
+
+_NAMED = 5
 
 
 def part_path(dataset_folder: Path, part: str) -> Path:

@@ -314,6 +314,7 @@ def test_a_frame_is_kept_whose_labels_alone_make_no_sense(tmp_path: Path, before
 CELL = "".join(f"_cell_length_{axis} 4.2\n_cell_angle_{angle} 90\n" for axis, angle in (("a", "alpha"), ("b", "beta"), ("c", "gamma")))
 SITES = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
 ROCK_SALT = f"{CELL}{SITES}Na 0 0 0\nF .5 .5 .5\n"
+OCCUPIED = f"{CELL}{SITES}_atom_site_occupancy\nSi 0 0 0 S\nSi .323 .323 .323 1\n"
 
 
 @pytest.mark.parametrize(
@@ -322,17 +323,39 @@ ROCK_SALT = f"{CELL}{SITES}Na 0 0 0\nF .5 .5 .5\n"
         (f"{SITES}Na 0 0 0\nF .5 .5 .5\n", "not all six of _cell_length_a"),
         (ROCK_SALT.replace("_cell_length_b 4.2\n", ""), "not all six of _cell_length_a"),
         (ROCK_SALT.replace("gamma 90", "gamma 190"), "between 0 and 180 degrees"),
+        (ROCK_SALT.replace("length_b 4.2", "length_b -4.2"), "more than 0 Å"),
+        (f"_space_group_name_Hall '-F 4 2 3'\n{ROCK_SALT}", "Hall's symbol alone (-F 4 2 3)"),
+        (OCCUPIED.replace("S\n", "0.99\n"), "disordered: 1 of its sites"),
+        (OCCUPIED.replace("S\n", "?\n"), "disordered: 1 of its sites"),
         (f"{CELL}{SITES}Na 0 0 0\nLi 0 0 0\nF .5 .5 .5\n", "disordered: Na and Li lie in one place"),
     ],
 )
 def test_a_cif_that_makes_no_sense_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, said: str) -> None:
     (tmp_path / "a.cif").write_text(f"data_x\n{text}")
-    assert "none of its 1 rows" in refuse(tmp_path, "crystal", options={"files": ["a.cif"]})
+    told = refuse(tmp_path, "crystal", options={"files": ["a.cif"]})
+    assert "none of its 1 rows" in told
+    assert said in told
     assert said in caplog.text
 
 
-@pytest.mark.parametrize("group", ["", "_symmetry_space_group_name_H-M ?\n_symmetry_Int_Tables_number ?\n"])
-def test_a_cif_that_lists_symmetry_and_does_not_name_it_is_read(tmp_path: Path, group: str) -> None:
+@pytest.mark.parametrize("share", ["1", "1.000(4)", "0.9999", "."])
+def test_a_site_that_is_whole_but_for_rounding_is_one(tmp_path: Path, share: str) -> None:
+    (tmp_path / "a.cif").write_text("data_x\n" + OCCUPIED.replace("S\n", f"{share}\n"))
+    (structure,) = make(tmp_path, "crystal").structures
+    assert structure.symbols == ["Si", "Si"]
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "",
+        "_symmetry_space_group_name_H-M ?\n_symmetry_Int_Tables_number ?\n",
+        "_symmetry_space_group_name_H-M 'F m -3 m :1'\n",
+        "_space_group_name_H-M_alt ''\n",
+        "_space_group_name_Hall '-F 4 2 3'\n",
+    ],
+)
+def test_a_cif_that_lists_symmetry_and_does_not_name_it_as_ase_knows_it_is_read(tmp_path: Path, group: str) -> None:
     symmetry = f"{group}loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z\n"
     (tmp_path / "a.CIF").write_text(f"data_x\n{CELL}{symmetry}{SITES}Si .125 .125 .125\n", encoding="utf-8-sig")
     (structure,) = make(tmp_path, "crystal").structures
