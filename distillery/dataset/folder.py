@@ -1,6 +1,7 @@
 """A dataset's folder: the name of every file in it, and of its parts."""
 
 import contextlib
+import re
 from pathlib import Path
 
 from distillery.errors import Conflict
@@ -52,8 +53,12 @@ def part_path(dataset_folder: Path, part: str) -> Path:
 
 
 def list_parts(dataset_folder: Path) -> list[str]:
-    """The names of all finished parts, sorted."""
-    return sorted(path.stem for path in (dataset_folder / PARTS).glob("[!.]*.h5"))
+    """The names of all finished parts, sorted; what else lies there is none."""
+    return sorted(path.stem for path in (dataset_folder / PARTS).glob("[!.]*.h5") if _PART.fullmatch(path.stem))
+
+
+_PART = re.compile(r"[^-]+-[^-]+(-via-[^-]+)?-\d{5,}", re.ASCII)
+"""What `name_part` makes; names of stages and sources have no dash."""
 
 
 def name_stem(stage: str, source: str, maker: str) -> str:

@@ -61,8 +61,13 @@ def _read_uma(name: str) -> dict[str, str]:
     return {"model": model, "task": task}
 
 
-ASE = TeacherFamily((), _create_any, prefix=ASE_PREFIX, find_abilities=lambda name: Abilities(charge=True, spin=True, atomic_energies=True))
-"""What a calculator can do shows once it is made; until then nothing is refused for it."""
+def _find_abilities(name: str) -> Abilities:
+    """What a calculator can do shows once it is made, and until then nothing is refused for it; but none of ASE's own knows of charge."""
+    is_unknown = parse_calculator(name).module.partition(".")[0] != "ase"
+    return Abilities(charge=is_unknown, spin=is_unknown, atomic_energies=True)
+
+
+ASE = TeacherFamily((), _create_any, prefix=ASE_PREFIX, find_abilities=_find_abilities)
 
 XTB = TeacherFamily(
     tuple(_XTB),

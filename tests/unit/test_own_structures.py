@@ -3,7 +3,9 @@
 import gzip
 import json
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +369,36 @@ def test_the_charge_of_a_row_of_a_database_is_not_that_of_its_atoms(tmp_path: Pa
         database.write(molecule("OH"), charge=-1)
     (structure,) = make(tmp_path, "molecule", options={"charges": True}).structures
     assert structure.charge == -1
+
+
+def write_database(path: Path, frames: list[Atoms]) -> None:
+    with ase.db.connect(path, use_lock_file=False) as database:
+        for atoms in frames:
+            database.write(atoms)
+
+
+def test_a_bad_row_of_a_database_is_refused_and_the_rest_is_used(tmp_path: Path) -> None:
+    for name in ("a.db", "a.json"):
+        write_database(tmp_path / name, molecules()[:4])
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute("UPDATE systems SET numbers = ? WHERE id = 2", (bytes(7),))
+        database.commit()
+    content = json.loads((tmp_path / "a.json").read_text())
+    content["2"]["numbers"] = {"__ndarray__": 1}
+    content["ids"].append(99)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    for name in ("a.db", "a.json"):
+        made = make(tmp_path, "molecule", 4, options={"files": [name]})
+        assert (len(made.structures), made.named) == (3, [f"{name}: unreadable: row 1"])
+
+
+def test_a_database_in_json_is_read_once_however_many_rows_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_database(tmp_path / "a.json", molecules()[:6])
+    n_read: list[Path] = []
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: n_read.append(path) or read_text(path, **how))
+    assert len(make(tmp_path, "molecule", 6).structures) == 6
+    assert n_read.count(tmp_path / "a.json") in {1, 2}
 
 
 def test_a_file_may_be_named_like_a_pattern(tmp_path: Path) -> None:
