@@ -43,15 +43,18 @@ def grow(
 
     The student's error on them is told each round. Stopped or killed, the same command goes on.
     """
+    from distillery.errors import InvalidRequest
     from distillery.runtime.atomic_files import require_target
 
     file, console = find_file(dataset, data), Console()
     target = require_target(out, inputs=[file], overwrite=force)
+    if (folder := target.with_suffix(".rounds")) == target or (folder.exists() and not folder.is_dir()):
+        raise InvalidRequest(f"--out must be a file beside which the rounds can have the folder {folder}; name another, as NAME.h5")
     words = [str(dataset), "--out", str(out), "--n", str(n), *(["--student", student] if student else []), "--rounds", str(rounds)]
     words += ["--temperature", f"{temperature:g}", "--steps", str(steps), "--budget", str(budget), "--seed", str(seed)]
     words += ["--data", str(data)] if data != Path("data") else []
     asked = {"n": n, "temperature": temperature, "steps": steps, "budget": budget, "seed": seed, "student": student or ""}
-    growing = Growing(file, target.with_suffix(".rounds"), asked, shlex.join(["distillery", "grow", *words]))
+    growing = Growing(file, folder, asked, shlex.join(["distillery", "grow", *words]))
     growing.begin()
     code = GO
     for k in range(1, rounds + 1):

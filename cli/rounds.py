@@ -35,6 +35,8 @@ class Growing:
         self._request = {name: str(value) for name, value in self.asked.items()} | {"sha256": sha256_of(self.file)}
         self.folder.mkdir(exist_ok=True)
         known = self._read()
+        if known is None and any(not path.name.startswith(".") for path in self.folder.iterdir()):
+            raise InvalidRequest(f"{self.folder}, where rounds go, holds something else; give --out another name, or move that away")
         if known is not None and known.request != self._request:
             others = ", ".join(name for name, value in self._request.items() if known.request.get(name) != value)
             raise InvalidRequest(

@@ -91,9 +91,11 @@ def _make(recipe: "Recipe", text: str, target: dict[str, str], gateway: str | No
 
     from cli.farewell import Farewell
     from cli.live import choose_view, raise_if_failed
+    from distillery.dataset.folder import refuse_foreign
 
     if gateway is None:
         require_writable(data / recipe.name)
+        refuse_foreign(data / recipe.name)
     console = Console()
     view = choose_view(console)
     show_page = (lambda address: view.say(f"live page: {address}datasets/{recipe.name}")) if page else None

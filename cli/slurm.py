@@ -59,6 +59,7 @@ def slurm(
         Path | None,
         typer.Option("--apptainer", metavar="FOLDER", help="Run distillery-NAME.sif of this folder; else this environment."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write scripts anew that somebody edited, or that are of something else.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the scripts and submit nothing.")] = False,
 ) -> None:
     """Make the dataset of a recipe on a cluster with Slurm, or go on with it: writes sbatch scripts and submits them.
@@ -75,7 +76,8 @@ def slurm(
     counts = _count_replicas(parsed, context.meta[_COUNTS], labellers)
     resources = Resources(time, partition, account, cpus, memory, gpus)
     folder = (folder or Path("slurm") / parsed.name).resolve()
-    write_scripts(folder, recipe.resolve(), data.resolve(), parsed, counts, resources, apptainer.resolve() if apptainer else None)
+    images = apptainer.resolve() if apptainer else None
+    write_scripts(folder, recipe.resolve(), data.resolve(), parsed, counts, resources, images, overwrite=force)
     _show(folder, parsed, counts, resources)
     if not dry_run:
         _submit(folder)

@@ -1,5 +1,6 @@
 """The sbatch scripts of `distillery slurm`: plain text that a person can read, edit and submit again."""
 
+import hashlib
 import os
 import secrets
 import shlex
@@ -10,7 +11,9 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from distillery.errors import InvalidRequest
 from distillery.generators.plugins import find_folder
+from distillery.runtime.atomic_files import follow, write_text_whole
 
 if TYPE_CHECKING:
     from distillery.recipe.recipe import Recipe
@@ -31,25 +34,73 @@ class Resources:
 
 
 def write_scripts(
-    folder: Path, recipe: Path, data: Path, parsed: "Recipe", counts: dict[str, int], resources: Resources, images: Path | None
+    folder: Path,
+    recipe: Path,
+    data: Path,
+    parsed: "Recipe",
+    counts: dict[str, int],
+    resources: Resources,
+    images: Path | None,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Write settings.sh, a script a job, submit.sh, stop.sh and, unless it is there, the key; all paths are absolute."""
+    """Write settings.sh, a script a job, submit.sh, stop.sh and, unless it is there, the key; all paths are absolute.
+
+    InvalidRequest, and nothing is written, if one is there that somebody edited, or that is none of these, unless `overwrite`.
+    """
+    scripts = {folder / name: text for name, text in _make_scripts(folder, recipe, data, parsed, counts, resources, images).items()}
+    for path in scripts:
+        _refuse_others(path, overwrite=overwrite)
     (folder / "log").mkdir(parents=True, exist_ok=True)
     data.mkdir(parents=True, exist_ok=True)
     _make_key(folder / "key")
+    for path, text in scripts.items():
+        target = follow(path, "file")
+        write_text_whole(target, text + _seal(text))
+        target.chmod(0o700)
+
+
+def _make_scripts(
+    folder: Path, recipe: Path, data: Path, parsed: "Recipe", counts: dict[str, int], resources: Resources, images: Path | None
+) -> dict[str, str]:
+    """Their texts by their names."""
     places = {name: shlex.quote(str(path)) for name, path in {"folder": folder, "recipe": recipe, "data": data}.items()}
     common = {**places, "name": parsed.name, "log": str(folder / "log")}
-    settings = _fill("settings.sh", {**common, "inputs": shlex.quote(str(recipe.parent)), "teacher": parsed.teacher})
-    _write(folder / "settings.sh", settings + _list_weights(counts, data.parent / "weights"))
+    settings = _fill("settings.sh", {**common, "inputs": shlex.quote(str(recipe.parent)), "teacher": shlex.quote(parsed.teacher)})
     head = _describe(resources, _GATEWAY_CPUS, _GATEWAY_MEMORY, 0)
-    _write(folder / "gateway.sh", _fill("gateway.sh", {**common, "head": head, "distillery": _command("gateway", images, data, folder)}))
+    scripts = {
+        "settings.sh": settings + _list_weights(counts, data.parent / "weights"),
+        "gateway.sh": _fill("gateway.sh", {**common, "head": head, "distillery": _command("gateway", images, data, folder)}),
+    }
     for name in counts:
         gpus = resources.gpus if name == "labeller" or _has_weights(name) else 0
         head, command = _describe(resources, resources.cpus, resources.memory, gpus), _command(name, images, data, folder)
-        _write(folder / f"{name}.sh", _fill("replica.sh", {**common, "head": head, "replica": name, "distillery": command}))
+        scripts[f"{name}.sh"] = _fill("replica.sh", {**common, "head": head, "replica": name, "distillery": command})
     lines = [f'submit "$@" --array=0-{n - 1} {name}.sh' for name, n in counts.items()]
-    _write(folder / "submit.sh", _fill("submit.sh", {**common, "replicas": "\n".join(lines)}))
-    _write(folder / "stop.sh", _fill("stop.sh", common))
+    scripts["submit.sh"] = _fill("submit.sh", {**common, "replicas": "\n".join(lines)})
+    scripts["stop.sh"] = _fill("stop.sh", common)
+    return scripts
+
+
+_SEAL = "# as written by distillery slurm: "
+
+
+def _seal(text: str) -> str:
+    """The last line of a script, by which one that nobody edited is known."""
+    return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
+
+
+def _refuse_others(path: Path, *, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise InvalidRequest(f"{path} should be a script, and is none; name another --folder")
+    text, seal, _ = path.read_text(encoding="utf-8", errors="replace").rpartition(_SEAL)
+    if not overwrite and path.read_bytes() != (text + (_seal(text) if seal else "")).encode():
+        raise InvalidRequest(
+            f"{path} is there and is not as `distillery slurm` wrote it; {path.parent}/submit.sh submits what is there, --force writes it "
+            "anew, and --folder names another place"
+        )
 
 
 def _make_key(path: Path) -> None:
@@ -65,11 +116,6 @@ def _make_key(path: Path) -> None:
 
 def _fill(name: str, values: dict[str, str]) -> str:
     return Template((files("cli") / "slurm_templates" / name).read_text(encoding="utf-8")).substitute(values)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o700)
 
 
 def _describe(resources: Resources, cpus: int, memory: str, gpus: int) -> str:

@@ -7,7 +7,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distillery.dataset.folder import CARD, CHECKPOINTS, CROISSANT, DATASET, LAST_STATUS, PAGE, PARTS, RECIPE, REPORT, TARGET, list_parts
+from distillery.dataset.folder import (
+    CARD,
+    CHECKPOINTS,
+    CROISSANT,
+    DATASET,
+    LAST_STATUS,
+    PAGE,
+    PARTS,
+    RECIPE,
+    REPORT,
+    TARGET,
+    list_parts,
+    refuse_foreign,
+)
 from distillery.errors import Conflict, NotFound, Unavailable
 from distillery.recipe.reading import read_recipe
 from distillery.recipe.recipe import Recipe
@@ -97,11 +110,13 @@ class StoredDataset:
         return tuple(_find_times(self.folder / name) for name in (RECIPE, TARGET, REPORT, PAGE, PARTS))
 
     def save(self, text: str, target: Target) -> None:
-        """Write target and recipe. The recipe comes last: with it the dataset is there, and a restart must then find how far it is to go.
+        """Write target and recipe; Conflict if something else lies where a dataset would begin. The recipe comes last: with it the
+        dataset is there, and a restart must then find how far it is to go.
 
         The report comes off first where it is on another text, with other gates perhaps, or on another stage: a restart takes up
         what has none.
         """
+        refuse_foreign(self.folder)
         is_another = not self.exists or self.read_text() != text
         if is_another or self.read_target().last != target.last:
             forget_report(self.folder)

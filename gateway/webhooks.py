@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import logging
 import uuid
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -48,15 +49,22 @@ class Webhooks:
         async with httpx.AsyncClient(timeout=_LONGEST, trust_env=False) as http:
             for k in range(_TRIES):
                 try:
-                    (await http.post(url, content=body, headers=headers)).raise_for_status()
+                    async with asyncio.timeout(_LONGEST), http.stream("POST", url, content=body, headers=headers) as answer:
+                        answer.raise_for_status()  # nothing of it is read: it may have no end
                     return
-                except httpx.HTTPError as error:
-                    _log.warning("webhook %s of %s, try %d of %d: %s", url, dataset, k + 1, _TRIES, _describe(error))
+                except (httpx.HTTPError, TimeoutError) as error:
+                    _log.warning("webhook %s of %s, try %d of %d: %s", _hide_secrets(url), dataset, k + 1, _TRIES, _describe(error))
                 await asyncio.sleep(self._wait * 2**k)
 
 
-def _describe(error: httpx.HTTPError) -> str:
-    """Why a notice was not taken; a time that ran out has no words of its own."""
+def _hide_secrets(url: str) -> str:
+    """Where a webhook goes, for logs: user, path and query hold what lets anybody send there."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"
+
+
+def _describe(error: Exception) -> str:
+    """An error without its URL."""
     if isinstance(error, httpx.HTTPStatusError):
-        return f"answered {error.response.status_code}"
+        return f"it answered {error.response.status_code} {error.response.reason_phrase}".rstrip()
     return str(error) or type(error).__name__

@@ -1,8 +1,10 @@
 """A dataset's folder: the name of every file in it, and of its parts."""
 
 import contextlib
+import re
 from pathlib import Path
 
+from distillery.errors import Conflict
 from distillery.runtime.atomic_files import TEMPORARY
 
 RECIPE = "recipe.yaml"
@@ -26,14 +28,37 @@ PARTS = "parts"
 """The folder of the parts, one file a shard."""
 
 
+def refuse_foreign(dataset_folder: Path) -> None:
+    """Conflict if a dataset would be begun in a folder that holds anything else: files of the user's, or a dataset without its recipe.
+
+    What a dataset hides and its state, which come before the recipe, may be there, and a folder for parts that has none.
+    """
+    if (dataset_folder / RECIPE).is_file() or not dataset_folder.is_dir():
+        return
+    own = {TARGET, *([] if list_parts(dataset_folder) else [PARTS])}
+    if foreign := sorted(path.name for path in dataset_folder.iterdir() if path.name not in own and not path.name.startswith(".")):
+        named = ", ".join(foreign[:_NAMED]) + (", …" if len(foreign) > _NAMED else "")
+        raise Conflict(
+            f"{dataset_folder} is no dataset's folder: it holds {named} and no {RECIPE}, and nothing there is written over; "
+            "give the dataset another name, or move that away"
+        )
+
+
+_NAMED = 5
+
+
 def part_path(dataset_folder: Path, part: str) -> Path:
     """Where a part lies."""
     return dataset_folder / PARTS / f"{part}.h5"
 
 
 def list_parts(dataset_folder: Path) -> list[str]:
-    """The names of all finished parts, sorted."""
-    return sorted(path.stem for path in (dataset_folder / PARTS).glob("[!.]*.h5"))
+    """The names of all finished parts, sorted; what else lies there is none."""
+    return sorted(path.stem for path in (dataset_folder / PARTS).glob("[!.]*.h5") if _PART.fullmatch(path.stem))
+
+
+_PART = re.compile(r"[^-]+-[^-]+(-via-[^-]+)?-\d{5,}", re.ASCII)
+"""What `name_part` makes; names of stages and sources have no dash."""
 
 
 def name_stem(stage: str, source: str, maker: str) -> str:

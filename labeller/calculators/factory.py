@@ -2,6 +2,7 @@
 
 import inspect
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 from ase.calculators.calculator import BaseCalculator
@@ -29,10 +30,7 @@ def find_factory(name: CalculatorName) -> Any:
         owner: Any = None
         found: Any = import_module(name.module)
     except ImportError as error:
-        raise Unavailable(
-            f"{name} needs the module {name.module}, which can't be imported here: {error}; install its package, or put the folder "
-            "of your own module into PYTHONPATH"
-        ) from error
+        raise _explain_missing(name, str(error)) from error
     for step in name.factory.split("."):
         if not hasattr(found, step):
             known = [one for one in dir(found) if not one.startswith("_")]
@@ -44,6 +42,23 @@ def find_factory(name: CalculatorName) -> Any:
             "ase.calculators.calculator.BaseCalculator, a method of one, or a function annotated to return one (-> Calculator)"
         )
     return found
+
+
+def require_package(name: CalculatorName, package: str) -> None:
+    """Unavailable if the package is not there; it is looked for and not imported, for that may take its time."""
+    try:
+        is_there = find_spec(package) is not None
+    except ValueError:  # a module that says nothing of where it is from
+        is_there = True
+    if not is_there:
+        raise _explain_missing(name, f"there is no {package}")
+
+
+def _explain_missing(name: CalculatorName, why: str) -> Unavailable:
+    return Unavailable(
+        f"{name} needs the module {name.module}, which can't be imported here: {why}; install its package, or put the folder of your "
+        "own module into PYTHONPATH"
+    )
 
 
 def _makes_calculators(found: Any) -> bool:

@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 from distillery.errors import Unavailable
 from distillery.schema.label import Abilities
 from distillery.schema.teacher_name import ASE_PREFIX, CalculatorName, parse_calculator
+from labeller.calculators.factory import find_factory, require_package
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import Teacher, TeacherFamily
 
@@ -61,8 +62,21 @@ def _read_uma(name: str) -> dict[str, str]:
     return {"model": model, "task": task}
 
 
-ASE = TeacherFamily((), _create_any, prefix=ASE_PREFIX, find_abilities=lambda name: Abilities(charge=True, spin=True, atomic_energies=True))
-"""What a calculator can do shows once it is made; until then nothing is refused for it."""
+def _find_abilities(name: str) -> Abilities:
+    """What a calculator can do shows once it is made, and until then nothing is refused for it; but none of ASE's own knows of charge.
+
+    Unavailable if there is no such package; of ASE, which is imported anyway, if there is no such calculator.
+    """
+    calculator = parse_calculator(name)
+    package = calculator.module.partition(".")[0]
+    if is_unknown := package != "ase":
+        require_package(calculator, package)
+    else:
+        find_factory(calculator)
+    return Abilities(charge=is_unknown, spin=is_unknown, atomic_energies=True)
+
+
+ASE = TeacherFamily((), _create_any, prefix=ASE_PREFIX, find_abilities=_find_abilities)
 
 XTB = TeacherFamily(
     tuple(_XTB),

@@ -1,5 +1,7 @@
-"""ASE's databases: SQLite and JSON by ASE itself, aselmdb page by page, as LMDB maps a file and dies of one that is cut off."""
+"""ASE's databases: SQLite by ASE itself, JSON row by row, aselmdb page by page, as LMDB maps a file and dies of one that is cut off."""
 
+import json
+import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +18,13 @@ from distillery.structures.electrons import STATE_KEYS
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row, read_atoms
 
+_LONGEST_ID = 18
 _LARGEST_ROW = 200_000_000
 """Bytes of one row of an aselmdb, unpacked."""
 
 
-class DatabaseReader:
-    """A `contents.Reader` of ASE's databases in SQLite (`.db`) and JSON; the place of a structure is its id."""
+class SqliteReader:
+    """A `contents.Reader` of ASE's databases in SQLite (`.db`); the place of a structure is its id."""
 
     def list_files(self, path: Path) -> Sequence[Path]:
         """The file alone."""
@@ -30,14 +33,14 @@ class DatabaseReader:
     def scan(self, path: Path) -> Iterator[Item]:
         """Rows by ascending id."""
         with _open(path) as database:
-            for row in database.select(sort="id"):
-                yield describe_row(int(row.id), _convert(row))
+            for id in [int(row.id) for row in database.select(columns=["id"], include_data=False, sort="id")]:
+                yield describe_row(id, _read_row(database, id))
 
     def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
         """The rows wanted."""
         with _open(path) as database:
             for row in rows:
-                yield _convert(database.get(id=int(contents.at[row])))
+                yield _read_row(database, int(contents.at[row]))
 
 
 @contextmanager
@@ -47,8 +50,55 @@ def _open(path: Path) -> Iterator[Any]:
             yield database
     except OSError:
         raise
-    except Exception as error:  # sqlite3, json, ASE: whatever a file that is none leads to
+    except Exception as error:  # sqlite3, ASE: whatever a file that is none leads to
         raise ValueError(f"it is no database of ASE: {type(error).__name__}: {error}") from error
+
+
+def _read_row(database: Any, id: int) -> Structure | RowRefused:
+    try:
+        row = database.get(id=id)
+    except (OSError, sqlite3.Error):
+        raise
+    except Exception as error:  # numpy, json, ASE: whatever a row of other bytes leads to
+        return _refuse(id, error)
+    return _convert(row)
+
+
+class JsonReader:
+    """A `contents.Reader` of ASE's databases in JSON; the place of a structure is its id."""
+
+    def list_files(self, path: Path) -> Sequence[Path]:
+        """The file alone."""
+        return [path]
+
+    def scan(self, path: Path) -> Iterator[Item]:
+        """Rows by ascending id."""
+        for id, row in sorted(_read_rows(path).items()):
+            yield describe_row(id, _decode(id, json.dumps(row)))
+
+    def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
+        """The rows wanted."""
+        found = _read_rows(path)
+        for row in rows:
+            id = int(contents.at[row])
+            yield _decode(id, json.dumps(found.get(id)))
+
+
+def _read_rows(path: Path) -> dict[int, Any]:
+    """What the file has under each id; ASE reads all of it for every row, and none if one makes no sense."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is no database of ASE: {type(error).__name__}: {error}") from error
+    if not isinstance(found, dict) or not ("ids" in found or "1" in found):
+        raise ValueError("it is no database of ASE: it has neither ids nor a row 1")
+    ids = found.get("ids")
+    listed = {id for id in ids if isinstance(id, int)} if isinstance(ids, list) else None
+    return {int(key): row for key, row in found.items() if _is_id(key) and (listed is None or int(key) in listed)}
+
+
+def _is_id(key: str) -> bool:
+    return key.isascii() and key.isdigit() and len(key) <= _LONGEST_ID
 
 
 class AseLmdbReader:
@@ -61,7 +111,7 @@ class AseLmdbReader:
     def scan(self, path: Path) -> Iterator[Item]:
         """Rows by ascending id."""
         with LmdbFile(path) as file:
-            for id in sorted(int(key) for key in file.keys() if key.isdigit() and len(key) <= 18):  # noqa: SIM118
+            for id in sorted(int(key) for key in file.keys() if key.isdigit() and len(key) <= _LONGEST_ID):  # noqa: SIM118
                 yield describe_row(id, _read_packed(file, id))
 
     def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
@@ -78,11 +128,23 @@ def _read_packed(file: LmdbFile, id: int) -> Structure | RowRefused:
         text = unpacker.decompress(content or b"", _LARGEST_ROW)
         if unpacker.unconsumed_tail:
             raise RowRefused("unreadable", f"id {id}: more than {_LARGEST_ROW} bytes")
-        return _convert(AtomsRow({**decode(text.decode()), "id": id}))
+        return _decode(id, text.decode())
     except RowRefused as refusal:
         return refusal
-    except Exception as error:  # zlib, json, ASE: whatever a damaged row leads to
-        return RowRefused("unreadable", f"id {id}: {type(error).__name__}: {str(error)[:200]}")
+    except Exception as error:  # zlib: whatever a damaged row leads to
+        return _refuse(id, error)
+
+
+def _decode(id: int, text: str) -> Structure | RowRefused:
+    """A row of JSON."""
+    try:
+        return _convert(AtomsRow({**decode(text), "id": id}))
+    except Exception as error:  # json, ASE: whatever a row that is none leads to
+        return _refuse(id, error)
+
+
+def _refuse(id: int, error: Exception) -> RowRefused:
+    return RowRefused("unreadable", f"id {id}: {type(error).__name__}: {str(error)[:200]}")
 
 
 def _convert(row: AtomsRow) -> Structure | RowRefused:

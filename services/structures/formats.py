@@ -5,7 +5,7 @@ from pathlib import Path
 
 from distillery.generators.files.contents import Reader
 from distillery.generators.files.graphs import GraphReader
-from services.structures.databases import AseLmdbReader, DatabaseReader
+from services.structures.databases import AseLmdbReader, JsonReader, SqliteReader
 from services.structures.datasets import DatasetReader
 from services.structures.packed import PACKED, strip_packing
 from services.structures.whole_files import WholeFileReader, parse_cif_text, parse_poscar_text
@@ -13,10 +13,10 @@ from services.structures.xyz import XyzReader
 
 _XYZ, _CIF, _POSCAR = XyzReader(), WholeFileReader(parse_cif_text), WholeFileReader(parse_poscar_text)
 _TEXTS: Mapping[str, Reader] = {".extxyz": _XYZ, ".xyz": _XYZ, ".cif": _CIF, ".vasp": _POSCAR, ".poscar": _POSCAR, ".contcar": _POSCAR}
-_DATABASE, _DATASET = DatabaseReader(), DatasetReader()
+_DATASET = DatasetReader()
 _BINARIES: Mapping[str, Reader] = {
-    ".db": _DATABASE,
-    ".json": _DATABASE,
+    ".db": SqliteReader(),
+    ".json": JsonReader(),
     ".aselmdb": AseLmdbReader(),
     ".lmdb": GraphReader(),
     ".h5": _DATASET,

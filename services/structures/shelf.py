@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.folder import PARTS, RECIPE
 from distillery.errors import InvalidRequest, Unavailable
-from distillery.generators.files.contents import Contents, Reader, RowRefused, describe_refused, key_of, scan_file
+from distillery.generators.files.contents import Contents, Reader, RowRefused, explain_useless, key_of, scan_file
 from distillery.generators.inputs import find_below, require_folder
 from distillery.structures.structure import Structure, System
 from services.structures.conversion import guess_system, settle, to_bits
@@ -151,7 +151,7 @@ def _open(path: Path, root: Path, *, must_hold: bool) -> InputFile:
         raise ValueError("its name is not UTF-8, so no recipe can have it; rename it")
     contents = _scan(path, key_of(path, reader).tobytes())
     if must_hold and not (contents.refused == "").any():
-        raise ValueError(f"none of its {len(contents.at)} rows is a structure: {describe_refused(contents) or 'there is none'}")
+        raise explain_useless(path, reader, contents)
     return InputFile(path.relative_to(root).as_posix(), path, reader, contents)
 
 

@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.io.cif import CIFBlock, parse_cif
+from ase.spacegroup.spacegroup import SpacegroupNotFoundError
 
 from distillery.generators.files.contents import Contents, Item, RowRefused
 from distillery.structures.structure import Structure
@@ -21,8 +22,8 @@ from services.structures.packed import read_text
 _ISOTOPES = re.compile(r"(?<!\S)[DT](?!\w)")
 _SPECIES_LINES = (0, 5)
 """Of a POSCAR: the sixth, and where that has numbers, as VASP 4 wrote it, the first."""
-_WHOLE = 1e-8
-"""An occupancy so near to 1 is 1."""
+_WHOLE = 1e-3
+"""An occupancy so near to 1 is 1, as 0.9999 of a refinement and 3 × 0.3333 are; `.` stands for the 1 that CIF has where none is given."""
 _KEPT_FILES = 4096
 _GROUPS = (
     "_space_group_name_h-m_alt",
@@ -32,6 +33,8 @@ _GROUPS = (
 )
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_space_group_symop.operation_xyz", "_symmetry_equiv_pos_as_xyz")
 """The tags by which a CIF names its space group, and lists its operations."""
+_HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
+_NO_VALUE = {"", "?", "."}
 _IDS = ("_cod_database_code", "_database_code_icsd", "_database_code_csd", "_database_code_amcsd")
 Found = Structure | RowRefused
 
@@ -84,32 +87,56 @@ def parse_cif_text(text: str) -> Sequence[Found]:
 
 def _read_block(block: CIFBlock) -> Structure:
     shares = block.get("_atom_site_occupancy") or []
-    partial = [share for share in shares if not isinstance(share, int | float) or abs(share - 1) > _WHOLE]
+    partial = [share for share in shares if share != "." and (not isinstance(share, int | float) or abs(share - 1) > _WHOLE)]
     if partial:
         raise RowRefused("disordered", f"{len(partial)} of its sites are not wholly one element: occupancy {partial[0]}")
     if any(str(group) not in {".", "?", "0"} for group in block.get("_atom_site_disorder_group") or []):
         raise RowRefused("disordered", "sites of it stand in for one another (_atom_site_disorder_group)")
     _require_cell(block)
-    atoms = _name_symmetry(block).get_atoms()
+    atoms = _apply_symmetry(_name_symmetry(block))
     _require_own_places(block, atoms)
     return read_atoms(atoms, _name_block(block))
 
 
 def _require_cell(block: CIFBlock) -> None:
-    """A cell with angles that are some; none is needed where the atoms have Cartesian coordinates."""
+    """A cell with lengths and angles that are some; none is needed where the atoms have Cartesian coordinates."""
     lengths_and_angles = block.get_cellpar()
     if lengths_and_angles is None and "_atom_site_cartn_x" not in block:
         raise ValueError("it has fractional coordinates, but not all six of _cell_length_a … _cell_angle_gamma")
+    if lengths_and_angles is not None and not all(length > 0 for length in lengths_and_angles[:3]):
+        raise ValueError(f"lengths of a cell are more than 0 Å; got {lengths_and_angles[:3]}")
     if lengths_and_angles is not None and not all(0 < angle < 180 for angle in lengths_and_angles[3:]):
         raise ValueError(f"angles of a cell lie between 0 and 180 degrees; got {lengths_and_angles[3:]}")
 
 
 def _name_symmetry(block: CIFBlock) -> CIFBlock:
-    """The block with a group that all crystals have where it lists operations and names none: ASE takes those only beside a name."""
-    unnamed = {name: tag for name, tag in block.items() if not (name in _GROUPS and tag in {"?", "."})}
-    if unnamed.keys() & set(_OPERATIONS) and not unnamed.keys() & set(_GROUPS):
-        unnamed[_GROUPS[0]] = "P 1"
-    return CIFBlock(block.name, unnamed)
+    """The block with a group that all crystals have where it lists operations and names none: ASE takes those only beside a name.
+
+    ValueError where it has Hall's symbol alone, which ASE does not know: it would count as no symmetry.
+    """
+    named = {name: tag for name, tag in block.items() if not (name in _GROUPS and tag in _NO_VALUE)}
+    if named.keys() & set(_GROUPS):
+        return CIFBlock(block.name, named)
+    if named.keys() & set(_OPERATIONS):
+        return _name_by_operations(CIFBlock(block.name, named))
+    hall = next((str(tag) for name in _HALL if (tag := named.get(name, "?")) not in _NO_VALUE), "P 1")
+    if hall.replace(" ", "").upper() != "P1":
+        raise ValueError(f"it names its symmetry by Hall's symbol alone ({hall}): name the group, or list its operations")
+    return CIFBlock(block.name, named)
+
+
+def _name_by_operations(block: CIFBlock) -> CIFBlock:
+    return CIFBlock(block.name, {**{name: tag for name, tag in block.items() if name not in _GROUPS}, _GROUPS[0]: "P 1"})
+
+
+def _apply_symmetry(block: CIFBlock) -> Atoms:
+    """All atoms of the cell; by the operations alone where they are listed beside a name that ASE does not know, as `R -3 m :H`."""
+    try:
+        return block.get_atoms()
+    except SpacegroupNotFoundError:
+        if not block.keys() & set(_OPERATIONS):
+            raise
+        return _name_by_operations(block).get_atoms()
 
 
 def _require_own_places(block: CIFBlock, atoms: Atoms) -> None:

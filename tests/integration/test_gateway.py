@@ -236,6 +236,32 @@ def test_a_renamed_folder_is_refused_and_hides_no_other(tmp_path: Path) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("name", ["README.md", "dataset.h5", "parts/full-one-00000.h5"])
+def test_a_dataset_is_not_begun_in_a_folder_that_holds_something_else(tmp_path: Path, name: str) -> None:
+    own = tmp_path / "small" / name
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            refused = await client.post("/v1/datasets", content=RECIPE)
+            assert refused.status_code == 409
+            assert f"it holds {name.partition('/')[0]} and no recipe.yaml" in refused.json()["detail"]
+            own.unlink()
+            await make(client)
+
+    run(main())
+
+
+def test_what_lies_among_the_parts_and_is_none_stays_and_hinders_nothing(tmp_path: Path) -> None:
+    run(make_in(tmp_path))
+    for name in ("notes.h5", "full-one-00000 (copy).h5", "my-own-data.h5"):
+        (tmp_path / "small" / "parts" / name).write_text("mine")
+    part_path(tmp_path / "small", "full-one-00002").unlink()
+    assert run(make_in(tmp_path))["state"] == "finished"
+    assert (tmp_path / "small" / "parts" / "notes.h5").read_text() == "mine"
+
+
 def test_an_old_report_does_not_vouch_for_a_dataset_that_lost_a_part(tmp_path: Path) -> None:
     run(make_in(tmp_path))
     part_path(tmp_path / "small", "full-one-00002").unlink()

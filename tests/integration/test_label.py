@@ -54,7 +54,10 @@ def test_a_dry_run_prints_a_recipe_and_makes_nothing(inputs: Path, tmp_path: Pat
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize(("teacher", "flags", "n"), [("gfn2-xtb", [], 2), ("gfn2-xtb", ["--neutral"], 1), ("7net-0", [], 1)])
+@pytest.mark.parametrize(
+    ("teacher", "flags", "n"),
+    [("gfn2-xtb", [], 2), ("gfn2-xtb", ["--neutral"], 1), ("7net-0", [], 1), ("ase:ase.calculators.lj:LennardJones", [], 1)],
+)
 def test_ions_are_labelled_where_the_teacher_knows_of_charge_unless_they_are_not_wanted(
     tmp_path: Path, teacher: str, flags: list[str], n: int
 ) -> None:

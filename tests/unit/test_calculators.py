@@ -216,6 +216,20 @@ def test_a_family_whose_package_is_missing_says_so_in_one_line(name: str, said: 
         outline_teacher(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ase:no_such_package.sub:X", "the module no_such_package.sub, which can't be imported here: there is no no_such_package; install"),
+        ("ase:ase.calculators.no_such:X", "which can't be imported here: No module named 'ase.calculators.no_such'"),
+        ("ase:ase.calculators.lj:LenardJones", "has no LenardJones; did you mean 'LennardJones'?"),
+        ("ase:ase.build:molecule", "does not say that it makes an ASE calculator"),
+    ],
+)
+def test_a_calculator_that_there_is_not_is_found_before_anything_is_loaded(name: str, said: str) -> None:
+    with pytest.raises(Unavailable, match=re.escape(said)):
+        outline_teacher(name)
+
+
 @pytest.mark.parametrize("name", ["uma-s-1p2", "uma-s-1p2:water", "mace-anything", "mace-mp"])
 def test_names_of_families_that_say_too_little_are_refused(name: str) -> None:
     with pytest.raises(Unavailable, match=r"as (uma|mace)-"):

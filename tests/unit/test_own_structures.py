@@ -3,7 +3,9 @@
 import gzip
 import json
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +316,7 @@ def test_a_frame_is_kept_whose_labels_alone_make_no_sense(tmp_path: Path, before
 CELL = "".join(f"_cell_length_{axis} 4.2\n_cell_angle_{angle} 90\n" for axis, angle in (("a", "alpha"), ("b", "beta"), ("c", "gamma")))
 SITES = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
 ROCK_SALT = f"{CELL}{SITES}Na 0 0 0\nF .5 .5 .5\n"
+OCCUPIED = f"{CELL}{SITES}_atom_site_occupancy\nSi 0 0 0 S\nSi .323 .323 .323 1\n"
 
 
 @pytest.mark.parametrize(
@@ -322,17 +325,39 @@ ROCK_SALT = f"{CELL}{SITES}Na 0 0 0\nF .5 .5 .5\n"
         (f"{SITES}Na 0 0 0\nF .5 .5 .5\n", "not all six of _cell_length_a"),
         (ROCK_SALT.replace("_cell_length_b 4.2\n", ""), "not all six of _cell_length_a"),
         (ROCK_SALT.replace("gamma 90", "gamma 190"), "between 0 and 180 degrees"),
+        (ROCK_SALT.replace("length_b 4.2", "length_b -4.2"), "more than 0 Å"),
+        (f"_space_group_name_Hall '-F 4 2 3'\n{ROCK_SALT}", "Hall's symbol alone (-F 4 2 3)"),
+        (OCCUPIED.replace("S\n", "0.99\n"), "disordered: 1 of its sites"),
+        (OCCUPIED.replace("S\n", "?\n"), "disordered: 1 of its sites"),
         (f"{CELL}{SITES}Na 0 0 0\nLi 0 0 0\nF .5 .5 .5\n", "disordered: Na and Li lie in one place"),
     ],
 )
 def test_a_cif_that_makes_no_sense_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, said: str) -> None:
     (tmp_path / "a.cif").write_text(f"data_x\n{text}")
-    assert "none of its 1 rows" in refuse(tmp_path, "crystal", options={"files": ["a.cif"]})
+    told = refuse(tmp_path, "crystal", options={"files": ["a.cif"]})
+    assert "none of its 1 rows" in told
+    assert said in told
     assert said in caplog.text
 
 
-@pytest.mark.parametrize("group", ["", "_symmetry_space_group_name_H-M ?\n_symmetry_Int_Tables_number ?\n"])
-def test_a_cif_that_lists_symmetry_and_does_not_name_it_is_read(tmp_path: Path, group: str) -> None:
+@pytest.mark.parametrize("share", ["1", "1.000(4)", "0.9999", "."])
+def test_a_site_that_is_whole_but_for_rounding_is_one(tmp_path: Path, share: str) -> None:
+    (tmp_path / "a.cif").write_text("data_x\n" + OCCUPIED.replace("S\n", f"{share}\n"))
+    (structure,) = make(tmp_path, "crystal").structures
+    assert structure.symbols == ["Si", "Si"]
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "",
+        "_symmetry_space_group_name_H-M ?\n_symmetry_Int_Tables_number ?\n",
+        "_symmetry_space_group_name_H-M 'F m -3 m :1'\n",
+        "_space_group_name_H-M_alt ''\n",
+        "_space_group_name_Hall '-F 4 2 3'\n",
+    ],
+)
+def test_a_cif_that_lists_symmetry_and_does_not_name_it_as_ase_knows_it_is_read(tmp_path: Path, group: str) -> None:
     symmetry = f"{group}loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z\n"
     (tmp_path / "a.CIF").write_text(f"data_x\n{CELL}{symmetry}{SITES}Si .125 .125 .125\n", encoding="utf-8-sig")
     (structure,) = make(tmp_path, "crystal").structures
@@ -344,6 +369,36 @@ def test_the_charge_of_a_row_of_a_database_is_not_that_of_its_atoms(tmp_path: Pa
         database.write(molecule("OH"), charge=-1)
     (structure,) = make(tmp_path, "molecule", options={"charges": True}).structures
     assert structure.charge == -1
+
+
+def write_database(path: Path, frames: list[Atoms]) -> None:
+    with ase.db.connect(path, use_lock_file=False) as database:
+        for atoms in frames:
+            database.write(atoms)
+
+
+def test_a_bad_row_of_a_database_is_refused_and_the_rest_is_used(tmp_path: Path) -> None:
+    for name in ("a.db", "a.json"):
+        write_database(tmp_path / name, molecules()[:4])
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute("UPDATE systems SET numbers = ? WHERE id = 2", (bytes(7),))
+        database.commit()
+    content = json.loads((tmp_path / "a.json").read_text())
+    content["2"]["numbers"] = {"__ndarray__": 1}
+    content["ids"].append(99)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    for name in ("a.db", "a.json"):
+        made = make(tmp_path, "molecule", 4, options={"files": [name]})
+        assert (len(made.structures), made.named) == (3, [f"{name}: unreadable: row 1"])
+
+
+def test_a_database_in_json_is_read_once_however_many_rows_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_database(tmp_path / "a.json", molecules()[:6])
+    n_read: list[Path] = []
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: n_read.append(path) or read_text(path, **how))
+    assert len(make(tmp_path, "molecule", 6).structures) == 6
+    assert n_read.count(tmp_path / "a.json") in {1, 2}
 
 
 def test_a_file_may_be_named_like_a_pattern(tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_a_place_where_nothing_can_be_written_is_said_before_anything_is_loaded_
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_folder_with_files_of_another_kind_is_left_alone_and_that_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    own = tmp_path / "data" / "quickstart"
+    own.mkdir(parents=True)
+    (own / "README.md").write_text("mine")
+    done = distillery("run", str(QUICKSTART), "--unchecked", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "it holds README.md and no recipe.yaml" in done.output
+    assert "loading" not in done.output
+    assert [(path.name, path.read_text()) for path in own.iterdir()] == [("README.md", "mine")]
+
+
 def test_status_takes_a_folder(tmp_path: Path) -> None:
     write_parts(tmp_path / "elsewhere" / "pictured")
     for given in (("elsewhere/pictured",), ("pictured", "--data", "elsewhere")):

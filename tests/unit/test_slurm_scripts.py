@@ -62,6 +62,14 @@ def test_images_of_apptainer_take_the_place_of_the_environment(tmp_path: Path) -
     assert f"{tmp_path}/images/distillery-ase.sif distillery" in (tmp_path / "ase.sh").read_text()
 
 
+def test_a_teacher_with_options_is_one_word_to_bash(tmp_path: Path) -> None:
+    teacher = "ase:ase.calculators.lj:LennardJones(epsilon=1.5, rc=6.0)"
+    recipe = parse_recipe(RECIPE.replace("7net-0", f"'{teacher}'"))
+    write_scripts(tmp_path, tmp_path / "r.yaml", tmp_path / "data", recipe, {"ase": 1}, Resources("1", None, None, 1, "1G", 0), None)
+    tell = f'source {tmp_path}/settings.sh; printf %s "$DISTILLERY_LABELLER_TEACHER"'
+    assert subprocess.run(["bash", "-c", tell], check=True, capture_output=True, text=True).stdout == teacher
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -85,3 +93,30 @@ def test_without_slurm_the_scripts_are_written_and_that_is_said(tmp_path: Path) 
     assert done.returncode == 1
     assert "submit.sh" in done.stderr
     assert (tmp_path / "slurm" / "both" / "ase.sh").exists()
+
+
+def write_small(tmp_path: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    (tmp_path / "r.yaml").write_text(RECIPE.partition("  generated")[0])
+    return distillery("slurm", "r.yaml", "--folder", "jobs", "--dry-run", *flags, cwd=tmp_path)
+
+
+def test_scripts_that_nobody_edited_are_written_anew(tmp_path: Path) -> None:
+    assert write_small(tmp_path).returncode == 0
+    assert write_small(tmp_path, "--time", "08:00:00").returncode == 0
+    assert "--time=08:00:00" in (tmp_path / "jobs" / "ase.sh").read_text()
+
+
+@pytest.mark.parametrize("name", ["settings.sh", "submit.sh", "ase.sh"])
+def test_no_script_is_written_over_that_somebody_edited_or_wrote(tmp_path: Path, name: str) -> None:
+    assert write_small(tmp_path).returncode == 0
+    script, stop = tmp_path / "jobs" / name, tmp_path / "jobs" / "stop.sh"
+    stop.unlink()
+    for text in (script.read_text().replace("\n", "\nmy own\n", 1), "my own\n"):
+        script.write_text(text)
+        done = write_small(tmp_path, "--time", "08:00:00")
+        assert done.returncode == 1
+        assert f"{name} is there and is not as `distillery slurm` wrote it" in done.stderr
+        assert script.read_text() == text
+        assert not stop.exists()
+    assert write_small(tmp_path, "--force").returncode == 0
+    assert "my own" not in script.read_text()

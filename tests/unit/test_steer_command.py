@@ -229,3 +229,8 @@ def test_the_page_of_a_gateway_or_a_report_is_opened(tmp_path: Path, monkeypatch
     say("open", "small", "--gateway", "http://127.0.0.1:8000")
     say("open", "small", "--data", str(tmp_path))
     assert opened == ["http://127.0.0.1:8000/datasets/small", (tmp_path / "small" / "report.html").resolve().as_uri()]
+
+
+@pytest.mark.parametrize("name", ["2024", "1e3", "0x1F", "true", "Null", "plain-name", "2024-01-01"])
+def test_a_recipe_that_is_begun_has_the_name_that_was_given(name: str) -> None:
+    assert parse_recipe(write_recipe(name, ["C", "H"], 20, "7net-0")).name == name

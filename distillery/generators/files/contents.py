@@ -112,8 +112,15 @@ def index_file(path: Path, reader: Reader) -> Contents:
         contents = scan_file(path, reader, key)
         _save(index, contents)
     if not (contents.refused == "").any():
-        raise ValueError(f"none of its {len(contents.at)} rows is a structure: {describe_refused(contents) or 'there is none'}")
+        raise explain_useless(path, reader, contents)
     return contents
+
+
+def explain_useless(path: Path, reader: Reader, contents: Contents) -> ValueError:
+    """What is wrong with a file of which no row is a structure: why how many are refused, and of the first what it is."""
+    first = next((item.refusal for item in reader.scan(path) if item.refusal is not None), None)
+    told = "there is none" if first is None else f"{describe_refused(contents)}; the first is {first}"
+    return ValueError(f"none of its {len(contents.at)} rows is a structure: {told}")
 
 
 def key_of(path: Path, reader: Reader) -> NDArray[np.int64]:
