@@ -53,8 +53,8 @@ def make_variants(structure: Structure, label: Label, extent: Extent) -> list[Va
     if label.stress is not None:
         for strain in _choose_strains(rng, extent):
             variants += [Variant("stress", apply_strain(structure, sign * strain), step=strain) for sign in (1, -1)]
-    if not structure.charge and not structure.multiplicity:  # charges repel each other however far apart, and spins of two may pair
-        variants += [] if extent == "few" else [Variant("extensivity", _double(structure))]
+    if extent != "few" and _may_be_doubled(structure):
+        variants.append(Variant("extensivity", _double(structure)))
     if not structure.is_plain:
         variants.append(Variant("state", replace(structure, charge=0, multiplicity=0)))
     return [replace(v, structure=v.structure.renamed(f"{structure.id}#{k}")) for k, v in enumerate(variants)]
@@ -116,6 +116,12 @@ def _unit_strain(component: int) -> Matrix:
 
 def _displace(structure: Structure, step: Matrix) -> Structure:
     return replace(structure, positions=structure.positions + step)
+
+
+def _may_be_doubled(structure: Structure) -> bool:
+    """Whether two far apart are twice one to every sound teacher: charges repel at any distance, and single electrons of two may pair."""
+    has_single_electron = not structure.is_periodic and structure.n_electrons % 2 == 1
+    return not (structure.charge or structure.multiplicity or has_single_electron)
 
 
 def _double(structure: Structure) -> Structure:
