@@ -73,7 +73,7 @@ def judge_laws(
     for law in sorted(answered, key=lambda law: law not in _TELLING):
         found = answered[law]
         if law in {"forces", "stress"}:
-            if (differences := _differentiate(label.energy, found)).steps:
+            if (differences := _differentiate(law, structure, label, found)).steps:
                 yield _judge_derivative(law, structure, label, differences, tolerance)
         elif law == "extensivity":
             yield _judge_extensivity(structure, label, found[0][1], tolerance)
@@ -163,56 +163,72 @@ def _judge_extensivity(structure: Structure, label: Label, double: Label, tolera
 def _judge_derivative(
     law: Law, structure: Structure, label: Label, differences: "Differences", tolerance: PhysicsTolerance
 ) -> PhysicsCheck:
-    if law == "forces":
-        predicted = np.array([-float((label.forces * step).sum()) for step in differences.steps])
-        return _judge_slope(law, structure, predicted, differences, tolerance)
-    assert label.stress is not None, "variants for a stress are made where there is one"
-    components = np.array([[step[i, j] * (1 if i == j else 2) for i, j in VOIGT] for step in differences.steps])
-    check = _judge_slope(law, structure, structure.volume * components @ label.stress, differences, tolerance)
-    is_complete = check.passed is False and len(components) == 6
-    if is_complete and (order := _find_order(components, differences.found / structure.volume, label.stress)):
+    check = _judge_slope(law, structure, differences, tolerance)
+    is_complete = law == "stress" and check.passed is False and len(differences.steps) == 6
+    if not is_complete or label.stress is None:
+        return check
+    components = np.array([_list_strained(step) for step in differences.steps])
+    if order := _find_order(components, differences.found / structure.volume, label.stress):
         return check.model_copy(update={"detail": f"stress: the order of the components, {order} in place of xx yy zz yz xz xy"})
     return check
+
+
+def _predict(law: Law, structure: Structure, label: Label, step: Matrix, moved: float) -> float:
+    """By how much the energy changes with a step, eV, as a label says of the structure that was moved by so many steps."""
+    if law == "forces":
+        return -float((label.forces * step).sum())
+    assert label.stress is not None, "variants for a stress are made where there is one"
+    deformation = np.eye(3) + moved * step
+    volume = structure.volume * float(np.linalg.det(deformation))
+    return volume * float(_list_strained(np.linalg.solve(deformation, step)) @ label.stress)
+
+
+def _list_strained(strain: Matrix) -> NDArray[np.float64]:
+    """What the components of a stress are multiplied with, shape (6,)."""
+    return np.array([strain[i, j] * (1 if i == j else 2) for i, j in VOIGT])
 
 
 @dataclass(frozen=True, eq=False)
 class Differences:
     """Differences of the energy along some steps.
 
-    found  half the energy at + less that at - a step, eV, shape (n_steps,)
-    slack  how far that may be off the derivative, eV, shape (n_steps,): rounding, and the third order, which matters near a minimum,
-           where the first is small; it is taken for a twentieth of the second
+    predicted  by the labels at either end and in the middle (Simpson's rule), eV, shape (n_steps,)
+    found      half the energy at + less that at - a step, eV, shape (n_steps,)
+    slack      how far they may be apart, eV, shape (n_steps,): rounding; the third order, which matters near a minimum, where the first is
+               small, taken for a twentieth of the second; and where labels change much along the step, what that made of the prediction
     """
 
     steps: list[Matrix]
+    predicted: NDArray[np.float64]
     found: NDArray[np.float64]
     slack: NDArray[np.float64]
 
 
-def _differentiate(energy: float, found: Sequence[tuple[Variant, Label]]) -> Differences:
+def _differentiate(law: Law, structure: Structure, label: Label, found: Sequence[tuple[Variant, Label]]) -> Differences:
     """Of the steps that have a label at either end."""
-    pairs = [(one[0], one[1].energy, two[1].energy) for one, two in pairwise(found) if one[0].step is two[0].step]
-    plus, minus = np.array([a for _, a, _ in pairs]), np.array([b for _, _, b in pairs])
-    curvature = np.abs(plus + minus - 2 * energy) / 2
+    pairs = [(one[0].step, one[1], two[1]) for one, two in pairwise(found) if one[0].step is two[0].step]
+    ends = [(step, plus, minus) for step, plus, minus in pairs if step is not None]
+    plus, minus = np.array([one.energy for _, one, _ in ends]), np.array([other.energy for _, _, other in ends])
+    middle = np.array([_predict(law, structure, label, step, 0) for step, _, _ in ends])
+    outer = np.array([_predict(law, structure, one, step, 1) + _predict(law, structure, other, step, -1) for step, one, other in ends])
+    predicted = (outer + 4 * middle) / 6
+    curvature = np.abs(plus + minus - 2 * label.energy) / 2
     return Differences(
-        steps=[variant.step for variant, _, _ in pairs if variant.step is not None],
+        steps=[step for step, _, _ in ends],
+        predicted=predicted,
         found=(plus - minus) / 2,
-        slack=_ENERGY_DIGITS * abs(energy) + _THIRD_ORDER * curvature,
+        slack=_ENERGY_DIGITS * abs(label.energy) + _THIRD_ORDER * curvature + np.abs(predicted - middle),
     )
 
 
 def _judge_slope(
     law: Law,
     structure: Structure,
-    predicted: NDArray[np.float64],
     differences: Differences,
     tolerance: PhysicsTolerance,
 ) -> PhysicsCheck:
-    """Labels against differences of the energy: slope 1 and cosine 1 where they belong together.
-
-    predicted  the differences by the labels, eV, shape (n_steps,)
-    """
-    found = differences.found
+    """Labels against differences of the energy: slope 1 and cosine 1 where they belong together."""
+    predicted, found = differences.predicted, differences.found
     scale = float(found @ found)
     slope = float(predicted @ found) / scale if scale > 0 else float("inf")
     norms = float(np.linalg.norm(predicted) * np.linalg.norm(found))

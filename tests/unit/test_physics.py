@@ -217,6 +217,33 @@ def test_twice_the_structure_has_twice_the_energy(structure: Structure, what: st
     assert judge_one([variant], replace(label, energy=0.0), [label], structure).detail.endswith("is inf times that of one, not 2")
 
 
+@pytest.mark.parametrize(("middle", "ends", "found", "passed"), [(1.0, 1.3, 1.18, True), (1.0, 1.3, 1.25, False), (-1.0, 1.0, 1.0, False)])
+def test_labels_that_change_along_a_step_may_be_off_by_as_much_as_that_matters(
+    middle: float, ends: float, found: float, passed: bool
+) -> None:
+    """CHGNet on a crystal of chlorine: its forces change by a sixth within 0.01 Å, where neighbours come into its cutoff. Simpson's rule
+    is three hundredths off then, the force in the middle eight. A label that is wrong in the middle alone is not saved by it."""
+
+    def with_force(energy: float, predicted: float) -> Label:
+        forces = np.zeros((3, 3), np.float32)
+        forces[0, 0] = -100 * predicted
+        return Label(energy, forces, None)
+
+    step = np.zeros((3, 3))
+    step[0, 0] = 0.01
+    pair = [Variant("forces", WATER, step=step)] * 2
+    check = judge_one(pair, with_force(0.0, middle), [with_force(found, ends), with_force(-found, ends)])
+    assert check.passed is passed
+    assert check.value == pytest.approx((2 * ends + 4 * middle) / 6 / found, abs=1e-4)
+
+
+@pytest.mark.parametrize("law", ["forces", "stress"])
+def test_of_a_smooth_teacher_the_slope_is_one_to_a_thousandth(law: Law) -> None:
+    for extent in get_args(Extent):
+        (check,) = judge(SILICON, extent=extent)[law]
+        assert check.value == pytest.approx(1, abs=1e-3)
+
+
 def test_stresses_in_another_order_are_told_by_it() -> None:
     (check,) = judge(SILICON, reorder_stress([1, 0, 2, 5, 4, 3]))["stress"]
     assert check.passed is False
