@@ -179,8 +179,8 @@ def _predict(law: Law, structure: Structure, label: Label, step: Matrix, moved: 
         return -float((label.forces * step).sum())
     assert label.stress is not None, "variants for a stress are made where there is one"
     deformation = np.eye(3) + moved * step
-    volume = structure.volume * float(np.linalg.det(deformation))
-    return volume * float(_list_strained(np.linalg.solve(deformation, step)) @ label.stress)
+    strain = np.linalg.solve(deformation, step).astype(np.float64)
+    return structure.volume * float(np.linalg.det(deformation)) * float(_list_strained(strain) @ label.stress)
 
 
 def _list_strained(strain: Matrix) -> NDArray[np.float64]:
