@@ -2,12 +2,13 @@
 
 The laws: the same structure has the same label in whatever batch; turning, shifting or renumbering it changes nothing else;
 forces are minus the derivative of the energy by positions, stress is its derivative by strain over the volume (Nielsen & Martin,
-Phys. Rev. B 32, 3780 (1985)); two copies far apart, and a doubled cell, have twice the energy.
+Phys. Rev. B 32, 3780 (1985)); two copies far apart, and a doubled cell, have twice the energy; an ion has another label than the neutral
+atoms in the same places, and so has a higher spin than the lowest.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +45,19 @@ _UNITS = {
     1602.1766: "kbar and eV/Å³",
     1602176.6: "bar and eV/Å³",
     -1602.1766: "sign, kbar and eV/Å³",
+    160217.66: "MPa and eV/Å³",
+    -1602176.6: "sign, bar and eV/Å³",
+    183.6315: "Hartree/Bohr³ and eV/Å³",
+    1 / 183.6315: "Hartree/Bohr³ and eV/Å³",
+    6.748335: "Bohr³ and Å³",
+    1 / 6.748335: "Bohr³ and Å³",
 }
 """What may have been confused where labels are so many times what the energy says."""
 _ALIKE = 0.03
+_TELLING = frozenset({"repeat", "forces", "stress"})
+"""Laws that are told first: where they are broken others often are as well, and tell less of what is wrong."""
+_SAME_ENERGY, _SAME_FORCE = 1e-4, 1e-3
+"""eV and eV/Å: labels that are no farther apart are one, but for rounding."""
 
 
 def judge_laws(
@@ -59,21 +70,22 @@ def judge_laws(
             yield _not_labelled(variant.law, structure, outcome)
         else:
             answered.setdefault(variant.law, []).append((variant, outcome))
-    for law, found in answered.items():
-        if law == "forces":
-            yield _judge_forces(structure, label, found, tolerance)
-        elif law == "stress":
-            assert label.stress is not None, "variants for a stress are made where there is one"
-            yield _judge_stress(structure, label, label.stress, found, tolerance)
+    for law in sorted(answered, key=lambda law: law not in _TELLING):
+        found = answered[law]
+        if law in {"forces", "stress"}:
+            if (differences := _differentiate(law, structure, label, found)).steps:
+                yield _judge_derivative(law, structure, label, differences, tolerance)
         elif law == "extensivity":
             yield _judge_extensivity(structure, label, found[0][1], tolerance)
+        elif law == "state":
+            yield _judge_state(structure, label, found[0][1])
         else:
             yield from (_judge_symmetry(structure, label, variant, other, tolerance) for variant, other in found)
 
 
 def _not_labelled(law: Law, structure: Structure, reject: Reject) -> PhysicsCheck:
-    """Nothing is said where memory was short; a teacher that labels a structure must label it moved a little too."""
-    passed = None if reject.reason == "out_of_memory" else False
+    """Nothing is said where memory was short, or of another charge; a teacher that labels a structure must label it moved a little too."""
+    passed = None if reject.reason == "out_of_memory" or law == "state" else False
     return PhysicsCheck(
         law=law,
         structure=structure.id,
@@ -91,15 +103,45 @@ def _judge_symmetry(structure: Structure, label: Label, variant: Variant, other:
     energy = float(abs(other.energy - label.energy)) / len(structure)
     wanted = label.forces[order].astype(np.float64) @ turn
     forces = float(np.abs(other.forces - wanted).max()) / (1.0 + float(np.abs(wanted).max()))
-    worst = max(energy / tolerance.energy, forces / tolerance.forces)
+    stress = 0.0 if label.stress is None or other.stress is None else _compare_stress(structure, label.stress, other.stress, turn)
+    worst = max(energy / tolerance.energy, forces / tolerance.forces, stress / tolerance.forces)
     where = {"repeat": "labelled again in another batch", "symmetry": "turned, shifted and renumbered"}.get(variant.law, variant.law)
+    where += ", atoms by vectors of the lattice too" if structure.is_periodic and variant.law in {"symmetry", "translation"} else ""
     return PhysicsCheck(
         law=variant.law,
         structure=structure.id,
         value=energy,
         wanted=f"<= {tolerance.energy:g} eV/atom",
         passed=worst <= 1,
-        detail=f"{where}: energy differs by {energy:.2g} eV/atom, forces by {forces:.2g} of 1 eV/Å and the largest",
+        detail=f"{where}: energy differs by {energy:.2g} eV/atom, forces by {forces:.2g} of 1 eV/Å and the largest"
+        + (f", stress by {stress:.2g} of 1 eV/atom and the largest" if structure.is_periodic else ""),
+    )
+
+
+def _compare_stress(structure: Structure, stress: NDArray[np.float64], other: NDArray[np.float64], turn: Matrix) -> float:
+    """How far two stresses are apart, one of the structure turned: as a share of 1 eV/atom and the largest, by the volume of an atom."""
+    wanted, found = (structure.volume / len(structure) * _as_matrix(one) for one in (stress, other))
+    return float(np.abs(found - turn.T @ wanted @ turn).max()) / (1.0 + float(np.abs(wanted).max()))
+
+
+def _as_matrix(stress: NDArray[np.float64]) -> Matrix:
+    matrix = np.zeros((3, 3))
+    for component, (i, j) in zip(stress, VOIGT, strict=True):
+        matrix[i, j] = matrix[j, i] = component
+    return matrix
+
+
+def _judge_state(structure: Structure, label: Label, plain: Label) -> PhysicsCheck:
+    """A charge or spin that changes nothing was not read."""
+    energy, forces = float(abs(plain.energy - label.energy)), float(np.abs(plain.forces - label.forces).max(initial=0.0))
+    state = f"charge {structure.charge:+d}" if structure.charge else f"multiplicity {structure.spin_multiplicity}"
+    return PhysicsCheck(
+        law="state",
+        structure=structure.id,
+        value=energy,
+        wanted=f"> {_SAME_ENERGY:g} eV, or other forces",
+        passed=energy > _SAME_ENERGY + _ENERGY_DIGITS * abs(label.energy) or forces > _SAME_FORCE,
+        detail=f"{state}: the label is that of neutral atoms with the lowest spin; does the teacher read {state.split()[0]}s?",
     )
 
 
@@ -118,62 +160,75 @@ def _judge_extensivity(structure: Structure, label: Label, double: Label, tolera
     )
 
 
-def _judge_forces(structure: Structure, label: Label, found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance) -> PhysicsCheck:
-    differences = _differentiate(label.energy, found)
-    predicted = np.array([-float((label.forces * step).sum()) for step in differences.steps])
-    return _judge_slope("forces", structure, predicted, differences, tolerance)
-
-
-def _judge_stress(
-    structure: Structure, label: Label, stress: NDArray[np.float64], found: Sequence[tuple[Variant, Label]], tolerance: PhysicsTolerance
+def _judge_derivative(
+    law: Law, structure: Structure, label: Label, differences: "Differences", tolerance: PhysicsTolerance
 ) -> PhysicsCheck:
-    differences = _differentiate(label.energy, found)
-    components = np.array([[step[i, j] * (1 if i == j else 2) for i, j in VOIGT] for step in differences.steps])
-    predicted = structure.volume * components @ stress
-    check = _judge_slope("stress", structure, predicted, differences, tolerance)
-    is_complete = check.passed is False and len(components) == 6
-    if is_complete and (order := _find_order(components, differences.found / structure.volume, stress)):
+    check = _judge_slope(law, structure, differences, tolerance)
+    is_complete = law == "stress" and check.passed is False and len(differences.steps) == 6
+    if not is_complete or label.stress is None:
+        return check
+    components = np.array([_list_strained(step) for step in differences.steps])
+    if order := _find_order(components, differences.found / structure.volume, label.stress):
         return check.model_copy(update={"detail": f"stress: the order of the components, {order} in place of xx yy zz yz xz xy"})
     return check
+
+
+def _predict(law: Law, structure: Structure, label: Label, step: Matrix, moved: float) -> float:
+    """By how much the energy changes with a step, eV, as a label says of the structure that was moved by so many steps."""
+    if law == "forces":
+        return -float((label.forces * step).sum())
+    assert label.stress is not None, "variants for a stress are made where there is one"
+    deformation = np.eye(3) + moved * step
+    strain = np.linalg.solve(deformation, step).astype(np.float64)
+    return structure.volume * float(np.linalg.det(deformation)) * float(_list_strained(strain) @ label.stress)
+
+
+def _list_strained(strain: Matrix) -> NDArray[np.float64]:
+    """What the components of a stress are multiplied with, shape (6,)."""
+    return np.array([strain[i, j] * (1 if i == j else 2) for i, j in VOIGT])
 
 
 @dataclass(frozen=True, eq=False)
 class Differences:
     """Differences of the energy along some steps.
 
-    found  half the energy at + less that at - a step, eV, shape (n_steps,)
-    slack  how far that may be off the derivative, eV, shape (n_steps,): rounding, and the third order, which matters near a minimum,
-           where the first is small; it is taken for a twentieth of the second
+    predicted  by the labels at either end and in the middle (Simpson's rule), eV, shape (n_steps,)
+    found      half the energy at + less that at - a step, eV, shape (n_steps,)
+    slack      how far they may be apart, eV, shape (n_steps,): rounding; the third order, which matters near a minimum, where the first is
+               small, taken for a twentieth of the second; and where labels change much along the step, what that made of the prediction
     """
 
     steps: list[Matrix]
+    predicted: NDArray[np.float64]
     found: NDArray[np.float64]
     slack: NDArray[np.float64]
 
 
-def _differentiate(energy: float, found: Sequence[tuple[Variant, Label]]) -> Differences:
-    pairs = [(one[0], one[1].energy, two[1].energy) for one, two in zip(found[::2], found[1::2], strict=False)]
-    plus, minus = np.array([a for _, a, _ in pairs]), np.array([b for _, _, b in pairs])
-    curvature = np.abs(plus + minus - 2 * energy) / 2
+def _differentiate(law: Law, structure: Structure, label: Label, found: Sequence[tuple[Variant, Label]]) -> Differences:
+    """Of the steps that have a label at either end."""
+    pairs = [(one[0].step, one[1], two[1]) for one, two in pairwise(found) if one[0].step is two[0].step]
+    ends = [(step, plus, minus) for step, plus, minus in pairs if step is not None]
+    plus, minus = np.array([one.energy for _, one, _ in ends]), np.array([other.energy for _, _, other in ends])
+    middle = np.array([_predict(law, structure, label, step, 0) for step, _, _ in ends])
+    outer = np.array([_predict(law, structure, one, step, 1) + _predict(law, structure, other, step, -1) for step, one, other in ends])
+    predicted = (outer + 4 * middle) / 6
+    curvature = np.abs(plus + minus - 2 * label.energy) / 2
     return Differences(
-        steps=[variant.step for variant, _, _ in pairs if variant.step is not None],
+        steps=[step for step, _, _ in ends],
+        predicted=predicted,
         found=(plus - minus) / 2,
-        slack=_ENERGY_DIGITS * abs(energy) + _THIRD_ORDER * curvature,
+        slack=_ENERGY_DIGITS * abs(label.energy) + _THIRD_ORDER * curvature + np.abs(predicted - middle),
     )
 
 
 def _judge_slope(
     law: Law,
     structure: Structure,
-    predicted: NDArray[np.float64],
     differences: Differences,
     tolerance: PhysicsTolerance,
 ) -> PhysicsCheck:
-    """Labels against differences of the energy: slope 1 and cosine 1 where they belong together.
-
-    predicted  the differences by the labels, eV, shape (n_steps,)
-    """
-    found = differences.found
+    """Labels against differences of the energy: slope 1 and cosine 1 where they belong together."""
+    predicted, found = differences.predicted, differences.found
     scale = float(found @ found)
     slope = float(predicted @ found) / scale if scale > 0 else float("inf")
     norms = float(np.linalg.norm(predicted) * np.linalg.norm(found))
@@ -186,11 +241,13 @@ def _judge_slope(
         value=slope if np.isfinite(slope) else None,
         wanted=f"slope 1 within {tolerance.slope:g}, cosine >= {tolerance.cosine:g}",
         passed=agrees or is_lost_in_noise,
-        detail=f"{law}: {_explain(law, slope, cosine, predicted, found, len(structure))}",
+        detail=f"{law}: {_explain(law, slope, cosine, predicted, found, structure)}",
     )
 
 
-def _explain(law: str, slope: float, cosine: float, predicted: NDArray[np.float64], found: NDArray[np.float64], n_atoms: int) -> str:
+def _explain(
+    law: str, slope: float, cosine: float, predicted: NDArray[np.float64], found: NDArray[np.float64], structure: Structure
+) -> str:
     """In words what labels of this slope against the energy may be."""
     figures = f"slope {slope:.2f}" if abs(slope) >= 0.1 else f"slope {slope:.3g}"
     figures += f", cosine {cosine:.3f} against differences of the energy"
@@ -200,10 +257,20 @@ def _explain(law: str, slope: float, cosine: float, predicted: NDArray[np.float6
         return "the energy does not change, whatever moves"
     if abs(cosine) < 0.98:
         return f"they do not belong to the energy: of other atoms, of another structure, or either is noise; {figures}"
-    for factor, what in {**_UNITS, float(n_atoms): "energies per atom and of all"}.items():
+    for factor, what in {**_UNITS, **_list_sizes(law, structure)}.items():
         if abs(slope / factor - 1) < _ALIKE:
             return f"sign or unit, {figures}: {what}{'' if factor == -1.0 else ' confused'}?"
     return figures
+
+
+def _list_sizes(law: str, structure: Structure) -> dict[float, str]:
+    """What may have been confused that differs by the size of a structure."""
+    n_atoms, sizes = float(len(structure)), dict[float, str]()
+    if n_atoms > 1:
+        sizes = {n_atoms: "energies per atom and of all", 1 / n_atoms: f"{law} per atom and of all"}
+    if law == "stress":
+        sizes |= {structure.volume: "virial and stress", -structure.volume: "sign, virial and stress"}
+    return sizes
 
 
 def _find_order(components: Matrix, wanted: NDArray[np.float64], stress: NDArray[np.float64]) -> str | None:

@@ -62,7 +62,9 @@ class Trajectory:
         self.rejected = Reject(id=self.proposal.id, reason=reason, detail=detail, stage="label")
 
     def keep(self, label: Label | None = None) -> None:
-        """Keep it as it is now."""
+        """Keep it as it is now, unless nothing has been done to it since it was kept: it had converged, or is no crystal to be strained."""
+        if self.frames and self.frames[-1].structure is self.structure:
+            return
         self.frames.append(Frame(self.structure, label, {"relax_steps": self.n_steps, **self.done}))
 
 

@@ -10,11 +10,12 @@ from ase.build import bulk, molecule
 
 from distillery.dataset.layout import Label
 from distillery.schema.label import PhysicsCheck, Reject, TeacherOutline
+from distillery.structures.identity import derive_seed
 from distillery.structures.structure import Structure, System, from_ase
 from labeller.physics import judge_laws
 from labeller.pool import LabelAll
 from labeller.teachers.teacher import PhysicsTolerance
-from labeller.variants import make_variants
+from labeller.variants import Extent, make_variants
 
 _RATTLE, _SHEAR = 0.08, 0.04
 """Å and largest strain: so that no force and no component of the stress is zero, and no two are alike."""
@@ -56,6 +57,8 @@ def _displace(atoms: Atoms, system: System, seed: int) -> Structure:
     return from_ase(atoms, id=f"{system} {name}", system=system)
 
 
+Tested = tuple[Structure, Label, Extent]
+"""A structure, its label, and by how many variants it is tried."""
 _MAY_BE_UNABLE = {"teacher_failed", "teacher_crashed", "teacher_timeout", "out_of_memory"}
 
 
@@ -82,7 +85,7 @@ def run_self_test(label_all: LabelAll, tolerance: PhysicsTolerance, teacher: Tea
             _tell_refused(structure, outcome) for structure, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Reject)
         ]
         labelled += [(structure, outcome) for structure, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Label)]
-    return (*refused, *try_physics(label_all, tolerance, labelled, is_thorough=True).checks)
+    return (*refused, *try_physics(label_all, tolerance, [(*pair, "all") for pair in labelled]).checks)
 
 
 def _tell_refused(structure: Structure, reject: Reject) -> PhysicsCheck:
@@ -92,21 +95,35 @@ def _tell_refused(structure: Structure, reject: Reject) -> PhysicsCheck:
     return PhysicsCheck(law="repeat", structure=structure.id, value=None, wanted="a label", passed=passed, detail=detail)
 
 
-def try_physics(
-    label_all: LabelAll, tolerance: PhysicsTolerance, labelled: Sequence[tuple[Structure, Label]], *, is_thorough: bool = False
-) -> Trial:
+def try_physics(label_all: LabelAll, tolerance: PhysicsTolerance, tested: Sequence[Tested]) -> Trial:
     """The teacher's physics on structures that it has labelled; all variants are handed to it at once."""
-    families = [make_variants(structure, label, is_thorough=is_thorough) for structure, label in labelled]
+    families = [make_variants(structure, label, extent) for structure, label, extent in tested]
     answer = label_all([variant.structure for family in families for variant in family])
     outcomes, checks = list(answer.outcomes), list[PhysicsCheck]()
-    for (structure, label), family in zip(labelled, families, strict=True):
+    for (structure, label, _), family in zip(tested, families, strict=True):
         own, outcomes = outcomes[: len(family)], outcomes[len(family) :]
         checks += judge_laws(structure, label, family, own, tolerance)
     return Trial(tuple(checks), answer.seconds)
 
 
-def choose_tested(labelled: Sequence[tuple[Structure, Label]], n: int) -> list[tuple[Structure, Label]]:
-    """The smallest structure and others spread over the smaller half: trying one takes up to a dozen times its own label."""
+def choose_tested(labelled: Sequence[tuple[Structure, Label]], n: int) -> list[Tested]:
+    """Of the structures of a shard any, or where `n` is above 1 the largest, and a small one that has what the largest has not.
+
+    The small one, a charged one or one with a spin where there are such, then one with further elements, is tried by "some" variants, a
+    dozen times its own label. The others are tried by "few": over the shards of a dataset all sizes and elements have their turn.
+    """
+    if not labelled or not n:
+        return []
     by_size = sorted(labelled, key=lambda pair: (len(pair[0]), pair[0].id))
-    places = np.linspace(0, max(len(by_size) // 2 - 1, 0), min(n, max(len(by_size) // 2, 1))).astype(int)
-    return [by_size[k] for k in dict.fromkeys(places.tolist())] if by_size and n else []
+    if n == 1:
+        pick = np.random.default_rng(derive_seed(0, by_size[0][0].id, 0)).integers(len(by_size))
+        return [(*by_size[pick], "few")]
+    largest, smaller = by_size[-1], by_size[:-1] or by_size
+    known, n_small = set(largest[0].numbers.tolist()), -(-len(by_size) // 2)
+
+    def rank(k: int) -> tuple[bool, bool, int, int]:
+        one = smaller[k][0]
+        return one.is_plain, k >= n_small, -len(set(one.numbers.tolist()) - known), k
+
+    small = smaller[min(range(len(smaller)), key=rank)]
+    return [(*small, "some"), *((*pair, "few") for pair in by_size[1:][-1:])]

@@ -1,6 +1,7 @@
 """Variants of a structure, whose labels tell whether a teacher keeps the laws of physics: moved, strained, turned, doubled."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ _STRAIN = 0.002
 FAR_APART = 60.0
 """Å between two copies that must not feel one another: farther than five layers of messages at 6 Å reach."""
 Matrix = NDArray[np.float64]
+Extent = Literal["few", "some", "all"]
+"""How many variants: two directions and a strain; a few more and the structure doubled; each symmetry and each component of the stress by
+itself. With "few" trying a structure takes half as many of the teacher's calls, so one may be twice as large.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,39 +41,44 @@ class Variant:
     step: Matrix | None = None
 
 
-def make_variants(structure: Structure, label: Label, *, is_thorough: bool) -> list[Variant]:
+def make_variants(structure: Structure, label: Label, extent: Extent) -> list[Variant]:
     """The structures whose labels tell whether the laws are kept; the same for the same structure.
 
-    label        its own: the energy is followed along the forces too, and by strain where there is a stress
-    is_thorough  each symmetry and each component of the stress by itself; else a few directions at random
+    label  its own: the energy is followed along the forces too, and by strain where there is a stress
     """
     rng = np.random.default_rng(len(structure))
-    variants = [Variant("repeat", structure), *_make_symmetric(structure, rng, is_thorough)]
-    for direction in _choose_directions(label.forces.astype(np.float64), rng, 3 if is_thorough else 1):
+    variants = [] if extent == "few" else [Variant("repeat", structure)]
+    variants += _make_symmetric(structure, rng, extent)
+    for direction in _choose_directions(label.forces.astype(np.float64), rng, 3 if extent == "all" else 1):
         variants += [Variant("forces", _displace(structure, sign * direction), step=direction) for sign in (1, -1)]
     if label.stress is not None:
-        for strain in _choose_strains(rng, is_thorough):
+        for strain in _choose_strains(rng, extent):
             variants += [Variant("stress", apply_strain(structure, sign * strain), step=strain) for sign in (1, -1)]
-    if not structure.charge and not structure.multiplicity:  # charges repel each other however far apart, and spins of two may pair
+    if extent != "few" and _may_be_doubled(structure):
         variants.append(Variant("extensivity", _double(structure)))
+    if not structure.is_plain:
+        variants.append(Variant("state", replace(structure, charge=0, multiplicity=0)))
     return [replace(v, structure=v.structure.renamed(f"{structure.id}#{k}")) for k, v in enumerate(variants)]
 
 
-def _make_symmetric(structure: Structure, rng: np.random.Generator, is_thorough: bool) -> list[Variant]:
-    same = np.arange(len(structure))
-    turn, order, shift = _random_rotation(rng), rng.permutation(len(structure)), rng.uniform(1, 3, 3)
-    if not is_thorough:
-        return [_rewrite("symmetry", structure, turn, shift, order)]
+def _make_symmetric(structure: Structure, rng: np.random.Generator, extent: Extent) -> list[Variant]:
+    same, nowhere = np.arange(len(structure)), np.zeros((1, 3))
+    turn, order, shift = _random_rotation(rng), rng.permutation(len(structure)), rng.uniform(1, 3, (1, 3))
+    images = rng.integers(-1, 2, (len(structure), 3)) * structure.pbc  # each atom to one of its own
+    shifts = shift + images @ structure.cell
+    if extent != "all":
+        return [_rewrite("symmetry", structure, turn, shifts, order)]
     return [
-        _rewrite("rotation", structure, turn, np.zeros(3), same),
-        _rewrite("translation", structure, np.eye(3), shift, same),
-        _rewrite("permutation", structure, np.eye(3), np.zeros(3), order),
+        _rewrite("rotation", structure, turn, nowhere, same),
+        _rewrite("translation", structure, np.eye(3), shifts, same),
+        _rewrite("permutation", structure, np.eye(3), nowhere, order),
     ]
 
 
-def _rewrite(law: Law, structure: Structure, turn: Matrix, shift: Matrix, order: NDArray[np.int64]) -> Variant:
+def _rewrite(law: Law, structure: Structure, turn: Matrix, shifts: Matrix, order: NDArray[np.int64]) -> Variant:
+    """Shifted, renumbered, turned; shifts are Å, shape (n_atoms or 1, 3)."""
     written = replace(
-        structure, numbers=structure.numbers[order], positions=structure.positions[order] @ turn + shift, cell=structure.cell @ turn
+        structure, numbers=structure.numbers[order], positions=(structure.positions + shifts)[order] @ turn, cell=structure.cell @ turn
     )
     return Variant(law, written, rotation=turn, order=order)
 
@@ -92,10 +102,10 @@ def _choose_directions(forces: Matrix, rng: np.random.Generator, n_random: int) 
     return directions + [_STEP * d / np.sqrt((d**2).sum(axis=1).mean()) for d in random]
 
 
-def _choose_strains(rng: np.random.Generator, is_thorough: bool) -> list[Matrix]:
-    if is_thorough:
+def _choose_strains(rng: np.random.Generator, extent: Extent) -> list[Matrix]:
+    if extent == "all":
         return [_STRAIN * _unit_strain(k) for k in range(6)]
-    raw = [sum(rng.uniform(-1, 1) * _unit_strain(k) for k in range(6)) for _ in range(3)]
+    raw = [sum(rng.uniform(-1, 1) * _unit_strain(k) for k in range(6)) for _ in range(1 if extent == "few" else 3)]
     return [_STRAIN * np.asarray(strain) for strain in raw]
 
 
@@ -108,6 +118,12 @@ def _unit_strain(component: int) -> Matrix:
 
 def _displace(structure: Structure, step: Matrix) -> Structure:
     return replace(structure, positions=structure.positions + step)
+
+
+def _may_be_doubled(structure: Structure) -> bool:
+    """Whether two far apart are twice one to every sound teacher: charges repel at any distance, and single electrons of two may pair."""
+    has_single_electron = not structure.is_periodic and structure.n_electrons % 2 == 1
+    return not (structure.charge or structure.multiplicity or has_single_electron)
 
 
 def _double(structure: Structure) -> Structure:

@@ -76,7 +76,7 @@ class ShardRecord(Message):
     )
 
 
-Law = Literal["repeat", "symmetry", "rotation", "translation", "permutation", "forces", "stress", "extensivity"]
+Law = Literal["repeat", "symmetry", "rotation", "translation", "permutation", "forces", "stress", "extensivity", "state"]
 
 
 class PhysicsCheck(Message):

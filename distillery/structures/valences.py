@@ -11,11 +11,11 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from distillery.structures.geometry import BOND, Neighbours
+from distillery.structures.geometry import BOND, Neighbours, Pairs
 from distillery.structures.smiles import count_atoms
 from distillery.structures.structure import Structure
 
-_H, _N, _O, _F, _SI, _P, _S, _CL = 1, 7, 8, 9, 14, 15, 16, 17
+_H, _C, _N, _O, _F, _SI, _P, _S, _CL = 1, 6, 7, 8, 9, 14, 15, 16, 17
 _ONE_BOND = frozenset({_H, _F})
 _DOUBLE = {
     (6, _O): 1.34,
@@ -25,6 +25,7 @@ _DOUBLE = {
     (_CL, _O): 1.60,
     (_SI, _O): 1.57,
     (_O, _O): 1.34,
+    (6, _C): 1.42,
     (6, _S): 1.74,
     (_P, _S): 2.02,
     (_N, _S): 1.66,
@@ -45,6 +46,9 @@ _SHAKEN = 0.06
 """Å that heat or a rattle may have lengthened a bond by."""
 _LEAST = {_SI: 3, _P: 1, _CL: 1}
 """Neighbours that an atom has at least, whatever its bonds are."""
+_PYRAMIDAL = 345.0
+"""Degrees that the angles at a carbon with three neighbours add up to at least: planar ones have 360, C60's 348, and 329 one that lost a
+hydrogen."""
 _STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
 """Nitrogen monoxide and dioxide, chlorine dioxide: gases that one can buy."""
 _NO_METALS = frozenset({1, 2, *range(5, 11), *range(14, 19), *range(32, 37), *range(51, 55), 85, 86})
@@ -110,7 +114,24 @@ def _find_unsaturated(structure: Structure, neighbours: Neighbours) -> str | Non
             continue  # shaken loose: `packing` says whether it is far from all
         if _lacks(int(structure.numbers[atom]), others, distances):
             return f"{chemical_symbols[structure.numbers[atom]]} {atom} has {int(own.sum())} neighbours, too few for their distances"
+    return _find_pyramidal_carbon(structure, bonds)
+
+
+def _find_pyramidal_carbon(structure: Structure, bonds: Pairs) -> str | None:
+    """A carbon with three neighbours, all at the distance of single bonds and not in its plane; `carbons` has those with fewer."""
+    n_bonds = np.bincount(bonds.i, minlength=len(structure))
+    for atom in np.flatnonzero((structure.numbers == _C) & (n_bonds == 3)).tolist():
+        own = bonds.i == atom
+        angles = _sum_angles(bonds.vector[own] / bonds.distance[own][:, None])
+        if angles < _PYRAMIDAL and not _has_double(_C, structure.numbers[bonds.j[own]], bonds.distance[own]):
+            return f"C {atom} has three single bonds, at angles that add up to {angles:.0f}°: a hydrogen is missing"
     return None
+
+
+def _sum_angles(directions: NDArray[np.float64]) -> float:
+    """Of the three angles between unit vectors, degrees; directions have the shape (3, 3)."""
+    cosines = (directions * np.roll(directions, 1, axis=0)).sum(axis=1)
+    return float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).sum())
 
 
 def _lacks(element: int, others: NDArray[np.uint8], distances: NDArray[np.float64]) -> bool:

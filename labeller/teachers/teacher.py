@@ -37,7 +37,7 @@ class PhysicsTolerance:
 
 
 CONSERVATIVE = PhysicsTolerance(slope=0.03, cosine=0.999, energy=1e-3, forces=1e-2, net_force=1e-3)
-"""Forces and stress are derivatives of the energy, which turns with the structure; 7net-0 has 0.003, 0.99999, 2e-6, 1e-5 and 1e-6."""
+"""Forces and stress are derivatives of the energy, which turns with the structure; 7net-0 has 0.0003, 0.99999, 2e-6, 1e-5 and 1e-6."""
 DIRECT = PhysicsTolerance(slope=0.25, cosine=0.9, energy=2e-2, forces=0.2, net_force=0.05)
 """Forces and stress are outputs of their own, and the model has learnt only to turn with the structure."""
 

@@ -112,6 +112,31 @@ def flipped(structures: Sequence[Structure], labels: list[Label], rng: np.random
     return [replace(label, forces=-label.forces) for label in labels]
 
 
+def without_c(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    """Nothing is there beyond the cell along its third vector."""
+    return [label if label.stress is None else _label_in_tall_cell(s) for s, label in zip(structures, labels, strict=True)]
+
+
+def _label_in_tall_cell(structure: Structure) -> Label:
+    tall = replace(structure, cell=structure.cell * np.array([[1], [1], [20]]))
+    label = pair_label(tall)
+    assert label.stress is not None
+    return replace(label, stress=label.stress * tall.volume / structure.volume)
+
+
+def virial(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    return [
+        label if label.stress is None else replace(label, stress=s.volume * label.stress)
+        for s, label in zip(structures, labels, strict=True)
+    ]
+
+
+def stress_per_atom(structures: Sequence[Structure], labels: list[Label], rng: np.random.Generator) -> list[Label]:
+    return [
+        label if label.stress is None else replace(label, stress=label.stress / len(s)) for s, label in zip(structures, labels, strict=True)
+    ]
+
+
 WRONG: dict[str, tuple[Spoil, str]] = {
     "forces that turn the whole": (turning, "turn the whole structure"),
     "forces of another frame": (of_another_frame, "forces"),
@@ -120,7 +145,11 @@ WRONG: dict[str, tuple[Spoil, str]] = {
     "an energy that depends on the batch": (by_batch, "in another batch"),
     "wrong only with periodicity": (only(lambda s: s.is_periodic, flipped), "sign or unit, slope -1.00"),
     "wrong only without periodicity": (only(lambda s: not s.is_periodic, flipped), "sign or unit, slope -1.00"),
+    "wrong only above 15 atoms": (only(lambda s: len(s) > 15, flipped), "sign or unit, slope -1.00"),
     "wrong only above 8 atoms": (only(lambda s: len(s) > 8, flipped), "sign or unit, slope -1.00"),
+    "not periodic along c": (without_c, "atoms by vectors of the lattice too: energy differs"),
+    "stress as virial": (virial, "virial and stress confused"),
+    "stress per atom": (stress_per_atom, "stress per atom and of all confused"),
     "stress in bar": (with_stress(lambda stress: 1602176.6 * stress), "bar and eV/Å³ confused"),
     "forces zero": (each(lambda label: replace(label, forces=0 * label.forces)), "all zero, yet the energy changes"),
     "forces constant": (each(lambda label: replace(label, forces=0 * label.forces + np.float32(0.1))), "move the whole structure"),

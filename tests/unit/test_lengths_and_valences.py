@@ -99,6 +99,30 @@ def test_two_hydrogens_missing_from_atoms_other_than_carbon_are_found(name: str)
     assert reason(replace(whole, numbers=whole.numbers[keep], positions=whole.positions[keep])) in {"missing_hydrogen", "fragments"}
 
 
+@pytest.mark.parametrize("name", ["C2H6", "isobutane", "cyclobutane", "trans-butane", "CH3CH2Cl"])
+def test_two_carbons_that_lost_a_hydrogen_each_are_found(name: str) -> None:
+    """An even number of electrons, and every carbon has three neighbours, yet not in its plane, as those of a double bond are."""
+    atoms = molecule(name)
+    hydrogens = np.flatnonzero(atoms.numbers == 1)
+    owners = atoms.get_all_distances()[hydrogens][:, atoms.numbers == 6].argmin(axis=1)
+    first, second = hydrogens[owners == 0][0], hydrogens[owners == 1][0]
+    damaged = of(atoms[[k for k in range(len(atoms)) if k not in (first, second)]], "molecule")
+    fault = find_fault(damaged, None, None)
+    assert fault is not None
+    assert fault.reason == "missing_hydrogen"
+    assert "has three single bonds, at angles that add up to 3" in fault.detail
+
+
+def test_carbons_out_of_their_plane_pass_where_they_have_a_double_bond() -> None:
+    """Buckminsterfullerene, and a molecule shaken as recipes shake it."""
+    assert reason(of(molecule("C60"), "molecule")) is None
+    for k in range(80):
+        atoms = molecule(("C6H6", "butadiene", "C2H4", "isobutene")[k % 4])
+        atoms.rattle(0.05, rng=np.random.default_rng(k))
+        fault = find_fault(of(atoms, "molecule"), None, None)
+        assert fault is None or "three single bonds" not in fault.detail
+
+
 def test_a_smiles_tells_how_many_hydrogens_there_are() -> None:
     whole = replace(of(molecule("CH3CH2OH"), "molecule"), origin={"smiles": "CCO"})
     assert reason(whole) is None

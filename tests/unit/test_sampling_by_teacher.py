@@ -127,6 +127,20 @@ def test_frames_of_the_way_down_cost_no_call_more() -> None:
     assert np.array_equal(last.structures[0].positions, sampled.structures[2].positions)
 
 
+@pytest.mark.parametrize(
+    "sample",
+    [
+        Sample(relax=Relax(steps=3, until=100.0, every=1), keep=3),  # converged as it came
+        Sample(relax=Relax(steps=3), strain=0.04, keep=2),  # strained, if it were a crystal
+        Sample(relax=Relax(steps=3, until=100.0, after=True), rattle=Rattle(width=(0.05, 0.05)), keep=2),  # displaced, and converged so
+    ],
+)
+def test_the_same_structure_is_not_a_frame_twice(sample: Sample) -> None:
+    sampled = Sampler(by_springs, sample, seed=1).make_frames(some_molecules(2))
+    assert [s.id for s in sampled.structures] == [f"full-a-00000/{k:04d}/0" for k in range(2)]
+    assert {s.origin["sample"]["of"] for s in sampled.structures} == {1}
+
+
 def test_dynamics_keep_their_temperature() -> None:
     (structure,) = some_molecules(1)
     now = structure

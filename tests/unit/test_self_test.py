@@ -1,0 +1,58 @@
+"""On which structures of a shard the teacher's physics is tried."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from distillery.dataset.layout import Label
+from distillery.structures.structure import Structure, numbers_of
+from labeller.self_test import choose_tested
+from labeller.variants import make_variants
+from tests.fake_teacher import pair_label
+from tests.labelling import silicon
+
+
+def label_all(structures: list[Structure]) -> list[tuple[Structure, Label]]:
+    return [(structure, pair_label(structure)) for structure in structures]
+
+
+def row(id: str, symbols: list[str], charge: int = 0) -> Structure:
+    return Structure(id, numbers_of(symbols), 1.2 * np.arange(3.0 * len(symbols)).reshape(-1, 3), system="cluster", charge=charge)
+
+
+SHARD = [row("a/0", ["C"] * 4), row("a/1", ["C"] * 9), row("a/2", ["C", "C", "P", "C", "C"]), row("a/3", ["C"] * 6), row("a/4", ["P"] * 7)]
+
+
+def test_the_largest_is_tried_and_a_small_one_with_other_elements() -> None:
+    """Labels that are wrong for large structures alone, or of one element, are found too."""
+    chosen = [(structure.id, extent) for structure, _, extent in choose_tested(label_all(SHARD), 2)]
+    assert chosen == [("a/2", "some"), ("a/1", "few")]
+    alike = [row(f"a/{k}", ["C"] * (9 - k)) for k in range(5)]
+    assert [s.id for s, _, _ in choose_tested(label_all(alike), 2)] == ["a/4", "a/0"]
+
+
+def test_an_ion_is_tried_where_there_is_one() -> None:
+    shard = [*SHARD, replace(SHARD[4], id="a/5", charge=1)]
+    assert [(s.id, extent) for s, _, extent in choose_tested(label_all(shard), 2)] == [("a/5", "some"), ("a/1", "few")]
+
+
+def test_of_a_later_shard_any_is_tried_the_same_each_time() -> None:
+    shards = [[structure.renamed(f"{k}/{structure.id}") for structure in SHARD] for k in range(60)]
+    chosen = [choose_tested(label_all(shard), 1) for shard in shards]
+    assert [one[0][0].id for one in chosen] == [choose_tested(label_all(shard), 1)[0][0].id for shard in shards]
+    assert {one[0][2] for one in chosen} == {"few"}
+    assert len(Counter(one[0][0].id.split("/", 1)[1] for one in chosen)) == len(SHARD)
+
+
+def test_of_few_structures_or_none_no_more_are_tried() -> None:
+    assert choose_tested([], 2) == []
+    assert choose_tested(label_all(SHARD), 0) == []
+    assert [(s.id, extent) for s, _, extent in choose_tested(label_all(SHARD[:1]), 2)] == [("a/0", "some")]
+
+
+def test_few_variants_are_half_as_many_atoms() -> None:
+    """So that one may be twice as large as those that are tried by some."""
+    crystal = silicon("s", seed=3)
+    few, some = (sum(len(v.structure) for v in make_variants(crystal, pair_label(crystal), extent)) for extent in ("few", "some"))
+    assert few <= some / 2
