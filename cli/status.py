@@ -223,11 +223,11 @@ def _show_sources(one: "Status", console: Console) -> None:
 
 
 def _list_news(one: "Status") -> list[str]:
-    from cli.story import tell_checkpoint
+    from cli.story import describe_work, tell_checkpoint
     from distillery.report.page.gate_table import describe_failed
 
     lines = [tell_checkpoint(checkpoint) for checkpoint in one.checkpoints if len(one.stages) > 1]
     lines += [f"failed: {line}" for line in describe_failed(one.failed_gates)]
-    lines += [one.doing] if one.doing else []
+    lines += [one.doing or describe_work(one)] if one.state == "running" else []
     lines += [f"{retry.detail} ({retry.tries} {'try' if retry.tries == 1 else 'tries'} so far)" for retry in one.retries]
     return lines + ([f"scenario {one.scenario}"] if one.state == "finished" else [])

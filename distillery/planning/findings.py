@@ -149,9 +149,9 @@ def _labels(measures: Measures, recipe: Recipe) -> Iterator[Finding]:
 
 
 def _find_largest(gate: GateName, values: NDArray[np.float64], measures: Measures) -> Finding:
-    """The largest value, and the structure that has it."""
+    """The largest value, and the structure that has it, unless all are 0, as without any stress."""
     row = int(values.argmax())
-    return Finding(gate, "all", float(values[row]), detail=measures.find_id(row))
+    return Finding(gate, "all", float(values[row]), detail=measures.find_id(row) if values[row] else "")
 
 
 def _describe_unsound(measures: Measures) -> str:

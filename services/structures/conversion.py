@@ -1,5 +1,6 @@
 """What a reader found, as a Structure: labels of its own kept aside, and which systems it may be."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from distillery.structures.structure import SYSTEMS, Structure, System, from_ase
 VACUUM = 20.0
 """Å; what a slab without a third vector gets between itself and its image."""
 _OWN_LABELS = ("energy", "free_energy", "forces", "stress", "magmom", "magmoms", "charges", "dipole")
+_LABEL = re.compile("energ|force|stress|virial|dipole|magmom|charges", re.IGNORECASE)
+_NO_LABEL = re.compile("weight|^initial_", re.IGNORECASE)
 _MOST_KEYS = 50
 _LONGEST_TEXT = 200
 
@@ -35,7 +38,8 @@ def read_atoms(atoms: Atoms, known: Mapping[str, Any]) -> Structure:
         charge, multiplicity = read_state(known)
     except ValueError as error:
         raise RowRefused("unreadable", str(error)) from error
-    origin = {"info": _choose_info(known), "own": _read_labels(atoms)}
+    own = _read_labels(atoms)
+    origin = {"info": _choose_info({key: value for key, value in known.items() if key not in own}), "own": own}
     system: System = "crystal" if any(atoms.pbc) else "molecule"
     found = from_ase(atoms, id="", system=system, origin={k: v for k, v in origin.items() if v}, charge=charge, multiplicity=multiplicity)
     is_said_lowest = multiplicity == found.lowest_multiplicity == 1
@@ -51,9 +55,16 @@ def _choose_info(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_labels(atoms: Atoms) -> dict[str, Any]:
-    """What the file says of energy, forces, … itself; these are never the dataset's labels."""
+    """What the file says of energy, forces, … itself, under names like REF_forces too; these are never the dataset's labels."""
     found = dict(getattr(atoms.calc, "results", {})) if atoms.calc is not None else {}
-    return {name: found[name] for name in _OWN_LABELS if found.get(name) is not None}
+    labels = {name: found[name] for name in _OWN_LABELS if found.get(name) is not None}
+    others = {name: value for name, value in (*atoms.info.items(), *atoms.arrays.items()) if _is_label(name, value)}
+    return labels | {name: value for name, value in others.items() if name not in labels}
+
+
+def _is_label(name: str, value: Any) -> bool:
+    """Numbers that are called like a label, and neither weights nor what a calculation begins with."""
+    return bool(_LABEL.search(name) and not _NO_LABEL.search(name)) and np.asarray(value).dtype.kind in "fi"
 
 
 def describe_row(at: int, found: Structure | RowRefused) -> Item:

@@ -12,7 +12,7 @@ from ase.db import connect
 from ase.db.row import AtomsRow
 from ase.io.jsonio import decode
 
-from distillery.generators.files.contents import Contents, Item, RowRefused
+from distillery.generators.files.contents import Contents, ForeignFile, Item, RowRefused
 from distillery.generators.files.lmdb_file import LmdbFile
 from distillery.structures.electrons import STATE_KEYS
 from distillery.structures.structure import Structure
@@ -91,7 +91,7 @@ def _read_rows(path: Path) -> dict[int, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no database of ASE: {type(error).__name__}: {error}") from error
     if not isinstance(found, dict) or not ("ids" in found or "1" in found):
-        raise ValueError("it is no database of ASE: it has neither ids nor a row 1")
+        raise ForeignFile("it is no database of ASE: it has neither ids nor a row 1")
     ids = found.get("ids")
     listed = {id for id in ids if isinstance(id, int)} if isinstance(ids, list) else None
     return {int(key): row for key, row in found.items() if _is_id(key) and (listed is None or int(key) in listed)}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.splits import find_parent, read_joined
-from distillery.generators.files.contents import Contents, Item, RowRefused, require_atoms
+from distillery.generators.files.contents import Contents, ForeignFile, Item, RowRefused, require_atoms
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row
 
@@ -43,7 +43,8 @@ def _open(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             if missing := [name for name in _NEEDED if name not in file]:
-                raise ValueError(f"it is no dataset: it has no {', '.join(missing)}")
+                kind = ForeignFile if len(missing) == len(_NEEDED) else ValueError
+                raise kind(f"it is no dataset: it has no {', '.join(missing)}")
             yield file
     except (OSError, RuntimeError) as error:
         raise ValueError(f"it can't be read as HDF5: {error}") from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.folder import PARTS, RECIPE
 from distillery.errors import InvalidRequest, Unavailable
-from distillery.generators.files.contents import Contents, Reader, RowRefused, explain_useless, key_of, scan_file
+from distillery.generators.files.contents import Contents, ForeignFile, Reader, RowRefused, explain_useless, key_of, scan_file
 from distillery.generators.inputs import find_below, require_folder
 from distillery.structures.structure import Structure, System
 from services.structures.conversion import guess_system, settle, to_bits
@@ -85,8 +85,12 @@ def open_files(options: FileOptions, folder: Path | None) -> tuple[InputFile, ..
     for path in sorted(found):
         try:
             files.append(_open(path, root, must_hold=found[path]))
+        except ForeignFile as error:
+            faults += [f"{path.relative_to(root)}: {error}"] if found[path] else []
         except (ValueError, OSError, EOFError) as error:
             faults.append(f"{path.relative_to(root)}: {error}")
+    if not files and not faults:
+        faults.append(f"{', '.join(options.files)}: what is there of known endings is of other programs")
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InvalidRequest("options.files: " + "; ".join(faults[:5]) + more)

@@ -221,6 +221,9 @@ def test_one_label_far_out_is_no_go_however_many_are_sound() -> None:
     made = part(diverse())
     made.arrays["labels/stress"][7] = -0.7
     assert failed(verdicts(made)) == {"largest_pressure"}
+    assert verdicts(made)["largest_pressure", "all"].detail == made.arrays["provenance/id"][7]
+    made.arrays["labels/stress"][:] = 0
+    assert verdicts(made)["largest_pressure", "all"].detail == "", "no structure has any"
     assert failed(verdicts(made, "limits: {pressure: 120}\n")) == set()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.db
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -109,6 +110,40 @@ def test_heavy_hydrogen_of_a_poscar_is_hydrogen(tmp_path: Path, title: str, spec
 def test_graphs_of_open_catalyst_are_read(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "a.lmdb", [graph_of(atoms, k) for k, atoms in enumerate(crystals(3))])
     assert {s.origin["sid"] for s in make(tmp_path, "crystal").structures} == {500, 501, 502}
+
+
+def test_files_of_other_programs_in_a_folder_are_passed_over_and_named_where_they_are_meant(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    write_frames(tmp_path / "all" / "a.extxyz", [molecule("CH4")])
+    (tmp_path / "all" / "settings.json").write_text('{"@module": "pymatgen.core.structure", "sites": []}')
+    with h5py.File(tmp_path / "all" / "vaspout.h5", "w") as file:
+        file["results/energies"] = [1.0]
+    assert len(make(tmp_path, "molecule", options={"files": ["all"]}).structures) == 1
+    for meant in ("all/settings.json", "all/vaspout.h5"):
+        assert "it is no data" in refuse(tmp_path, "molecule", options={"files": [meant]})
+    assert "of other programs" in refuse(tmp_path, "molecule", options={"files": ["all/*.json"]})
+
+
+LABELLED = """2
+{comment}
+H 0 0 0 0.1 0.2 0.3 0.5
+H 0 0 0.74 -0.1 -0.2 -0.3 0.5
+"""
+
+
+def test_labels_that_trainers_know_under_other_names_are_kept_aside_too(tmp_path: Path) -> None:
+    columns = "Properties=species:S:1:pos:R:3:REF_forces:R:3:initial_magmoms:R:1"
+    labels = 'energy=-1.5 REF_energy=-2.5 REF_stress="1 2 3 4 5 6 7 8 9"'
+    comment = f"{columns} {labels} config_energy_weight=0.5 energy_unit=eV"
+    (tmp_path / "mace.xyz").write_text(LABELLED.format(comment=comment))
+    (structure,) = make(tmp_path, "molecule").structures
+    assert structure.origin["own"] == {
+        "energy": -1.5,
+        "REF_energy": -2.5,
+        "REF_stress": [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "REF_forces": [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]],
+    }
+    assert structure.origin["info"] == {"config_energy_weight": 0.5, "energy_unit": "eV"}
 
 
 def test_plain_xyz_needs_no_properties(tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ def test_several_datasets_have_a_line_each_and_one_all_its_sources(capsys: pytes
     assert "labelling one, two" in lines[0]
     assert "no teacher" in lines[1]
     show([making], Console(width=120))
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if "│ 50" in line] == ["one", "two"]
+    told = capsys.readouterr().out
+    assert [line.split()[1] for line in told.splitlines() if "│ 50" in line] == ["one", "two"]
+    assert "\nlabelling one, two\n" in told
 
 
 def test_on_a_narrow_terminal_no_number_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:

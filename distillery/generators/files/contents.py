@@ -23,6 +23,10 @@ ANY_SYSTEM = (1 << len(SYSTEMS)) - 1
 _log = logging.getLogger("distillery")
 
 
+class ForeignFile(ValueError):
+    """A whole file of another program that has the ending of a known format, such as a `.json` of settings."""
+
+
 class RowRefused(ValueError):
     """A row that can't be a structure: a reason to count by (disordered, charged, empty, unreadable) and a detail to read."""
 

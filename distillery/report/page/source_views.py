@@ -100,7 +100,7 @@ def _list_spreads(survey: Survey, is_own: NDArray[np.bool_]) -> list[tuple[str, 
         values: NDArray[Any] = survey.join(key)[is_own].astype(np.float64)
         values = values[np.isfinite(values)]
         if values.size:
-            low, middle, high = (write_value(float(q)) for q in np.quantile(values, (0.05, 0.5, 0.95)))
+            low, middle, high = (write_value(float(q)) for q in np.quantile(values, (0.05, 0.5, 0.95), method="closest_observation"))
             rows.append((title, low, middle, high, unit))
     return rows
 
