@@ -89,7 +89,8 @@ def _find_open_shell(structure: Structure, n_told: int) -> str | None:
     """Whether its electrons are odd in number beside those that its source tells of; of a piece of metal they may be, as in Cu13."""
     n_electrons = int(structure.numbers.astype(int).sum()) - n_told
     n_metals = sum(number not in _NO_METALS for number in structure.numbers.tolist())
-    if n_electrons % 2 == 0 or 2 * n_metals > len(structure):
+    is_metal = len(structure) > 1 and 2 * n_metals > len(structure)
+    if n_electrons % 2 == 0 or is_metal:
         return None
     return f"{n_electrons} electrons, an odd number: a hydrogen is missing, or it is a radical or an ion that its source does not mention"
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from distillery.dataset.folder import list_parts, part_path
+from distillery.dataset.folder import PARTS, part_path
 from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
 from distillery.errors import InvalidRequest, Unavailable
@@ -62,6 +62,11 @@ def metric(client: httpx.Client, name: str) -> float:
     values = [float(line.split()[-1]) for line in client.get("/metrics").text.splitlines() if line.startswith(name)]
     assert values, f"no metric {name}"
     return sum(values)
+
+
+def list_files(folder: Path) -> list[str]:
+    """The parts of a dataset's folder, whatever they are called."""
+    return sorted(path.stem for path in (folder / PARTS).glob("[!.]*.h5"))
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -249,7 +254,7 @@ def test_memory_that_others_take_fails_the_request_and_is_never_the_structures_f
     assert (response.status_code, response.json()["kind"]) == (503, "unavailable")
     assert int(response.headers["Retry-After"]) >= 1
     assert "free it" in response.json()["detail"]
-    assert "q" not in list_parts(tmp_path / "d")
+    assert "q" not in list_files(tmp_path / "d")
     teacher.largest_batch = None
     assert receipt(client, "q", mixed("q", 5))["n_structures"] == 5
 
@@ -344,7 +349,7 @@ def test_a_client_that_leaves_takes_its_structures_back_and_gets_no_part(start: 
     until(lambda: metric(client, "distillery_waiting_structures") == 0)
     teacher.gate.set()
     receipt(client, "q", mixed("q", 2))
-    assert list_parts(tmp_path / "d") == ["q"]
+    assert list_files(tmp_path / "d") == ["q"]
     assert sum(1 for batch in teacher.seen for id in batch if id.startswith("p/")) < 30
 
 
@@ -354,7 +359,7 @@ def test_a_lost_device_fails_the_request_and_the_readiness_but_rejects_nothing(s
         assert (response.status_code, response.json()["kind"]) == (503, "unavailable")
         assert "labeller has lost its device (CUDA error: an illegal memory access" in response.json()["detail"]
         assert "must be started again" in response.json()["detail"]
-    assert list_parts(tmp_path / "d") == []
+    assert list_files(tmp_path / "d") == []
 
 
 def test_the_containers_own_server_ends_once_the_device_is_lost_and_answers_before(tmp_path: Path) -> None:

@@ -228,9 +228,10 @@ def test_a_missing_part_is_unavailable_not_corrupt(tmp_path: Path) -> None:
 def test_parts_are_listed_and_leftovers_of_killed_writers_removed(path: Path) -> None:
     leftover = path.parent / ".q.h5.host-1-abc.tmp"
     leftover.write_bytes(b"half")
-    assert list_parts(path.parents[1]) == ["p"]
+    part = path.rename(path.with_name("full-molecules-00000.h5"))
+    assert list_parts(path.parents[1]) == ["full-molecules-00000"]
     assert remove_temporaries(path.parents[1]) == 1
-    assert list(path.parent.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [part]
 
 
 def test_a_full_disk_leaves_no_trace_and_no_dead_process(tmp_path: Path) -> None:
