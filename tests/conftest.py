@@ -1,14 +1,17 @@
 """The quickstart, run once by the command a user types, for all tests; and at the end what was not run, and why."""
 
 from collections import Counter
+from contextlib import suppress
 
 import pytest
-from hypothesis import settings
 
 from tests.command import Finished, make_quickstart
 
-settings.register_profile("patient", deadline=None)  # a busy machine is no fault
-settings.load_profile("patient")
+with suppress(ImportError):  # images run tests without hypothesis
+    from hypothesis import settings
+
+    settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
