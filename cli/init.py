@@ -1,6 +1,5 @@
 """`distillery init`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from cli.app import app
 from cli.completion import complete_teacher
+from cli.yaml_value import write_value
 from distillery.errors import InvalidRequest
 
 _NAME, _TEACHER, _N = "my-dataset", "7net-0", 1000
@@ -86,14 +86,9 @@ def write_recipe(name: str, elements: Sequence[str], n: int, teacher: str) -> st
         )
     counts = _share_out(n, [kind.share for kind, _ in chosen])
     lines = [_write_source(kind, own, count, elements) for (kind, own), count in zip(chosen, counts, strict=True)]
-    head = f"name: {_quote(name)}\nseed: 1\nelements: [{', '.join(elements)}]\nteacher: {teacher}\n"
+    head = f"name: {write_value(name)}\nseed: 1\nelements: [{', '.join(elements)}]\nteacher: {teacher}\n"
     perturb = "perturb: {rattle: 0.05, strain: 0.03, share: 0.8}   # labels at perfect equilibrium teach no forces\n"
     return head + perturb + "sources:\n" + "".join(lines)
-
-
-def _quote(name: str) -> str:
-    """The name as YAML's text, whatever else it would be without quotation marks: a number, true, null."""
-    return name if name[:1].isalpha() and name.lower() not in {"true", "false", "null"} else json.dumps(name)
 
 
 def _require_elements(elements: Sequence[str]) -> None:

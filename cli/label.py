@@ -1,8 +1,6 @@
 """`distillery label`."""
 
-import json
 import os
-import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +13,12 @@ from rich.console import Console
 from cli.app import Data, app
 from cli.completion import complete_teacher
 from cli.terminal import under_way
+from cli.yaml_value import write_value
 
 if TYPE_CHECKING:
     from services.structures.survey import Survey
 
 _PLURALS = {"molecule": "molecules", "crystal": "crystals", "cluster": "clusters", "surface": "surfaces"}
-_WORDS = frozenset({"n", "y", "no", "yes", "on", "off", "true", "false", "null"})
-"""What some readers of YAML take for something else than a text."""
 _NAMED = 20
 """Lines of refused rows that are printed."""
 
@@ -174,24 +171,14 @@ def _write_text(content: dict[str, Any], command: str, root: Path) -> str:
     """The recipe as YAML, below a comment that says where it came from."""
     made, place = _show(command), _show(str(root))
     head = f"# made by: {made}\n# the files lie below {place}: DISTILLERY_SERVICE_INPUTS names it to `distillery run`\n"
-    lines = [f"{key}: {_write_value(value)}" for key, value in content.items() if key != "sources"]
-    sources = [f"  {name}: {_write_value(source)}" for name, source in content["sources"].items()]
+    lines = [f"{key}: {write_value(value)}" for key, value in content.items() if key != "sources"]
+    sources = [f"  {name}: {write_value(source)}" for name, source in content["sources"].items()]
     return head + "\n".join([*lines, "sources:", *sources]) + "\n"
 
 
 def _show(text: str) -> str:
     """A text as one line of a comment, whatever is in it: a line's end in a name or licence would begin a key of the recipe."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def _write_value(value: Any) -> str:
-    """A value in YAML's flow style."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_write_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_write_value, value)) + "]"
-    is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) and value.lower() not in _WORDS
-    return str(value) if is_plain else json.dumps(value, ensure_ascii=not str(value).isprintable())
 
 
 def _tell(survey: "Survey", console: Console) -> None:

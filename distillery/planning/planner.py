@@ -6,24 +6,21 @@ this one exists; so neither timing nor kills can change the plan. What is there 
 of a stage the judgement decides whether the next one begins, whether other shares are tried, or whether all ends here.
 """
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
 from distillery.dataset.folder import name_part, name_stem
 from distillery.planning.plan import Checkpoint, Judgement, PartFacts, Plan, PlannedPart, PlanPosition, Shard, SourceTally
+from distillery.planning.seen import Seen
 from distillery.planning.waves import cut_evenly, cut_waves, find_largest_wave
 from distillery.recipe.recipe import CHECKPOINT_EVERY, Recipe, StageName
 from distillery.recipe.source import Source
 from distillery.runtime.scratch import Scratch
 from distillery.schema.sample import Sample
 from distillery.structures.identity import derive_seed, find_proposal
-from distillery.structures.key_index import KeyIndex
 from distillery.structures.near_duplicates import Fingerprint, NearDuplicates
 from distillery.structures.packed_texts import PackedTexts
 
@@ -76,31 +73,6 @@ class ResumablePlan:
         return self._planner.plan.copy()
 
 
-class _Seen:
-    """What structures are known by, as digests of 16 bytes."""
-
-    def __init__(self) -> None:
-        self._index = KeyIndex("<u8")
-
-    def take(self, identities: Sequence[Collection[str]]) -> list[bool]:
-        """Of each structure whether nothing of its identity came before, in an earlier one of these either; from now on it has."""
-        digests = [[_digest(text) for text in identity] for identity in identities]
-        held = iter(self._index.holds(np.array([key for own in digests for key, _ in own], np.uint64)).tolist())
-        fresh, is_new = set[tuple[int, int]](), list[bool]()
-        for own in digests:
-            new = [pair for pair in own if not (next(held) and pair[1] in self._index.find(pair[0])) and pair not in fresh]
-            fresh.update(new)
-            is_new.append(len(new) == len(own))
-        for key, rest in fresh:
-            self._index.add(key, rest)
-        return is_new
-
-
-def _digest(text: str) -> tuple[int, int]:
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
-
-
 class _Planner:
     """A plan in the making: stage by stage, wave by wave, round by round. Its steps end at each part that is not there yet."""
 
@@ -108,7 +80,7 @@ class _Planner:
         self.plan = Plan(tallies={name: SourceTally() for name in recipe.sources})
         self._recipe, self._look_up, self._judge, self._screen = recipe, look_up, judge, screen
         self._without: frozenset[str] = frozenset()
-        self._seen = _Seen()
+        self._seen = Seen()
         self._near_duplicates = NearDuplicates(scratch)
         self._n_screened = 0
 
