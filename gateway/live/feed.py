@@ -48,7 +48,8 @@ class Feed:
                         sent[name] = html
                         yield _write(name, html)
                 try:
-                    await asyncio.wait_for(news.wait(), _HEARTBEAT_SECONDS)
+                    async with asyncio.timeout(_HEARTBEAT_SECONDS):  # before Python 3.12, wait_for loses a cancellation
+                        await news.wait()
                 except TimeoutError:
                     yield ": still here\n\n"
         finally:
@@ -74,13 +75,17 @@ class Feed:
         except Exception:
             _log.exception("the live page can't be made; browsers ask for it again")
         finally:
-            self._news.set()
+            self._wake_all()
 
     def _take(self, pieces: Pieces) -> None:
         if pieces != self._pieces:
             self._pieces = pieces
-            news, self._news = self._news, asyncio.Event()
-            news.set()
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        """Wake all who wait; what they wait for next is not there yet, even if a making ends after another has begun."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
 
 def _write(name: str, html: str) -> str:

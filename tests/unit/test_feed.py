@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -42,6 +43,27 @@ def test_fifty_who_look_are_sent_the_same_makings() -> None:
         assert maker.n_made <= 5
 
     asyncio.run(main())
+
+
+def test_who_looks_again_at_what_no_longer_changes_waits_and_may_leave() -> None:
+    async def main() -> float:
+        async def make() -> Pieces:
+            return {"state": "<p>finished</p>"}
+
+        feed = Feed(make)
+        first = feed.follow()
+        await take(first, 1)
+        await first.aclose()  # the end of its making comes after the start of the next
+        again = asyncio.create_task(take(feed.follow(), 2))
+        began = time.process_time()
+        await asyncio.sleep(0.5)
+        took = time.process_time() - began
+        again.cancel()
+        done, _ = await asyncio.wait({again}, timeout=10)
+        assert done == {again}
+        return took
+
+    assert asyncio.run(main()) < 0.25  # of half a second: it does not spin
 
 
 def test_what_is_gone_is_told_and_looked_for_again() -> None:
