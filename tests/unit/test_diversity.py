@@ -61,7 +61,10 @@ def test_a_source_made_of_two_others_is_covered_by_them_together() -> None:
     assert found.covered_by_others["both"] > max(found.coverage["both"]["crystal"], found.coverage["both"]["molecules"])
 
 
-def test_descriptor_entropy_and_coverage_are_those_of_the_authors_library() -> None:
+def test_descriptor_entropy_and_coverage_are_those_of_the_authors_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)  # compiling takes half a minute, for a tenth of a second of work
     from quests.descriptor import get_descriptors
     from quests.entropy import delta_entropy, entropy
 
