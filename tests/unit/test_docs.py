@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -176,3 +177,9 @@ def test_every_page_is_in_the_index(page: Path) -> None:
 def test_lines_of_prose_are_short(page: Path) -> None:
     long = [line for line in read_prose(page).splitlines() if len(line) > LONGEST_LINE and not line.startswith(("|", "    "))]
     assert long == []
+
+
+@pytest.mark.parametrize("page", sorted(RECORDS))
+def test_nothing_is_recorded_twice(page: str) -> None:
+    entries = Counter(" ".join(entry.split()) for entry in re.split(r"(?m)^(?:- |(?=\*\*20))", (ROOT / page).read_text()))
+    assert [entry for entry, times in entries.items() if times > 1] == []
