@@ -1,14 +1,18 @@
 """The `distillery` command as a user types it, and the quickstart that it makes once for all tests."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from cli.main import main
 from tests.once import made_once
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +46,17 @@ def distillery(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None)
         env={**os.environ, **(env or {})},
     )
     return Finished(cwd, done.returncode, done.stdout)
+
+
+def distillery_here(*arguments: str, cwd: Path) -> Finished:
+    """Run the command in this process, for tests of what it says, not of the process: a start costs as much as many of them."""
+    output = io.StringIO()
+    with chdir(cwd), redirect_stdout(output), redirect_stderr(output), patch.object(sys, "argv", ["distillery", *arguments]):
+        try:
+            main()
+        except SystemExit as ended:
+            return Finished(cwd, int(ended.code or 0), output.getvalue())
+    return Finished(cwd, 0, output.getvalue())
 
 
 def make_quickstart(factory: pytest.TempPathFactory) -> Finished:

@@ -14,7 +14,7 @@ from distillery.planning.recipe_checks import check_recipe
 from distillery.recipe.reading import parse_recipe
 from distillery.schema.dataset import RecipeCheck
 from distillery.schema.generate import GenerateRequest, RequestCheck
-from tests.command import ROOT, distillery
+from tests.command import ROOT, distillery_here
 
 BAD = """\
 name: bad
@@ -69,7 +69,7 @@ assert "torch" not in sys.modules
 @pytest.mark.parametrize("command", [("check",), ("run",), ("run", "--dry-run")])
 def test_every_fault_is_told_at_its_line_before_anything_is_made(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "bad.yaml").write_text(BAD)
-    done = distillery(*command, "bad.yaml", cwd=tmp_path)
+    done = distillery_here(*command, "bad.yaml", cwd=tmp_path)
     assert done.returncode == 1, done.output
     lines = done.output.removeprefix("Invalid request.\n").splitlines()
     assert len(lines) == len(FAULTS), done.output
@@ -80,7 +80,7 @@ def test_every_fault_is_told_at_its_line_before_anything_is_made(tmp_path: Path,
 
 
 def test_the_quickstart_can_be_made_and_finding_that_out_loads_neither_torch_nor_a_web_framework(tmp_path: Path) -> None:
-    done = distillery("check", str(ROOT / "recipes" / "quickstart.yaml"), cwd=tmp_path)
+    done = distillery_here("check", str(ROOT / "recipes" / "quickstart.yaml"), cwd=tmp_path)
     assert "can be made: 480 structures of 4 sources, teacher 7net-0" in done.output, done.output
     subprocess.run([sys.executable, "-c", LIGHT, ROOT / "recipes" / "quickstart.yaml"], check=True, cwd=tmp_path)
     assert not list(tmp_path.iterdir())

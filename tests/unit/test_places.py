@@ -6,7 +6,7 @@ import pytest
 
 from cli.places import find_file, find_folder, require_writable
 from distillery.errors import NotFound
-from tests.command import QUICKSTART, distillery
+from tests.command import QUICKSTART, distillery, distillery_here
 from tests.dataset_folder import RECIPE, write_parts
 
 
@@ -38,7 +38,7 @@ def test_what_is_not_finished_or_not_there_is_said_so(data: Path) -> None:
 
 @pytest.mark.parametrize("command", ["verify", "recipe", "report", "status", "export --to extxyz"])
 def test_every_command_says_clearly_that_there_is_no_such_dataset(tmp_path: Path, command: str) -> None:
-    done = distillery(*command.split(), "nothing", cwd=tmp_path)
+    done = distillery_here(*command.split(), "nothing", cwd=tmp_path)
     assert done.returncode == 1
     assert "'nothing'" in done.output
     assert "errno" not in done.output
@@ -68,7 +68,7 @@ def test_a_folder_with_files_of_another_kind_is_left_alone_and_that_is_said_befo
 def test_status_takes_a_folder(tmp_path: Path) -> None:
     write_parts(tmp_path / "elsewhere" / "pictured")
     for given in (("elsewhere/pictured",), ("pictured", "--data", "elsewhere")):
-        assert "pictured  stopped" in distillery("status", *given, cwd=tmp_path).output
+        assert "pictured  stopped" in distillery_here("status", *given, cwd=tmp_path).output
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_status_takes_a_folder(tmp_path: Path) -> None:
     ],
 )
 def test_shares_that_make_no_sense_are_refused_before_anything_is_read(data: Path, arguments: tuple[str, ...], text: str) -> None:
-    done = distillery("export", "data/done/dataset.h5", "--to", "extxyz", *arguments, cwd=data.parent)
+    done = distillery_here("export", "data/done/dataset.h5", "--to", "extxyz", *arguments, cwd=data.parent)
     assert done.returncode == 1
     assert text in done.output
     assert "HDF5" not in done.output

@@ -8,7 +8,7 @@ import pytest
 
 from cli.slurm_scripts import Resources, write_scripts
 from distillery.recipe.reading import parse_recipe
-from tests.unit.test_serve import distillery
+from tests.command import Finished, distillery_here
 
 RECIPE = """\
 name: both
@@ -81,23 +81,24 @@ def test_a_teacher_with_options_is_one_word_to_bash(tmp_path: Path) -> None:
 )
 def test_what_can_not_be_asked_for_is_said(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE.partition("  generated")[0])
-    done = distillery("slurm", "r.yaml", *arguments, "--dry-run", cwd=tmp_path)
+    done = distillery_here("slurm", "r.yaml", *arguments, "--dry-run", cwd=tmp_path)
     assert done.returncode
-    assert says in done.stdout + done.stderr
+    assert says in done.output
     assert not (tmp_path / "slurm").exists()
 
 
-def test_without_slurm_the_scripts_are_written_and_that_is_said(tmp_path: Path) -> None:
+def test_without_slurm_the_scripts_are_written_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
     (tmp_path / "r.yaml").write_text(RECIPE.partition("  generated")[0])
-    done = distillery("slurm", "r.yaml", "--ase=2", cwd=tmp_path, PATH="/nowhere")
+    done = distillery_here("slurm", "r.yaml", "--ase=2", cwd=tmp_path)
     assert done.returncode == 1
-    assert "submit.sh" in done.stderr
+    assert "submit.sh" in done.output
     assert (tmp_path / "slurm" / "both" / "ase.sh").exists()
 
 
-def write_small(tmp_path: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+def write_small(tmp_path: Path, *flags: str) -> Finished:
     (tmp_path / "r.yaml").write_text(RECIPE.partition("  generated")[0])
-    return distillery("slurm", "r.yaml", "--folder", "jobs", "--dry-run", *flags, cwd=tmp_path)
+    return distillery_here("slurm", "r.yaml", "--folder", "jobs", "--dry-run", *flags, cwd=tmp_path)
 
 
 def test_scripts_that_nobody_edited_are_written_anew(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_no_script_is_written_over_that_somebody_edited_or_wrote(tmp_path: Path,
         script.write_text(text)
         done = write_small(tmp_path, "--time", "08:00:00")
         assert done.returncode == 1
-        assert f"{name} is there and is not as `distillery slurm` wrote it" in done.stderr
+        assert f"{name} is there and is not as `distillery slurm` wrote it" in done.output
         assert script.read_text() == text
         assert not stop.exists()
     assert write_small(tmp_path, "--force").returncode == 0
