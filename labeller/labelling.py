@@ -88,7 +88,7 @@ class Labelling:
         if sample is None:
             labelled, hashes = await self._run_teacher(structures, request.hashes)
             return Made(list(structures), labelled.outcomes, hashes, len(structures), labelled.seconds)
-        sampled = await self._in_thread(lambda label_all: Sampler(label_all, sample, seed).make_frames(structures))
+        sampled = await self._in_thread(lambda label_all: Sampler(label_all, sample, seed, self._tolerance).make_frames(structures))
         hashes = await self._on_host(_hash_all, sampled.structures, {})
         return Made(sampled.structures, sampled.outcomes, hashes, sampled.n_calls, sampled.seconds)
 

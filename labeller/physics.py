@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise, permutations
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label
 from distillery.schema.label import Law, PhysicsCheck, Reject
+from distillery.structures.geometry import find_bonds
 from distillery.structures.strain import VOIGT
 from distillery.structures.structure import Structure
 from labeller.pool import Outcome
@@ -74,7 +76,8 @@ def judge_laws(
         found = answered[law]
         if law in {"forces", "stress"}:
             if (differences := _differentiate(law, structure, label, found)).steps:
-                yield _judge_derivative(law, structure, label, differences, tolerance)
+                check = _judge_derivative(law, structure, label, differences, tolerance)
+                yield _judge_still(structure, found, check) if law == "forces" else check
         elif law == "extensivity":
             yield _judge_extensivity(structure, label, found[0][1], tolerance)
         elif law == "state":
@@ -171,6 +174,22 @@ def _judge_derivative(
     if order := _find_order(components, differences.found / structure.volume, label.stress):
         return check.model_copy(update={"detail": f"stress: the order of the components, {order} in place of xx yy zz yz xz xy"})
     return check
+
+
+def _judge_still(structure: Structure, found: Sequence[tuple[Variant, Label]], check: PhysicsCheck) -> PhysicsCheck:
+    """The check of the forces; broken too where some atoms with neighbours have none at all, however they are displaced.
+
+    To the energy that may be right: they are frozen in it, or not in it at all.
+    """
+    is_moved = np.any([variant.step.any(axis=1) for variant, _ in found if variant.step is not None], axis=0)
+    is_still = is_moved & ~np.any([label.forces.any(axis=1) for _, label in found], axis=0)
+    bonds = find_bonds(structure)
+    still = np.intersect1d(np.flatnonzero(is_still), bonds.i[bonds.i != bonds.j])
+    if check.passed is not True or not still.size or is_still.all():
+        return check
+    elements = " ".join(dict.fromkeys(chemical_symbols[z] for z in structure.numbers[still].tolist()))
+    detail = f"forces: none at all on {still.size} of {len(structure)} atoms ({elements}), however they are moved: frozen, or left out?"
+    return check.model_copy(update={"passed": False, "detail": detail})
 
 
 def _predict(law: Law, structure: Structure, label: Label, step: Matrix, moved: float) -> float:

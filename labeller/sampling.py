@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from distillery.dataset.layout import Label
 from distillery.schema.label import Reject
 from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
-from distillery.structures.checks import find_fault, find_input_fault
+from distillery.structures.checks import Fault, find_fault, find_input_fault
 from distillery.structures.identity import derive_seed, structure_hash
 from distillery.structures.strain import apply_strain, draw_strain, list_components
 from distillery.structures.structure import Structure, Vectors
 from labeller.dynamics import Langevin, Relaxation
 from labeller.pool import LabelAll, Outcome
+from labeller.teachers.teacher import CONSERVATIVE, PhysicsTolerance
 from labeller.thermal import displace_by_temperature
+from labeller.work import Point, find_work_fault
 
 _FARTHEST_STEP = 1.0
 """Å that no atom may move in a step: a trajectory that does has exploded."""
@@ -29,11 +31,15 @@ _FARTHEST_STEP = 1.0
 
 @dataclass(frozen=True)
 class Frame:
-    """What is kept of a trajectory: the structure, its label where it has one already, and what had been done until then, for `origin`."""
+    """What is kept of a trajectory: the structure, its label where it has one already, and what had been done until then, for `origin`.
+
+    before  the last point that was labelled on the way to it, where there is one and it has no label yet
+    """
 
     structure: Structure
     label: Label | None
     done: dict[str, object]
+    before: Point | None = None
 
 
 @dataclass
@@ -45,6 +51,7 @@ class Trajectory:
     has_converged  its forces are as small as was wanted
     done           what else has been done to it, for `origin`
     frames         what is kept of it
+    last           where it was labelled last
     rejected       why it went no further
     """
 
@@ -55,6 +62,7 @@ class Trajectory:
     has_converged: bool = False
     done: dict[str, object] = field(default_factory=dict)
     frames: list[Frame] = field(default_factory=list)
+    last: Point | None = None
     rejected: Reject | None = None
 
     def refuse(self, reason: str, detail: str) -> None:
@@ -65,7 +73,8 @@ class Trajectory:
         """Keep it as it is now, unless nothing has been done to it since it was kept: it had converged, or is no crystal to be strained."""
         if self.frames and self.frames[-1].structure is self.structure:
             return
-        self.frames.append(Frame(self.structure, label, {"relax_steps": self.n_steps, **self.done}))
+        before = self.last if label is None else None
+        self.frames.append(Frame(self.structure, label, {"relax_steps": self.n_steps, **self.done}, before))
 
 
 @dataclass(frozen=True)
@@ -81,8 +90,8 @@ class Sampled:
 class Sampler:
     """Makes frames of proposals as `sample` says, all at once."""
 
-    def __init__(self, label_all: LabelAll, sample: Sample, seed: int) -> None:
-        self._label_all, self._sample, self._seed = label_all, sample, seed
+    def __init__(self, label_all: LabelAll, sample: Sample, seed: int, tolerance: PhysicsTolerance = CONSERVATIVE) -> None:
+        self._label_all, self._sample, self._seed, self._tolerance = label_all, sample, seed, tolerance
         self._n_calls, self._seconds = 0, 0.0
 
     def make_frames(self, proposals: Sequence[Structure]) -> Sampled:
@@ -161,8 +170,12 @@ class Sampler:
         for trajectory, outcome in zip(sound, answer, strict=True):
             if isinstance(outcome, Reject):
                 trajectory.refuse(outcome.reason, outcome.detail)
-            else:
-                yield trajectory, outcome
+                continue
+            before, trajectory.last = trajectory.last, Point(trajectory.structure, outcome)
+            if before is not None and (fault := find_work_fault(before, trajectory.last, self._tolerance)) is not None:
+                trajectory.refuse(fault.reason, f"while it was sampled: {fault.detail}")
+                continue
+            yield trajectory, outcome
 
     def _call(self, structures: Sequence[Structure]) -> list[Outcome]:
         answer = self._label_all(structures)
@@ -173,28 +186,39 @@ class Sampler:
     def _label_frames(self, trajectories: Sequence[Trajectory]) -> Sampled:
         """Name the frames, refuse those that are unsound, and label those that are not labelled yet."""
         frames = [frame for trajectory in trajectories if trajectory.rejected is None for frame in self._name_frames(trajectory)]
-        faults = [find_fault(structure, None, None) for structure, _ in frames]
-        missing = [s for (s, label), fault in zip(frames, faults, strict=True) if fault is None and label is None]
+        faults = [find_fault(frame.structure, None, None) for frame in frames]
+        missing = [frame.structure for frame, fault in zip(frames, faults, strict=True) if fault is None and frame.label is None]
         answers = iter(self._call(missing) if missing else [])
         outcomes: list[Outcome] = []
-        for (structure, label), fault in zip(frames, faults, strict=True):
+        for frame, fault in zip(frames, faults, strict=True):
             if fault is not None:
-                outcomes.append(Reject(id=structure.id, reason=fault.reason, detail=f"after sampling: {fault.detail}", stage="label"))
+                outcomes.append(_refuse_frame(frame, fault))
             else:
-                outcomes.append(next(answers) if label is None else label)
+                outcomes.append(self._check_way(frame, next(answers)) if frame.label is None else frame.label)
         refused = [(trajectory.proposal, trajectory.rejected) for trajectory in trajectories if trajectory.rejected is not None]
-        structures = [structure for structure, _ in frames] + [proposal for proposal, _ in refused]
+        structures = [frame.structure for frame in frames] + [proposal for proposal, _ in refused]
         return Sampled(structures, outcomes + [reject for _, reject in refused], self._n_calls, self._seconds)
 
-    def _name_frames(self, trajectory: Trajectory) -> list[tuple[Structure, Label | None]]:
+    def _check_way(self, frame: Frame, outcome: Outcome) -> Outcome:
+        """The label, unless it does not go with the one before it."""
+        if isinstance(outcome, Reject) or frame.before is None:
+            return outcome
+        fault = find_work_fault(frame.before, Point(frame.structure, outcome), self._tolerance)
+        return outcome if fault is None else _refuse_frame(frame, fault)
+
+    def _name_frames(self, trajectory: Trajectory) -> list[Frame]:
         kept = trajectory.frames[-self._sample.keep :]
         told = {"parent": trajectory.proposal.id, "parent_hash": structure_hash(trajectory.proposal)}
         named = []
         for k, frame in enumerate(kept):
             id = trajectory.proposal.id if self._sample.keep == 1 else f"{trajectory.proposal.id}/{k}"
             origin = {**frame.structure.origin, "sample": {**told, **frame.done, "frame": k, "of": len(kept)}}
-            named.append((replace(frame.structure, id=id, origin=origin), frame.label))
+            named.append(replace(frame, structure=replace(frame.structure, id=id, origin=origin)))
         return named
+
+
+def _refuse_frame(frame: Frame, fault: Fault) -> Reject:
+    return Reject(id=frame.structure.id, reason=fault.reason, detail=f"after sampling: {fault.detail}", stage="label")
 
 
 def _active(trajectories: Sequence[Trajectory]) -> Iterator[Trajectory]:

@@ -29,6 +29,7 @@ TEACHER_FAULTS = (
     "out_of_memory",
     "net_force",
     "torque",
+    "work",
 )
 
 

@@ -17,6 +17,7 @@ from distillery.generators.files.lmdb_file import LmdbFile
 from distillery.structures.electrons import STATE_KEYS
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row, read_atoms
+from services.structures.pymatgen_json import is_pymatgen, list_pymatgen, read_pymatgen
 
 _LONGEST_ID = 18
 _LARGEST_ROW = 200_000_000
@@ -65,7 +66,7 @@ def _read_row(database: Any, id: int) -> Structure | RowRefused:
 
 
 class JsonReader:
-    """A `contents.Reader` of ASE's databases in JSON; the place of a structure is its id."""
+    """A `contents.Reader` of ASE's databases in JSON, and of structures as pymatgen writes them; the place of one is its id, or place."""
 
     def list_files(self, path: Path) -> Sequence[Path]:
         """The file alone."""
@@ -74,14 +75,14 @@ class JsonReader:
     def scan(self, path: Path) -> Iterator[Item]:
         """Rows by ascending id."""
         for id, row in sorted(_read_rows(path).items()):
-            yield describe_row(id, _decode(id, json.dumps(row)))
+            yield describe_row(id, _read_json(id, row))
 
     def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
         """The rows wanted."""
         found = _read_rows(path)
         for row in rows:
             id = int(contents.at[row])
-            yield _decode(id, json.dumps(found.get(id)))
+            yield _read_json(id, found.get(id))
 
 
 def _read_rows(path: Path) -> dict[int, Any]:
@@ -90,11 +91,25 @@ def _read_rows(path: Path) -> dict[int, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no database of ASE: {type(error).__name__}: {error}") from error
+    if (rows := list_pymatgen(found)) is not None:
+        return dict(enumerate(rows))
     if not isinstance(found, dict) or not ("ids" in found or "1" in found):
-        raise ForeignFile("it is no database of ASE: it has neither ids nor a row 1")
+        raise ForeignFile("it is no database of ASE, with neither ids nor a row 1, and no structures of pymatgen")
     ids = found.get("ids")
     listed = {id for id in ids if isinstance(id, int)} if isinstance(ids, list) else None
     return {int(key): row for key, row in found.items() if _is_id(key) and (listed is None or int(key) in listed)}
+
+
+def _read_json(id: int, row: Any) -> Structure | RowRefused:
+    """A row of a file in JSON."""
+    if not is_pymatgen(row):
+        return _decode(id, json.dumps(row))
+    try:
+        return read_pymatgen(row)
+    except RowRefused as refusal:
+        return refusal
+    except Exception as error:  # ASE, numpy: whatever a row that is no structure leads to
+        return _refuse(id, error)
 
 
 def _is_id(key: str) -> bool:

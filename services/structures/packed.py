@@ -31,12 +31,18 @@ def open_packed(path: Path) -> Iterator[IO[bytes]]:
         raise ValueError(f"it can't be unpacked: {error}") from error
 
 
-def read_text(path: Path) -> str:
-    """The whole of a text file; ValueError if it is too large, can't be unpacked or is no text."""
+def read_bytes(path: Path) -> bytes:
+    """The whole of a file; ValueError if it is too large or can't be unpacked."""
     with open_packed(path) as file:
         content = file.read(LARGEST_TEXT + 1)
     if len(content) > LARGEST_TEXT:
         raise ValueError(f"it has more than {LARGEST_TEXT} bytes; split it")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The whole of a text file; ValueError as of `read_bytes`, or if it is no text."""
+    content = read_bytes(path)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("it is UTF-16, not text of one byte a letter; save it as UTF-8")
     try:

@@ -1,4 +1,4 @@
-"""Files that are read as a whole: CIF, with any number of structures, and POSCAR, with one."""
+"""Files that are read as a whole, as CIF, with any number of structures, and POSCAR, with one."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.io.cif import CIFBlock, parse_cif
 from ase.spacegroup.spacegroup import SpacegroupNotFoundError
 
-from distillery.generators.files.contents import Contents, Item, RowRefused
+from distillery.generators.files.contents import Contents, ForeignFile, Item, RowRefused
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row, read_atoms
 from services.structures.packed import read_text
@@ -42,9 +42,9 @@ Found = Structure | RowRefused
 class WholeFileReader:
     """A `contents.Reader` of files that one function reads; what came of them last is kept."""
 
-    def __init__(self, parse: Callable[[str], Sequence[Found]]) -> None:
-        """`parse` makes rows of a file's text."""
-        self._parse = parse
+    def __init__(self, parse: Callable[[Any], Sequence[Found]], open_file: Callable[[Path], Any] = read_text) -> None:
+        """`parse` makes rows of what `open_file` reads, a text or bytes; ForeignFile where it is of another program."""
+        self._parse, self._open_file = parse, open_file
 
     def list_files(self, path: Path) -> Sequence[Path]:
         """The file alone."""
@@ -63,16 +63,18 @@ class WholeFileReader:
 
     def _read(self, path: Path) -> Sequence[Found]:
         stat = path.stat()
-        return _read_file(self._parse, path, stat.st_size, stat.st_mtime_ns)
+        return _read_file(self._parse, self._open_file, path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=_KEPT_FILES)
-def _read_file(parse: Callable[[str], Sequence[Found]], path: Path, n_bytes: int, mtime_ns: int) -> Sequence[Found]:
-    text = read_text(path)
+def _read_file(parse: Callable[[Any], Sequence[Found]], open_file: Callable[[Path], Any], path: Path, *stat: int) -> Sequence[Found]:
+    content = open_file(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tables of symmetry that a file lacks, and of labels
         try:
-            return parse(text)
+            return parse(content)
+        except ForeignFile:
+            raise
         except Exception as error:  # ASE: whatever a damaged file leads to
             return [_refuse(error)]
 
@@ -82,7 +84,7 @@ def parse_cif_text(text: str) -> Sequence[Found]:
     blocks = [block for block in parse_cif(io.StringIO(text)) if block.get("_atom_site_label") or block.get("_atom_site_type_symbol")]
     if not blocks:
         return [RowRefused("empty", "no block of it lists atoms (_atom_site_label)")]
-    return [_attempt(lambda block=block: _read_block(block)) for block in blocks]  # type: ignore[misc]
+    return [attempt(lambda block=block: _read_block(block)) for block in blocks]  # type: ignore[misc]
 
 
 def _read_block(block: CIFBlock) -> Structure:
@@ -163,10 +165,11 @@ def parse_poscar_text(text: str) -> Sequence[Found]:
         lines[place : place + 1] = [_ISOTOPES.sub("H", line) for line in lines[place : place + 1]]
     atoms = ase.io.read(io.StringIO("\n".join(lines)), format="vasp")
     assert isinstance(atoms, Atoms)
-    return [_attempt(lambda: read_atoms(atoms, {"comment": text.split("\n", 1)[0].strip()}))]
+    return [attempt(lambda: read_atoms(atoms, {"comment": text.split("\n", 1)[0].strip()}))]
 
 
-def _attempt(read: Callable[[], Structure]) -> Found:
+def attempt(read: Callable[[], Structure]) -> Found:
+    """What a row is, or why it is none."""
     try:
         return read()
     except RowRefused as refusal:

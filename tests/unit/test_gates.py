@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label, to_arrays
 from distillery.dataset.parts import Part
-from distillery.planning.findings import Finding
+from distillery.planning.findings import Finding, _describe_net_faults
 from distillery.planning.gates import RULES, Rule, Verdict, find_hopeless, find_rules, is_go, judge, judge_finding, sum_up
 from distillery.planning.measures import Measures, gather_measures
 from distillery.planning.part_measures import PartMeasures, measure_part
@@ -484,6 +484,7 @@ def test_labels_beyond_the_limits_are_unsound() -> None:
     [
         ("net_force", "7 labels with forces that move the whole structure: of another structure?"),
         ("torque", "7 labels with forces that turn the whole structure: of another structure?"),
+        ("work", "7 of 67 labels whose energy does not change by the work of forces and stress"),
     ],
 )
 def test_labels_of_other_structures_break_a_law(reason: str, text: str) -> None:
@@ -491,6 +492,12 @@ def test_labels_of_other_structures_break_a_law(reason: str, text: str) -> None:
     assert found["teacher_physics", "all"].detail == found["teacher_physics", "atoms"].detail == text
     assert found["teacher_physics", "atoms"].value == 1
     assert not found["teacher_physics", "all"].passed
+
+
+@pytest.mark.parametrize(("n", "is_told"), [(1, False), (2, True)])
+def test_a_label_whose_energy_went_another_way_may_come_once_in_two_hundred(n: int, is_told: bool) -> None:
+    many = replace(measure(refused("work", n)).sources["atoms"], labelled=200 - n)
+    assert bool(_describe_net_faults(many)) is is_told
 
 
 def test_a_finding_names_three_different_faults_and_counts_the_others() -> None:

@@ -115,7 +115,7 @@ def test_graphs_of_open_catalyst_are_read(tmp_path: Path) -> None:
 def test_files_of_other_programs_in_a_folder_are_passed_over_and_named_where_they_are_meant(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     write_frames(tmp_path / "all" / "a.extxyz", [molecule("CH4")])
-    (tmp_path / "all" / "settings.json").write_text('{"@module": "pymatgen.core.structure", "sites": []}')
+    (tmp_path / "all" / "settings.json").write_text('{"@module": "pymatgen.io.vasp.inputs", "ENCUT": 520}')
     with h5py.File(tmp_path / "all" / "vaspout.h5", "w") as file:
         file["results/energies"] = [1.0]
     assert len(make(tmp_path, "molecule", options={"files": ["all"]}).structures) == 1

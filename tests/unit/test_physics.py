@@ -352,3 +352,25 @@ def test_every_law_has_been_tried_here() -> None:
     ion = replace(WATER, charge=1)
     tried = {law for structure in (WATER, SILICON, ion) for extent in get_args(Extent) for law in judge(structure, extent=extent)}
     assert tried == set(get_args(Law))
+
+
+@pytest.mark.parametrize("structure", [WATER, WIDE], ids=["water", "silicon"])
+def test_an_atom_without_any_force_however_it_is_moved_is_told(structure: Structure) -> None:
+    """Frozen, or of an element that the teacher leaves out: the energy does not tell, where it leaves it out too."""
+
+    def leave_out(label: Label) -> Label:
+        return replace(label, forces=label.forces * (np.arange(len(label.forces)) != 1)[:, None].astype(np.float32))
+
+    still = structure.symbols[1]
+    label = leave_out(pair_label(structure))
+    variants = [v for v in make_variants(structure, label, "some") if v.law == "forces"]
+    seen = [replace(pair_label(v.structure), energy=0.0) for v in variants]
+    steps = [v.step for v in variants if v.step is not None]
+    ways = [1 if k % 2 == 0 else -1 for k in range(len(variants))]
+    energies = [-way * float((label.forces * step).sum()) for way, step in zip(ways, steps, strict=True)]
+    outcomes = [replace(leave_out(one), forces=label.forces, energy=energy) for one, energy in zip(seen, energies, strict=True)]
+    check = judge_one(variants, replace(label, energy=0.0), outcomes, structure)
+    assert check.passed is False
+    assert check.detail == f"forces: none at all on 1 of {len(structure)} atoms ({still}), however they are moved: frozen, or left out?"
+    outcomes[0].forces[1] = 1e-3
+    assert judge_one(variants, replace(label, energy=0.0), outcomes, structure).passed
