@@ -24,8 +24,8 @@ PROPOSALS = [water("p/0000"), silicon("p/0001"), methane("p/0002")]
 
 def gentle(structure: Structure) -> Label:
     """Forces so small that a few steps spoil no bond."""
-    label = pair_label(structure)
-    return replace(label, forces=np.float32(0.01) * label.forces)
+    label, stress = pair_label(structure), pair_label(structure).stress
+    return Label(0.01 * label.energy, np.float32(0.01) * label.forces, None if stress is None else 0.01 * stress)
 
 
 def by_pairs(structures: Sequence[Structure]) -> Labelled:
@@ -166,14 +166,14 @@ def test_a_step_of_more_than_an_angstrom_is_an_explosion(monkeypatch: pytest.Mon
 
 
 def collapse(structures: Sequence[Structure]) -> Labelled:
-    """Forces of one proposal that pull one atom onto another: 0.1 Å a step is the most that the way down takes."""
+    """Forces of one proposal that pull two atoms together: 0.1 Å a step is the most that the way down takes."""
     labels = []
     for structure in structures:
         label = gentle(structure)
         if structure.id.startswith("p/0000"):
-            pull = np.zeros((3, 3), np.float32)
-            pull[1] = 1e4 * (structure.positions[0] - structure.positions[1])
-            label = replace(label, forces=pull)
+            apart, pull = structure.positions[0] - structure.positions[1], np.zeros((3, 3), np.float32)
+            pull[:2] = -1e4 * apart, 1e4 * apart
+            label = replace(label, energy=5e3 * float(apart @ apart), forces=pull)
         labels.append(label)
     return Labelled(labels, 0.0)
 
