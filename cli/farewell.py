@@ -26,13 +26,13 @@ class Farewell:
         """Say what is kept, and what goes on."""
         with self._speaking:
             if not self._is_said:
-                print(f"\nStopped. {self._describe()}", file=sys.stderr, flush=True)
+                print(f"\n{self._describe()}", file=sys.stderr, flush=True)
             self._is_said = True
 
     def _describe(self) -> str:
         if self._gateway:
-            return f"The gateway goes on with it. `{self._again} --gateway {self._gateway}` shows it again."
-        return f"{_describe_stop(self._folder, self._view.last)} `{self._again}` goes on."
+            return f"No longer watching: the gateway goes on with it. `{self._again} --gateway {self._gateway}` shows it again."
+        return f"Stopped. {_describe_stop(self._folder, self._view.last)} `{self._again}` goes on."
 
     def end(self) -> NoReturn:
         """End the process, whatever is under way in it: parts are whole or not there, and workers end with it."""

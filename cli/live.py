@@ -21,6 +21,8 @@ _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
 _LONGEST_SECONDS = 60.0
 _PATIENCE = 60.0
+_NARROW = 72
+"""Columns; a narrower terminal has no room for the time left."""
 ENDED = frozenset({"finished", "failed", "cancelled", "paused", "stopped"})
 
 
@@ -74,9 +76,9 @@ class LiveView:
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<12}"),
-            BarColumn(min(max(console.width // 4, 10), 40), table_column=Column(no_wrap=True)),
+            BarColumn(min(max(console.width // 8, 10), 40), table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[count]}"),
-            _Yielding("{task.fields[rate]}"),
+            (_Yielding if console.width < _NARROW else TextColumn)("{task.fields[rate]}"),
             _Yielding("[dim]{task.fields[note]}"),
             console=console,
         )

@@ -25,9 +25,9 @@ from gateway.clients import Clients
 from gateway.factory import Factory
 from gateway.live.login import add_login
 from gateway.live.routes import add_live_page
+from gateway.local_network import find_own_network
 from gateway.manager import Manager
 from gateway.metrics import DatasetCollector
-from gateway.neighbours import find_own_network
 from gateway.replica_routes import add_replica_routes
 from gateway.routes.datasets import add_dataset_routes
 from gateway.routes.files import add_file_routes

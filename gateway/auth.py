@@ -11,7 +11,7 @@ from distillery.errors import Forbidden, Problem
 from distillery.http.api_key import ApiKeyGuard
 from distillery.http.error_responses import as_response
 from gateway.live.session import has_session
-from gateway.neighbours import is_near
+from gateway.local_network import is_near
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 

@@ -88,9 +88,14 @@ def open_writer(format: Format, head: Mapping[str, Any]) -> StructureWriter:
     return ArrowWriter(head) if format == "arrow" else JsonWriter(head)
 
 
-def choose_format(accept: str, default: Format) -> Format:
-    """The format that a header Accept wants most, else the default."""
-    return next((_FORMATS[one] for one in rank_choices(accept) if one in _FORMATS), default)
+def choose_format(accept: str, offered: Sequence[Format]) -> Format:
+    """The one of these formats that a header Accept wants most; the first where it says nothing, or any. InvalidRequest: none of them."""
+    for wanted in rank_choices(accept or "*/*"):
+        for format in offered:
+            if wanted in {"*/*", media_type := MEDIA_TYPES[format], f"{media_type.split('/')[0]}/*"}:
+                return format
+    types = ", ".join(MEDIA_TYPES[format] for format in offered)
+    raise InvalidRequest(f"the answer can be {types}; the header Accept wants {accept[:200]!r}: name one of these in it")
 
 
 def read_structures(body: bytes | bytearray, content_type: str) -> list[Structure]:
@@ -167,10 +172,23 @@ def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
 
 
 def _name_frame(atoms: Atoms, k: int) -> Structure:
-    """A frame as a structure: with the id, charge and spin that it says it has, else with its number, neutral and of the lowest spin."""
+    """A frame as a structure, with the id, origin, charge and spin of its comment line.
+
+    Without them it has its number as id, and is neutral and of the lowest spin.
+    """
     if (fault := find_wrong_unit(atoms.info)) is not None:
         raise ValueError(fault)
     default: System = "crystal" if any(atoms.pbc) else "molecule"
     charge, multiplicity = read_state(atoms.info)
     id, system = str(atoms.info.get("id", f"structure/{k:04d}")), atoms.info.get("system", default)
-    return from_ase(atoms, id=id, system=system, charge=charge, multiplicity=multiplicity)
+    origin = _read_origin(atoms.info.get("origin", {}))
+    return from_ase(atoms, id=id, system=system, origin=origin, charge=charge, multiplicity=multiplicity)
+
+
+def _read_origin(told: Any) -> Mapping[str, Any]:
+    """A JSON object, as `_describe_atoms` writes it; what others mean by the word is kept as what is known of a file's row is."""
+    try:
+        found = json.loads(told) if isinstance(told, str) else told
+    except ValueError:
+        found = None
+    return found if isinstance(found, Mapping) else {"info": {"origin": told}}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from distillery.dataset.sealed_file import explain_disk_fault
 from distillery.errors import Conflict, Internal, Problem, Unavailable
 from distillery.planning.forecast import Trial, describe_forecast
 from distillery.planning.recipe_checks import check_recipe
@@ -241,7 +242,7 @@ class Manager:
         except Problem as problem:
             job.problem = problem
         except OSError as error:
-            job.problem = Unavailable(f"{type(error).__name__} in {dataset.folder}: {error}; correct that, then resume")
+            job.problem = Unavailable(f"{error.filename or dataset.folder}: {explain_disk_fault(error, 'correct that')}, then resume")
         except Exception as error:
             _log.exception("making %s failed", dataset.name)
             job.problem = Internal(f"{type(error).__name__}: {error}; the gateway's log has the cause")

@@ -165,13 +165,16 @@ _ADVICE = {
 }
 
 
+def explain_disk_fault(error: OSError, otherwise: str) -> str:
+    """What is wrong with a disk, and what to do about it: `otherwise` where that is not known."""
+    return f"{error.strerror or error}; {_ADVICE.get(error.errno or 0, otherwise)}"
+
+
 @contextmanager
 def name_disk_faults(folder: Path) -> Iterator[None]:
     """Turn an OSError of writing into `folder` into Unavailable."""
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "make it writable")
-        raise Unavailable(
-            f"{folder.resolve()} can't be written: {error.strerror or error}; {advice} and ask again. Nothing half-written remains."
-        ) from error
+        fault = explain_disk_fault(error, "make it writable")
+        raise Unavailable(f"{folder.resolve()} can't be written: {fault} and ask again. Nothing half-written remains.") from error

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from distillery.http.error_responses import as_bug
-from distillery.http.traced import READING
+from distillery.http.traced import is_routine
 from distillery.runtime.trace import Trace, read_headers, traced
 from distillery.schema.base import CONTRACT_VERSION
 from distillery.telemetry.spans import join_trace
@@ -97,7 +97,7 @@ class _Exchange:
             return
         seconds = time.perf_counter() - self._began
         self._meter.time(self._scope, self.status, seconds)
-        if self._scope["method"] not in READING:
+        if not is_routine(self._scope):
             _log.info("%s %s %d %.3f s", self._scope["method"], self._scope["path"], self.status, seconds)
 
 

@@ -1,6 +1,6 @@
 """Spans of requests, by FastAPI's own and by OpenTelemetry's instrumentation of httpx, where this process keeps spans.
 
-Requests that only read have none: a page that is looked at would fill the collector with them.
+Routine requests have none: a page that is looked at, or replicas that are there, would fill the collector with them.
 """
 
 from collections.abc import MutableMapping
@@ -26,12 +26,14 @@ def configure_spans() -> "TelemetryConfig":
         "logs": False,
         "operation_spans": False,
         "auto_configure": False,
-        "exclude": _is_reading,
+        "exclude": is_routine,
     }
 
 
-def _is_reading(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("method") in READING
+def is_routine(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a request only reads, or is a replica's that says every few seconds that it is still there."""
+    method = scope.get("method")
+    return method in READING or (method == "PUT" and str(scope.get("path")).startswith("/v1/replicas/"))
 
 
 def trace_requests(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:

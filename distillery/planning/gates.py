@@ -39,7 +39,7 @@ RULES: dict[GateName, Rule] = {
     "element_coverage": Rule(">=", 1.0, True, "share of the recipe's elements that occur"),
     "distinct_sizes": Rule(">", 1, True, "different numbers of atoms within a source"),
     "distinct_compositions": Rule(">", 1, True, "different compositions within a source"),
-    "environment_diversity": Rule(">=", 0.25, True, "entropy of a sample of a source's atomic environments, over the largest of so many"),
+    "environment_diversity": Rule(">=", 0.25, True, "entropy of a sample of a source's atomic environments, over the largest possible"),
     "duplicates": Rule("<", 0.01, True, "structures that came before, over all that were checked"),
     "generation_seconds": Rule("<", 10.0, True, "mean time to generate a structure, s"),
     "mean_atoms": Rule(">=", 100.0, False, "mean number of atoms (100-150 aimed at)"),
@@ -49,7 +49,7 @@ RULES: dict[GateName, Rule] = {
     "energy_outliers": Rule("<", 0.01, False, "share with an energy per atom over 10 robust deviations off a fit by elements"),
     "largest_force": Rule("<=", 50.0, True, "largest force on any atom, eV/Å"),
     "largest_pressure": Rule("<=", 100.0, True, "largest pressure of any structure, positive or negative, GPa"),
-    "energy_fit": Rule("<=", 5.0, True, "largest distance of an energy from its source's robust fit by elements, eV/atom"),
+    "energy_fit": Rule("<=", 5.0, True, "largest deviation of an energy from its source's robust fit by elements, eV/atom"),
     "sound_labels": Rule(">", 0.9, False, "labels within the recipe's limits, over all labels"),
     "teacher_physics": Rule("<=", 0, True, "laws of physics that labels break: differences of the energy, symmetry, extensivity"),
 }

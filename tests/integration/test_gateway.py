@@ -34,7 +34,7 @@ from distillery.verify.verification import Verification
 from gateway.app import create_gateway
 from gateway.curate import Curated, curate
 from gateway.live.views import Watch
-from gateway.neighbours import find_own_network
+from gateway.local_network import find_own_network
 from gateway.settings import GatewaySettings
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
@@ -598,7 +598,7 @@ def test_an_error_that_is_no_problem_is_named_itself(tmp_path: Path, monkeypatch
     monkeypatch.setattr("gateway.run.write_checkpoints", fail)
     status = run(make_in(tmp_path, recipe=RECIPE + "stages: {full: {wave: 8}}\n"))
     assert status["problem"]["kind"] == "unavailable"
-    assert "No space left on device" in status["problem"]["detail"]
+    assert status["problem"]["detail"] == f"{tmp_path / 'small'}: No space left on device; free some space there, then resume"
 
 
 @pytest.mark.parametrize("path", ["", "/events", "/files", "/files/dataset.h5"])

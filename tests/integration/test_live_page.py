@@ -69,6 +69,14 @@ def begin(page: Page, site: Site, name: str = "small") -> None:
     page.wait_for_url(f"**/datasets/{name}")
 
 
+def look_without_webgl(page: Page, url: str) -> None:
+    page.add_init_script("for (const canvas of [HTMLCanvasElement, OffscreenCanvas]) canvas.prototype.getContext = () => null;")
+    page.goto(url)
+    expect(page.locator("#caption")).to_contain_text("eV/atom")
+    expect(page.locator("#scene")).to_contain_text("it has no WebGL")
+    page.close()
+
+
 def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Site, page: Page) -> None:
     site.work_for(60)
     with ExitStack() as stack:
@@ -85,6 +93,7 @@ def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Si
         expect(page.locator(".summary")).to_contain_text("GO")
         expect(page.locator("#caption")).to_contain_text("eV/atom")
         expect(page.locator("text=dataset.h5")).to_be_visible()
+        look_without_webgl(page.context.new_page(), page.url)
         page.fill("#name", "smal")
         page.click("button.danger")
         expect(page.locator("#deleted")).to_contain_text("type small")

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from cli.main import app
-from distillery.generators.plugins import build_generator
+from distillery.generators.plugins import build_generator, list_services
 from distillery.planning.gates import RULES
 from distillery.recipe.reading import parse_recipe
 from distillery.recipe.recipe import Recipe
@@ -132,6 +132,13 @@ def test_every_gate_has_its_row_and_every_required_one_its_remedy() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", gates, re.MULTILINE)) == set(RULES)
     named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", remedies, re.MULTILINE))))
     assert {name for name, rule in RULES.items() if rule.required} <= named
+
+
+def test_the_readme_counts_gates_and_services_as_they_are() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    words = {11: "eleven", 12: "twelve", 13: "thirteen", 18: "eighteen", 19: "nineteen", 20: "twenty", 21: "twenty-one"}
+    assert f"{words[len(RULES)]} gates say" in text
+    assert f"{words[len(list_services())].capitalize()} services make structures" in text
 
 
 LINES = [line for block in list_blocks("sh", "console") for line in block.text.splitlines()]

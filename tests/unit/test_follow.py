@@ -253,6 +253,17 @@ def test_a_narrow_terminal_cuts_off_what_is_under_way_but_no_count(width: int, n
     assert len(line) <= width
 
 
+def test_a_terminal_of_80_columns_shows_the_time_left() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with LiveView(console) as view:
+        view._rates.describe = lambda name, missing: "0.46/s" + ", about 65 min left" * (missing is not None)  # type: ignore[method-assign]
+        row = {"wanted": 9000, "shards": 90, "labelled": 1900, "generated": 1950, "in_work": {"label": 2}}
+        shown = {"name": "small", "state": "running", "stages": ["full"], "sources": {"molecules": row, "clusters": row}}
+        view.show(Status.model_validate(shown))
+    assert "about 65 min left" in file.getvalue()
+
+
 def test_a_terminal_that_can_write_no_line_anew_has_lines() -> None:
     assert isinstance(choose_view(Console(force_terminal=True, _environ={"TERM": "dumb"})), LineView)
     assert isinstance(choose_view(Console(force_terminal=True, _environ={"TERM": "xterm"})), LiveView)

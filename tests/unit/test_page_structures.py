@@ -17,7 +17,7 @@ from distillery.report.page.gallery import Gallery, describe_gallery
 from distillery.report.page.page import make_page
 from distillery.report.page.properties import Properties
 from distillery.report.page.sampling import Sample, SampledStructure
-from distillery.report.page.sides import Sides
+from distillery.report.page.split_sizes import Sides
 from distillery.report.page.survey import SAMPLE_SIZE, Survey
 from distillery.structures.structure import Structure
 from tests.command import Finished

@@ -1,14 +1,20 @@
 """When spans are kept, and that nothing is imported or stopped for their sake."""
 
+import asyncio
 import logging
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from prometheus_client import CollectorRegistry
 
+from distillery.http.request_log import RequestLog, RequestMeter
+from distillery.http.traced import is_routine
 from distillery.runtime.trace import Trace
 from distillery.telemetry.sending import SteadyExporter
 from distillery.telemetry.setup import send_spans
@@ -54,6 +60,29 @@ def test_what_can_t_be_sent_is_told(
     with send_spans("test"):
         assert find_provider() is None
     assert [said in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "routine"),
+    [
+        ("GET", "/v1/datasets", True),
+        ("PUT", "/v1/replicas/vm-1", True),
+        ("DELETE", "/v1/replicas/vm-1", False),
+        ("POST", "/label", False),
+    ],
+)
+def test_what_comes_all_the_time_has_no_span_and_no_line(method: str, path: str, routine: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask() -> None:
+        scope = {"type": "http", "method": method, "path": path, "headers": []}
+        await RequestLog(answer, "test", RequestMeter(CollectorRegistry()))(scope, AsyncMock(), AsyncMock())
+
+    with caplog.at_level("INFO", "distillery.http"):
+        asyncio.run(ask())
+    assert (is_routine({"method": method, "path": path}), not caplog.records) == (routine, routine)
 
 
 def test_the_name_of_the_process_is_its_own_unless_a_variable_says_another(monkeypatch: pytest.MonkeyPatch) -> None:

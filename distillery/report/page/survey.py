@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distillery.dataset.layout import STATE, Arrays, select_structures
 from distillery.dataset.parts import Part
 from distillery.report.page.sampling import Sample, SampledStructure, draw_keys
-from distillery.report.page.sides import Sides
+from distillery.report.page.split_sizes import Sides
 from distillery.schema.label import ShardRecord, TeacherCard
 from distillery.structures.electrons import find_multiplicities
 

@@ -4,6 +4,15 @@
   const place = document.getElementById("structures"), caption = document.getElementById("caption"), forces = document.getElementById("forces");
   let viewer = null, all = [], at = 0, again = 0;
 
+  function makeViewer() {
+    try {
+      return $3Dmol.createViewer("scene");
+    } catch {
+      document.getElementById("scene").textContent = "This browser draws no 3D (it has no WebGL).";
+      return false;
+    }
+  }
+
   function writeXyz(structure) {
     const lines = structure.symbols.map((symbol, i) => `${symbol} ${structure.positions[i].join(" ")}`);
     return [structure.symbols.length, structure.id, ...lines].join("\n");
@@ -32,7 +41,12 @@
   function show() {
     const structure = all[at];
     if (!structure) return;
-    viewer = viewer || $3Dmol.createViewer("scene");
+    caption.textContent = describe(structure);
+    if (viewer === null) viewer = makeViewer();
+    if (viewer) draw(structure);
+  }
+
+  function draw(structure) {
     viewer.setBackgroundColor(getComputedStyle(document.getElementById("scene")).backgroundColor);
     viewer.removeAllModels();
     viewer.removeAllShapes();
@@ -42,8 +56,9 @@
     if (forces.checked) drawForces(structure);
     viewer.zoomTo();
     viewer.render();
-    caption.textContent = `${at + 1} of the last ${all.length}: ${structure.formula}${describeState(structure)}, ${structure.id} (${structure.source}); ${structure.energy_per_atom.toFixed(3)} eV/atom, largest force ${structure.largest_force.toFixed(2)} eV/Å`;
   }
+
+  const describe = (structure) => `${at + 1} of the last ${all.length}: ${structure.formula}${describeState(structure)}, ${structure.id} (${structure.source}); ${structure.energy_per_atom.toFixed(3)} eV/atom, largest force ${structure.largest_force.toFixed(2)} eV/Å`;
 
   const describeState = ({ charge, multiplicity }) => `${charge ? `, charge ${charge > 0 ? "+" : "−"}${Math.abs(charge)}` : ""}${multiplicity ? `, spin multiplicity ${multiplicity}` : ""}`;
 
