@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cli.app import Data, Dataset, app
 from cli.exit_codes import STOPPED
 from cli.places import find_file
-from cli.terminal import choose_console, under_way
+from cli.terminal import Console, choose_console, under_way
 
 if TYPE_CHECKING:
     from distillery.schema.assess import Assessment

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import Gateway, app, run_until_signal
 from cli.completion import complete_recipe
 from cli.exit_codes import STOPPED
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 
 if TYPE_CHECKING:
     from distillery.generators.generator import Generator

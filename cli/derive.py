@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import Data, Dataset, app
 from cli.completion import complete_dataset
 from cli.places import find_file
 from cli.selecting import Elements, MaxAtoms, MaxForce, MaxResidual, MinAtoms, Source, System, Where, WithStress, make_selection
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 
 Out = Annotated[Path, typer.Option("--out", metavar="NAME.h5", help="The dataset to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already; never one that is read.")]

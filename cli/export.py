@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cli.app import Data, Dataset, app
 from cli.completion import complete_side, complete_target
 from cli.places import find_file
 from cli.selecting import Elements, MaxAtoms, MaxForce, MaxResidual, MinAtoms, Source, System, Where, WithStress, make_selection
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 from distillery.errors import InvalidRequest
 
 if TYPE_CHECKING:

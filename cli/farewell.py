@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cli.exit_codes import STOPPED
+from cli.terminal import say
 from distillery.dataset.folder import list_parts
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Farewell:
         """Say what is kept, and what goes on."""
         with self._speaking:
             if not self._is_said:
-                print(f"\n{self._describe()}", file=sys.stderr, flush=True)
+                say(f"\n{self._describe()}", sys.stderr)
             self._is_said = True
 
     def _describe(self) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from cli.terminal import Console
 from distillery.report.rates import describe_seconds
 from distillery.schema.dataset import Forecast, Rate, StageForecast
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cli.app import Data, Dataset, app
 from cli.exit_codes import GO, NO_GO
 from cli.places import find_file
 from cli.rounds import Growing
+from cli.terminal import Console
 
 if TYPE_CHECKING:
     from distillery.schema.growth import GrowthRound

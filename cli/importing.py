@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import app
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 
 
 @app.command(name="import")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import app
 from cli.completion import complete_teacher
+from cli.terminal import Console
 from cli.yaml_value import write_value
 from distillery.errors import InvalidRequest
 

@@ -4,23 +4,22 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cli.app import Data, app
 from cli.completion import complete_teacher
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 from cli.yaml_value import write_value
+from distillery.runtime.visible_text import make_visible
 
 if TYPE_CHECKING:
     from services.structures.survey import Survey
 
 _PLURALS = {"molecule": "molecules", "crystal": "crystals", "cluster": "clusters", "surface": "surfaces"}
-_NAMED = 20
-"""Lines of refused rows that are printed."""
 
 
 @app.command()
@@ -169,27 +168,19 @@ def _repeat_flags(given: dict[str, Any]) -> list[str]:
 
 def _write_text(content: dict[str, Any], command: str, root: Path) -> str:
     """The recipe as YAML, below a comment that says where it came from."""
-    made, place = _show(command), _show(str(root))
+    made, place = make_visible(command, keep=""), make_visible(str(root), keep="")  # an end of line would begin a key of the recipe
     head = f"# made by: {made}\n# the files lie below {place}: DISTILLERY_SERVICE_INPUTS names it to `distillery run`\n"
     lines = [f"{key}: {write_value(value)}" for key, value in content.items() if key != "sources"]
     sources = [f"  {name}: {write_value(source)}" for name, source in content["sources"].items()]
     return head + "\n".join([*lines, "sources:", *sources]) + "\n"
 
 
-def _show(text: str) -> str:
-    """A text as one line of a comment, whatever is in it: a line's end in a name or licence would begin a key of the recipe."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
 def _tell(survey: "Survey", console: Console) -> None:
     """How many rows of each system there are, and which are left out."""
     found = ", ".join(f"{n} {_PLURALS[system]}" for system, n in survey.counts.items())
     console.print(f"{found} of {survey.atoms[0]}-{survey.atoms[1]} atoms of {' '.join(survey.elements)}", highlight=False, soft_wrap=True)
-    for line in survey.refused[:_NAMED]:
-        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
-    if len(survey.refused) > _NAMED:
-        console.print(
-            f"left out: {survey.n_refused} rows in all; the receipts of the parts name them, but for beyond_teacher",
-            highlight=False,
-            soft_wrap=True,
-        )
+    if survey.refused:
+        counts = ", ".join(f"{n} {reason}" for reason, n in survey.refused.items())
+        console.print(f"left out: {sum(survey.refused.values())} of {survey.n_rows} rows: {counts}", highlight=False, soft_wrap=True)
+    for line in chain.from_iterable(survey.told.values()):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
 from cli.story import Story, describe_row, describe_steps, describe_work, list_rows
-from cli.terminal import can_redraw
+from cli.terminal import Console, can_redraw
 from distillery.errors import Unavailable, from_body
 from distillery.http.client import Client
 from distillery.report.rates import Rates

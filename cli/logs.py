@@ -11,6 +11,7 @@ from cli.app import Data, Gateway, app, run_until_signal
 from cli.completion import complete_dataset
 from cli.exit_codes import STOPPED
 from cli.places import find_folder
+from cli.terminal import say
 
 
 @app.command()
@@ -24,7 +25,7 @@ def logs(
 
     if not gateway:
         for line in _read_parts(find_folder(Path(name), data)):
-            print(line)
+            say(line)
         return
     try:
         run_until_signal(_follow(name, gateway), lambda: None)
@@ -60,7 +61,7 @@ async def _follow(name: str, gateway: str) -> None:
             if key == "event":
                 kind = value
             elif key == "data":
-                print(_describe(kind, json.loads(value)), flush=True)
+                say(_describe(kind, json.loads(value)))
 
 
 def _describe(kind: str, data: dict[str, Any]) -> str:

@@ -4,8 +4,6 @@ import logging
 import sys
 from typing import NoReturn
 
-from rich.console import Console
-
 from cli import (
     assess,
     check,
@@ -32,9 +30,9 @@ from cli import (
 )
 from cli.app import app
 from cli.exit_codes import ERROR
-from cli.terminal import write_in_any_encoding
+from cli.terminal import Console, say, write_in_any_encoding
 from distillery.errors import InvalidRequest, Problem, Unavailable
-from distillery.runtime.logs import choose_level
+from distillery.runtime.logs import TextFormatter, choose_level
 
 __all__ = [
     "app",
@@ -70,7 +68,7 @@ def main() -> None:
     """
     write_in_any_encoding()
     try:
-        logging.basicConfig(level=choose_level("ERROR"), format="%(levelname)s %(name)s: %(message)s")
+        _begin_log()
         app()
     except Problem as problem:
         _end_with(problem)
@@ -87,6 +85,12 @@ def main() -> None:
                 f"settings in the environment (DISTILLERY_GATEWAY_…, _LABELLER_…, _SERVICE_… or DISTILLERY_… itself) are wrong: {faults}"
             )
         )
+
+
+def _begin_log() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=choose_level("ERROR"), handlers=[handler])
 
 
 def _find_settings_faults(error: ValueError) -> str | None:
@@ -114,5 +118,5 @@ def _explain_missing(error: ModuleNotFoundError) -> Problem:
 
 def _end_with(problem: Problem) -> NoReturn:
     Console(stderr=True).print(f"[red]{problem.title}.[/red]", end="\n" if "\n" in problem.detail else " ")
-    print(problem.detail, file=sys.stderr)
+    say(problem.detail, sys.stderr)
     sys.exit(ERROR)

@@ -5,11 +5,11 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 
 from cli.app import Data, Gateway, app
 from cli.completion import complete_dataset
 from cli.places import find_folder
+from cli.terminal import Console
 from distillery.errors import NotFound
 
 

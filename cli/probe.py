@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cli.app import run_until_signal
+from cli.terminal import Console
 from distillery.errors import Unavailable
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cli.app import Data, Dataset, app
@@ -14,7 +13,7 @@ from cli.completion import complete_teacher
 from cli.exit_codes import STOPPED
 from cli.label import Request, label_files
 from cli.places import find_file
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 
 if TYPE_CHECKING:
     from distillery.schema.disagreement import Disagreement

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import Data, Dataset, app
 from cli.exit_codes import NO_GO
 from cli.places import find_derived, find_folder
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 
 
 @app.command()

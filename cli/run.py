@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import Data, Gateway, app, run_until_signal
 from cli.check import require_sound, use_inputs
 from cli.completion import complete_recipe, complete_stage
 from cli.exit_codes import ERROR, GO, NO_GO, STOPPED
 from cli.places import require_writable
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 from distillery.errors import InvalidRequest
 
 if TYPE_CHECKING:

@@ -3,13 +3,12 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cli.app import Gateway, app
 from cli.completion import complete_service
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 from distillery.errors import Problem
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 
 from cli.app import Data, app
 from cli.completion import complete_recipe
+from cli.terminal import say
 
 if TYPE_CHECKING:
     from cli.slurm_scripts import Resources
@@ -110,4 +111,4 @@ def _submit(folder: Path) -> None:
         raise Unavailable(f"{folder}/submit.sh can't be run here: {error}") from error
     if done.returncode:
         raise Unavailable(f"{folder}/submit.sh ended with {done.returncode}: {done.stderr.strip()}; edit the scripts or the options")
-    print(f"jobs     {' '.join(done.stdout.split())}")
+    say(f"jobs     {' '.join(done.stdout.split())}")

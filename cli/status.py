@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
 from cli.app import Data, Gateway, app
 from cli.completion import complete_dataset
 from cli.places import find_folder
-from cli.terminal import can_redraw, under_way
+from cli.terminal import Console, can_redraw, under_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

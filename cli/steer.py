@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import Data, Gateway, app
 from cli.completion import complete_dataset
 from cli.places import find_folder
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 from distillery.errors import InvalidRequest
 
 if TYPE_CHECKING:

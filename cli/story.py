@@ -103,6 +103,7 @@ def describe_row(row: SourceProgress) -> str:
     notes = [f"made by {row.fallback} (fallback)"] if row.fallback else []
     refused = list(row.refused.items())
     notes += [f"{count} {reason}" for reason, count in refused[:3]]
+    notes += [f"{sum(count for _, count in refused[3:])} for {len(refused) - 3} other reasons"] if len(refused) > 4 else []
     return ("rejected " if refused and not row.fallback else "") + ", ".join(notes)
 
 

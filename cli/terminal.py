@@ -6,8 +6,13 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import TextIO
 
-from rich.console import Console
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from distillery.runtime.visible_text import make_visible
 
 _PLAIN = {
     "✓": "+",
@@ -45,6 +50,20 @@ def _write_plainly(error: UnicodeError) -> tuple[str, int]:
 def _find_plain(character: str) -> str:
     known = _PLAIN.get(character) or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return known or ("*" if "\u2800" <= character <= "\u28ff" else "?")  # the spinner's braille
+
+
+class Console(rich.console.Console):
+    """Rich's console, whose texts can't steer the terminal: what a teacher, a service or a file says may hold escape sequences."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """See `rich.console.Console`; every text that is shown comes through here, and Rich's own styles and moves are no text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(make_visible(segment.text), segment.style)
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a text as it is, but for what would steer the terminal, at once; to standard output unless a file is given."""
+    print(make_visible(text), file=file, flush=True)
 
 
 def choose_console(output: Console, is_data: bool = False) -> Console:

@@ -4,9 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from cli.app import run_until_signal
+from cli.terminal import Console
 
 if TYPE_CHECKING:
     from distillery.planning.forecast import Trial

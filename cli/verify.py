@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from cli.app import Data, Dataset, app, run_until_signal
 from cli.check import use_inputs
 from cli.exit_codes import GO, NO_GO, STOPPED
 from cli.places import find_file
-from cli.terminal import choose_console, under_way
+from cli.terminal import Console, choose_console, under_way
 from distillery.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.app import app
 from cli.completion import complete_service
 from cli.exit_codes import ERROR, GO, NO_GO
-from cli.terminal import under_way
+from cli.terminal import Console, under_way
 
 weights = typer.Typer(no_args_is_help=True, help="Show, fetch and check the weights of models and teachers.")
 app.add_typer(weights, name="weights")

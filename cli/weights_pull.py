@@ -3,9 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from cli.terminal import Console
 from distillery.errors import Unavailable
 from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
 from distillery.weights.fetch import OutOfReach

@@ -10,9 +10,20 @@ from typing import TextIO
 
 from distillery.errors import InvalidRequest
 from distillery.runtime.trace import find_trace
+from distillery.runtime.visible_text import make_visible
 
 FORMAT_VARIABLE, LEVEL_VARIABLE = "DISTILLERY_LOG_FORMAT", "DISTILLERY_LOG"
-_TEXT = logging.Formatter("%(levelname)s:     %(message)s")
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people: what others say can't steer the terminal that they are shown on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return make_visible(super().format(record))
+
+
+_TEXT = TextFormatter("%(levelname)s:     %(message)s")
 
 
 class JsonFormatter(logging.Formatter):

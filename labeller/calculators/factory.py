@@ -1,6 +1,7 @@
 """Finding and calling what makes an ASE calculator, by its name; nothing else can be called by a name."""
 
 import inspect
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, get_type_hints
@@ -10,6 +11,11 @@ from ase.calculators.calculator import BaseCalculator
 from distillery.errors import Unavailable
 from distillery.schema.explain import suggest
 from distillery.schema.teacher_name import CalculatorName
+
+_WANTED = (
+    "it must be a class derived from ase.calculators.calculator.BaseCalculator, a method of one, or a function annotated to return one "
+    "(-> Calculator)"
+)
 
 
 def make_calculator(name: CalculatorName) -> Any:
@@ -26,6 +32,8 @@ def find_factory(name: CalculatorName) -> Any:
     A recipe names what is called, and may come from a stranger: so it must be a class of calculators, a method of one, or a
     function that is annotated to return one. `os.system` is neither.
     """
+    if name.module.partition(".")[0] in sys.stdlib_module_names:  # some of them do things when they are imported
+        raise Unavailable(f"{name.module} is of Python's own library, which makes no calculator of ASE: {_WANTED}")
     try:
         owner: Any = None
         found: Any = import_module(name.module)
@@ -37,10 +45,7 @@ def find_factory(name: CalculatorName) -> Any:
             raise Unavailable(f"{name.module} has no {name.factory}{suggest(step, known)}")
         owner, found = found, getattr(found, step)
     if not (_makes_calculators(found) or (_makes_calculators(owner) and callable(found)) or _says_it_makes_one(found)):
-        raise Unavailable(
-            f"{name.module}:{name.factory} does not say that it makes an ASE calculator: it must be a class derived from "
-            "ase.calculators.calculator.BaseCalculator, a method of one, or a function annotated to return one (-> Calculator)"
-        )
+        raise Unavailable(f"{name.module}:{name.factory} does not say that it makes an ASE calculator: {_WANTED}")
     return found
 
 

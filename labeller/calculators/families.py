@@ -1,5 +1,6 @@
 """Families of teachers that are ASE calculators: any by `ase:`, and well-known ones by short names. Nothing heavy is imported here."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from distillery.errors import Unavailable
 from distillery.schema.label import Abilities
 from distillery.schema.teacher_name import ASE_PREFIX, CalculatorName, parse_calculator
 from labeller.calculators.factory import find_factory, require_package
+from labeller.calculators.probe import probe_factory
 from labeller.settings import LabellerSettings
 from labeller.teachers.teacher import Teacher, TeacherFamily
 
@@ -22,6 +24,8 @@ _XTB: Mapping[str, Mapping[str, Any]] = {
 }
 """The last one tells spins apart: Neugebauer, Bädorf, Ehlert, Hansen & Grimme, J. Comput. Chem. 44, 2120 (2023)."""
 _MATTERSIM = {f"mattersim-v1-{size.lower()}": f"MatterSim-v1.0.0-{size}.pth" for size in ("1M", "5M")}
+_NO_CHARGES = frozenset({"ase", "chgnet", "mace", "matgl", "mattersim", "nequip", "orb_models", "sevenn"})
+"""Packages whose own calculators do not say that they know of charge (`labeller.calculators.worker.Outline`): they get none."""
 _UMA_TASKS = ("omol", "omat", "oc20", "odac", "omc")
 
 
@@ -63,17 +67,19 @@ def _read_uma(name: str) -> dict[str, str]:
 
 
 def _find_abilities(name: str) -> Abilities:
-    """What a calculator can do shows once it is made, and until then nothing is refused for it; but none of ASE's own knows of charge.
+    """What a calculator can do shows once it is made, and until then nothing is refused for it, but for charges in `_NO_CHARGES`.
 
-    Unavailable if there is no such package; of ASE, which is imported anyway, if there is no such calculator.
+    Unavailable if there is no such package, or what is named makes no calculator as far as that shows soon.
     """
     calculator = parse_calculator(name)
     package = calculator.module.partition(".")[0]
-    if is_unknown := package != "ase":
-        require_package(calculator, package)
-    else:
+    if package == "ase" or package in sys.stdlib_module_names:
         find_factory(calculator)
-    return Abilities(charge=is_unknown, spin=is_unknown, atomic_energies=True)
+    else:
+        require_package(calculator, package)
+        probe_factory(calculator)
+    may_know = package not in _NO_CHARGES
+    return Abilities(charge=may_know, spin=may_know, atomic_energies=True)
 
 
 ASE = TeacherFamily((), _create_any, prefix=ASE_PREFIX, find_abilities=_find_abilities)

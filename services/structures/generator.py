@@ -80,7 +80,7 @@ class StructuresGenerator:
             systems=dict.fromkeys(SYSTEMS, _card()),
             n_max=1000,
             minimum_distance=SHORTEST_DISTANCE,
-            versions=name_versions("ase", "h5py"),
+            versions=name_versions("ase", "h5py", "spglib"),
         )
 
     @property

@@ -66,7 +66,7 @@ def _parse_plain(comment: str, rest: str) -> Atoms:
     """Element and three numbers a line; what else stands in a line is left out."""
     words = [line.split() for line in rest.splitlines()]
     atoms = Atoms(
-        numbers=[atomic_numbers[word[0]] if word[0].isalpha() else int(word[0]) for word in words],
+        numbers=[atomic_numbers[word[0].capitalize()] if word[0].isalpha() else int(word[0]) for word in words],
         positions=np.array([word[1:4] for word in words], dtype=np.float64),
     )
     if comment.strip():

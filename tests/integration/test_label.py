@@ -32,7 +32,7 @@ def test_files_of_every_kind_become_a_dataset_with_a_verdict_that_can_be_verifie
     done = distillery("label", str(inputs), "--out", "mine", "--rattle", "0.08", "--copies", "2", cwd=tmp_path)
     assert done.returncode == 0, done.output
     assert "4 molecules, 4 crystals of 3-8 atoms of H C N O Si" in done.output
-    assert "left out: molecules.extxyz.gz: charged: row 4" in done.output
+    assert "left out: 1 of 9 rows: 1 charged\n  molecules.extxyz.gz: charged: row 4\n" in done.output
     assert "GO  16 of 16 structures" in done.output
     report = json.loads((tmp_path / "data" / "mine" / "report.json").read_text())
     assert report["sources"]["molecules"]["rejected"] == {"generation: charged": 1}
@@ -73,8 +73,8 @@ def test_ions_are_labelled_where_the_teacher_knows_of_charge_unless_they_are_not
 def test_what_is_periodic_is_left_out_by_name_where_the_teacher_labels_molecules_alone(inputs: Path, tmp_path: Path) -> None:
     done = distillery("label", str(inputs), "--out", "mine", "--teacher", "gfn2-xtb", cwd=tmp_path)
     assert "5 molecules of 3-6 atoms of H C N O\n" in done.output
-    assert "left out: carbide.cif: beyond_teacher: row 0" in done.output
-    assert "left out: more/moved.xyz: beyond_teacher: row 0-1" in done.output
+    assert "left out: 4 of 9 rows: 4 beyond_teacher\n" in done.output
+    assert "\n  more/moved.xyz: beyond_teacher: row 0-1\n" in done.output
     assert "4 of 5 structures" in done.output  # the ion has an odd number of electrons and does not say so
 
 

@@ -22,6 +22,7 @@ from distillery.schema.teacher_name import parse_calculator, write_teacher
 from distillery.structures.structure import Structure, from_ase, numbers_of, to_ase
 from labeller.app import create_labeller
 from labeller.calculators.factory import make_calculator
+from labeller.calculators.probe import probe_factory
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher, outline_teacher
 from labeller.teachers.teacher import DIRECT, StructureFailed, Teacher
@@ -113,8 +114,9 @@ def test_a_recipe_takes_a_calculator_and_names_the_fault_of_one_that_is_none() -
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("ase:os:system(command='touch here')", "does not say that it makes an ASE calculator"),
-        ("ase:shutil:rmtree(path='here')", "does not say that it makes an ASE calculator"),
+        ("ase:os:system(command='touch here')", "os is of Python's own library, which makes no calculator"),
+        ("ase:os.path:join", "os.path is of Python's own library, which makes no calculator"),
+        ("ase:numpy:zeros", "does not say that it makes an ASE calculator"),
         ("ase:tests.calculators:make_anything", "does not say that it makes an ASE calculator"),
         ("ase:a_package_that_is_nowhere:EMT", "No module named 'a_package_that_is_nowhere'; install its package, or put the folder"),
         ("ase:ase.calculators.emt:ENT", "has no ENT; did you mean 'EMT'"),
@@ -123,10 +125,53 @@ def test_a_recipe_takes_a_calculator_and_names_the_fault_of_one_that_is_none() -
 )
 def test_what_makes_no_calculator_is_refused_with_the_reason(name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
     with pytest.raises(Unavailable, match=re.escape(said)):
         make_calculator(parse_calculator(name))
-    assert (tmp_path / "here").is_dir()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("helper", "own:helper does not say that it makes an ASE calculator"),
+        ("Broken.run", "own:Broken.run does not say that it makes an ASE calculator"),
+        ("Mime", "own has no Mime; did you mean 'Mine'?"),
+        ("Mine", ""),
+        ("make", ""),
+    ],
+)
+def test_what_makes_no_calculator_is_known_before_it_is_loaded(
+    factory: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calculator = "from ase.calculators.emt import EMT\nclass Mine(EMT): pass\ndef make() -> EMT: return EMT()\n"
+    (tmp_path / "own.py").write_text(calculator + "def helper(): pass\nclass Broken:\n    def run(self): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("labeller.calculators.probe.CPU_SECONDS", 60)  # as the tests' machines are busy
+    monkeypatch.setattr("labeller.calculators.probe._WAIT_SECONDS", 300)
+    if said:
+        with pytest.raises(Unavailable, match=re.escape(said)):
+            outline_teacher(f"ase:own:{factory}")
+    else:
+        assert outline_teacher(f"ase:own:{factory}").abilities.charge
+
+
+def test_an_import_that_fails_is_told_and_a_long_one_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "endless.py").write_text("while True: pass\n")
+    (tmp_path / "ill.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("labeller.calculators.probe._WAIT_SECONDS", 300)
+    monkeypatch.setattr("labeller.calculators.probe.CPU_SECONDS", 60)
+    with pytest.raises(Unavailable, match="ZeroDivisionError when it was imported"):
+        probe_factory(parse_calculator("ase:ill:Mine"))
+    monkeypatch.setattr("labeller.calculators.probe.CPU_SECONDS", 1)
+    probe_factory(parse_calculator("ase:endless:Mine"))
+
+
+def test_a_packages_own_calculators_get_no_ions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labeller.calculators.families.probe_factory", lambda name: None)
+    for module in ("chgnet.model.dynamics", "sevenn.calculator"):
+        assert not outline_teacher(f"ase:{module}:Anything").abilities.charge
+    assert outline_teacher("ase:tblite.ase:TBLite").abilities.charge
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,17 @@ def test_a_frame_that_makes_no_sense_is_refused_and_the_rest_is_used(tmp_path: P
     assert made.named == [f"a.extxyz: {reason}: row 1"]
 
 
+def test_symbols_of_a_plain_frame_may_be_large_or_small(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text("2\nc\nNA 0 0 0\ncl 0 0 2.36\n")
+    assert make(tmp_path, "molecule", elements=["Na", "Cl"]).structures[0].symbols == ["Na", "Cl"]
+
+
+def test_a_cif_with_ends_of_lines_of_old_macs_is_read(tmp_path: Path) -> None:
+    text = "data_x\n" + OCCUPIED.replace("S\n", "1\n")
+    (tmp_path / "a.cif").write_bytes(text.replace("\n", "\r").encode())
+    assert len(make(tmp_path, "crystal").structures) == 1
+
+
 @pytest.mark.parametrize("before", ['config_type=""', 'stress="1 2 3 4 5 6"', 'virial="1 2"', "energy=nan"])
 def test_a_frame_is_kept_whose_labels_alone_make_no_sense(tmp_path: Path, before: str) -> None:
     (tmp_path / "a.xyz").write_text(f"2\n{before} {BOX} {COLUMNS}\nSi 0 0 0\nSi 1.36 1.36 1.36\n", encoding="utf-8-sig")
@@ -357,11 +368,20 @@ OCCUPIED = f"{CELL}{SITES}_atom_site_occupancy\nSi 0 0 0 S\nSi .323 .323 .323 1\
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (ROCK_SALT.replace("Na 0 0 0", "Na 0 0 0 7"), "rows of its table _atom_site_… have more or fewer than 4 values"),
+        (ROCK_SALT.replace("Na 0 0 0", "Na ? ? ?"), "a coordinate in _atom_site_fract_x is no number: '?'"),
+        (ROCK_SALT.replace("4.2", "nan"), "lengths and angles of a cell are numbers"),
+        (ROCK_SALT.replace("90", "130"), "no three vectors have the angles"),
+        (f"loop_\n_symmetry_equiv_pos_as_xyz\nx,y\n{ROCK_SALT}", "'x,y' is no operation"),
+        (f"_symmetry_Int_Tables_number 231\n{ROCK_SALT}", "lies in 1..230; got 231"),
         (f"{SITES}Na 0 0 0\nF .5 .5 .5\n", "not all six of _cell_length_a"),
         (ROCK_SALT.replace("_cell_length_b 4.2\n", ""), "not all six of _cell_length_a"),
         (ROCK_SALT.replace("gamma 90", "gamma 190"), "between 0 and 180 degrees"),
         (ROCK_SALT.replace("length_b 4.2", "length_b -4.2"), "more than 0 Å"),
-        (f"_space_group_name_Hall '-F 4 2 3'\n{ROCK_SALT}", "Hall's symbol alone (-F 4 2 3)"),
+        (f"_space_group_name_Hall '-F 4 2 9'\n{ROCK_SALT}", "no space group is Hall's -F 4 2 9"),
+        (f"_space_group_name_H-M_alt 'F m -3 q'\n{ROCK_SALT}", "no space group is F m -3 q"),
+        (f"_space_group_name_H-M_alt 'F m -3 m'\n_space_group_IT_number 221\n{ROCK_SALT}", "no space group is F m -3 m, number 221"),
+        (f"_symmetry_space_group_name_H-M 'R -3 m :H'\n{ROCK_SALT}", "its cell has not the symmetry of its space group (R -3 m :H)"),
         (OCCUPIED.replace("S\n", "0.99\n"), "disordered: 1 of its sites"),
         (OCCUPIED.replace("S\n", "?\n"), "disordered: 1 of its sites"),
         (f"{CELL}{SITES}Na 0 0 0\nLi 0 0 0\nF .5 .5 .5\n", "disordered: Na and Li lie in one place"),

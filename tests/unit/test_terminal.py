@@ -1,5 +1,6 @@
 """Terminals: any encoding will do, what is under way is shown, Ctrl-C is acknowledged; on real pseudo-terminals."""
 
+import logging
 import os
 import pty
 import re
@@ -7,11 +8,17 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.__main__ import main as begin_command
+from cli.live import LiveView
+from cli.main import _end_with
+from cli.terminal import Console
+from distillery.errors import Internal
+from distillery.runtime.logs import TextFormatter
 from tests.command import ROOT, distillery
 
 SAY = """
@@ -47,6 +54,39 @@ def test_no_command_fails_for_its_encoding(tmp_path: Path, command: str, encodin
     assert b"Encod" not in done.stderr
     assert b"Traceback" not in done.stderr
     assert done.returncode == (1 if "BAD" in command else 0), done.stderr
+
+
+HOSTILE = "a\x1b]0;title\x1b[2J\x9b31m\u202eb"
+SHOWN = r"a\x1b]0;title\x1b[2J\x9b31m\u202eb"
+STEERS = ("\x1b]", "\x1b[2J", "\x9b", "\u202e")
+
+
+def print_problem() -> None:
+    with pytest.raises(SystemExit):
+        _end_with(Internal(HOSTILE))
+
+
+def print_progress() -> None:
+    with LiveView(Console(force_terminal=True, width=100)) as view:
+        view.say(HOSTILE)
+        view.tell(HOSTILE)
+
+
+def print_log() -> None:
+    print(TextFormatter().format(logging.LogRecord("distillery", logging.ERROR, "", 1, HOSTILE, (), None)))
+
+
+@pytest.mark.parametrize("show", [print_problem, print_progress, print_log])
+def test_what_others_say_does_not_steer_the_terminal(show: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> None:
+    show()
+    shown = "".join(capsys.readouterr())
+    assert SHOWN in shown, repr(shown)
+    assert [sign for sign in STEERS if sign in shown] == []
+
+
+def test_every_command_prints_by_the_console_that_shows_them() -> None:
+    theirs = [path.name for path in (ROOT / "cli").glob("*.py") if re.search(r"from rich\.console import .*\bConsole\b", path.read_text())]
+    assert theirs == []
 
 
 _STYLES = re.compile(r"\x1b\[[0-9;?]*[A-JL-Za-z]")
