@@ -16,6 +16,8 @@ _STIFFENING = 3.0
 some 5 per Å (Morse potentials), a twelfth of which matters along one; several times what was found of five teachers."""
 _FARTHEST = 0.4
 """Å: over longer ways the mean of both ends tells nothing."""
+_STEEPEST = 50.0
+"""eV/Å, the largest force that recipes allow by default: nearer together repulsion stiffens by more (r^-12 at 1 Å by 13 per Å)."""
 _BOND = 2.5
 """Å that a strain makes longer."""
 _ROUGH = 5e-3
@@ -39,7 +41,8 @@ def find_work_fault(before: Point, after: Point, tolerance: PhysicsTolerance) ->
     """
     way = _follow(before.structure, after.structure)
     has_stress = before.label.stress is not None and after.label.stress is not None
-    if way.farthest > _FARTHEST or (way.stretch.any() and not has_stress):
+    steepest = max(float(np.abs(point.label.forces).max(initial=0.0)) for point in (before, after))
+    if way.farthest > _FARTHEST or steepest > _STEEPEST or (way.stretch.any() and not has_stress):
         return None
     begun, ended = _find_powers(before, way), _find_powers(after, way)
     work, found = float((begun + ended).sum()) / 2, after.label.energy - before.label.energy

@@ -125,7 +125,7 @@ def _describe_net_faults(own: SourceMeasures) -> list[str]:
     counts = {what: own.rejected[f"label: {reason}"] for reason, what in wrong.items()}
     n_torn, n_judged = own.rejected["label: work"], own.labelled + own.refused_by_labeller
     said = [f"{count} labels with {what}: of another structure?" for what, count in counts.items() if count]
-    if n_torn <= _TORN_SHARE * n_judged:
+    if n_torn <= max(1, _TORN_SHARE * n_judged):
         return said
     return [*said, f"{n_torn} of {n_judged} labels whose energy does not change by the work of forces and stress"]
 

@@ -87,3 +87,14 @@ def test_of_a_long_way_nothing_is_said() -> None:
     before = methane("a")
     far = moved(before, np.eye(5, 3) * 0.5)
     assert find_work_fault(Point(before, pair_label(before)), Point(far, replace(pair_label(far), energy=100.0)), CONSERVATIVE) is None
+
+
+def test_of_walls_that_are_steeper_than_labels_may_be_nothing_is_said() -> None:
+    before = methane("a")
+    near = moved(before, np.eye(5, 3) * 0.1)
+    label = pair_label(before)
+    for largest, is_judged in ((49.0, True), (51.0, False)):
+        forces = label.forces.copy()
+        forces[0] = (largest, 0.0, 0.0)
+        lifted = replace(label, energy=label.energy + 100.0, forces=forces)
+        assert (find_work_fault(Point(before, label), Point(near, lifted), CONSERVATIVE) is not None) is is_judged
