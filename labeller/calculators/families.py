@@ -24,8 +24,8 @@ _XTB: Mapping[str, Mapping[str, Any]] = {
 }
 """The last one tells spins apart: Neugebauer, Bädorf, Ehlert, Hansen & Grimme, J. Comput. Chem. 44, 2120 (2023)."""
 _MATTERSIM = {f"mattersim-v1-{size.lower()}": f"MatterSim-v1.0.0-{size}.pth" for size in ("1M", "5M")}
-_NO_CHARGES = frozenset({"ase", "chgnet", "mace", "matgl", "mattersim", "nequip", "orb_models", "sevenn"})
-"""Packages whose own calculators do not say that they know of charge (`labeller.calculators.worker.Outline`): they get none."""
+_MODELS = frozenset({"chgnet", "mace", "matgl", "mattersim", "nequip", "orb_models", "sevenn"})
+"""Packages that take seconds to import. Their calculators do not say that they know of charge (`labeller.calculators.worker`)."""
 _UMA_TASKS = ("omol", "omat", "oc20", "odac", "omc")
 
 
@@ -67,7 +67,7 @@ def _read_uma(name: str) -> dict[str, str]:
 
 
 def _find_abilities(name: str) -> Abilities:
-    """What a calculator can do shows once it is made, and until then nothing is refused for it, but for charges in `_NO_CHARGES`.
+    """What a calculator can do shows once it is made, and until then nothing is refused for it; but ASE's own and models know no charge.
 
     Unavailable if there is no such package, or what is named makes no calculator as far as that shows soon.
     """
@@ -77,8 +77,9 @@ def _find_abilities(name: str) -> Abilities:
         find_factory(calculator)
     else:
         require_package(calculator, package)
-        probe_factory(calculator)
-    may_know = package not in _NO_CHARGES
+        if package not in _MODELS:
+            probe_factory(calculator)
+    may_know = package != "ase" and package not in _MODELS
     return Abilities(charge=may_know, spin=may_know, atomic_energies=True)
 
 
