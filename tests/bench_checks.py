@@ -99,7 +99,7 @@ def _lose_hydrogen(s: Structure, rng: np.random.Generator) -> Structure | None:
 
 
 def _lose_polar_hydrogens(s: Structure, rng: np.random.Generator) -> Structure | None:
-    if s.system != "molecule":
+    if s.system not in {"molecule", "crystal"} or 6 not in s.numbers:
         return None
     pairs = find_pairs(s, 2.0)
     near = pairs.distance < _BOND * sum_of_radii(s.numbers[pairs.i], s.numbers[pairs.j])
@@ -108,7 +108,7 @@ def _lose_polar_hydrogens(s: Structure, rng: np.random.Generator) -> Structure |
 
 
 def _lose_all_hydrogens(s: Structure, rng: np.random.Generator) -> Structure | None:
-    return _keep(s, s.numbers != 1) if s.system == "molecule" and 6 in s.numbers else None
+    return _keep(s, s.numbers != 1) if s.system in {"molecule", "crystal"} and 6 in s.numbers else None
 
 
 def _press_a_pair(s: Structure, rng: np.random.Generator) -> Structure | None:

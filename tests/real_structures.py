@@ -54,7 +54,7 @@ def list_made() -> dict[str, list[Structure]]:
 
 
 def _anonymous(structure: Structure) -> Structure:
-    told = {key: structure.origin[key] for key in ("charge", "radical_electrons", "kind") if key in structure.origin}
+    told = {key: structure.origin[key] for key in ("charge", "radical_electrons", "kind", "method") if key in structure.origin}
     return Structure(structure.id, structure.numbers, structure.positions, structure.cell, structure.pbc, structure.system, told)
 
 

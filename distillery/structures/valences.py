@@ -1,11 +1,12 @@
-"""Hydrogens that are missing from molecules, whatever they belong on: by a SMILES, by electrons, and by bonds that are too few.
+"""Hydrogens that are missing, whatever they belong on: by a SMILES, by electrons, and by bonds that are too few.
 
 Where `origin` has a SMILES, it says how many there are. Elsewhere an odd number of electrons means that one hydrogen, or any odd number of
 them, is missing, or that it is a radical or an ion, unless most of its atoms are metals; an even number of missing hydrogens leaves atoms
-with fewer neighbours than the lengths of their bonds explain.
+with fewer neighbours than the lengths of their bonds explain. That goes for organic crystals too: X-rays hardly see hydrogens.
 """
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -51,16 +52,21 @@ _PYRAMIDAL = 345.0
 hydrogen."""
 _STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
 """Nitrogen monoxide and dioxide, chlorine dioxide: gases that one can buy."""
+_INVENTED = frozenset({"decorated", "symmetric"})
+"""Methods by which crystals are made that nobody has seen: what looks like a molecule in them need be none."""
 _NO_METALS = frozenset({1, 2, *range(5, 11), *range(14, 19), *range(32, 37), *range(51, 55), 85, 86})
 """Non-metals and metalloids: H, He, B-Ne, Si-Ar, Ge-Kr, Sb-Xe, At, Rn."""
 
 
 def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str | None:
-    """Which atom of a molecule lacks hydrogens, or None.
+    """Which atom of a molecule or of an organic crystal lacks hydrogens, or None.
 
     Its charge and a multiplicity above 1 tell that it is an ion or a radical; so may `origin` do, which may have its `smiles`, its
     `charge` (as structures of older datasets have it), and `radical_electrons` where it is no closed shell.
     """
+    if structure.system == "crystal":
+        is_told = bool(structure.charge) or structure.multiplicity > 1
+        return _find_unsaturated(structure, neighbours) if _is_organic(structure) and not is_told else None
     if structure.system != "molecule":
         return None
     smiles = structure.origin.get("smiles")
@@ -73,6 +79,20 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
     if _is_stable_radical(structure, neighbours):
         return None
     return _find_open_shell(structure, charge + n_unpaired) or (None if charge or n_unpaired else _find_unsaturated(structure, neighbours))
+
+
+def _is_organic(structure: Structure) -> bool:
+    """Whether it has carbon and no metal, so that its atoms are those of molecules, and is not invented."""
+    is_invented = not _INVENTED.isdisjoint(_list_methods(structure.origin))
+    return not is_invented and _C in structure.numbers and _NO_METALS.issuperset(structure.numbers.tolist())
+
+
+def _list_methods(origin: object) -> Iterator[object]:
+    """How it was made, and how it had been made before it was read from a dataset."""
+    if isinstance(origin, Mapping):
+        yield origin.get("method")
+        info = origin.get("info")
+        yield from _list_methods(info.get("origin") if isinstance(info, Mapping) else None)
 
 
 def _read_told(structure: Structure, key: str) -> int:

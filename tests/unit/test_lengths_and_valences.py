@@ -13,7 +13,8 @@ from ase.spacegroup import crystal
 
 from distillery.generators.compounds import read_compounds
 from distillery.structures.checks import find_fault
-from distillery.structures.structure import Structure, System, from_ase
+from distillery.structures.structure import Structure, System, from_ase, to_ase
+from distillery.structures.valences import _is_organic
 
 ODD = "H2COH C3H9C CH3CO HCO CN C2H3 PH2 SiH3 NH2 CH CH3S OH CH3O CH3CH2O C3H7 CH3 C2H5 ClO CCH SH BeH"
 """Of g2: radicals with an odd electron."""
@@ -235,3 +236,34 @@ def test_a_structure_is_compressed_where_most_of_its_atoms_with_three_bonds_are(
     scales = [0.75] * n_short + [1.0] * (3 - n_short)
     positions = np.concatenate([scale * tetrahedron + [20.0 * k, 0, 0] for k, scale in enumerate(scales)])
     assert reason(of(Atoms("Na12", positions), "cluster")) == ("compressed" if is_compressed else None)
+
+
+def organic() -> dict[str, Structure]:
+    """Measured crystals with carbon and without metals."""
+    found = {compound.formula: compound.structure for compound in read_compounds() if _is_organic(compound.structure)}
+    return {formula: structure for formula, structure in found.items() if find_fault(structure, None, None) is None}
+
+
+def without_hydrogens(structure: Structure, of: tuple[str, ...]) -> Structure:
+    """The structure without the hydrogens that are nearest to these elements."""
+    atoms = to_ase(structure)
+    distances = atoms.get_all_distances(mic=True) + 10 * np.eye(len(atoms))
+    lost = [a.index for a in atoms if a.symbol == "H" and atoms[int(distances[a.index].argmin())].symbol in of]
+    kept = np.setdiff1d(np.arange(len(atoms)), lost)
+    return replace(structure, numbers=structure.numbers[kept], positions=structure.positions[kept])
+
+
+def test_hydrogens_that_x_rays_did_not_see_are_missed_in_organic_crystals() -> None:
+    urea = organic()["H4CN2O"]
+    assert reason(without_hydrogens(urea, ("N",))) == "missing_hydrogen"
+    assert reason(replace(without_hydrogens(urea, ("N",)), multiplicity=3)) is None
+    for origin in ({"method": "symmetric"}, {"info": {"origin": {"method": "decorated"}}}):
+        assert reason(replace(without_hydrogens(urea, ("N",)), origin=origin)) is None, "invented crystals may be anything"
+
+
+def test_organic_crystals_pass_shaken_too() -> None:
+    rng = np.random.default_rng(0)
+    assert len(organic()) == 9
+    for structure in organic().values():
+        shaken = replace(structure, positions=structure.positions + rng.normal(scale=0.03, size=structure.positions.shape))
+        assert reason(shaken) is None, structure.id
