@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from distillery.structures.geometry import BOND, Neighbours, Pairs
+from distillery.structures.length_checks import is_loose
 from distillery.structures.smiles import count_atoms
 from distillery.structures.structure import Structure
 
@@ -82,8 +83,8 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
 
 
 def _is_organic(structure: Structure) -> bool:
-    """Whether it has carbon and no metal, so that its atoms are those of molecules, and is not invented."""
-    is_invented = not _INVENTED.isdisjoint(_list_methods(structure.origin))
+    """Whether it has carbon and no metal, so that its atoms are those of molecules, and is not invented, or meant to be loose."""
+    is_invented = is_loose(structure) or not _INVENTED.isdisjoint(_list_methods(structure.origin))
     return not is_invented and _C in structure.numbers and _NO_METALS.issuperset(structure.numbers.tolist())
 
 

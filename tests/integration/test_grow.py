@@ -107,7 +107,7 @@ def test_rounds_of_another_request_are_not_mixed_in(grown: Finished) -> None:
     [
         ("nowhere", "ase:module:factory"),
         ("nowhere:Nothing", "can't be imported"),
-        ("os:system", "does not say that it makes an ASE calculator"),
+        ("os:system", "makes no calculator of ASE"),
     ],
 )
 def test_a_student_that_can_not_be_is_refused_by_name(grown: Finished, student: str, said: str) -> None:

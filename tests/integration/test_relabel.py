@@ -122,7 +122,7 @@ def test_a_teacher_that_knows_of_no_charge_refuses_ions_and_those_that_are_left_
     assert not (tmp_path / "data" / "anew").exists()
     done, found = relabel_ions(tmp_path, TEACHER, "--neutral")
     assert set(found) == {"water", "methane"}
-    assert "left out: dataset.h5: charged: row 1-2, 4-5" in done.output
+    assert "left out: 4 of 6 rows: 4 charged\n  dataset.h5: charged: row 1-2, 4-5" in done.output
     assert not any("charge" in atoms.info for atoms in found.values())
 
 
