@@ -14,6 +14,9 @@ from distillery.schema.problem import RecipeFault
 from distillery.schema.report import GateName as GateName
 from distillery.schema.report import StageName as StageName
 
+_KINDS = {type(None): "nothing: it is empty", list: "a list"}
+"""What stands at the top of a file that is no recipe."""
+
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:
     """A recipe file and its text; InvalidRequest names file, line, key and the nearest valid one."""
@@ -31,7 +34,8 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     except NotYaml as error:
         raise InvalidRequest(f"{where} is not YAML: {error}") from error
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{where}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}; got {type(value).__name__}")
+        came = _KINDS.get(type(value), "a text or a number")
+        raise InvalidRequest(f"{where}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}; got {came}")
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:

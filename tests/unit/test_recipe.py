@@ -245,3 +245,11 @@ def test_the_hybrid_recipes_add_up_and_every_model_has_a_stand_in(name: str, tot
         if source.generative:
             assert source.fallback is not None
             assert recipe.sources[source.fallback].service in {"rdkit", "pymatgen"}
+
+
+@pytest.mark.parametrize(
+    ("text", "came"), [("", "nothing: it is empty"), ("# a comment", "nothing: it is empty"), ("- a", "a list"), ("word", "a text")]
+)
+def test_what_is_no_mapping_is_said_in_plain_words(text: str, came: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"a recipe is a mapping with the keys name, .*; got {came}"):
+        parse_recipe(text)
