@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from distillery.dataset.layout import Label
 from distillery.schema.label import Law, PhysicsCheck, Reject
 from distillery.structures.geometry import find_bonds
-from distillery.structures.strain import VOIGT
+from distillery.structures.strain import VOIGT, list_work_factors
 from distillery.structures.structure import Structure
 from labeller.pool import Outcome
 from labeller.teachers.teacher import PhysicsTolerance
@@ -170,7 +170,7 @@ def _judge_derivative(
     is_complete = law == "stress" and check.passed is False and len(differences.steps) == 6
     if not is_complete or label.stress is None:
         return check
-    components = np.array([_list_strained(step) for step in differences.steps])
+    components = np.array([list_work_factors(step) for step in differences.steps])
     if order := _find_order(components, differences.found / structure.volume, label.stress):
         return check.model_copy(update={"detail": f"stress: the order of the components, {order} in place of xx yy zz yz xz xy"})
     return check
@@ -183,9 +183,11 @@ def _judge_still(structure: Structure, found: Sequence[tuple[Variant, Label]], c
     """
     is_moved = np.any([variant.step.any(axis=1) for variant, _ in found if variant.step is not None], axis=0)
     is_still = is_moved & ~np.any([label.forces.any(axis=1) for _, label in found], axis=0)
+    if check.passed is not True or not is_still.any() or is_still.all():
+        return check
     bonds = find_bonds(structure)
     still = np.intersect1d(np.flatnonzero(is_still), bonds.i[bonds.i != bonds.j])
-    if check.passed is not True or not still.size or is_still.all():
+    if not still.size:
         return check
     elements = " ".join(dict.fromkeys(chemical_symbols[z] for z in structure.numbers[still].tolist()))
     detail = f"forces: none at all on {still.size} of {len(structure)} atoms ({elements}), however they are moved: frozen, or left out?"
@@ -199,12 +201,7 @@ def _predict(law: Law, structure: Structure, label: Label, step: Matrix, moved: 
     assert label.stress is not None, "variants for a stress are made where there is one"
     deformation = np.eye(3) + moved * step
     strain = np.linalg.solve(deformation, step).astype(np.float64)
-    return structure.volume * float(np.linalg.det(deformation)) * float(_list_strained(strain) @ label.stress)
-
-
-def _list_strained(strain: Matrix) -> NDArray[np.float64]:
-    """What the components of a stress are multiplied with, shape (6,)."""
-    return np.array([strain[i, j] * (1 if i == j else 2) for i, j in VOIGT])
+    return structure.volume * float(np.linalg.det(deformation)) * float(list_work_factors(strain) @ label.stress)
 
 
 @dataclass(frozen=True, eq=False)

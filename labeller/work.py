@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.layout import Label
 from distillery.structures.checks import Fault
-from distillery.structures.strain import VOIGT
+from distillery.structures.strain import list_work_factors
 from distillery.structures.structure import Structure, Vectors
 from labeller.teachers.teacher import PhysicsTolerance
 
@@ -85,6 +85,6 @@ def _find_powers(point: Point, way: _Way) -> NDArray[np.float64]:
     powers: NDArray[np.float64] = -(label.forces * steps).sum(axis=1)
     if not way.stretch.any() or label.stress is None:
         return powers
-    strain = np.linalg.solve(structure.cell, way.stretch)
-    components = np.array([strain[i, j] if i == j else strain[i, j] + strain[j, i] for i, j in VOIGT])
-    return np.concatenate([powers, structure.volume * label.stress * components])
+    strain = np.linalg.solve(structure.cell, way.stretch).astype(np.float64)
+    by_strain = np.multiply(structure.volume * label.stress, list_work_factors(strain))
+    return np.concatenate([powers, by_strain])

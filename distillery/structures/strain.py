@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distillery.structures.structure import Structure, Vectors
 
@@ -31,6 +32,11 @@ def apply_strain(structure: Structure, strain: Vectors) -> Structure:
     """The structure with its cell strained; the atoms follow."""
     deformation = np.eye(3) + strain
     return replace(structure, cell=structure.cell @ deformation, positions=structure.positions @ deformation)
+
+
+def list_work_factors(strain: Vectors) -> NDArray[np.float64]:
+    """What the components of a stress, in the order of `VOIGT`, are multiplied with for its work by unit volume, shape (6,)."""
+    return np.array([strain[i, j] if i == j else strain[i, j] + strain[j, i] for i, j in VOIGT])
 
 
 def list_components(strain: Vectors) -> list[float]:
