@@ -1,7 +1,7 @@
 """What a reader found, as a Structure: labels of its own kept aside, and which systems it may be."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,21 @@ _LABEL = re.compile("energ|force|stress|virial|dipole|magmom|charges", re.IGNORE
 _NO_LABEL = re.compile("weight|^initial_", re.IGNORECASE)
 _MOST_KEYS = 50
 _LONGEST_TEXT = 200
+
+
+def attempt(read: Callable[[], Structure | RowRefused], place: str = "") -> Structure | RowRefused:
+    """What a row is, or why it is none, whatever ASE and others make of its content; `place` says where it stands, before a colon."""
+    try:
+        return read()
+    except RowRefused as refusal:
+        return refusal
+    except Exception as error:
+        return refuse(error, place)
+
+
+def refuse(error: Exception, place: str = "") -> RowRefused:
+    """A row that can't be read, for what that led to."""
+    return RowRefused("unreadable", f"{place}{': ' if place else ''}{type(error).__name__}: {str(error)[:200]}")
 
 
 def read_atoms(atoms: Atoms, known: Mapping[str, Any]) -> Structure:

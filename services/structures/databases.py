@@ -16,7 +16,7 @@ from distillery.generators.files.contents import Contents, ForeignFile, Item, Ro
 from distillery.generators.files.lmdb_file import LmdbFile
 from distillery.structures.electrons import STATE_KEYS
 from distillery.structures.structure import Structure
-from services.structures.conversion import describe_row, read_atoms
+from services.structures.conversion import attempt, describe_row, read_atoms, refuse
 from services.structures.pymatgen_json import is_pymatgen, list_pymatgen, read_pymatgen
 
 _LONGEST_ID = 18
@@ -61,7 +61,7 @@ def _read_row(database: Any, id: int) -> Structure | RowRefused:
     except (OSError, sqlite3.Error):
         raise
     except Exception as error:  # numpy, json, ASE: whatever a row of other bytes leads to
-        return _refuse(id, error)
+        return refuse(error, f"id {id}")
     return _convert(row)
 
 
@@ -104,12 +104,7 @@ def _read_json(id: int, row: Any) -> Structure | RowRefused:
     """A row of a file in JSON."""
     if not is_pymatgen(row):
         return _decode(id, json.dumps(row))
-    try:
-        return read_pymatgen(row)
-    except RowRefused as refusal:
-        return refusal
-    except Exception as error:  # ASE, numpy: whatever a row that is no structure leads to
-        return _refuse(id, error)
+    return attempt(lambda: read_pymatgen(row), f"id {id}")
 
 
 def _is_id(key: str) -> bool:
@@ -137,37 +132,27 @@ class AseLmdbReader:
 
 
 def _read_packed(file: LmdbFile, id: int) -> Structure | RowRefused:
-    try:
-        content = file.get(str(id).encode("ascii"))
-        unpacker = zlib.decompressobj()
-        text = unpacker.decompress(content or b"", _LARGEST_ROW)
-        if unpacker.unconsumed_tail:
-            raise RowRefused("unreadable", f"id {id}: more than {_LARGEST_ROW} bytes")
-        return _decode(id, text.decode())
-    except RowRefused as refusal:
-        return refusal
-    except Exception as error:  # zlib: whatever a damaged row leads to
-        return _refuse(id, error)
+    return attempt(lambda: _decode(id, _unpack(file, id)), f"id {id}")
+
+
+def _unpack(file: LmdbFile, id: int) -> str:
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(file.get(str(id).encode("ascii")) or b"", _LARGEST_ROW)
+    if unpacker.unconsumed_tail:
+        raise RowRefused("unreadable", f"id {id}: more than {_LARGEST_ROW} bytes")
+    return text.decode()
 
 
 def _decode(id: int, text: str) -> Structure | RowRefused:
     """A row of JSON."""
-    try:
-        return _convert(AtomsRow({**decode(text), "id": id}))
-    except Exception as error:  # json, ASE: whatever a row that is none leads to
-        return _refuse(id, error)
-
-
-def _refuse(id: int, error: Exception) -> RowRefused:
-    return RowRefused("unreadable", f"id {id}: {type(error).__name__}: {str(error)[:200]}")
+    return attempt(lambda: _convert(AtomsRow({**decode(text), "id": id})), f"id {id}")
 
 
 def _convert(row: AtomsRow) -> Structure | RowRefused:
-    try:
-        pairs = {name: vars(row)[name] for name in row.key_value_pairs}  # row.charge itself is the sum of the atoms' charges
-        told = {name: row.data[name] for name in STATE_KEYS if name in row.data}
-        return read_atoms(row.toatoms(), {"id": int(row.id), **pairs, **told})
-    except RowRefused as refusal:
-        return refusal
-    except Exception as error:  # ASE: whatever a row that is no structure leads to
-        return RowRefused("unreadable", f"{type(error).__name__}: {str(error)[:200]}")
+    return attempt(lambda: _read_fields(row))
+
+
+def _read_fields(row: AtomsRow) -> Structure:
+    pairs = {name: vars(row)[name] for name in row.key_value_pairs}  # row.charge itself is the sum of the atoms' charges
+    told = {name: row.data[name] for name in STATE_KEYS if name in row.data}
+    return read_atoms(row.toatoms(), {"id": int(row.id), **pairs, **told})

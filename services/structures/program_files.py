@@ -13,8 +13,8 @@ from ase.io.aims import read_aims, read_aims_output
 from ase.io.res import Res
 
 from distillery.generators.files.contents import ForeignFile, RowRefused
-from services.structures.conversion import read_atoms
-from services.structures.whole_files import Found, attempt
+from services.structures.conversion import attempt, read_atoms
+from services.structures.whole_files import Found
 
 _LAMMPS_UNITS = ("metal", "real")
 """Those in which lengths are Å and masses g/mol."""

@@ -16,7 +16,7 @@ from ase.io.cif import CIFBlock, parse_cif
 
 from distillery.generators.files.contents import Contents, ForeignFile, Item, RowRefused
 from distillery.structures.structure import Structure
-from services.structures.conversion import describe_row, read_atoms
+from services.structures.conversion import attempt, describe_row, read_atoms, refuse
 from services.structures.packed import read_text
 from services.structures.space_groups import Named, find_settings
 
@@ -83,7 +83,7 @@ def _read_file(parse: Callable[[Any], Sequence[Found]], open_file: Callable[[Pat
         except ForeignFile:
             raise
         except Exception as error:  # ASE: whatever a damaged file leads to
-            return [_refuse(error)]
+            return [refuse(error)]
 
 
 def parse_cif_text(text: str) -> Sequence[Found]:
@@ -230,17 +230,3 @@ def parse_poscar_text(text: str) -> Sequence[Found]:
     atoms = ase.io.read(io.StringIO("\n".join(lines)), format="vasp")
     assert isinstance(atoms, Atoms)
     return [attempt(lambda: read_atoms(atoms, {"comment": text.split("\n", 1)[0].strip()}))]
-
-
-def attempt(read: Callable[[], Structure]) -> Found:
-    """What a row is, or why it is none."""
-    try:
-        return read()
-    except RowRefused as refusal:
-        return refusal
-    except Exception as error:  # ASE: whatever a damaged block leads to
-        return _refuse(error)
-
-
-def _refuse(error: Exception) -> RowRefused:
-    return RowRefused("unreadable", f"{type(error).__name__}: {str(error)[:200]}")

@@ -13,7 +13,7 @@ from distillery.generators.files.contents import Contents, Item, RowRefused
 from distillery.generators.files.extxyz import parse_extended
 from distillery.generators.files.frames import Frame, read_frames
 from distillery.structures.structure import Structure
-from services.structures.conversion import describe_row, read_atoms
+from services.structures.conversion import attempt, describe_row, read_atoms
 from services.structures.packed import open_packed
 
 _DEUTERIUM = re.compile(r"^(\s*)[DT](?=\s)", re.MULTILINE)
@@ -41,16 +41,11 @@ class XyzReader:
 
 
 def _read_frame(frame: Frame) -> Structure | RowRefused:
-    try:
-        if frame.fault is not None:
-            raise RowRefused("unreadable", f"at byte {frame.at}: {frame.fault}")
-        if len(frame.lines) == 2:
-            raise RowRefused("empty", "it has no atoms")
-        return read_atoms(_parse(b"".join(frame.lines).decode(errors="replace")), {})
-    except RowRefused as refusal:
-        return refusal
-    except Exception as error:  # ASE: whatever a comment line leads to
-        return RowRefused("unreadable", f"at byte {frame.at}: {type(error).__name__}: {str(error)[:200]}")
+    if frame.fault is not None:
+        return RowRefused("unreadable", f"at byte {frame.at}: {frame.fault}")
+    if len(frame.lines) == 2:
+        return RowRefused("empty", "it has no atoms")
+    return attempt(lambda: read_atoms(_parse(b"".join(frame.lines).decode(errors="replace")), {}), f"at byte {frame.at}")
 
 
 def _parse(text: str) -> Atoms:
