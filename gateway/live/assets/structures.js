@@ -68,6 +68,7 @@
     if (answer.ok) all = await answer.json();
     at = 0;
     show();
+    if (answer.ok && !all.length) caption.textContent = "Nothing is labelled yet.";
     if (!all.length) again = setTimeout(load, 4000);
   }
 
