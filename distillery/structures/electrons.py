@@ -55,9 +55,13 @@ def _read_one(info: Mapping[str, Any], names: tuple[str, ...], most: int) -> int
 
 
 def _read_number(name: str, value: Any) -> float | None:
-    """A number, or one as text with its sign before or behind it; None of what says nothing. ValueError of other text."""
+    """A number, or one as text with its sign before or behind it; None of what says nothing. ValueError of other text, and of T and F."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, bool | np.bool_) and name in _MUST_BE_NUMBERS:
+        raise ValueError(f"it has {name} {value}; a whole number is wanted, or none")
     if not isinstance(value, str) or value.strip().lower() in _NO_VALUE:
         return None
     text = value.strip()

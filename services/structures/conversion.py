@@ -20,6 +20,8 @@ VACUUM = 20.0
 _OWN_LABELS = ("energy", "free_energy", "forces", "stress", "magmom", "magmoms", "charges", "dipole")
 _LABEL = re.compile("energ|force|stress|virial|dipole|magmom|charges", re.IGNORECASE)
 _NO_LABEL = re.compile("weight|^initial_", re.IGNORECASE)
+_SYMBOL = re.compile(r"[A-Z]\S{0,7}")
+"""What ASE looks up as one; names of columns and keys are longer or begin small."""
 _MOST_KEYS = 50
 _LONGEST_TEXT = 200
 
@@ -35,8 +37,11 @@ def attempt(read: Callable[[], Structure | RowRefused], place: str = "") -> Stru
 
 
 def refuse(error: Exception, place: str = "") -> RowRefused:
-    """A row that can't be read, for what that led to."""
-    return RowRefused("unreadable", f"{place}{': ' if place else ''}{type(error).__name__}: {str(error)[:200]}")
+    """A row that can't be read, for what that led to; an error that says no more than a symbol is of one that ASE does not know."""
+    told = str(error)[:200] if type(error) is ValueError else f"{type(error).__name__}: {str(error)[:200]}"
+    if isinstance(error, KeyError) and error.args and (unknown := _SYMBOL.fullmatch(str(error.args[0]))):
+        told = f"{unknown[0]!r} is no element"
+    return RowRefused("unreadable", f"{place}: {told}" if place else told)
 
 
 def read_atoms(atoms: Atoms, known: Mapping[str, Any]) -> Structure:

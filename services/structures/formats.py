@@ -5,6 +5,7 @@ from pathlib import Path
 
 from distillery.generators.files.contents import Reader
 from distillery.generators.files.graphs import GraphReader
+from services.structures.cif import parse_cif_text
 from services.structures.databases import AseLmdbReader, JsonReader, SqliteReader
 from services.structures.datasets import DatasetReader
 from services.structures.packed import PACKED, read_bytes, strip_packing
@@ -17,13 +18,14 @@ from services.structures.program_files import (
     parse_lammps_dump,
     parse_outcar,
     parse_output,
+    parse_poscar,
     parse_res,
     parse_trajectory,
 )
-from services.structures.whole_files import WholeFileReader, parse_cif_text, parse_poscar_text
+from services.structures.whole_files import WholeFileReader
 from services.structures.xyz import XyzReader
 
-_XYZ, _CIF, _POSCAR = XyzReader(), WholeFileReader(parse_cif_text), WholeFileReader(parse_poscar_text)
+_XYZ, _CIF, _POSCAR = XyzReader(), WholeFileReader(parse_cif_text), WholeFileReader(parse_poscar)
 _DUMP, _OUTPUT = WholeFileReader(parse_lammps_dump), WholeFileReader(parse_output)
 _DATA, _VASPRUN = WholeFileReader(parse_lammps_data), WholeFileReader(parse_as("vasp-xml"))
 _DATASET = DatasetReader()

@@ -9,6 +9,8 @@ from typing import Any
 import ase.io
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_numbers
+from ase.formula import Formula
 from ase.io.aims import read_aims, read_aims_output
 from ase.io.res import Res
 
@@ -16,6 +18,7 @@ from distillery.generators.files.contents import ForeignFile, RowRefused
 from services.structures.conversion import attempt, read_atoms
 from services.structures.whole_files import Found
 
+_ISOTOPES = re.compile(r"(?<!\S)[DT](?!\w)")
 _LAMMPS_UNITS = ("metal", "real")
 """Those in which lengths are Å and masses g/mol."""
 _UNITS = re.compile(r"units\s*=?\s*(\w+)")
@@ -39,6 +42,71 @@ def parse_as(format: str) -> Callable[[str], Sequence[Found]]:
         return convert(_read(io.StringIO(text), format))
 
     return parse
+
+
+def parse_poscar(text: str) -> Sequence[Found]:
+    """The one structure of a POSCAR or CONTCAR; its first line is kept as comment. Deuterium and tritium are hydrogen."""
+    lines = text.rstrip().split("\n")
+    _require_poscar(lines)
+    species = 5 if _names_elements(lines[5]) else 0
+    lines[species] = _ISOTOPES.sub("H", lines[species])
+    return convert(_read(io.StringIO("\n".join([*lines, ""])), "vasp"), {"comment": text.split("\n", 1)[0].strip()})
+
+
+def _require_poscar(lines: Sequence[str]) -> None:
+    """Lines that are there, numbers where numbers are wanted, and symbols of elements: ASE takes them from any words of the first line."""
+    if len(lines) < 8:
+        raise ValueError(f"a POSCAR has at least 8 lines: comment, factor, three vectors, elements, counts, …; it has {len(lines)}")
+    for place in (2, 3, 4):
+        _require_numbers(lines, place, "a vector of the cell")
+    if len(lines[1].split()) not in {1, 3} or not all(_is_number(word) for word in lines[1].split()):
+        raise ValueError(f"its line 2 wants one factor or three; got {lines[1][:50]!r}")
+    place = 6 if _names_elements(lines[5]) else 5
+    counts = lines[place].split("!")[0].split()
+    n_wanted = len(lines[5].split("!")[0].split())
+    if len(counts) != n_wanted or not all(count.isdecimal() for count in counts):
+        raise ValueError(f"its line {place + 1} wants the number of atoms of each element, {n_wanted} of them; got {lines[place][:50]!r}")
+    if place == 5 and not _is_named_by(lines[0], len(counts)):
+        raise ValueError(
+            f"it names no elements, as VASP 4 wrote it; write the symbols of its {len(counts)} into a line of their own before their counts"
+        )
+    first = place + (3 if lines[place + 1].strip()[:1] in {"s", "S"} else 2)
+    n_atoms = sum(map(int, counts))
+    if len(lines) < first + n_atoms:
+        raise ValueError(f"it has {n_atoms} atoms by its line {place + 1}, and lines of {max(len(lines) - first, 0)}")
+    for row in range(first, first + n_atoms):
+        _require_numbers(lines, row, "a position")
+
+
+def _names_elements(line: str) -> bool:
+    """Whether a POSCAR's sixth line has words, as VASP 5 writes it, or numbers."""
+    return bool(line.strip()) and not line.split()[0].isdecimal()
+
+
+def _require_numbers(lines: Sequence[str], place: int, what: str) -> None:
+    """Three numbers, or more words behind them."""
+    words = lines[place].split()[:3]
+    if len(words) != 3 or not all(_is_number(word) for word in words):
+        raise ValueError(f"its line {place + 1} wants {what}, three numbers; got {lines[place][:50]!r}")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_named_by(comment: str, n: int) -> bool:
+    """Whether a comment begins with n symbols of elements, counted or not, or with a formula of n elements."""
+    words = [re.sub(r"[-_,.=\d]", "", word) for word in _ISOTOPES.sub("H", comment).split()]
+    if len(words) >= n and all(word in atomic_numbers for word in words[:n]):
+        return True
+    try:
+        return bool(words) and len(list(Formula(words[0]))) == n
+    except ValueError:
+        return False
 
 
 def parse_outcar(text: str) -> Sequence[Found]:

@@ -16,6 +16,8 @@ from distillery.structures.structure import Structure
 from services.structures.conversion import attempt, describe_row, read_atoms
 from services.structures.packed import open_packed
 
+_EXPONENT = re.compile(r"(?<=[\d.])[Dd](?=[+-]?\d+(\s|$))")
+"""Of numbers as Fortran writes them, 0.11D+01."""
 _DEUTERIUM = re.compile(r"^(\s*)[DT](?=\s)", re.MULTILINE)
 
 
@@ -51,7 +53,7 @@ def _read_frame(frame: Frame) -> Structure | RowRefused:
 def _parse(text: str) -> Atoms:
     """The atoms of one frame: extended, or plain with any comment."""
     head, comment, rest = text.split("\n", 2)
-    rest = _DEUTERIUM.sub(r"\1H", rest)
+    rest = _EXPONENT.sub("e", _DEUTERIUM.sub(r"\1H", rest))
     if "lattice" not in comment.lower() and "properties" not in comment.lower():
         return _parse_plain(comment, rest)
     return parse_extended(f"{head}\n{comment}\n{rest}")
@@ -61,7 +63,7 @@ def _parse_plain(comment: str, rest: str) -> Atoms:
     """Element and three numbers a line; what else stands in a line is left out."""
     words = [line.split() for line in rest.splitlines()]
     atoms = Atoms(
-        numbers=[atomic_numbers[word[0].capitalize()] if word[0].isalpha() else int(word[0]) for word in words],
+        numbers=[int(word[0]) if word[0].isdecimal() else atomic_numbers[word[0].capitalize()] for word in words],
         positions=np.array([word[1:4] for word in words], dtype=np.float64),
     )
     if comment.strip():

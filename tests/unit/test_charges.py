@@ -67,7 +67,7 @@ def test_the_lowest_spin_is_a_singlet_or_a_doublet_by_the_number_of_electrons() 
         ({"charge": "2-", "multiplicity": "+1"}, (-2, 1)),
         ({"charge": "unknown", "spin": "polarized"}, (0, 0)),
         ({"charge": np.zeros(3), "spin": None}, (0, 0)),
-        ({"charge": True}, (0, 0)),
+        ({"charge": np.array([1]), "spin": True}, (1, 0)),
     ],
 )
 def test_files_name_charge_and_spin_in_several_ways(info: dict[str, Any], state: tuple[int, int]) -> None:
@@ -84,6 +84,9 @@ def test_files_name_charge_and_spin_in_several_ways(info: dict[str, Any], state:
         ({"spin": -2}, "at least 1"),
         ({"charge": "plus"}, "charge 'plus'; a whole number is wanted, or none"),
         ({"total_charge": "1+-"}, "total_charge"),
+        ({"charge": True}, "charge True; a whole number is wanted, or none"),
+        ({"spin_multiplicity": np.bool_(False)}, "spin_multiplicity False; a whole number"),
+        ({"charge": np.array([0.5])}, "charge 0.5; a whole number"),
     ],
 )
 def test_a_charge_or_spin_that_is_none_is_refused(info: dict[str, Any], said: str) -> None:

@@ -326,6 +326,8 @@ BOX = 'Lattice="8 0 0 0 8 0 0 0 8"'
         (f"units=Bohr {COLUMNS}", "H 0 0 0\nH 0 0 1.4\n", "wrong_unit"),
         ("positions{atomic_unit} Step: 0", "H 0 0 0\nH 0 0 1.4\n", "wrong_unit"),
         ("# CELL(abcABC): 9 9 9 90 90 90 cell{angstrom}", "H 0 0 0\nH 0 0 0.74\n", "wrong_unit"),
+        (f"charge=T {COLUMNS}", "H 0 0 0\nH 0 0 0.74\n", "unreadable"),
+        (COLUMNS, "H1 0 0 0\nH 0 0 0.74\n", "unreadable"),
         (COLUMNS, "H nan 0 0\nH 0 0 0.74\n", "not_finite"),
         (COLUMNS, "H 1e300 0 0\nH 0 0 0.74\n", "too_large"),
         (f'pbc="T T T" {COLUMNS}', "H 0 0 0\nH 0 0 0.74\n", "bad_cell"),
@@ -385,6 +387,12 @@ OCCUPIED = f"{CELL}{SITES}_atom_site_occupancy\nSi 0 0 0 S\nSi .323 .323 .323 1\
         (OCCUPIED.replace("S\n", "0.99\n"), "disordered: 1 of its sites"),
         (OCCUPIED.replace("S\n", "?\n"), "disordered: 1 of its sites"),
         (f"{CELL}{SITES}Na 0 0 0\nLi 0 0 0\nF .5 .5 .5\n", "disordered: Na and Li lie in one place"),
+        (f"{CELL}{SITES}Dum1 0 0 0\nF .5 .5 .5\n", "site 'Dum1' is of no element"),
+        (f"{CELL}{SITES}CA1 0 0 0\nF .5 .5 .5\n", "site 'CA1' may be Ca or C; say which by _atom_site_type_symbol"),
+        (f"_chemical_formula_sum 'K F'\n{ROCK_SALT}", "its sites have Na, its formula K F has none"),
+        (f"_chemical_formula_sum 'Na F2 Mg'\n{ROCK_SALT}", "its formula Na F2 Mg has Mg, its sites have none"),
+        (f"_chemical_formula_sum 'H4 Na F'\n{ROCK_SALT}", "missing_hydrogen: its formula H4 Na F has H4, its sites have 0"),
+        (f"_chemical_formula_sum 'H4 Na F'\n{ROCK_SALT}H1 .25 .25 .25\n", "has H4, its sites have 1"),
     ],
 )
 def test_a_cif_that_makes_no_sense_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, said: str) -> None:
@@ -393,6 +401,13 @@ def test_a_cif_that_makes_no_sense_is_refused(tmp_path: Path, caplog: pytest.Log
     assert "none of its 1 rows" in told
     assert said in told
     assert said in caplog.text
+
+
+@pytest.mark.parametrize("comment", ["c", COLUMNS])
+def test_numbers_may_have_exponents_as_fortran_writes_them(tmp_path: Path, comment: str) -> None:
+    (tmp_path / "a.xyz").write_text(f"2\n{comment}\nD 0 0 0.0D0\nH 0 0 0.074D+01\n")
+    (structure,) = make(tmp_path, "molecule").structures
+    assert structure.positions[1, 2] == pytest.approx(0.74)
 
 
 @pytest.mark.parametrize("share", ["1", "1.000(4)", "0.9999", "."])

@@ -9,8 +9,8 @@ from ase.spacegroup import Spacegroup
 from ase.spacegroup.spacegroup import parse_sitesym
 
 from distillery.structures.structure import Structure
+from services.structures.cif import parse_cif_text
 from services.structures.space_groups import Named, find_settings
-from services.structures.whole_files import parse_cif_text
 from tests.unit.test_own_structures import CELL, SITES
 
 HEXAGONAL = CELL.replace("gamma 90", "gamma 120").replace("length_c 4.2", "length_c 6.8")
