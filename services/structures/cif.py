@@ -23,6 +23,7 @@ _WHOLE = 1e-3
 """An occupancy so near to 1 is 1, as 0.9999 of a refinement and 3 × 0.3333 are; `.` stands for the 1 that CIF has where none is given."""
 _UNEVEN = re.compile(r"Wrong number \d+ of tokens, expected (\d+)")
 """What ASE warns of, where it leaves a row of a table out."""
+_WORDS = re.compile(r"""(?<!\S)(?:'.*?'(?!\S)|".*?"(?!\S)|#.*|[^\s#]\S*)""")
 _OPERATION = re.compile(r"\s*[-+xyz\d./\s]*[xyz][-+xyz\d./\s]*(,[-+xyz\d./\s]*[xyz][-+xyz\d./\s]*){2}", re.IGNORECASE)
 _NAMES = (
     *("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m_full", "_space_group_name_h-m_ref"),
@@ -51,12 +52,22 @@ def parse_cif_text(text: str) -> Sequence[Found]:
     """The structures of a CIF; blocks without atoms are none, and a file of such blocks alone is one refused row."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        found = list(parse_cif(io.StringIO(text)))
+        found = list(parse_cif(io.StringIO(_drop_comments(text))))
     uneven = {int(wanted[1]) for one in told if (wanted := _UNEVEN.match(str(one.message)))}
     blocks = [block for block in found if block.get("_atom_site_label") or block.get("_atom_site_type_symbol")]
     if not blocks:
         return [RowRefused("empty", "no block of it lists atoms (_atom_site_label)")]
     return [attempt(lambda block=block: _read_block(block, uneven)) for block in blocks]  # type: ignore[misc]
+
+
+def _drop_comments(text: str) -> str:
+    """Without what stands behind # in a line, which ASE takes for a value; # in quotes and in texts between semicolons is no comment."""
+    is_text, lines = False, text.split("\n")
+    for row, line in enumerate(lines):
+        is_text ^= line.startswith(";")
+        if "#" in line and not is_text:
+            lines[row] = _WORDS.sub(lambda word: "" if word[0].startswith("#") else word[0], line)
+    return "\n".join(lines)
 
 
 def _read_block(block: CIFBlock, uneven: Set[int]) -> Structure:

@@ -27,6 +27,15 @@ def test_symbols_of_a_cif_are_told_by_types_then_by_labels(formula: str, sites: 
     assert structure.symbols == symbols
 
 
+def test_comments_of_a_cif_are_no_values() -> None:
+    sites = "Na 0 0 0 # at the corner\nCl .5 .5 .5\n"
+    kept = "_publ_section_comment 'a # b'\n_title\n;\nx # 'y\n;\n_chemical_name a#b\n"
+    operations = "loop_\n_symmetry_equiv_pos_as_xyz #<--must include 'x,y,z'\nx,y,z\n"
+    (structure,) = parse_cif_text(f"# by hand\ndata_x # 1\n{kept}{operations}{CELL}{SITES}{sites}")
+    assert isinstance(structure, Structure), structure
+    assert structure.symbols == ["Na", "Cl"]
+
+
 POSCAR = "{}\n1.0\n9 0 0\n0 9 0\n0 0 9\n{}{}\nDirect\n0 0 0\n.3 .3 .3\n"
 
 
