@@ -5,7 +5,7 @@ import logging
 from itertools import groupby
 from pathlib import Path
 
-from distillery.dataset.folder import CARD, DATASET, PAGE, list_parts
+from distillery.dataset.folder import CARD, DATASET, PAGE, list_parts, remove_unfinished_files
 from distillery.errors import Conflict, Internal, NotFound, Unsupported
 from distillery.planning.made_parts import MadeParts
 from distillery.planning.plan import Judgement, Plan, Shard
@@ -81,6 +81,7 @@ class Run:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""
         await watch_owner(self._folder)
         with hold_lock(self._folder), span("run", dataset=self._recipe.name, teacher=self._recipe.teacher):
+            await asyncio.to_thread(remove_unfinished_files, self._folder)
             self.doing = "reading the parts that there are" if await asyncio.to_thread(list_parts, self._folder) else ""
             self.plan = await asyncio.to_thread(self.made_parts.make_plan, self.target.last)
             self.doing = ""

@@ -1,11 +1,10 @@
 """A dataset's folder: the name of every file in it, and of its parts."""
 
-import contextlib
 import re
 from pathlib import Path
 
 from distillery.errors import Conflict
-from distillery.runtime.atomic_files import TEMPORARY
+from distillery.runtime.atomic_files import TEMPORARY, is_own_temporary
 
 RECIPE = "recipe.yaml"
 """What the dataset is made from, as it was handed in."""
@@ -78,10 +77,20 @@ def split_part_name(part: str) -> tuple[str, str, str]:
     return stage, source, stem
 
 
-def remove_temporaries(dataset_folder: Path) -> int:
-    """Remove what killed writers left behind; how many there were. Call it only when nobody writes."""
-    leftovers = [*dataset_folder.glob(f".*{TEMPORARY}"), *(dataset_folder / PARTS).glob(f".*{TEMPORARY}")]
+def remove_unfinished_parts(dataset_folder: Path) -> None:
+    """Remove what killed writers left of parts and of dataset.h5. Call it only when nobody writes those."""
+    _remove([*dataset_folder.glob(f".{DATASET}.*{TEMPORARY}"), *(dataset_folder / PARTS).glob(f".*{TEMPORARY}")])
+
+
+def remove_unfinished_files(dataset_folder: Path) -> None:
+    """Remove what killed writers left of the small files beside them; only the process that holds the folder's lock may.
+
+    What has a name of this process may be in use: a request to pause comes at any time.
+    """
+    found = [path for path in dataset_folder.glob(f".*{TEMPORARY}") if not path.name.startswith(f".{DATASET}.")]
+    _remove([path for path in found if not is_own_temporary(path)])
+
+
+def _remove(leftovers: list[Path]) -> None:
     for leftover in leftovers:
-        with contextlib.suppress(FileNotFoundError):
-            leftover.unlink()
-    return len(leftovers)
+        leftover.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from distillery.dataset.appending import Appender
 from distillery.dataset.element_energies import FITTED, ISOLATED, fit_file
-from distillery.dataset.folder import part_path, remove_temporaries
+from distillery.dataset.folder import part_path, remove_unfinished_parts
 from distillery.dataset.layout import (
     LAYOUT_VERSION,
     Arrays,
@@ -91,7 +91,7 @@ def finalise(root: Path, request: FinaliseRequest) -> FinaliseReceipt:
     with name_disk_faults(folder):
         if not _is_there_already(path, attributes):
             write_atomically(path, lambda file: _merge(file, folder, request, summary, attributes), replace=True)
-        remove_temporaries(folder)
+        remove_unfinished_parts(folder)
         n_bytes = path.stat().st_size
     with h5py.File(path, "r") as file:
         found = file["metadata"].attrs

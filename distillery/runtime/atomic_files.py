@@ -14,6 +14,7 @@ from pathlib import Path
 from distillery.errors import InvalidRequest
 
 TEMPORARY = ".tmp"
+_STARTED = uuid.uuid4().hex[:8]
 """The ending of files that are not finished."""
 
 
@@ -146,7 +147,17 @@ def _rename_new(temporary: Path, path: Path) -> None:
 
 def name_temporary(path: Path) -> Path:
     """A name beside `path` that no other process uses, on this host or another one."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}")
+    return path.with_name(f".{path.name}.{_name_process()}-{uuid.uuid4().hex[:8]}{TEMPORARY}")
+
+
+def is_own_temporary(path: Path) -> bool:
+    """Whether this process gave a temporary its name, so that it may be in use."""
+    return f".{_name_process()}-" in path.name
+
+
+def _name_process() -> str:
+    """In a container that starts again a process has the host and the number of the one before."""
+    return f"{socket.gethostname()}-{os.getpid()}-{_STARTED}"
 
 
 def is_visible(path: Path) -> bool:

@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from distillery.dataset.folder import list_parts, part_path, remove_temporaries
+from distillery.dataset.folder import list_parts, part_path, remove_unfinished_files, remove_unfinished_parts
 from distillery.dataset.layout import COLUMNS, Arrays, Label, read_arrays, select_structures, to_arrays
 from distillery.dataset.parts import digest_arrays, read_part, read_receipt, write_part
 from distillery.errors import CorruptPart, Unavailable
+from distillery.runtime.atomic_files import write_whole
 from distillery.schema.label import Receipt, Reject, ShardRecord, TeacherCard
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure
@@ -230,8 +231,22 @@ def test_parts_are_listed_and_leftovers_of_killed_writers_removed(path: Path) ->
     leftover.write_bytes(b"half")
     part = path.rename(path.with_name("full-molecules-00000.h5"))
     assert list_parts(path.parents[1]) == ["full-molecules-00000"]
-    assert remove_temporaries(path.parents[1]) == 1
+    remove_unfinished_parts(path.parents[1])
     assert list(path.parent.iterdir()) == [part]
+
+
+def test_small_files_that_this_process_writes_are_not_removed_under_its_hands(tmp_path: Path) -> None:
+    left = tmp_path / ".state.json.host-1-abc-def.tmp"
+    left.write_text("half")
+    unfinished = tmp_path / ".dataset.h5.host-1-abc-def.tmp"
+    unfinished.write_text("half")
+    remove_unfinished_files(tmp_path)
+    assert list(tmp_path.iterdir()) == [unfinished]
+    with write_whole(tmp_path / "state.json") as temporary:
+        temporary.write_text("whole")
+        remove_unfinished_files(tmp_path)
+        remove_unfinished_parts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_full_disk_leaves_no_trace_and_no_dead_process(tmp_path: Path) -> None:
