@@ -107,14 +107,15 @@ def try_physics(label_all: LabelAll, tolerance: PhysicsTolerance, tested: Sequen
 
 
 def choose_tested(labelled: Sequence[tuple[Structure, Label]], n: int) -> list[Tested]:
-    """Of the structures of a shard any, or where `n` is above 1 the largest, and a small one that has what the largest has not.
+    """Of the structures of a shard any, or where `n` is above 1 the largest, of several that with the largest force, and a small one
+    that has what the largest has not.
 
     The small one, a charged one or one with a spin where there are such, then one with further elements, is tried by "some" variants, a
     dozen times its own label. The others are tried by "few": over the shards of a dataset all sizes and elements have their turn.
     """
     if not labelled or not n:
         return []
-    by_size = sorted(labelled, key=lambda pair: (len(pair[0]), pair[0].id))
+    by_size = sorted(labelled, key=lambda pair: (len(pair[0]), float(np.abs(pair[1].forces).max(initial=0.0)), pair[0].id))
     if n == 1:
         pick = np.random.default_rng(derive_seed(0, by_size[0][0].id, 0)).integers(len(by_size))
         return [(*by_size[pick], "few")]

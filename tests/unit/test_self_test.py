@@ -32,6 +32,13 @@ def test_the_largest_is_tried_and_a_small_one_with_other_elements() -> None:
     assert [s.id for s, _, _ in choose_tested(label_all(alike), 2)] == ["a/4", "a/0"]
 
 
+def test_of_the_largest_that_with_the_largest_force_is_tried() -> None:
+    """Forces that are cut off where they are large are of another slope there alone."""
+    steep = replace(pair_label(SHARD[1]), forces=np.full((9, 3), 12.0, dtype=np.float32))
+    shard = [*label_all(SHARD), (SHARD[1].renamed("a/00"), steep), (SHARD[1].renamed("a/6"), pair_label(SHARD[1]))]
+    assert [structure.id for structure, _, _ in choose_tested(shard, 2)] == ["a/2", "a/00"]
+
+
 def test_an_ion_is_tried_where_there_is_one() -> None:
     shard = [*SHARD, replace(SHARD[4], id="a/5", charge=1)]
     assert [(s.id, extent) for s, _, extent in choose_tested(label_all(shard), 2)] == [("a/5", "some"), ("a/1", "few")]
