@@ -45,7 +45,8 @@ def assess(
     require_student()
     from distillery.assess.assessment import Budget, assess_dataset
     from distillery.dataset.folder import ASSESSMENT
-    from distillery.runtime.atomic_files import require_target, write_text_whole
+    from distillery.dataset.output_file import require_target
+    from distillery.runtime.atomic_files import write_text_whole
 
     file, console = find_file(dataset, data), Console()
     target = require_target(out or file.with_name(ASSESSMENT), inputs=[file], overwrite=force or out is None)

@@ -43,8 +43,8 @@ def grow(
 
     The student's error on them is told each round. Stopped or killed, the same command goes on.
     """
+    from distillery.dataset.output_file import require_target
     from distillery.errors import InvalidRequest
-    from distillery.runtime.atomic_files import require_target
 
     file, console = find_file(dataset, data), Console()
     target = require_target(out, inputs=[file], overwrite=force)

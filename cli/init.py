@@ -49,8 +49,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there already.")] = False,
 ) -> None:
     """Write a recipe for some elements, by questions or without any: `distillery init --elements Fe,O --n 5000`."""
+    from distillery.dataset.output_file import require_target
     from distillery.recipe.reading import parse_recipe
-    from distillery.runtime.atomic_files import require_target, write_text_whole
+    from distillery.runtime.atomic_files import write_text_whole
 
     asks = elements is None
     elements = elements or typer.prompt("Elements", default=_ELEMENTS)

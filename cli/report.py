@@ -30,9 +30,9 @@ def report(
     Of one that merge, filter or select made, from its file, with the gates that this can be judged by; 3 is the exit code of a NO-GO.
     """
     from distillery.dataset.folder import PAGE
+    from distillery.dataset.output_file import require_target
     from distillery.report.page.carried import CARRIED
     from distillery.report.page.page import write_page
-    from distillery.runtime.atomic_files import require_target
 
     if (derived := find_derived(dataset, data)) is not None:
         _report_derived(derived, out, structures, force)
@@ -49,11 +49,11 @@ def report(
 def _report_derived(path: Path, out: Path | None, structures: int | None, force: bool) -> None:
     """The page and the verdict of a dataset that was made of others."""
     from distillery.dataset.folder import DATASET, PAGE
+    from distillery.dataset.output_file import require_target
     from distillery.report.derived import NOT_JUDGED
     from distillery.report.page.carried import CARRIED
     from distillery.report.page.derived_page import write_derived_page
     from distillery.report.page.gate_table import describe_failed
-    from distillery.runtime.atomic_files import require_target
 
     page = out or path.with_name(PAGE if path.name == DATASET else f"{path.stem}-{PAGE}")
     target = require_target(page, inputs=[path], overwrite=force or out is None)

@@ -20,9 +20,9 @@ from distillery.dataset.layout import (
     describe_columns,
     list_optional,
 )
+from distillery.dataset.output_file import require_target
 from distillery.dataset.sealed_file import write_atomically
 from distillery.errors import InvalidRequest
-from distillery.runtime.atomic_files import require_target
 from distillery.runtime.canonical_json import canonical_json
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure

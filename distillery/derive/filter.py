@@ -4,12 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from distillery.dataset.output_file import require_target
 from distillery.dataset.selection import Selection, choose_structures
 from distillery.dataset.splits import JOINED
 from distillery.derive.inputs import open_input, read_json
 from distillery.derive.writer import Asked, Taken, write_derived
 from distillery.errors import InvalidRequest
-from distillery.runtime.atomic_files import require_target
 
 
 @dataclass(frozen=True)

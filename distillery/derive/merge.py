@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.layout import open_dataset
+from distillery.dataset.output_file import require_target
 from distillery.derive.families import join_families
 from distillery.derive.inputs import Input, open_input, read_hashes
 from distillery.derive.writer import Asked, Taken, name_differently, write_derived
 from distillery.errors import Conflict, InvalidRequest
-from distillery.runtime.atomic_files import require_target
 
 SAME_ENERGY = 0.01
 """eV/atom; energies of one structure that are farther apart are not one teacher's. Those within come of the hash's grid of 0.01 Å."""

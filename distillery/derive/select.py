@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from distillery.dataset.blocks import read_blocks
 from distillery.dataset.layout import open_dataset
+from distillery.dataset.output_file import require_target
 from distillery.dataset.splits import JOINED
 from distillery.derive.inputs import Input, open_input, read_json
 from distillery.derive.writer import Asked, Taken, write_derived
 from distillery.errors import InvalidRequest
-from distillery.runtime.atomic_files import require_target
 from distillery.structures.environments import BANDWIDTH, describe_environments
 from distillery.structures.structure import Structure
 

@@ -8,8 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from distillery.dataset.layout import open_dataset
+from distillery.dataset.output_file import require_target
 from distillery.errors import InvalidRequest
-from distillery.runtime.atomic_files import follow, fsync_folder, name_kind, name_target, name_temporary, require_target
+from distillery.runtime.atomic_files import follow, fsync_folder, name_kind, name_target, name_temporary
 
 
 def require_file(dataset: Path, target: Path, *, overwrite: bool) -> Path:

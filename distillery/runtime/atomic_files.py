@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, durably, and never over a file of the user's."""
+"""Files that are written whole or not at all, and durably."""
 
 import ctypes
 import errno
@@ -7,37 +7,15 @@ import os
 import socket
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distillery.errors import InvalidRequest
 
 TEMPORARY = ".tmp"
-_STARTED = uuid.uuid4().hex[:8]
 """The ending of files that are not finished."""
-
-
-def require_target(path: Path, *, inputs: Iterable[Path], overwrite: bool) -> Path:
-    """The file that is to be written for `path`, links followed; InvalidRequest if it would overwrite a file of the user's.
-
-    inputs     never written over, by whatever name or link they are meant
-    overwrite  whether another regular file may be replaced
-    """
-    target = follow(path, "file")
-    if (found := _look(path)) is not None and not stat.S_ISREG(found.st_mode):  # also what has no place, as a pipe behind /dev/stdout
-        raise InvalidRequest(f"--out must be a file, {path} is {name_kind(path)}; name another")
-    if not target.parent.is_dir():
-        place = target.parent if path.is_symlink() else path.parent
-        raise InvalidRequest(f"--out names a file in {place}, and there is no such folder; make it, or name another")
-    if found is None:
-        return target
-    for own in inputs:
-        if _is_same(own, found):
-            raise InvalidRequest(f"--out must be another file than {own}, which is read for it; {path} is that file itself")
-    if not overwrite:
-        raise InvalidRequest(f"{path} is there already; name another file, or replace it with --force")
-    return target
+_STARTED = uuid.uuid4().hex[:8]
 
 
 def follow(path: Path, wanted: str) -> Path:
@@ -46,20 +24,6 @@ def follow(path: Path, wanted: str) -> Path:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # a circle of links
         raise InvalidRequest(f"--out must be a {wanted}, {path} leads nowhere ({error}); name another") from error
-
-
-def _look(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _is_same(path: Path, found: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.stat(), found)
-    except OSError:
-        return False
 
 
 def name_kind(path: Path) -> str:
