@@ -43,7 +43,8 @@ class RequestMeter:
 def _describe(scope: Scope) -> tuple[str, str]:
     """Method and route; a client may invent any number of either, so what is not known is put together."""
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    return method, getattr(scope.get("route"), "path", "unknown")
+    mounted = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))  # a folder of files has no route
+    return method, getattr(scope.get("route"), "path", f"{mounted}/{{path}}" if mounted else "unknown")
 
 
 class RequestLog:

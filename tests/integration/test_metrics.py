@@ -177,3 +177,14 @@ def test_the_factory_is_looked_at_once_however_many_ask(tmp_path: Path, monkeypa
 
     use(tmp_path, act)
     assert len(looks) == 1
+
+
+def test_requests_are_counted_by_route_files_of_the_page_too_and_what_is_none_together(tmp_path: Path) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        for path in ("/live/assets/live.js", "/live/assets/style.css", "/nowhere", "/nowhere/else", "/v1/datasets/none"):
+            await client.get(path)
+        counted = (await client.get("/metrics")).text
+        for path, status, n in (("/live/assets/{path}", 200, 2), ("unknown", 404, 2), ("/v1/datasets/{name}", 404, 1)):
+            assert f'distillery_http_requests_total{{method="GET",path="{path}",status="{status}"}} {n}.0' in counted
+
+    use(tmp_path, act)
