@@ -8,19 +8,19 @@ from distillery.generators.files.graphs import GraphReader
 from services.structures.cif import parse_cif_text
 from services.structures.databases import AseLmdbReader, JsonReader, SqliteReader
 from services.structures.datasets import DatasetReader
+from services.structures.lammps_files import parse_lammps_data, parse_lammps_dump
 from services.structures.packed import PACKED, read_bytes, strip_packing
 from services.structures.program_files import (
     parse_aims_geometry,
     parse_as,
     parse_castep_cell,
     parse_espresso_input,
-    parse_lammps_data,
-    parse_lammps_dump,
     parse_outcar,
     parse_output,
     parse_poscar,
     parse_res,
     parse_trajectory,
+    parse_xdatcar,
 )
 from services.structures.whole_files import WholeFileReader
 from services.structures.xyz import XyzReader
@@ -32,7 +32,7 @@ _DATASET = DatasetReader()
 _BEGINNINGS: Mapping[str, Reader] = {
     "POSCAR": _POSCAR,
     "CONTCAR": _POSCAR,
-    "XDATCAR": WholeFileReader(parse_as("vasp-xdatcar")),
+    "XDATCAR": WholeFileReader(parse_xdatcar),
     "OUTCAR": WholeFileReader(parse_outcar),
     "GEOMETRY.IN": WholeFileReader(parse_aims_geometry),
 }

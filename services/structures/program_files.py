@@ -3,7 +3,9 @@
 import io
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ase.io
@@ -15,13 +17,13 @@ from ase.io.aims import read_aims, read_aims_output
 from ase.io.res import Res
 
 from distillery.generators.files.contents import ForeignFile, RowRefused
-from services.structures.conversion import attempt, read_atoms
+from services.structures.conversion import attempt, read_atoms, refuse
 from services.structures.whole_files import Found
 
 _ISOTOPES = re.compile(r"(?<!\S)[DT](?!\w)")
-_LAMMPS_UNITS = ("metal", "real")
-"""Those in which lengths are Å and masses g/mol."""
-_UNITS = re.compile(r"units\s*=?\s*(\w+)")
+_XDATCAR_HEAD = 7
+_RES_OTHERS = frozenset({"UNIT", "FVAR", "ZERR", "REM"})
+"""What may stand among the atoms of a SHELX file."""
 _AIMS_CHARGE = re.compile(r"^\s*\|?\s*Charge\s*=\s*([-+\d.Ee]+)", re.MULTILINE)
 _QE_CHARGE = re.compile(r"^\s*tot_charge\s*=\s*([-+\d.EeDd]+)", re.MULTILINE)
 _OUTPUTS: Mapping[str, str] = {"Program PWSCF": "espresso-out", "Invoking FHI-aims ...": "aims-output", " ___ ___ ___ _ _ _": "gpaw-out"}
@@ -39,7 +41,7 @@ def parse_as(format: str) -> Callable[[str], Sequence[Found]]:
     """Makes rows of a text by ASE's reader of this format."""
 
     def parse(text: str) -> Sequence[Found]:
-        return convert(_read(io.StringIO(text), format))
+        return convert(read_frames(io.StringIO(text), format))
 
     return parse
 
@@ -50,7 +52,7 @@ def parse_poscar(text: str) -> Sequence[Found]:
     _require_poscar(lines)
     species = 5 if _names_elements(lines[5]) else 0
     lines[species] = _ISOTOPES.sub("H", lines[species])
-    return convert(_read(io.StringIO("\n".join([*lines, ""])), "vasp"), {"comment": text.split("\n", 1)[0].strip()})
+    return convert(read_frames(io.StringIO("\n".join([*lines, ""])), "vasp"), {"comment": text.split("\n", 1)[0].strip()})
 
 
 def _require_poscar(lines: Sequence[str]) -> None:
@@ -109,12 +111,36 @@ def _is_named_by(comment: str, n: int) -> bool:
         return False
 
 
+def parse_xdatcar(text: str) -> Sequence[Found]:
+    """The steps of VASP's XDATCAR; the last one of a run that was stopped may be cut off, and is then a refused row."""
+    try:
+        _require_last_digits(text)
+        return convert(read_frames(io.StringIO(text), "vasp-xdatcar"))
+    except (ValueError, IndexError) as error:
+        whole, _, _ = text.rpartition("Direct configuration")
+        if "Direct configuration" not in whole:
+            raise
+        cut = refuse(error, "its last configuration")
+    with suppress(ValueError, IndexError):
+        return [*convert(read_frames(io.StringIO(whole), "vasp-xdatcar")), cut]
+    without_head = "\n".join(whole.rstrip("\n").split("\n")[:-_XDATCAR_HEAD]) + "\n"  # where the cell varies each has one
+    return [*convert(read_frames(io.StringIO(without_head), "vasp-xdatcar")), cut]
+
+
+def _require_last_digits(text: str) -> None:
+    """As many decimals in the last line as in the one before: 0.25 that was cut off in the middle would be 0."""
+    *_, before, last = ("", *(line.split() for line in text.rstrip().split("\n")))
+    if before and last and len(last[-1].partition(".")[2]) < len(before[-1].partition(".")[2]):
+        raise ValueError(f"it ends in the middle of a number, {last[-1]}")
+
+
 def parse_outcar(text: str) -> Sequence[Found]:
     """The steps of VASP's OUTCAR."""
-    return convert(_read(_Outcar(text), "vasp-out"))
+    return convert(read_frames(_Outcar(text), "vasp-out"))
 
 
-def _read(file: io.StringIO | io.BytesIO, format: str, **options: Any) -> list[Atoms]:
+def read_frames(file: io.StringIO | io.BytesIO, format: str, **options: Any) -> list[Atoms]:
+    """All that ASE's reader of this format finds."""
     found = ase.io.read(file, index=":", format=format, **options)
     return [found] if isinstance(found, Atoms) else found
 
@@ -128,20 +154,62 @@ def convert(frames: Sequence[Atoms], known: Mapping[str, Any] | None = None) -> 
 
 def parse_trajectory(content: bytes) -> Sequence[Found]:
     """The frames of an ASE trajectory."""
-    return convert(_read(io.BytesIO(content), "traj"))
+    return convert(read_frames(io.BytesIO(content), "traj"))
 
 
 def parse_castep_cell(text: str) -> Sequence[Found]:
-    """The structure of CASTEP's input; its keywords are not looked up, for which ASE would start CASTEP."""
-    return convert(_read(io.StringIO(text), "castep-cell", calculator_args={"keyword_tolerance": 3}))
+    """The structure of CASTEP's input; its keywords are not looked up, for which ASE would start CASTEP.
+
+    A unit that ASE does not know (a0) it takes for Å, and of a mixture of elements in one place it takes the one that is named there.
+    """
+    if re.search(r"^[^#!\n]*\bMIXTURE\b", text, re.MULTILINE | re.IGNORECASE):
+        return [RowRefused("disordered", "a place of it holds a mixture of elements (MIXTURE)")]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "(?s).*invalid unit")
+        return convert(read_frames(io.StringIO(text), "castep-cell", calculator_args={"keyword_tolerance": 3}))
 
 
 def parse_res(text: str) -> Sequence[Found]:
-    """The structure of a SHELX file as AIRSS writes them, with its enthalpy as own energy."""
-    found = Res.from_string(text)
-    if found.energy is not None:
-        found.atoms.calc = SinglePointCalculator(found.atoms, energy=found.energy)
-    return convert([found.atoms])
+    """The structure of a SHELX file as AIRSS writes them, with its enthalpy as own energy; RowRefused of one of a refinement.
+
+    ASE takes of its reader the title alone: it applies no symmetry, knows no occupancy, and leaves lines out that it can't read.
+    """
+    return [attempt(lambda: read_atoms(_read_res([line.split() for line in text.split("\n") if line.strip()]), {}))]
+
+
+def _read_res(lines: Sequence[Sequence[str]]) -> Atoms:
+    """The atoms of lines of words, every one of the cell in a line of its own, wholly there."""
+    found = {words[0].upper(): words for words in reversed(lines)}  # of each instruction the first
+    if "SYMM" in found or found.get("LATT", [])[1:] != ["-1"]:
+        raise RowRefused("unreadable", "atoms by symmetry are not in it, as it has not LATT -1 alone, without SYMM; convert it to CIF")
+    if len(found.get("CELL", ())) != 8 or "SFAC" not in found:
+        raise ValueError("it wants a line CELL with a wavelength and six numbers, and a line SFAC with elements")
+    elements = [word.capitalize() for word in found["SFAC"][1:]]
+    first = next(k for k, words in enumerate(lines) if words is found["SFAC"]) + 1
+    last = next((k for k, words in enumerate(lines) if words is found.get("END")), len(lines))
+    sites = [_read_site(words, elements) for words in lines[first:last] if words[0].upper() not in _RES_OTHERS]
+    title: dict[str, Any] = {}
+    with suppress(ValueError, IndexError):  # that of a refinement has other words
+        title = Res.parse_title(" ".join(found.get("TITL", ())))
+    atoms = Atoms(
+        [symbol for symbol, _ in sites],
+        cell=[float(word) for word in found["CELL"][2:]],
+        scaled_positions=[place for _, place in sites],
+        pbc=True,
+        info={key: value for key, value in title.items() if key != "energy"},
+    )
+    if "energy" in title:
+        atoms.calc = SinglePointCalculator(atoms, energy=title["energy"])
+    return atoms
+
+
+def _read_site(words: Sequence[str], elements: Sequence[str]) -> tuple[str, list[float]]:
+    """Element and fractions of an atom's line: name, type, three fractions and an occupancy."""
+    if len(words) < 6 or not all(_is_number(word) for word in words[1:6]) or not 1 <= float(words[1]) <= len(elements):
+        raise ValueError(f"a line of an atom wants name, type, three fractions and an occupancy; got {' '.join(words)[:50]!r}")
+    if float(words[5]) not in {1.0, 11.0}:  # 11: it is 1, and was held there
+        raise RowRefused("disordered", f"the atom {words[0]} has an occupancy of {words[5]}")
+    return elements[int(float(words[1])) - 1], [float(word) for word in words[2:5]]
 
 
 def parse_aims_geometry(text: str) -> Sequence[Found]:
@@ -156,52 +224,15 @@ def parse_output(text: str) -> Sequence[Found]:
     if format is None:
         raise ForeignFile("it is no output of Quantum ESPRESSO, FHI-aims or GPAW")
     if format != "aims-output":
-        return convert(_read(io.StringIO(text), format))
+        return convert(read_frames(io.StringIO(text), format))
     return convert(read_aims_output(io.StringIO(text), index=slice(None)), _name_charge(_AIMS_CHARGE, text))
 
 
 def parse_espresso_input(text: str) -> Sequence[Found]:
     """The structure of an input of Quantum ESPRESSO's pw.x, with its charge."""
-    return convert(_read(io.StringIO(text), "espresso-in"), _name_charge(_QE_CHARGE, text))
+    return convert(read_frames(io.StringIO(text), "espresso-in"), _name_charge(_QE_CHARGE, text))
 
 
 def _name_charge(pattern: re.Pattern[str], text: str) -> dict[str, float]:
     found = pattern.search(text)
     return {} if found is None else {"charge": float(found[1].lower().replace("d", "e"))}
-
-
-def parse_lammps_dump(text: str) -> Sequence[Found]:
-    """The frames of a LAMMPS dump; RowRefused where elements or units would have to be guessed."""
-    columns = re.search(r"^ITEM: ATOMS (.*)$", text, re.MULTILINE)
-    if columns is None:
-        raise ForeignFile("it is no dump of LAMMPS: it has no line ITEM: ATOMS")
-    if "element" not in columns[1].split():
-        return [RowRefused("unreadable", "its atoms have types, not elements: write a column `element` (dump_modify … element Si O)")]
-    units = re.search(r"^ITEM: UNITS\s+(\w+)", text, re.MULTILINE)
-    if (fault := _find_unit_fault(units)) is not None:
-        return [fault]
-    frames = _read(io.StringIO(text), "lammps-dump-text")
-    for atoms in frames:
-        if atoms.calc is not None:
-            atoms.calc.results.pop("energy", None)  # zero, whatever it was
-    return convert(frames)
-
-
-def parse_lammps_data(text: str) -> Sequence[Found]:
-    """The structure of a LAMMPS data file; RowRefused where elements, units or the style would have to be guessed."""
-    if re.search(r"^.*\bxlo\s+xhi\b|^.*\bavec\b", text, re.MULTILINE) is None:
-        raise ForeignFile("it is no data file of LAMMPS: it has no line xlo xhi")
-    if re.search(r"^\s*(Masses|Atom Type Labels)\b", text, re.MULTILINE) is None:
-        return [RowRefused("unreadable", "its atoms have types, not elements: it needs the section Masses")]
-    if re.search(r"^\s*Atoms\s*#\s*\w+", text, re.MULTILINE) is None:
-        return [RowRefused("unreadable", "it does not say its atom style: write it behind Atoms, as in `Atoms # atomic`")]
-    if (fault := _find_unit_fault(_UNITS.search(text.split("\n", 1)[0]))) is not None:
-        return [fault]
-    return convert(_read(io.StringIO(text), "lammps-data"))
-
-
-def _find_unit_fault(units: re.Match[str] | None) -> RowRefused | None:
-    """None where nothing is said: LAMMPS' own default has no elements, and who writes them means Å."""
-    if units is None or units[1] in _LAMMPS_UNITS:
-        return None
-    return RowRefused("wrong_unit", f"its units are LAMMPS' {units[1]}; {' and '.join(_LAMMPS_UNITS)} have Å")

@@ -403,6 +403,17 @@ def test_a_cif_that_makes_no_sense_is_refused(tmp_path: Path, caplog: pytest.Log
     assert said in caplog.text
 
 
+def test_a_frame_that_ends_in_the_middle_of_a_number_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.xyz", [molecule("CH4"), molecule("CH3OH")], format="extxyz")
+    text = (tmp_path / "a.xyz").read_text().rstrip()
+    (tmp_path / "a.xyz").write_text(text[:-3])
+    made = make(tmp_path, "molecule", 2)
+    assert (len(made.structures), made.named) == (1, ["a.xyz: unreadable: row 1"])
+    for whole in (text, "3\nby hand\nO 0 0 0.1173\nH 0 0.7572 -0.4692\nH 0 -0.7572 -0.469"):
+        (tmp_path / "a.xyz").write_text(whole)
+        assert not make(tmp_path, "molecule", 2).named
+
+
 @pytest.mark.parametrize("comment", ["c", COLUMNS])
 def test_numbers_may_have_exponents_as_fortran_writes_them(tmp_path: Path, comment: str) -> None:
     (tmp_path / "a.xyz").write_text(f"2\n{comment}\nD 0 0 0.0D0\nH 0 0 0.074D+01\n")

@@ -8,7 +8,7 @@ import ase
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from pymatgen.core import Molecule, Species
@@ -126,6 +126,110 @@ def test_a_structure_of_airss_has_its_enthalpy_aside(tmp_path: Path) -> None:
     (structure,) = read_all(tmp_path / "a.res")
     assert isinstance(structure, Structure)
     assert (structure.symbols, structure.origin["own"]) == (["Si", "C"], {"energy": -123.5})
+
+
+CELL = (
+    "%BLOCK LATTICE_ABC\n{}5 5 5\n90 90 90\n%ENDBLOCK LATTICE_ABC\n%BLOCK POSITIONS_FRAC\nSi 0 0 0\nO .3 0 0{}\n%ENDBLOCK POSITIONS_FRAC\n"
+)
+
+
+@pytest.mark.parametrize(("unit", "more", "said"), [("a0\n", "", "invalid unit specifier"), ("", " MIXTURE:( 1 0.5)", "disordered")])
+def test_units_and_mixtures_of_castep_that_ase_does_not_know_are_refused(tmp_path: Path, unit: str, more: str, said: str) -> None:
+    (tmp_path / "a.cell").write_text(CELL.format(unit, more))
+    (refused,) = read_all(tmp_path / "a.cell")
+    assert said in str(refused)
+    (tmp_path / "b.cell").write_text(CELL.format("", ""))
+    (structure,) = read_all(tmp_path / "b.cell")
+    assert isinstance(structure, Structure), structure
+    assert structure.symbols == ["Si", "O"]
+
+
+@pytest.mark.parametrize("n_missing", [3, 40, 150])
+@pytest.mark.parametrize("growth", [1.0, 1.01], ids=["one cell", "a cell each"])
+def test_the_last_step_of_a_run_of_vasp_that_was_stopped_is_refused_alone(tmp_path: Path, growth: float, n_missing: int) -> None:
+    frames = [bulk("NaCl", "rocksalt", 5.6 * growth**k, cubic=True) for k in range(3)]
+    write(tmp_path / "whole", frames, format="vasp-xdatcar")
+    text = (tmp_path / "whole").read_text().rstrip()
+    (tmp_path / "XDATCAR").write_text(text[:-n_missing])
+    found = read_all(tmp_path / "XDATCAR")
+    assert [isinstance(one, Structure) for one in found] == [True, True, False]
+    assert "its last configuration" in str(found[2])
+
+
+TYPES = "by hand\n\n2 atoms\n2 atom types\n\n0 5 xlo xhi\n0 5 ylo yhi\n0 5 zlo zhi\n\n{}Atoms # atomic\n\n1 1 0 0 0\n2 2 1.6 0 0\n"
+LABELS = "Atom Type Labels\n\n1 {}\n2 {}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "symbols"),
+    [
+        ("Masses\n\n1 28.085\n2 15.9994 # O\n\n", ["Si", "O"]),
+        ("Masses\n\n1 65.409\n2 32\n\n", ["Zn", "S"]),
+        ("Masses\n\n1 1.0\n2 2.014\n\n", ["H", "H"]),
+        (LABELS.format("Si", "C"), ["Si", "C"]),
+        (LABELS.format("Si", "C") + "Masses\n\n1 1.0\n2 1.0\n\n", ["Si", "C"]),
+        (LABELS.format("c3", "oh") + "Masses\n\n1 12.01\n2 16.0\n\n", ["C", "O"]),
+    ],
+)
+def test_elements_of_lammps_are_told_by_labels_that_are_symbols_or_by_masses(tmp_path: Path, told: str, symbols: list[str]) -> None:
+    (tmp_path / "a.lmp").write_text(TYPES.format(told))
+    (structure,) = read_all(tmp_path / "a.lmp")
+    assert isinstance(structure, Structure), structure
+    assert structure.symbols == symbols
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("Masses\n\n1 14.027\n2 16\n\n", "mass of 14.027 g/mol, which no element has"),
+        ("Masses\n\n1 59\n2 16\n\n", "mass of 59 g/mol, which several elements have"),
+        ("Masses\n\n1 heavy\n2 16\n\n", "'heavy', which is no number"),
+        (LABELS.format("c3", "oh"), "or Atom Type Labels that are symbols"),
+    ],
+)
+def test_elements_of_lammps_are_not_guessed(tmp_path: Path, told: str, said: str) -> None:
+    (tmp_path / "a.lmp").write_text(TYPES.format(told))
+    (refused,) = read_all(tmp_path / "a.lmp")
+    assert said in str(refused)
+
+
+def test_a_frame_of_lammps_that_was_cut_off_is_refused_and_the_rest_is_read(tmp_path: Path) -> None:
+    whole = DUMP.format(units="metal", element="element")
+    (tmp_path / "a.dump").write_text(whole + whole[: whole.rstrip().rindex("\n")])
+    first, second = read_all(tmp_path / "a.dump")
+    assert isinstance(first, Structure)
+    assert "2 atoms by its ITEM: NUMBER OF ATOMS, and lines of 1" in str(second)
+
+
+RES = (
+    "TITL {}\nCELL 1.5 5 5 5 90 90 90\nLATT -1\nSFAC Si O\nSi1 1 0 0 0 11.0\nO1 2 0.3E+0 0 0 1.0\nO2 2 -.3 0 0 1.0 0.5\nEND\nQ1 1 0 0 0 1\n"
+)
+
+
+def test_elements_of_shelx_are_those_of_their_types_and_no_line_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "a.res").write_text(RES.format("quartz in P1 by hand, again and again"))
+    (structure,) = read_all(tmp_path / "a.res")
+    assert isinstance(structure, Structure), structure
+    assert structure.symbols == ["Si", "O", "O"]
+    assert structure.positions[1].tolist() == pytest.approx([1.5, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("LATT -1", "LATT 1", "convert it to CIF"),
+        ("LATT -1\n", "", "convert it to CIF"),
+        ("LATT -1", "LATT -1\nSYMM -X, Y, Z", "convert it to CIF"),
+        ("11.0", "10.5", "disordered: the atom Si1 has an occupancy of 10.5"),
+        ("O1 2", "O1 3", "a line of an atom wants name, type"),
+        ("0.3E+0 0 0 1.0", "0.3", "a line of an atom wants name, type"),
+        ("CELL 1.5 5", "CELL 5", "a line CELL with a wavelength"),
+    ],
+)
+def test_a_file_of_shelx_that_does_not_tell_all_atoms_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    (tmp_path / "a.res").write_text(RES.format("x").replace(old, new))
+    (refused,) = read_all(tmp_path / "a.res")
+    assert said in str(refused)
 
 
 def test_a_dump_of_lammps_has_its_forces_aside_and_no_energy(tmp_path: Path) -> None:

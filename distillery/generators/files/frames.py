@@ -10,6 +10,10 @@ MOST_ATOMS = 100_000
 """Of one frame; the largest of Open Catalyst has some 230."""
 
 
+_WRITTEN = 6
+"""Decimals: as many as programs write, and nobody by hand in every line."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """The lines of a frame, that with the number of atoms first; `fault` if they are none, `is_stray` if it is a line too many."""
@@ -70,8 +74,21 @@ def _read_frame(first: tuple[int, bytes], lines: _Lines) -> Frame:
             lines.give_back(line)
             break
         taken.append(line)
-    missing = int(head) + 2 - len(taken)
-    return Frame(at, tuple(line for _, line in taken), f"{missing} of its {int(head)} lines of atoms are missing" if missing else None)
+    missing, content = int(head) + 2 - len(taken), tuple(line for _, line in taken)
+    if missing:
+        return Frame(at, content, f"{missing} of its {int(head)} lines of atoms are missing")
+    return Frame(at, content, "the file ends in the middle of its last number" if _is_cut_off(content[2:]) else None)
+
+
+def _is_cut_off(rows: tuple[bytes, ...]) -> bool:
+    """Whether the last line has no end, and fewer decimals at its own than all others have there, which a program wrote."""
+    if len(rows) < 2 or rows[-1].endswith(b"\n"):
+        return False
+    *before, last = (row.split() for row in rows)
+    if not last:
+        return False
+    decimals = {len(row[len(last) - 1].partition(b".")[2]) for row in before if len(row) >= len(last)}
+    return len(decimals) == 1 and len(last[-1].partition(b".")[2]) < decimals.pop() >= _WRITTEN
 
 
 def _skip_to_next(lines: _Lines) -> None:
