@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 from rdkit import Chem, rdBase
 
-from distillery.errors import Unsupported
+from distillery.errors import InvalidRequest, Unsupported
 from distillery.generators.generator import Task
 from distillery.generators.inputs import InputSettings
 from distillery.generators.proposals import PoolExhausted, Proposal, ProposalGenerator, Rejected, propose_in_workers
@@ -124,10 +124,10 @@ class MoleculeProposer:
         return {"molecule": MoleculeOptions}
 
     def check(self, task: Task) -> None:
-        """Unsupported without H, C or any weight; InvalidRequest for SMILES that can't be read."""
+        """Unsupported without H, C or any weight; InvalidRequest for SMILES of the request that can't be read, or a file of such alone."""
         options = _options_of(task)
         if options.is_given:
-            refuse_bad_smiles(self._given(options))
+            refuse_bad_smiles(self._given(options), options.smiles_file)
             return
         missing = [element for element in ("H", "C") if element not in task.elements]
         if missing:
@@ -168,7 +168,10 @@ class MoleculeProposer:
         pool = self._given(options)
         place, lap = _find_place(task, options.conformers, len(pool))
         given = pool[place]
-        mol = given.parse()
+        try:
+            mol = given.parse()
+        except InvalidRequest:  # a line of a file; what is given in a request was refused whole
+            raise Rejected("unreadable") from None
         _refuse_unsuitable(mol, task)
         origin: dict[str, Any] = {"method": "given SMILES", "given": given.text, "line": given.line}
         return mol, origin if given.name is None else {**origin, "name": given.name}, lap

@@ -1,5 +1,6 @@
 """A user's own SMILES: from a request, or from a file on the service's machine below the folder that it opens for input."""
 
+import logging
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ _MOST_BYTES = 20_000_000
 _MOST_FAULTS = 5
 _EXTENSION = re.compile(r"\|[^|]*\|")
 """Of CXSMILES: radicals, groups of stereocentres, coordinates."""
+_OPEN_EXTENSION = re.compile(r"\s\|[^|]*$")
+_log = logging.getLogger("distillery")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class GivenSmiles:
 
     def parse(self) -> Chem.Mol:
         """The molecule without isotope labels, and what stereochemistry is left then; InvalidRequest names line, text and fault."""
+        if _OPEN_EXTENSION.search(self.text):
+            raise InvalidRequest(f"line {self.line}: {self.text!r} has a CXSMILES extension without its second |")
         with rdBase.BlockLogs():
             mol = Chem.MolFromSmiles(self.text)
             if mol is None or mol.GetNumAtoms() == 0:
@@ -83,7 +88,7 @@ def _split(line: int, text: str) -> GivenSmiles | None:
     rest = words[1].strip() if len(words) > 1 else ""
     extension = _EXTENSION.match(rest)
     if rest.startswith("|") and extension is None:
-        raise InvalidRequest(f"line {line}: {text.strip()!r} has a CXSMILES extension without its second |")
+        return GivenSmiles(line, text.strip())
     smiles = words[0] if extension is None else f"{words[0]} {extension[0]}"
     name = rest if extension is None else rest[extension.end() :].strip()
     return GivenSmiles(line, smiles, name or None)
@@ -110,16 +115,26 @@ def _read(path: Path, name: str, mtime_ns: int, n_bytes: int) -> tuple[GivenSmil
 
 
 @lru_cache(maxsize=4)
-def refuse_bad_smiles(pool: tuple[GivenSmiles, ...]) -> None:
-    """InvalidRequest that names the first few SMILES that can't be read, and how many there are."""
+def refuse_bad_smiles(pool: tuple[GivenSmiles, ...], file: str | None) -> None:
+    """InvalidRequest that names the first few SMILES that can't be read, and how many there are.
+
+    Of a file these are left out and named in the log, as large collections hold some; it is refused where they are all that it holds.
+    """
     if not pool:
         raise InvalidRequest("no SMILES given: smiles or smiles_file holds nothing but blank lines and comments")
-    faults = []
-    for given in pool:
-        try:
-            given.parse()
-        except InvalidRequest as problem:
-            faults.append(problem.detail)
-    if faults:
-        more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
-        raise InvalidRequest("; ".join(faults[:_MOST_FAULTS]) + more)
+    faults = [fault for given in pool if (fault := _find_fault(given)) is not None]
+    if not faults:
+        return
+    more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+    told = "; ".join(faults[:_MOST_FAULTS]) + more
+    if file is None or len(faults) == len(pool):
+        raise InvalidRequest(told)
+    _log.warning("%d of %d SMILES of %s are left out: %s", len(faults), len(pool), file, told)
+
+
+def _find_fault(given: GivenSmiles) -> str | None:
+    try:
+        given.parse()
+    except InvalidRequest as problem:
+        return problem.detail
+    return None

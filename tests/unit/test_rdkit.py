@@ -456,9 +456,22 @@ def test_a_file_gives_the_same_bytes_as_its_lines(inputs: Path) -> None:
 def test_a_file_that_changed_is_read_again(inputs: Path) -> None:
     proposer = MoleculeProposer()
     task_of(proposer, options={"smiles_file": "mine.smi"})
-    (inputs / "mine.smi").write_text("CCO\nnonsense\n")
-    with pytest.raises(InvalidRequest, match="line 2: 'nonsense'"):
+    (inputs / "mine.smi").write_text("nonsense\n")
+    with pytest.raises(InvalidRequest, match="line 1: 'nonsense'"):
         task_of(proposer, options={"smiles_file": "mine.smi"})
+
+
+def test_lines_of_a_file_that_can_not_be_read_are_left_out_counted_and_named(inputs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    proposer = MoleculeProposer()
+    (inputs / "mine.smi").write_text("smiles name\nCCO\nC(C)(C)(C)(C)C\nCCN\nCCO |^1:0\n")
+    task = task_of(proposer, min_atoms=5, options={"smiles_file": "mine.smi"})
+    made = propose(proposer, task, 5)
+    assert sorted(structure.origin["given"] for structure in structures_of(made)) == ["CCN", "CCO"]
+    outcomes = [propose_one(proposer, task, attempt) for attempt in range(5)]
+    assert outcomes.count("unreadable") == 3
+    assert "3 of 5 SMILES of mine.smi are left out: line 1: 'smiles' is not a SMILES" in caplog.text
+    assert "line 3: 'C(C)(C)(C)(C)C'" in caplog.text
+    assert "without its second |" in caplog.text
 
 
 @pytest.mark.parametrize(
