@@ -15,19 +15,17 @@ from services.structures.program_files import (
     parse_as,
     parse_castep_cell,
     parse_espresso_input,
-    parse_outcar,
     parse_output,
-    parse_poscar,
     parse_res,
     parse_trajectory,
-    parse_xdatcar,
 )
+from services.structures.vasp_files import parse_outcar, parse_poscar, parse_vasprun, parse_xdatcar
 from services.structures.whole_files import WholeFileReader
 from services.structures.xyz import XyzReader
 
 _XYZ, _CIF, _POSCAR = XyzReader(), WholeFileReader(parse_cif_text), WholeFileReader(parse_poscar)
 _DUMP, _OUTPUT = WholeFileReader(parse_lammps_dump), WholeFileReader(parse_output)
-_DATA, _VASPRUN = WholeFileReader(parse_lammps_data), WholeFileReader(parse_as("vasp-xml"))
+_DATA, _VASPRUN = WholeFileReader(parse_lammps_data), WholeFileReader(parse_vasprun)
 _DATASET = DatasetReader()
 _BEGINNINGS: Mapping[str, Reader] = {
     "POSCAR": _POSCAR,

@@ -201,6 +201,54 @@ def test_a_frame_of_lammps_that_was_cut_off_is_refused_and_the_rest_is_read(tmp_
     assert "2 atoms by its ITEM: NUMBER OF ATOMS, and lines of 1" in str(second)
 
 
+QE = """
+     Program PWSCF v.7.3 starts on  1Jan2026
+     lattice parameter (alat)  =      10.2000  a.u.
+     number of atoms/cell      =            2
+     number of atomic types    =            2
+     number of electrons       =         {n}
+     celldm(1)=  10.200000  celldm(2)=   0.000000  celldm(3)=   0.000000
+     crystal axes: (cart. coord. in units of alat)
+               a(1) = (   1.000000   0.000000   0.000000 )
+               a(2) = (   0.000000   1.000000   0.000000 )
+               a(3) = (   0.000000   0.000000   1.000000 )
+
+     atomic species   valence    mass     pseudopotential
+        Na1            9.00    22.98977     Na( 1.00)
+        Cl             7.00    35.45300     Cl( 1.00)
+
+     site n.     atom                  positions (alat units)
+         1           Na1 tau(   1) = (   0.0000000   0.0000000   0.0000000  )
+         2           Cl  tau(   2) = (   0.5000000   0.0000000   0.0000000  )
+
+!    total energy              =     -10.00000000 Ry
+"""
+
+
+@pytest.mark.parametrize(("n", "charge"), [("16.00", 0), ("17.00", -1), ("15.00", 1)])
+def test_an_output_of_espresso_has_the_charge_of_its_electrons(tmp_path: Path, n: str, charge: int) -> None:
+    (tmp_path / "a.pwo").write_text(QE.format(n=n))
+    (structure,) = read_all(tmp_path / "a.pwo")
+    assert isinstance(structure, Structure), structure
+    assert (structure.symbols, structure.charge) == (["Na", "Cl"], charge)
+    assert structure.origin["own"]["energy"] == pytest.approx(-136.057, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "as_name", "n"), [("vasp/OUTCAR_example_1", "OUTCAR", "180.0000"), ("vasp/vasprun_pstress.xml", "vasprun.xml", "8.00000000")]
+)
+def test_outputs_of_vasp_have_the_charge_of_their_electrons(tmp_path: Path, name: str, as_name: str, n: str) -> None:
+    text = (TESTDATA / name).read_text()
+    for n_more in (0, 1, 0.5):
+        (tmp_path / as_name).write_text(text.replace(n, f"{float(n) - n_more:.8f}"))
+        found = read_all(tmp_path / as_name)[0]
+        if n_more == 0.5:
+            assert "charge 0.5; a whole number" in str(found)
+        else:
+            assert isinstance(found, Structure), found
+            assert found.charge == n_more
+
+
 RES = (
     "TITL {}\nCELL 1.5 5 5 5 90 90 90\nLATT -1\nSFAC Si O\nSi1 1 0 0 0 11.0\nO1 2 0.3E+0 0 0 1.0\nO2 2 -.3 0 0 1.0 0.5\nEND\nQ1 1 0 0 0 1\n"
 )
