@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from distillery.structures.structure import Structure
 
-_CHARGES = ("charge", "total_charge")
+_CHARGES = ("charge", "total_charge", "tot_charge", "net_charge")
 _SPINS = ("multiplicity", "spin_multiplicity", "spin", "total_spin")
 """`spin` is a multiplicity too, as fairchem and orb have it, and MACE's `total_spin`."""
 STATE_KEYS = (*_CHARGES, *_SPINS)
-_MUST_BE_NUMBERS = ("charge", "total_charge", "multiplicity", "spin_multiplicity")
+_MUST_BE_NUMBERS = (*_CHARGES, "multiplicity", "spin_multiplicity")
 """What says something else under these names is refused, as it would count as nothing; other programs use the others for other things."""
 _NO_VALUE = {"", "none", "null", "unknown", "?", "."}
 _SIGN_LAST = re.compile(r"(\d+)([+-])")
@@ -24,7 +24,11 @@ _LARGEST_MULTIPLICITY = 1000
 
 
 def read_state(info: Mapping[str, Any]) -> tuple[int, int]:
-    """Charge and spin multiplicity of what a file says of a structure, 0 where it says nothing; ValueError where that makes no sense."""
+    """Charge and spin multiplicity of what a file says of a structure, 0 where it says nothing; ValueError where that makes no sense.
+
+    Their names may have capitals.
+    """
+    info = {**{str(name).lower(): value for name, value in info.items()}, **info}
     charge = _read_one(info, _CHARGES, LARGEST_CHARGE)
     multiplicity = _read_one(info, _SPINS, _LARGEST_MULTIPLICITY)
     if multiplicity < 0:

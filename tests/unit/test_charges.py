@@ -68,6 +68,7 @@ def test_the_lowest_spin_is_a_singlet_or_a_doublet_by_the_number_of_electrons() 
         ({"charge": "unknown", "spin": "polarized"}, (0, 0)),
         ({"charge": np.zeros(3), "spin": None}, (0, 0)),
         ({"charge": np.array([1]), "spin": True}, (1, 0)),
+        ({"Charge": 1, "Multiplicity": "3", "net_charge": 1}, (1, 3)),
     ],
 )
 def test_files_name_charge_and_spin_in_several_ways(info: dict[str, Any], state: tuple[int, int]) -> None:
