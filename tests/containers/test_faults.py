@@ -11,7 +11,7 @@ from tests.containers.engine import docker
 from tests.containers.project import Dataset, Identity, Project, paused, running
 
 FILES = ("compose.yaml", "tests/containers/small-data.yaml")
-IMPATIENT = {"DISTILLERY_GATEWAY_GENERATE_SECONDS": "12", "DISTILLERY_GATEWAY_STRUCTURE_SECONDS": "0", "DISTILLERY_GATEWAY_TRIES": "2"}
+IMPATIENT = {"DISTILLERY_GATEWAY_GENERATE_SECONDS": "20", "DISTILLERY_GATEWAY_STRUCTURE_SECONDS": "0", "DISTILLERY_GATEWAY_TRIES": "2"}
 
 
 @pytest.fixture(scope="module")
