@@ -1,5 +1,6 @@
 """Findings: the values of all gates, measured; what is judged by them is in gates."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def find_values(measures: Measures, recipe: Recipe, wanted: Mapping[str, int]) -
     yield from _environments(sources)
     yield Finding("duplicates", "all", _duplicate_share(sources), detail=_describe_duplicates(sources))
     for name, own in sources.items():
-        yield Finding("generation_seconds", name, own.generate_seconds / own.generated if own.generated else None)
+        if own.generated:
+            yield Finding("generation_seconds", name, own.generate_seconds / own.generated)
     yield from _sizes(sources)
     yield from _labels(measures, recipe)
     yield from _physics(measures, sources)
@@ -73,7 +75,15 @@ def _success(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
     for scope, members in scopes.items():
         labelled = sum(own.labelled for own in members)
         sent = labelled + sum(own.refused_by_labeller for own in members)
-        yield Finding("teacher_success", scope, labelled / sent if sent else None, 1.0)
+        yield Finding("teacher_success", scope, labelled / sent if sent else None, 1.0, "" if sent else _explain_none(members))
+
+
+def _explain_none(members: list[SourceMeasures]) -> str:
+    """What became of the structures, where none came to the teacher."""
+    counts = Counter[str]()
+    for own in members:
+        counts.update({name.partition(": ")[2] or name: n for name, n in own.rejected.items()})
+    return f"none came to the teacher: {_list_counts(counts)}" if counts else "none was made"
 
 
 def _elements(sources: dict[str, SourceMeasures], recipe: Recipe) -> Iterator[Finding]:

@@ -448,7 +448,9 @@ def test_of_nothing_there_is_no_value_and_no_gate_that_needs_one_is_passed() -> 
     }
     assert not any(verdict.passed for verdict in found.values() if verdict.value is None)
     assert found["completeness", "all"].value == 0
-    assert verdicts(part([], generated=0))["generation_seconds", "atoms"].value is None
+    without = verdicts(part([], generated=0, rejected=0))
+    assert ("generation_seconds", "atoms") not in without
+    assert without["teacher_success", "atoms"].detail == "none was made"
 
 
 def test_elements_beyond_the_recipes_own_raise_the_ceiling_of_the_entropy() -> None:
