@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import takewhile
 
 from ase.data import atomic_numbers
 from ase.formula import Formula
@@ -14,6 +15,8 @@ from services.structures.program_files import convert, is_number, name_missing_c
 from services.structures.whole_files import Found
 
 _ISOTOPES = re.compile(r"(?<!\S)[DT](?!\w)")
+_POSITIONS = 7
+"""Of a POSCAR: before its eighth line, with how positions are meant, what stands behind ! or # is a comment."""
 _XDATCAR_HEAD = 7
 _NELECT = re.compile(r"^\s*NELECT\s*=\s*([\d.]+)", re.MULTILINE)
 _ION_COUNTS = re.compile(r"^\s*ions per type\s*=\s*((?:\d+[ ]*)+)$", re.MULTILINE)
@@ -31,6 +34,8 @@ class _Outcar(io.StringIO):
 def parse_poscar(text: str) -> Sequence[Found]:
     """The one structure of a POSCAR or CONTCAR; its first line is kept as comment. Deuterium and tritium are hydrogen."""
     lines = text.rstrip().split("\n")
+    lines[1:_POSITIONS] = [re.split("[!#]", line)[0] for line in lines[1:_POSITIONS]]
+    lines[1:2] = [" ".join(takewhile(is_number, line.split())) or line for line in lines[1:2]]
     _require_poscar(lines)
     species = 5 if _names_elements(lines[5]) else 0
     lines[species] = _ISOTOPES.sub("H", lines[species])
@@ -46,8 +51,7 @@ def _require_poscar(lines: Sequence[str]) -> None:
     if len(lines[1].split()) not in {1, 3} or not all(is_number(word) for word in lines[1].split()):
         raise ValueError(f"its line 2 wants one factor or three; got {lines[1][:50]!r}")
     place = 6 if _names_elements(lines[5]) else 5
-    counts = lines[place].split("!")[0].split()
-    n_wanted = len(lines[5].split("!")[0].split())
+    counts, n_wanted = lines[place].split(), len(lines[5].split())
     if len(counts) != n_wanted or not all(count.isdecimal() for count in counts):
         raise ValueError(f"its line {place + 1} wants the number of atoms of each element, {n_wanted} of them; got {lines[place][:50]!r}")
     if place == 5 and not _is_named_by(lines[0], len(counts)):

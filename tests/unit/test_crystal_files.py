@@ -58,6 +58,13 @@ def test_a_poscar_that_makes_no_sense_is_refused(tmp_path: Path, text: str, said
     assert said in refuse(tmp_path, "crystal", options={"files": ["POSCAR"]})
 
 
+def test_comments_of_a_poscar_are_no_values(tmp_path: Path) -> None:
+    text = POSCAR.format("x", "Na Cl # kinds\n", "1 1 ! of each").replace("9", "5").replace("1.0", "1.0 scale")
+    (tmp_path / "POSCAR").write_text(text)
+    (structure,) = make(tmp_path, "crystal", elements=["Na", "Cl"]).structures
+    assert structure.symbols == ["Na", "Cl"]
+
+
 @pytest.mark.parametrize("comment", ["Na Cl conventional", "Na1 Cl1", "NaCl rocksalt"])
 def test_a_poscar_of_vasp_4_is_read_where_its_comment_begins_with_its_elements(tmp_path: Path, comment: str) -> None:
     (tmp_path / "POSCAR").write_text(POSCAR.format(comment, "", "1 1").replace("9", "5"))
