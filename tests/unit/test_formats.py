@@ -1,11 +1,13 @@
 """Structures over HTTP: what a client sent, or got, is whole in each form."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from distillery.errors import InvalidRequest
 from gateway.formats import MEDIA_TYPES, Format, open_writer, read_structures
 from tests.structures import water
 
@@ -28,3 +30,12 @@ def test_where_a_structure_is_from_comes_back_in_each_form(format: Format, origi
 def test_an_origin_of_another_program_is_kept_as_what_it_says(comment: str, origin: Mapping[str, Any]) -> None:
     (found,) = read_structures(f"1\nProperties=species:S:1:pos:R:3 {comment}\nHe 0 0 0\n".encode(), MEDIA_TYPES["extxyz"])
     assert found.origin == origin
+
+
+@pytest.mark.parametrize("state", ["charge", "multiplicity"])
+@pytest.mark.parametrize("value", [2**31, 10**4000])
+def test_a_charge_or_spin_that_no_stream_can_carry_is_refused(state: str, value: int) -> None:
+    row = {"id": "a", "numbers": [1], "positions": [[0, 0, 0]], "cell": [[0, 0, 0]] * 3, "pbc": [False] * 3, "system": "molecule"}
+    body = json.dumps({"structures": [{**row, "origin": {}, state: 1}]}).replace(f'"{state}": 1', f'"{state}": {value}')
+    with pytest.raises(InvalidRequest, match=f"structures.0.{state}"):
+        read_structures(body.encode(), MEDIA_TYPES["json"])
