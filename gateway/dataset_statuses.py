@@ -1,12 +1,13 @@
 """The status of every dataset below the data folder: of those that this process makes, of others' and of those at rest."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distillery.errors import Problem
+from distillery.errors import Internal, Problem
 from distillery.planning.made_parts import MadeParts, PartsOfDatasets
 from distillery.planning.plan import Plan
 from distillery.report.summary import describe_progress
@@ -20,6 +21,8 @@ from gateway.stored_dataset import StoredDataset
 if TYPE_CHECKING:
     from distillery.schema.factory import RetryRecord
     from gateway.job import Job
+
+_log = logging.getLogger("distillery")
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ class DatasetStatuses:
         for name in names:
             try:
                 status = None if name in self._jobs else self._store.tell_finished(self._store.locate(name))
-            except Problem:
-                continue
+            except Exception:
+                continue  # `_tell_whatever` says what is wrong
             if status is not None:
                 told[name] = status
         return told
@@ -97,6 +100,10 @@ class DatasetStatuses:
             return await self.tell(name)
         except Problem as problem:
             return Status(name=name, state="failed", problem=document(problem))
+        except Exception as error:  # what damaged files do to their readers is not known beforehand
+            _log.exception("the status of %s can't be told", name)
+            detail = f"{self._store.locate(name).folder} can't be read: {type(error).__name__}: {error}; the log has the cause"
+            return Status(name=name, state="failed", problem=document(Internal(detail)))
 
     async def tell(self, name: str) -> Status:
         """Where a dataset stands, from its parts, or once it is finished from its report."""

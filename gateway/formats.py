@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -21,6 +23,8 @@ from distillery.structures.structure import Structure, System, from_ase, to_ase
 JSON_TYPE, EXTXYZ_TYPE = "application/json", "chemical/x-extxyz"
 Format = Literal["arrow", "json", "extxyz"]
 MEDIA_TYPES: Mapping[Format, str] = {"arrow": ARROW_TYPE, "json": JSON_TYPE, "extxyz": EXTXYZ_TYPE}
+_PAIR = re.compile(r"""(?<!\S)([^\s=]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|'[^']*+'|[^\s"']\S*+)""")
+"""A key of a comment line of extended XYZ and its value; possessive, so that no line takes long."""
 _FORMATS: Mapping[str, Format] = {media_type: format for format, media_type in MEDIA_TYPES.items()}
 
 
@@ -104,8 +108,13 @@ def read_structures(body: bytes | bytearray, content_type: str) -> list[Structur
     if format is None:
         raise InvalidRequest(f"structures come as {', '.join(MEDIA_TYPES.values())}; got {content_type or 'no Content-Type'}")
     if format == "arrow":
-        return from_arrow(body)[0]
-    return _read_json(body) if format == "json" else _read_extxyz(body)
+        structures = from_arrow(body)[0]
+    else:
+        structures = _read_json(body) if format == "json" else _read_extxyz(body)
+    for k, structure in enumerate(structures):
+        if not structure.id.isprintable() or not structure.id:
+            raise InvalidRequest(f"structure {k}: an id is printable text in one line, got {structure.id[:100]!r}")
+    return structures
 
 
 def write_labelled(structures: Iterable[Structure], found: LabelledBatch) -> bytes:
@@ -133,6 +142,7 @@ def write_extxyz(frames: Iterable[Atoms]) -> bytes:
 
 def _describe_atoms(structure: Structure) -> Atoms:
     atoms = to_ase(structure)
+    atoms.info["id"] = structure.id.replace("\\", "\\\\")
     atoms.info["origin"] = canonical_json(dict(structure.origin)).replace("\\", "\\\\")  # as in distillery.export.extxyz
     return atoms
 
@@ -165,10 +175,19 @@ def _read_extxyz(body: bytes | bytearray) -> list[Structure]:
         try:
             if frame.fault is not None:
                 raise ValueError(frame.fault)
-            structures.append(_name_frame(parse_extended(b"".join(frame.lines).decode()), k))
+            atoms = parse_extended(b"".join(frame.lines).decode())
+            if isinstance(atoms.info.get("id"), bool | int | float | np.generic):
+                atoms.info["id"] = _find_text(frame.lines[1].decode(), "id")
+            structures.append(_name_frame(atoms, k))
         except Exception as error:  # ASE's reader fails in many ways
             raise InvalidRequest(f"the body is not extended XYZ: frame {k}: {type(error).__name__}: {str(error)[:400]}") from error
     return structures
+
+
+def _find_text(comment: str, key: str) -> str:
+    """What a comment line says under a key, as it stands there: ASE makes 1 of 0001, and True of T."""
+    said: dict[str, str] = dict(_PAIR.findall(comment))
+    return said[key].strip("\"'")
 
 
 def _name_frame(atoms: Atoms, k: int) -> Structure:

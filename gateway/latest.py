@@ -13,13 +13,18 @@ from distillery.structures.structure import to_ase
 
 
 def read_latest(folder: Path, n: int) -> list[SeenStructure]:
-    """At most `n`, of the parts that were written last, the newest first; CorruptPart names a part that can't be read."""
+    """At most `n`, of the parts that were written last, the newest first; CorruptPart or Unavailable names a part that can't be read."""
     found = list[SeenStructure]()
-    for path in sorted((folder / PARTS).glob("[!.]*.h5"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    for path in sorted((folder / PARTS).glob("[!.]*.h5"), key=_find_time, reverse=True):
         found += list(_list_structures(read_part(path).arrays, n - len(found)))
         if len(found) == n:
             break
     return found
+
+
+def _find_time(part: Path) -> int:
+    """When a part was written, Unix time, ns; that of a link which leads nowhere, for `read_part` to refuse it by name."""
+    return part.lstat().st_mtime_ns
 
 
 def _list_structures(arrays: Arrays, n: int) -> Iterator[SeenStructure]:

@@ -56,6 +56,8 @@ class Manager:
                     await self._start(dataset)
             except Problem as problem:
                 _log.error("can't go on with %s: %s", dataset.name, problem.detail)
+            except Exception:  # of damaged files; the others go on
+                _log.exception("can't go on with %s", dataset.name)
 
     def _is_owed(self, dataset: StoredDataset) -> bool:
         """True if a dataset is wanted running and is not finished; of one that is, what is told is known from now on."""
@@ -195,6 +197,7 @@ class Manager:
     async def forecast_rest(self, name: str) -> Forecast:
         """What the rest of a dataset would take, as far as it is wanted."""
         dataset = self._store.find(name)
+        await asyncio.to_thread(dataset.read_recipe)  # a fault there is one of its file, not of this request
         return await self.forecast(dataset.read_text(), dataset.read_target())
 
     def list_jobs(self) -> list[Job]:

@@ -22,7 +22,7 @@ from distillery.dataset.folder import (
     refuse_foreign,
 )
 from distillery.errors import Conflict, NotFound, Unavailable
-from distillery.recipe.reading import read_recipe
+from distillery.recipe.reading import read_recipe, read_recipe_text
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import Target, Wanted, read_target
 from distillery.report.files import find_finished, forget_report
@@ -63,8 +63,8 @@ class StoredDataset:
         return is_locked(self.folder)
 
     def read_text(self) -> str:
-        """The recipe as it was handed in."""
-        return (self.folder / RECIPE).read_text(encoding="utf-8")
+        """The recipe as it was handed in; InvalidRequest if the file was spoilt."""
+        return read_recipe_text(self.folder / RECIPE)
 
     def read_recipe(self) -> Recipe:
         """The recipe; InvalidRequest if the file was spoilt."""

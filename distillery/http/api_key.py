@@ -21,6 +21,8 @@ def check_key(key: SecretStr | None) -> SecretStr | None:
         raise ValueError(f"it has {len(key)} characters, at least {_SHORTEST_KEY} are wanted")
     if key is not None and not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
         raise ValueError("it holds characters that are not printable ASCII, which no header can carry; choose another")
+    if key is not None and key.get_secret_value().strip() != key.get_secret_value():
+        raise ValueError("it begins or ends with a blank, which headers lose on their way; choose another")
     return key
 
 

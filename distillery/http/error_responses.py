@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from distillery.errors import Internal, InvalidRequest, NotFound, Problem
 from distillery.http.disconnect import CLIENT_LEFT
@@ -16,6 +17,7 @@ from distillery.runtime.limits import MOST_FAULTS
 
 _log = logging.getLogger("distillery")
 PROBLEM_TYPE = "application/problem+json"
+_NOT_ALLOWED = 405
 
 
 def as_response(problem: Problem, instance: str, status: int | None = None) -> JSONResponse:
@@ -46,6 +48,13 @@ def describe_faults(faults: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(shown + [f"and {more} faults more"] * (more > 0))
 
 
+def _list_methods(request: Request) -> list[str]:
+    """What all routes of a request's path take together; Starlette names those of the first alone, and no HEAD."""
+    routes = [route for route in request.app.routes if isinstance(route, Route) and route.path_regex.match(request.scope["path"])]
+    methods = {method for route in routes for method in route.methods or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Translate the exceptions of `app` to problems, in this one place; what nobody expected is for `as_bug`."""
 
@@ -67,6 +76,8 @@ def add_error_handlers(app: FastAPI) -> None:
         kind = NotFound if error.status_code == 404 else InvalidRequest
         response = as_response(kind(f"{request.method} {request.url.path}: {error.detail}"), request.url.path, error.status_code)
         response.headers.update(error.headers or {})
+        if error.status_code == _NOT_ALLOWED and (methods := _list_methods(request)):
+            response.headers["Allow"] = ", ".join(methods)
         return response
 
     app.add_exception_handler(Problem, on_problem)

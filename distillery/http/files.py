@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fastapi import Request
@@ -21,6 +22,8 @@ _LARGEST_PACKED = 64 << 20
 def serve_file(request: Request, path: Path, filename: str, media_type: str) -> Response:
     """A file, or the range of it that is asked for; 304 if the client has it, 416 for a range that it does not have.
 
+    The range is left aside where the file is another than the client has a piece of (If-Range).
+
     A small text is compressed where that is understood and no range is asked for; HDF5 hardly shrinks.
     """
     found = path.stat()
@@ -29,10 +32,10 @@ def serve_file(request: Request, path: Path, filename: str, media_type: str) -> 
         return _serve_packed(request, path.read_bytes(), filename, media_type)
     varies = {"Vary": "Accept-Encoding"} if can_be_packed else {}
     response = FileResponse(path, filename=filename, media_type=media_type, stat_result=found, headers=varies)
-    if _is_known(request, response.headers["etag"]):
+    if _is_known(request, response.headers["etag"], found.st_mtime):
         return Response(status_code=304, headers={"ETag": response.headers["etag"], **varies})
-    wanted = request.headers.get("range")
-    if wanted is not None:
+    wanted, condition = request.headers.get("range"), request.headers.get("if-range")
+    if wanted is not None and (condition is None or response._should_use_range(condition)):  # else the whole file is sent
         _require_range(wanted, found.st_size)
     return response
 
@@ -61,12 +64,26 @@ async def serve_page(request: Request, page: bytes) -> Response:
     return HTMLResponse(page, headers=headers)
 
 
-def _is_known(request: Request, etag: str) -> bool:
-    """Whether the client has what has this tag; 412 if it wants none but another (If-Match)."""
+def _is_known(request: Request, etag: str, changed: float | None = None) -> bool:
+    """Whether the client has what has this tag, or what has not been changed since; 412 if it wants none but another (If-Match).
+
+    changed  when the file was, Unix time, s; None where the answer does not tell
+    """
     wanted = _read_tags(request, "if-match")
     if wanted and not wanted & {etag, "*"}:
         raise HTTPException(412, f"the file has the tag {etag}, the header If-Match asks for {', '.join(sorted(wanted))[:200]}")
-    return bool({tag.removeprefix("W/") for tag in _read_tags(request, "if-none-match")} & {etag, "*"})
+    if "if-none-match" in request.headers or changed is None:
+        return bool({tag.removeprefix("W/") for tag in _read_tags(request, "if-none-match")} & {etag, "*"})
+    since = _read_date(request.headers.get("if-modified-since", ""))
+    return since is not None and int(changed) <= since
+
+
+def _read_date(text: str) -> float | None:
+    """A date of HTTP as Unix time, s; None if it is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _read_tags(request: Request, header: str) -> set[str]:

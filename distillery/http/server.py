@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from distillery.errors import InvalidRequest
+from distillery.http.error_responses import as_response
 from distillery.runtime.limits import HEADER_SECONDS
 
 _KEEP_ALIVE_SECONDS = 30
@@ -56,6 +59,18 @@ class TimedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is answered with a problem, as all that goes wrong is."""
+        problem = as_response(InvalidRequest("the request is not valid HTTP/1.1, or its headers are too long"), "")
+        headers = [*problem.raw_headers, (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=problem.status_code, headers=headers),
+            h11.Data(data=bytes(problem.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _watch(self) -> None:
         """A request at work has limits of its own (`request_limits`); before and after one there is a deadline that no byte moves."""

@@ -1,5 +1,6 @@
 """What keeps a recipe from being made, as far as it can be known before anything is: asked of those who are to make it."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,7 +44,7 @@ async def check_recipe(recipe: Recipe, text: str, makers: Makers) -> RecipeCheck
     teacher = await _check_teacher(recipe, makers, found)
     for maker in list_makers(recipe):
         await _check_source(recipe, maker, makers, teacher, found)
-    return RecipeCheck(faults=place_faults(text, found.faults), notes=found.notes)
+    return RecipeCheck(faults=await asyncio.to_thread(place_faults, text, found.faults), notes=found.notes)
 
 
 async def _check_teacher(recipe: Recipe, makers: Makers, found: _Findings) -> TeacherOutline | None:

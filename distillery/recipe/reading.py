@@ -20,11 +20,16 @@ _KINDS = {type(None): "nothing: it is empty", list: "a list"}
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:
     """A recipe file and its text; InvalidRequest names file, line, key and the nearest valid one."""
+    text = read_recipe_text(path)
+    return parse_recipe(text, str(path)), text
+
+
+def read_recipe_text(path: Path) -> str:
+    """What a recipe file holds; InvalidRequest names it where it can't be read or is no text."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"can't read the recipe {path}: {error}") from error
-    return parse_recipe(text, str(path)), text
 
 
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:

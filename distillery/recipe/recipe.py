@@ -124,9 +124,9 @@ class Recipe(Message):
         """How many structures every source owes by `fractions[attempt]`; they add up to the total."""
         return apportion(self.size, self._weights(attempt))
 
-    @property
+    @cached_property
     def most_owed(self) -> dict[str, int]:
-        """The most that every source may come to owe, by whichever of `fractions`."""
+        """The most that every source may come to owe, by whichever of `fractions`; asked for once a source, so it is kept."""
         counts = [self.counts(attempt) for attempt in range(len(self.fractions))]
         return {name: max(count[name] for count in counts) for name in self.sources}
 

@@ -58,5 +58,5 @@ def read_target(folder: Path) -> Target:
         return Target.model_validate(json.loads((folder / TARGET).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return Target()
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise Internal(f"{folder / TARGET} can't be read: {error}; remove it, then resume") from error

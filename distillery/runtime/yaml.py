@@ -18,14 +18,16 @@ Location = tuple[str | int, ...]
 Lines = dict[Location, int]
 
 _ODD_BREAKS = re.compile("[\x85\u2028\u2029]")
+_MOST_BITS = 14_000
+"""Of a whole number: Python writes none with more than 4,300 decimal digits, 14,284 bits, into any message."""
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 """How JSON writes one character beyond the first 65,536."""
 _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r"|~|null|Null|NULL"), lambda text: None),
     (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text.lower() == "true"),
     (re.compile(r"[-+]?[0-9]+"), int),
-    (re.compile(r"0o[0-7]+"), lambda text: int(text[2:], 8)),
-    (re.compile(r"0x[0-9a-fA-F]+"), lambda text: int(text[2:], 16)),
+    (re.compile(r"0o[0-7]+"), lambda text: _read_digits(text[2:], 8)),
+    (re.compile(r"0x[0-9a-fA-F]+"), lambda text: _read_digits(text[2:], 16)),
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
     (re.compile(r"[-+]?\.(inf|Inf|INF)"), lambda text: float(text.replace(".", ""))),
     (re.compile(r"\.(nan|NaN|NAN)"), lambda text: float("nan")),
@@ -139,9 +141,17 @@ def _resolve(scalar: Any) -> Any:
         if pattern.fullmatch(scalar.value):
             try:
                 return make(scalar.value)
-            except ValueError as error:  # more digits than int() takes
+            except ValueError as error:  # more digits than Python takes
                 raise NotYaml(f"{scalar.value[:40]!r}…: {error}, {_line(scalar)}") from error
     return scalar.value
+
+
+def _read_digits(digits: str, base: int) -> int:
+    """A whole number in octal or hexadecimal digits; ValueError if it could not be written in decimal ones."""
+    value = int(digits, base)
+    if value.bit_length() > _MOST_BITS:
+        raise ValueError(f"a number of {value.bit_length()} bits, at most {_MOST_BITS} are taken")
+    return value
 
 
 def _describe(error: MarkedYAMLError) -> str:

@@ -136,6 +136,8 @@ class Generated(Message):
 
 
 Vector = tuple[float, float, float]
+_LARGEST_STATE = 2**31 - 1
+"""Of charges and multiplicities: what the columns of a structure batch hold (distillery.structures.arrow)."""
 
 
 class StructureRecord(Message):
@@ -148,9 +150,19 @@ class StructureRecord(Message):
     pbc: tuple[bool, bool, bool]
     system: System
     origin: dict[str, Any] = Field(description="how it was made")
-    charge: StrictInt = Field(0, description="total, of a cell where it is periodic, e; 0 if absent", exclude_if=lambda given: given == 0)
+    charge: StrictInt = Field(
+        0,
+        ge=-_LARGEST_STATE,
+        le=_LARGEST_STATE,
+        description="total, of a cell where it is periodic, e; 0 if absent",
+        exclude_if=lambda given: given == 0,
+    )
     multiplicity: StrictInt = Field(
-        0, ge=0, description="of the spin, 2 S + 1; the lowest that its electrons allow if absent", exclude_if=lambda given: given == 0
+        0,
+        ge=0,
+        le=_LARGEST_STATE,
+        description="of the spin, 2 S + 1; the lowest that its electrons allow if absent",
+        exclude_if=lambda given: given == 0,
     )
 
 

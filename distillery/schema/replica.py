@@ -1,5 +1,7 @@
 """Replicas: services and labellers that tell the gateway where they are, each for as long as its lease lasts."""
 
+import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictStr
@@ -8,6 +10,9 @@ from distillery.schema.base import CONTRACT_VERSION, Count, Message, Name
 
 _HIGHEST_PORT = 65535
 
+_LONGEST_LABEL = 63
+"""RFC 1035."""
+
 
 def _has_port(url: str) -> str:
     if not 0 < int(url.rpartition(":")[2]) <= _HIGHEST_PORT:
@@ -15,8 +20,23 @@ def _has_port(url: str) -> str:
     return url
 
 
+def _has_host(url: str) -> str:
+    """What no client could ask is refused here: it would fail the requests that are sent there, not this one."""
+    host = url.partition("://")[2].rpartition(":")[0]
+    if host.startswith("["):
+        IPv6Address(host.strip("[]"))
+    elif re.fullmatch(r"[0-9.]+", host):
+        IPv4Address(host)
+    elif not all(0 < len(label) <= _LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+        raise ValueError(f"the pieces between the dots of a name have 1 to {_LONGEST_LABEL} characters")
+    return url
+
+
 BaseUrl = Annotated[
-    StrictStr, Field(pattern=r"^https?://(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9_.-]{1,253}):[0-9]{1,5}$"), AfterValidator(_has_port)
+    StrictStr,
+    Field(pattern=r"^https?://(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9_.-]{1,253}):[0-9]{1,5}$"),
+    AfterValidator(_has_port),
+    AfterValidator(_has_host),
 ]
 """Scheme, host and port; no path."""
 

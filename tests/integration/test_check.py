@@ -1,12 +1,17 @@
 """A gateway checks a recipe: it asks its services and its labeller, and tells every fault at its line."""
 
 import asyncio
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from distillery.http.client import open_client
+from distillery.recipe.shares import apportion
+from distillery.runtime.yaml import Lines, read_lines
 from gateway.app import create_gateway
 from tests.fake_service import FakeGenerator
 from tests.integration.factory import RECIPE, factory, settings_for, two_fakes
@@ -42,6 +47,26 @@ def test_every_fault_is_told_at_its_line(tmp_path: Path) -> None:
         (8, "sources.three.service"),
     ]
     assert "did you mean 'fake'?" in faults[-1]["message"]
+
+
+def test_a_long_recipe_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its lines, which are read in a thread, nor its many sources, each of which had what all owe worked out anew."""
+    readers, n_apportioned = list[str](), list[int]()
+
+    def read_and_note(text: str) -> tuple[Any, Lines]:
+        readers.append(threading.current_thread().name)
+        return read_lines(text)
+
+    def apportion_and_count(total: int, weights: Mapping[str, float]) -> dict[str, int]:
+        n_apportioned.append(total)
+        return apportion(total, weights)
+
+    monkeypatch.setattr("distillery.recipe.reading.read_lines", read_and_note)
+    monkeypatch.setattr("distillery.recipe.recipe.apportion", apportion_and_count)
+    sources = "".join(f"  more{k}: {{service: fake, system: cluster, count: 1}}\n" for k in range(50))
+    assert check(tmp_path, RECIPE + sources)["faults"] == []
+    assert len(n_apportioned) < 10
+    assert threading.main_thread().name not in readers
 
 
 def test_a_service_that_does_not_answer_is_a_fault_unless_others_stand_in(tmp_path: Path) -> None:

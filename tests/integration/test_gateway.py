@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from distillery.export.ase_databases import export_ase_db, export_aselmdb
 from distillery.export.extxyz import export_extxyz
 from distillery.generators.generator import Task
 from distillery.http.client import EmbeddedServers
+from distillery.recipe.target import Target, read_target
 from distillery.schema.dataset import Status
 from distillery.structures.structure import Structure
 from distillery.verify.verification import Verification
@@ -232,6 +234,75 @@ def test_a_renamed_folder_is_refused_and_hides_no_other(tmp_path: Path) -> None:
             assert rows["small"]["state"] == "finished"
         async with factory(tmp_path, two_fakes(), resume=True) as client:
             assert (await client.get("/v1/datasets/small")).json()["state"] == "finished"
+
+    run(main())
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "\\udcff\\udcfe", "null"], ids=["deep", "no text", "nothing"])
+def test_a_state_that_was_damaged_is_named_and_hides_no_other(tmp_path: Path, content: str) -> None:
+    run(make_in(tmp_path))
+    shutil.copytree(tmp_path / "small", tmp_path / "other")
+    (tmp_path / "small" / "state.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            refused = await client.get("/v1/datasets/small")
+            assert str(tmp_path / "small" / "state.json") in refused.json()["detail"]
+            rows = {row["name"]: row for row in (await client.get("/v1/datasets")).json()}
+            assert rows["small"]["problem"]["kind"] == "internal"
+            assert rows["other"]["state"] == "finished"
+
+    run(main())
+
+
+def test_what_nobody_expected_of_one_dataset_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it keep the gateway from going on with those behind it."""
+    run(make_in(tmp_path))
+    shutil.copytree(tmp_path / "small", tmp_path / "damaged")
+    (tmp_path / "small" / "report.json").unlink()
+
+    def read_badly(folder: Path) -> Target:
+        if folder.name == "damaged":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return read_target(folder)
+
+    monkeypatch.setattr("gateway.stored_dataset.read_target", read_badly)
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes(), resume=True) as client:
+            await wait_for(client, "finished")
+            rows = {row["name"]: row for row in (await client.get("/v1/datasets")).json()}
+            assert str(tmp_path / "damaged") in rows["damaged"]["problem"]["detail"]
+            assert (await client.get("/metrics")).status_code == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize("path", ["", "/plan", "/pause"])
+def test_a_recipe_that_was_damaged_is_named(tmp_path: Path, path: str) -> None:
+    run(make_in(tmp_path))
+    (tmp_path / "small" / "recipe.yaml").write_bytes(b"\xff\xfe")
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            refused = await client.request("POST" if path == "/pause" else "GET", f"/v1/datasets/small{path}")
+            assert (refused.status_code, str(tmp_path / "small" / "recipe.yaml") in refused.json()["detail"]) == (400, True)
+            again = await client.post("/v1/datasets", content=RECIPE)
+            assert (again.status_code, str(tmp_path / "small" / "recipe.yaml") in again.json()["detail"]) == (400, True)
+
+    run(main())
+
+
+def test_a_part_that_leads_nowhere_is_named_where_structures_are_looked_at(tmp_path: Path) -> None:
+    run(make_in(tmp_path))
+    part = next((tmp_path / "small" / "parts").glob("*.h5"))
+    part.unlink()
+    part.symlink_to(tmp_path / "gone.h5")
+
+    async def main() -> None:
+        async with factory(tmp_path, two_fakes()) as client:
+            refused = await client.get("/v1/datasets/small/structures?n=50")
+            assert (refused.status_code, str(part) in refused.json()["detail"]) == (503, True)
 
     run(main())
 

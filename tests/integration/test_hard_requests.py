@@ -159,6 +159,16 @@ def test_a_client_that_leaves_while_it_sends_is_no_bug(app: tuple[str, str], cap
     assert 'status="500"' not in counted
 
 
+@pytest.mark.parametrize("request_line", [b"GET /a b HTTP/1.1", b"nothing at all", b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000])
+def test_what_is_no_http_is_a_problem_too(app: tuple[str, str], request_line: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(app[1]).port), 30) as client:
+        client.sendall(request_line + b"\r\n\r\n")
+        head, _, body = _read_to_the_end(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert json.loads(body)["kind"] == "invalid_request"
+
+
 @pytest.mark.parametrize("path", ["/docs-assets/%00", "/v1/%00", "/v1/health/live%0a"])
 def test_paths_that_are_not_printable_are_not_found(app: tuple[str, str], path: str) -> None:
     answer = httpx.get(app[1] + path)

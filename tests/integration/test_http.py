@@ -251,6 +251,41 @@ def test_a_range_of_a_file_is_sent_and_one_that_is_not_there_is_a_problem(many: 
     assert get(many, path, Range=f"bytes={size}-").headers["content-range"] == f"bytes */{size}"
 
 
+def test_the_whole_file_is_sent_to_who_has_a_piece_of_another_one(many: Path) -> None:
+    """As a download that goes on does, once the file is another and perhaps shorter."""
+    path, content = "/v1/datasets/small/files/dataset.h5", (many / "small" / "dataset.h5").read_bytes()
+    own = get(many, path).headers["etag"]
+    for wanted in (f"bytes={len(content)}-", "bytes=1-3"):
+        whole = get(many, path, Range=wanted, If_Range='"before"')
+        assert (whole.status_code, whole.content) == (200, content), wanted
+    assert get(many, path, Range="bytes=1-3", If_Range=own).content == content[1:4]
+    assert get(many, path, Range=f"bytes={len(content)}-", If_Range=own).status_code == 416
+
+
+def test_a_file_that_has_not_been_changed_since_is_not_sent_again(many: Path) -> None:
+    path = "/v1/datasets/small/files/dataset.h5"
+    changed = get(many, path).headers["last-modified"]
+    assert get(many, path, If_Modified_Since=changed).status_code == 304
+    for date in ("Thu, 01 Jan 2015 00:00:00 GMT", "yesterday", ""):
+        assert get(many, path, If_Modified_Since=date).status_code == 200, date
+    assert get(many, path, If_Modified_Since=changed, If_None_Match='"other"').status_code == 200, "the tag decides where both are given"
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/datasets", "GET, HEAD, POST"),
+        ("/v1/datasets/small", "DELETE, GET, HEAD"),
+        ("/v1/datasets/small/pause", "POST"),
+        ("/v1/datasets/small/files/recipe.yaml", "GET, HEAD"),
+        ("/docs-assets/favicon.png", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_is_not_allowed_is_told_those_that_are(many: Path, path: str, methods: str) -> None:
+    refused = ask(many, lambda client: client.request("PATCH", path))
+    assert (refused.status_code, refused.headers["allow"]) == (405, methods)
+
+
 def test_a_recipe_that_is_too_large_is_413(many: Path) -> None:
     answer = ask(many, lambda client: client.post("/v1/datasets", content=RECIPE + "#" * (1 << 20)))
     assert (answer.status_code, answer.json()["kind"]) == (413, "too_large")

@@ -166,6 +166,12 @@ def test_a_place_that_can_not_be_written_is_named_before_the_work(
         ("verify x.h5 --regenerate 1 --deployed", "CONCURRENCY", "-7", "concurrency: Input should be greater than or equal to 1"),
         ("verify x.h5 --regenerate 1 --deployed", "SERVICES", "{bad", "services"),
         ("verify x.h5 --regenerate 1 --deployed", "API_KEY", "secret", "api_key: Value error, it has 6 characters, at least 16"),
+        (
+            "verify x.h5 --regenerate 1 --deployed",
+            "API_KEY",
+            "a key and then a blank ",
+            "api_key: Value error, it begins or ends with a blank",
+        ),
     ],
 )
 def test_wrong_settings_are_named_without_what_may_be_a_key(tmp_path: Path, command: str, variable: str, value: str, text: str) -> None:

@@ -72,7 +72,13 @@ def test_a_replica_that_makes_something_else_is_refused(changes: dict[str, str])
     leases.renew("b", announce("http://10.0.0.2:4000", version="1.1"))
 
 
-@pytest.mark.parametrize("url", ["10.0.0.1:80", "ftp://a:1", "http://a", "http://a:0", "http://a:70000", "http://a:1/path", "http://u@a:1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("10.0.0.1:80", "ftp://a:1", "http://a", "http://a:0", "http://a:70000", "http://a:1/path", "http://u@a:1"),
+        *("http://999.0.0.1:80", "http://[:::]:80", "http://a..b:80", f"http://{'a' * 64}.org:80"),
+    ],
+)
 def test_an_address_is_scheme_host_and_port(url: str) -> None:
     with pytest.raises(ValidationError):
         announce(url)

@@ -130,3 +130,9 @@ def test_changed_bytes_of_a_recipe_never_end_in_another_error() -> None:
         except InvalidRequest:
             n_refused += 1
     assert 100 < n_refused < 200
+
+
+@pytest.mark.parametrize("digits", ["0x" + "f" * 5000, "0o" + "7" * 5000, "9" * 5000], ids=["hexadecimal", "octal", "decimal"])
+def test_a_number_too_long_for_any_message_is_refused_with_its_line(digits: str) -> None:
+    with pytest.raises(InvalidRequest, match="line 2"):
+        parse_recipe(f"name: small\nseed: {digits}\n")
