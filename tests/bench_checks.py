@@ -139,6 +139,14 @@ def _leave_an_atom_behind(s: Structure, rng: np.random.Generator) -> Structure |
     return replace(s, positions=positions)
 
 
+def _tear_apart(s: Structure, rng: np.random.Generator) -> Structure | None:
+    """Half of a cluster 12 Å away."""
+    if s.system != "cluster" or len(s) < 6:
+        return None
+    is_far = s.positions[:, 0] > np.median(s.positions[:, 0])
+    return replace(s, positions=s.positions + np.outer(is_far, [12.0, 0, 0]))
+
+
 def _leave_fractions(s: Structure, rng: np.random.Generator) -> Structure | None:
     """Fractional coordinates taken for Å."""
     return replace(s, positions=s.positions @ np.linalg.inv(s.cell)) if s.is_periodic and len(s) > 1 else None
@@ -172,6 +180,7 @@ DAMAGES: Mapping[str, Damage] = {
     "nearest pair at 0.65 of radii": _press_a_pair,
     "an atom twice": _repeat_an_atom,
     "an atom left 5 Å behind": _leave_an_atom_behind,
+    "a cluster in halves, 12 Å apart": _tear_apart,
     "one hydrogen missing": _lose_hydrogen,
     "hydrogens of N O Si P S missing": _lose_polar_hydrogens,
     "all hydrogens missing": _lose_all_hydrogens,

@@ -218,7 +218,7 @@ def test_what_is_made_for_the_short_range_may_be_close_or_apart(kind: str) -> No
 
 @pytest.mark.parametrize("symbol", ["He", "Ne", "Ar", "Kr", "Xe", "Rn"])
 def test_noble_gases_may_have_nothing_near_them(symbol: str) -> None:
-    assert reason(of(Atoms([symbol, symbol], [(0, 0, 0), (0, 0, 8)]), "cluster")) is None
+    assert reason(of(Atoms([symbol, symbol], [(0, 0, 0), (0, 0, 7)]), "cluster")) is None
     neighbour = chemical_symbols[atomic_numbers[symbol] + 1]
     assert reason(of(Atoms([neighbour, neighbour], [(0, 0, 0), (0, 0, 12)]), "cluster")) == "isolated_atom"
 
@@ -252,7 +252,7 @@ def test_a_structure_is_compressed_where_most_of_its_atoms_with_three_bonds_are(
     """Tetrahedra of europium, whose bonds are not added up, far from one another: all four atoms of one have three bonds each."""
     tetrahedron = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]) / np.sqrt(8) * 2 * 1.98
     scales = [0.75] * n_short + [1.0] * (3 - n_short)
-    positions = np.concatenate([scale * tetrahedron + [20.0 * k, 0, 0] for k, scale in enumerate(scales)])
+    positions = np.concatenate([scale * tetrahedron + [10.0 * k, 0, 0] for k, scale in enumerate(scales)])
     assert reason(of(Atoms("Eu12", positions), "cluster")) == ("compressed" if is_compressed else None)
 
 
