@@ -91,15 +91,20 @@ def _keep(s: Structure, kept: NDArray[np.bool_]) -> Structure | None:
     return None if kept.all() or not kept.any() else replace(s, numbers=s.numbers[kept], positions=s.positions[kept])
 
 
+def _is_of_molecules(s: Structure) -> bool:
+    """Clusters that the service ase makes tell their kind: theirs are whole, and some of them are radicals."""
+    return s.system == "molecule" or (s.system == "cluster" and "kind" not in s.origin)
+
+
 def _lose_hydrogen(s: Structure, rng: np.random.Generator) -> Structure | None:
     hydrogens = np.flatnonzero(s.numbers == 1)
-    if s.system != "molecule" or not hydrogens.size or len(s) < 3:
+    if not _is_of_molecules(s) or not hydrogens.size or len(s) < 3:
         return None
     return _keep(s, np.arange(len(s)) != rng.choice(hydrogens))
 
 
 def _lose_polar_hydrogens(s: Structure, rng: np.random.Generator) -> Structure | None:
-    if s.system not in {"molecule", "crystal"} or 6 not in s.numbers:
+    if not (_is_of_molecules(s) or s.system == "crystal") or 6 not in s.numbers:
         return None
     pairs = find_pairs(s, 2.0)
     near = pairs.distance < _BOND * sum_of_radii(s.numbers[pairs.i], s.numbers[pairs.j])

@@ -127,10 +127,10 @@ def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = N
         return Fault("bare_carbon", bare)
     if pieces := _find_fragments(structure, neighbours):
         return pieces
-    if missing := find_missing_hydrogen(structure, neighbours):
-        return Fault("missing_hydrogen", missing)
     if not is_loose(structure) and (fault := _find_scale_fault(structure, neighbours)):
         return fault
+    if missing := find_missing_hydrogen(structure, neighbours):
+        return Fault("missing_hydrogen", missing)
     return _find_thin_vacuum(structure)
 
 

@@ -2,7 +2,8 @@
 
 Where `origin` has a SMILES, it says how many there are. Elsewhere an odd number of electrons means that one hydrogen, or any odd number of
 them, is missing, or that it is a radical or an ion, unless most of its atoms are metals; an even number of missing hydrogens leaves atoms
-with fewer neighbours than the lengths of their bonds explain. That goes for organic crystals too: X-rays hardly see hydrogens.
+with fewer neighbours than the lengths of their bonds explain. That goes for clusters of molecules, and for organic crystals: X-rays
+hardly see hydrogens.
 """
 
 from collections import Counter
@@ -53,14 +54,17 @@ _PYRAMIDAL = 345.0
 hydrogen."""
 _STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
 """Nitrogen monoxide and dioxide, chlorine dioxide: gases that one can buy."""
-_INVENTED = frozenset({"decorated", "symmetric"})
-"""Methods by which crystals are made that nobody has seen: what looks like a molecule in them need be none."""
+_INVENTED = frozenset({"decorated", "symmetric", "shaped", "random", "molecular"})
+"""Methods and kinds of crystals and clusters that nobody has seen: what looks like a molecule in them need be none. Of molecular clusters
+the source knows that they are whole: silicon monoxide and the like are among them."""
+_MOLECULES_ALONE = frozenset({_H, _N, _O, _F, _P, _S, _CL, 35, 53})
+"""Elements that make clusters of molecules alone, without carbon too: water, ammonia."""
 _NO_METALS = frozenset({1, 2, *range(5, 11), *range(14, 19), *range(32, 37), *range(51, 55), 85, 86})
 """Non-metals and metalloids: H, He, B-Ne, Si-Ar, Ge-Kr, Sb-Xe, At, Rn."""
 
 
 def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str | None:
-    """Which atom of a molecule or of an organic crystal lacks hydrogens, or None.
+    """Which atom of a molecule, of a cluster of molecules or of an organic crystal lacks hydrogens, or None.
 
     Its charge and a multiplicity above 1 tell that it is an ion or a radical; so may `origin` do, which may have its `smiles`, its
     `charge` (as structures of older datasets have it), and `radical_electrons` where it is no closed shell.
@@ -68,10 +72,11 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
     if structure.system == "crystal":
         is_told = bool(structure.charge) or structure.multiplicity > 1
         return _find_unsaturated(structure, neighbours) if _is_organic(structure) and not is_told else None
-    if structure.system != "molecule":
+    is_of_molecules = structure.system == "cluster" and (_is_organic(structure) or _has_molecules_alone(structure))
+    if structure.system != "molecule" and not is_of_molecules:
         return None
     smiles = structure.origin.get("smiles")
-    wanted = count_atoms(smiles) if isinstance(smiles, str) else None
+    wanted = count_atoms(smiles) if isinstance(smiles, str) and not is_of_molecules else None
     if wanted is not None:
         found = Counter(chemical_symbols[z] for z in structure.numbers.tolist())
         return None if found == wanted else f"its SMILES has other atoms: {_compare(found, wanted)}"
@@ -84,14 +89,21 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
 
 def _is_organic(structure: Structure) -> bool:
     """Whether it has carbon and no metal, so that its atoms are those of molecules, and is not invented, or meant to be loose."""
-    is_invented = is_loose(structure) or not _INVENTED.isdisjoint(_list_methods(structure.origin))
-    return not is_invented and _C in structure.numbers and _NO_METALS.issuperset(structure.numbers.tolist())
+    return not _is_invented(structure) and _C in structure.numbers and _NO_METALS.issuperset(structure.numbers.tolist())
+
+
+def _has_molecules_alone(structure: Structure) -> bool:
+    return not _is_invented(structure) and len(structure) > 1 and _MOLECULES_ALONE.issuperset(structure.numbers.tolist())
+
+
+def _is_invented(structure: Structure) -> bool:
+    return is_loose(structure) or not _INVENTED.isdisjoint(_list_methods(structure.origin))
 
 
 def _list_methods(origin: object) -> Iterator[object]:
     """How it was made, and how it had been made before it was read from a dataset."""
     if isinstance(origin, Mapping):
-        yield origin.get("method")
+        yield from (origin.get("method"), origin.get("kind"))
         info = origin.get("info")
         yield from _list_methods(info.get("origin") if isinstance(info, Mapping) else None)
 

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.cluster import Icosahedron
-from ase.collections import g2
+from ase.collections import g2, s22
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.spacegroup import crystal
 
@@ -285,3 +285,19 @@ def test_organic_crystals_pass_shaken_too() -> None:
     for structure in organic().values():
         shaken = replace(structure, positions=structure.positions + rng.normal(scale=0.03, size=structure.positions.shape))
         assert reason(shaken) is None, structure.id
+
+
+@pytest.mark.parametrize("name", ["Adenine-thymine_Watson-Crick_complex", "Formic_acid_dimer", "Water_dimer"])
+def test_a_cluster_of_molecules_that_lost_a_hydrogen_is_found_unless_its_source_tells(name: str) -> None:
+    whole = of(s22[name], "cluster")
+    assert reason(whole) is None
+    lost = int(np.flatnonzero(whole.numbers == 1)[-1])
+    kept = np.arange(len(whole)) != lost
+    open_shell = replace(whole, numbers=whole.numbers[kept], positions=whole.positions[kept])
+    assert reason(open_shell) == "missing_hydrogen"
+    assert reason(replace(open_shell, multiplicity=2)) is None
+    assert reason(replace(open_shell, origin={"info": {"origin": {"kind": "random"}}})) is None, "invented clusters may be anything"
+
+
+def test_a_pair_of_bases_without_the_hydrogens_of_its_nitrogens_is_found() -> None:
+    assert reason(without_hydrogens(of(s22["Adenine-thymine_complex_stack"], "cluster"), ("N",))) == "missing_hydrogen"
