@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.cluster import Icosahedron
-from ase.collections import g2, s22
+from ase.collections import dcdft, g2, s22
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.spacegroup import crystal
 
@@ -301,3 +301,21 @@ def test_a_cluster_of_molecules_that_lost_a_hydrogen_is_found_unless_its_source_
 
 def test_a_pair_of_bases_without_the_hydrogens_of_its_nitrogens_is_found() -> None:
     assert reason(without_hydrogens(of(s22["Adenine-thymine_complex_stack"], "cluster"), ("N",))) == "missing_hydrogen"
+
+
+@pytest.mark.parametrize(
+    ("middle", "n", "a"), [("I", 5, 1.86), ("I", 7, 1.83), ("Br", 5, 1.77), ("Br", 3, 1.77), ("Cl", 5, 1.62), ("S", 6, 1.56)]
+)
+def test_fluorides_with_many_bonds_are_not_compressed(middle: str, n: int, a: float) -> None:
+    """On an octahedron, IF7 on a pentagonal bipyramid."""
+    ring = [(np.cos(k * 0.4 * np.pi), np.sin(k * 0.4 * np.pi), 0) for k in range(5)]
+    octahedron = [(0, 0, 1), (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)]
+    directions = np.array([(0, 0, 1), (0, 0, -1), *ring] if n == 7 else octahedron[:n])
+    fluoride = of(Atoms([middle, *"F" * n], [(0, 0, 0), *(a * directions)]), "molecule")
+    assert reason(fluoride) is None
+    assert reason(scaled(fluoride, 0.42 ** (1 / 3))) in {"compressed", "atoms_too_close"}
+
+
+@pytest.mark.parametrize("name", ["Br", "I"])
+def test_bromine_and_iodine_in_a_cell_of_042_times_the_volume_are_found(name: str) -> None:
+    assert reason(scaled(of(dcdft[name], "crystal"), 0.42 ** (1 / 3))) == "compressed"
