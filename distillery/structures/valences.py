@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from distillery.structures.geometry import BOND, Neighbours, Pairs
@@ -18,7 +18,7 @@ from distillery.structures.length_checks import is_loose
 from distillery.structures.smiles import count_atoms
 from distillery.structures.structure import Structure
 
-_H, _C, _N, _O, _F, _SI, _P, _S, _CL = 1, 6, 7, 8, 9, 14, 15, 16, 17
+_H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL = 1, 5, 6, 7, 8, 9, 14, 15, 16, 17
 _ONE_BOND = frozenset({_H, _F})
 _DOUBLE = {
     (6, _O): 1.34,
@@ -42,9 +42,16 @@ _DOUBLE = {
     (6, _SI): 1.78,
     (_SI, _S): 1.98,
     (_SI, _SI): 2.22,
+    (_B, _O): 1.28,
+    (_B, _N): 1.40,
+    (_B, _S): 1.68,
 }
 """Å: a bond between these, atomic numbers in order of the pair as it is listed, that is shorter may be more than single."""
 _TRIPLE = {(6, _N): 1.24, (_N, _N): 1.20, (_P, _N): 1.60, (6, _P): 1.62}
+_LISTED = frozenset({_H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL})
+_DOUBLE_SHARE = 0.88
+"""Of the sum of covalent radii: to an element that is not listed a bond may be more than single below (Os=O 0.82, Se=O 0.86, Br=O 0.89 less
+what heat may have lengthened it by; Se-OH 0.94)."""
 _SHAKEN = 0.06
 """Å that heat or a rattle may have lengthened a bond by."""
 _LEAST = {_SI: 3, _P: 1, _CL: 1}
@@ -187,4 +194,7 @@ def _has_double(element: int, others: NDArray[np.uint8], distances: NDArray[np.f
 
 
 def _is_within(table: dict[tuple[int, int], float], one: int, other: int, distance: float) -> bool:
-    return distance - _SHAKEN < max(table.get((one, other), 0.0), table.get((other, one), 0.0))
+    longest = max(table.get((one, other), 0.0), table.get((other, one), 0.0))
+    if other not in _LISTED:
+        longest = _DOUBLE_SHARE * float(covalent_radii[one] + covalent_radii[other])
+    return distance - _SHAKEN < longest

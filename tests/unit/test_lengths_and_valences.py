@@ -303,6 +303,35 @@ def test_a_pair_of_bases_without_the_hydrogens_of_its_nitrogens_is_found() -> No
     assert reason(without_hydrogens(of(s22["Adenine-thymine_complex_stack"], "cluster"), ("N",))) == "missing_hydrogen"
 
 
+TETRAHEDRON = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
+OXIDES = {
+    "OsO4": ("Os", ["O"] * 4, [1.712] * 4),
+    "CrO2Cl2": ("Cr", ["O", "O", "Cl", "Cl"], [1.577, 1.577, 2.122, 2.122]),
+    "WSCl2O": ("W", ["O", "S", "Cl", "Cl"], [1.68, 2.10, 2.28, 2.28]),
+    "SeO2F2": ("Se", ["O", "O", "F", "F"], [1.575, 1.575, 1.685, 1.685]),
+    "BrO3F": ("Br", ["O", "O", "O", "F"], [1.582, 1.582, 1.582, 1.708]),
+    "XeO4": ("Xe", ["O"] * 4, [1.736] * 4),
+    "GeH2O": ("Ge", ["H", "H", "O"], [1.53, 1.53, 1.634]),
+}
+"""Middle, what is around it, and how far, Å; as measured or, of tungsten and germanium, as in their like."""
+
+
+def around(middle: str, others: list[str], distances: list[float]) -> Structure:
+    directions = np.array(TETRAHEDRON[: len(others)]) / np.sqrt(3)
+    return of(Atoms([middle, *others], [(0, 0, 0), *(directions * np.array(distances)[:, None])]), "molecule")
+
+
+@pytest.mark.parametrize("name", OXIDES)
+def test_oxygen_and_sulfur_at_the_end_of_a_short_bond_lack_no_hydrogen(name: str) -> None:
+    assert reason(around(*OXIDES[name])) is None
+
+
+def test_oxygen_at_the_end_of_a_long_bond_lacks_one() -> None:
+    assert reason(around("Se", ["O"] * 4, [1.61, 1.61, 1.75, 1.75])) == "missing_hydrogen"
+    assert reason(around("Ge", ["H", "H", "O", "O"], [1.53, 1.53, 1.76, 1.76])) == "missing_hydrogen"
+    assert reason(around("B", ["F", "O", "O"], [1.32, 1.36, 1.36])) == "missing_hydrogen"
+
+
 @pytest.mark.parametrize(
     ("middle", "n", "a"), [("I", 5, 1.86), ("I", 7, 1.83), ("Br", 5, 1.77), ("Br", 3, 1.77), ("Cl", 5, 1.62), ("S", 6, 1.56)]
 )
