@@ -59,6 +59,9 @@ _LEAST = {_SI: 3, _P: 1, _CL: 1}
 _PYRAMIDAL = 345.0
 """Degrees that the angles at a carbon with three neighbours add up to at least: planar ones have 360, C60's 348, and 329 one that lost a
 hydrogen."""
+_ACID_RESTS = {_C: (3, 2), _N: (3, 3), _P: (4, 2), _S: (4, 3), _CL: (4, 4)}
+"""Neighbours of such an atom, and how many of them at least are oxygens with no other: then one is charged, as in carboxylates, nitrate,
+phosphates, sulfonates and perchlorate."""
 _STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
 """Nitrogen monoxide and dioxide, chlorine dioxide: gases that one can buy."""
 _INVENTED = frozenset({"decorated", "symmetric", "shaped", "random", "molecular"})
@@ -155,7 +158,21 @@ def _find_unsaturated(structure: Structure, neighbours: Neighbours) -> str | Non
             continue  # shaken loose: `packing` says whether it is far from all
         if _lacks(int(structure.numbers[atom]), others, distances):
             return f"{chemical_symbols[structure.numbers[atom]]} {atom} has {int(own.sum())} neighbours, too few for their distances"
-    return _find_pyramidal_carbon(structure, bonds)
+    return _find_pyramidal_carbon(structure, bonds) or _find_acid_rest(structure, bonds)
+
+
+def _find_acid_rest(structure: Structure, bonds: Pairs) -> str | None:
+    """Rests of acids where fewer atoms could be cations: N, P or S without an oxygen that ends there, O with three neighbours."""
+    numbers, n_bonds = structure.numbers, np.bincount(bonds.i, minlength=len(structure))
+    is_end = (numbers == _O) & (n_bonds == 1)
+    n_ends = np.bincount(bonds.i, is_end[bonds.j], len(structure))
+    is_rest = [(numbers == element) & (n_bonds == n) & (n_ends >= least) for element, (n, least) in _ACID_RESTS.items()]
+    rests = np.flatnonzero(np.any(is_rest, axis=0))
+    n_cations = int(((np.isin(numbers, (_N, _P, _S)) & (n_ends == 0)) | ((numbers == _O) & (n_bonds == 3))).sum())
+    if len(rests) <= n_cations:
+        return None
+    symbol = chemical_symbols[numbers[rests[0]]]
+    return f"{symbol} {rests[0]} is the rest of an acid, one of {len(rests)}, and {n_cations} atoms could be cations: hydrogens are missing"
 
 
 def _find_pyramidal_carbon(structure: Structure, bonds: Pairs) -> str | None:

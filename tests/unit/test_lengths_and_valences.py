@@ -348,3 +348,19 @@ def test_fluorides_with_many_bonds_are_not_compressed(middle: str, n: int, a: fl
 @pytest.mark.parametrize("name", ["Br", "I"])
 def test_bromine_and_iodine_in_a_cell_of_042_times_the_volume_are_found(name: str) -> None:
     assert reason(scaled(of(dcdft[name], "crystal"), 0.42 ** (1 / 3))) == "compressed"
+
+
+def test_acids_without_their_hydrogens_are_found_where_no_atom_could_be_a_cation() -> None:
+    """Formic acid is paired, so an even number of hydrogens is missing, and its C-O are as long as some double bonds."""
+    acids = without_hydrogens(of(s22["Formic_acid_dimer"], "cluster"), ("O",))
+    assert reason(acids) == "missing_hydrogen"
+    assert reason(replace(acids, charge=-2)) is None
+    ammonia, far = of(molecule("NH3"), "cluster"), np.array([0, 0, 3.5])
+    numbers = np.concatenate([acids.numbers, ammonia.numbers, ammonia.numbers])
+    positions = np.concatenate([acids.positions, ammonia.positions + far, ammonia.positions - far])
+    assert reason(replace(acids, numbers=numbers, positions=positions)) is None, "with ammonium, or as here nearly so, it is a salt"
+
+
+def test_sulfuric_acid_without_both_hydrogens_is_found_and_sulfuryl_fluoride_passes() -> None:
+    assert reason(around("S", ["O"] * 4, [1.43, 1.43, 1.57, 1.57])) == "missing_hydrogen"
+    assert reason(around("S", ["O", "O", "F", "F"], [1.41, 1.41, 1.53, 1.53])) is None
