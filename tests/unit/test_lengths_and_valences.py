@@ -364,3 +364,22 @@ def test_acids_without_their_hydrogens_are_found_where_no_atom_could_be_a_cation
 def test_sulfuric_acid_without_both_hydrogens_is_found_and_sulfuryl_fluoride_passes() -> None:
     assert reason(around("S", ["O"] * 4, [1.43, 1.43, 1.57, 1.57])) == "missing_hydrogen"
     assert reason(around("S", ["O", "O", "F", "F"], [1.41, 1.41, 1.53, 1.53])) is None
+
+
+WEAK = {
+    "N2O4": ("N2O4", [(0, 0, 0.891), (0, 0, -0.891), (1.098, 0, 1.35), (-1.098, 0, 1.35), (1.098, 0, -1.35), (-1.098, 0, -1.35)]),
+    "N2O3": ("N2O3", [(0, 0, 0), (0, 0, 1.864), (1.109, 0, -0.464), (-1.08, 0, -0.562), (1.103, 0, 2.161)]),
+    "O2F2": ("O2F2", [(0, 0, 0), (0, 0, 1.217), (1.485, 0, -0.526), (0.065, 1.483, 1.743)]),
+    "F2, shaken": ("F2", [(0, 0, 0), (0, 0, 1.46)]),
+}
+"""With the bonds N-N and O-F as measured, 1.78, 1.86 and 1.58 Å."""
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_molecules_with_a_weak_bond_are_in_one_piece(name: str) -> None:
+    formula, positions = WEAK[name]
+    assert reason(of(Atoms(formula, positions), "molecule")) is None
+
+
+def test_oxygens_that_only_touch_are_not_bonded() -> None:
+    assert reason(of(molecule("H2O2") + Atoms("O2", [(0, 0, 4.1), (0, 0, 5.3)]), "molecule")) == "fragments"
