@@ -91,15 +91,20 @@ def _keep(s: Structure, kept: NDArray[np.bool_]) -> Structure | None:
     return None if kept.all() or not kept.any() else replace(s, numbers=s.numbers[kept], positions=s.positions[kept])
 
 
+def _is_of_molecules(s: Structure) -> bool:
+    """Clusters that the service ase makes tell their kind: theirs are whole, and some of them are radicals."""
+    return s.system == "molecule" or (s.system == "cluster" and "kind" not in s.origin)
+
+
 def _lose_hydrogen(s: Structure, rng: np.random.Generator) -> Structure | None:
     hydrogens = np.flatnonzero(s.numbers == 1)
-    if s.system != "molecule" or not hydrogens.size or len(s) < 3:
+    if not _is_of_molecules(s) or not hydrogens.size or len(s) < 3:
         return None
     return _keep(s, np.arange(len(s)) != rng.choice(hydrogens))
 
 
 def _lose_polar_hydrogens(s: Structure, rng: np.random.Generator) -> Structure | None:
-    if s.system not in {"molecule", "crystal"} or 6 not in s.numbers:
+    if not (_is_of_molecules(s) or s.system == "crystal") or 6 not in s.numbers:
         return None
     pairs = find_pairs(s, 2.0)
     near = pairs.distance < _BOND * sum_of_radii(s.numbers[pairs.i], s.numbers[pairs.j])
@@ -139,6 +144,14 @@ def _leave_an_atom_behind(s: Structure, rng: np.random.Generator) -> Structure |
     return replace(s, positions=positions)
 
 
+def _tear_apart(s: Structure, rng: np.random.Generator) -> Structure | None:
+    """Half of a cluster 12 Å away."""
+    if s.system != "cluster" or len(s) < 6:
+        return None
+    is_far = s.positions[:, 0] > np.median(s.positions[:, 0])
+    return replace(s, positions=s.positions + np.outer(is_far, [12.0, 0, 0]))
+
+
 def _leave_fractions(s: Structure, rng: np.random.Generator) -> Structure | None:
     """Fractional coordinates taken for Å."""
     return replace(s, positions=s.positions @ np.linalg.inv(s.cell)) if s.is_periodic and len(s) > 1 else None
@@ -172,6 +185,7 @@ DAMAGES: Mapping[str, Damage] = {
     "nearest pair at 0.65 of radii": _press_a_pair,
     "an atom twice": _repeat_an_atom,
     "an atom left 5 Å behind": _leave_an_atom_behind,
+    "a cluster in halves, 12 Å apart": _tear_apart,
     "one hydrogen missing": _lose_hydrogen,
     "hydrogens of N O Si P S missing": _lose_polar_hydrogens,
     "all hydrogens missing": _lose_all_hydrogens,

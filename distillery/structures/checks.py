@@ -11,7 +11,7 @@ from distillery.structures.cells import LARGEST_EXTENT, find_extent, is_flat, re
 from distillery.structures.electrons import find_electron_fault
 from distillery.structures.elements import PERIODIC_SYSTEMS
 from distillery.structures.elements import SHORTEST_DISTANCE as SHORTEST_DISTANCE
-from distillery.structures.geometry import BOND, CONTACT, Neighbours, sum_of_radii
+from distillery.structures.geometry import BOND, CONTACT, Neighbours, Pairs, sum_of_radii
 from distillery.structures.length_checks import (
     ACTINIDES,
     SHORTEST_RATIO,
@@ -28,6 +28,8 @@ LARGEST_NUMBER_DENSITY = 0.25
 """Atoms/Å³ in a cell (diamond, the densest ordinary solid, has 0.176)."""
 LEAST_VACUUM = 15.0
 """Å between a slab and its image along c (the OC20 habit)."""
+FARTHEST_PIECE = 8.0
+"""Å between a piece of a cluster or slab and the next: what is bound has 5.3 at most (caesium), molecules on slabs and in clusters 4.5."""
 LARGEST_FRAGMENT = 3
 """Atoms of a cluster that needs no hydrogens where its source means it to be loose: isolated atoms, dimers and trimers."""
 
@@ -125,10 +127,10 @@ def find_chemistry_fault(structure: Structure, neighbours: Neighbours | None = N
         return Fault("bare_carbon", bare)
     if pieces := _find_fragments(structure, neighbours):
         return pieces
-    if missing := find_missing_hydrogen(structure, neighbours):
-        return Fault("missing_hydrogen", missing)
     if not is_loose(structure) and (fault := _find_scale_fault(structure, neighbours)):
         return fault
+    if missing := find_missing_hydrogen(structure, neighbours):
+        return Fault("missing_hydrogen", missing)
     return _find_thin_vacuum(structure)
 
 
@@ -139,7 +141,7 @@ def _find_scale_fault(structure: Structure, neighbours: Neighbours) -> Fault | N
         return Fault("stretched", stretched)
     if compressed := find_compression(structure, neighbours):
         return Fault("compressed", compressed)
-    return None
+    return _find_far_pieces(structure, neighbours)
 
 
 def _find_fragments(structure: Structure, neighbours: Neighbours) -> Fault | None:
@@ -148,15 +150,30 @@ def _find_fragments(structure: Structure, neighbours: Neighbours) -> Fault | Non
     return None
 
 
+def _find_far_pieces(structure: Structure, neighbours: Neighbours) -> Fault | None:
+    """A cluster torn apart, an adsorbate that left its surface. Contacts are known already and join most of what is in one piece."""
+    if structure.system not in {"cluster", "surface"}:
+        return None
+    for reach in (CONTACT, FARTHEST_PIECE):
+        n_far = _count_unreached(len(structure), neighbours.within(reach))
+        if not n_far:
+            return None
+    return Fault("fragments", f"{n_far} of {len(structure)} atoms are more than {FARTHEST_PIECE} Å away from the piece of the first")
+
+
 def count_detached(structure: Structure, neighbours: Neighbours) -> int:
     """Atoms that no chain of bonds joins to the first."""
-    bonds = neighbours.bonds(BOND)
+    return _count_unreached(len(structure), neighbours.bonds(BOND))
+
+
+def _count_unreached(n_atoms: int, pairs: Pairs) -> int:
+    """Atoms that no chain of these pairs joins to the first."""
     seen, front = {0}, [0]
     while front:
-        fresh = {int(j) for j in bonds.j[np.isin(bonds.i, front)]} - seen
+        fresh = {int(j) for j in pairs.j[np.isin(pairs.i, front)]} - seen
         seen |= fresh
         front = list(fresh)
-    return len(structure) - len(seen)
+    return n_atoms - len(seen)
 
 
 def _find_thin_vacuum(structure: Structure) -> Fault | None:

@@ -44,6 +44,8 @@ CONTACT = 3.0
 """Å; what is farther apart is never too close."""
 BOND = 1.25
 """Atoms within this many sums of their covalent radii are bonded."""
+_WEAK_BOND = 1.35
+"""The same of two atoms of N, O or F, whose lone pairs repel: F2 has 1.24, O2F2 1.28, N2O4 1.26, N2O3 1.31; unbonded ones 1.5 and more."""
 FARTHEST_NEIGHBOUR = 1.5
 """An atom must have a neighbour within this many sums of covalent radii; a carbon without a bond too, as in carbides."""
 
@@ -105,11 +107,15 @@ class Neighbours:
         return self._pairs if cutoff == self._reach else _keep(self._pairs, self._pairs.distance < cutoff)
 
     def bonds(self, factor: float = BOND) -> Pairs:
-        """As `find_bonds`, `factor` at most FARTHEST_NEIGHBOUR."""
+        """As `find_bonds`, `factor` at most FARTHEST_NEIGHBOUR; with BOND, bonds that are weak by nature too."""
         assert factor <= FARTHEST_NEIGHBOUR, "nothing farther is looked for"
         if factor not in self._bonds:
             pairs, ratio = self._near
-            self._bonds[factor] = _keep(pairs, ratio < factor)
+            is_bond = ratio < factor
+            if factor == BOND:
+                has_lone_pairs = np.isin(self._structure.numbers, (7, 8, 9))
+                is_bond |= has_lone_pairs[pairs.i] & has_lone_pairs[pairs.j] & (ratio < _WEAK_BOND)
+            self._bonds[factor] = _keep(pairs, is_bond)
         return self._bonds[factor]
 
 

@@ -2,14 +2,15 @@
 
 Where `origin` has a SMILES, it says how many there are. Elsewhere an odd number of electrons means that one hydrogen, or any odd number of
 them, is missing, or that it is a radical or an ion, unless most of its atoms are metals; an even number of missing hydrogens leaves atoms
-with fewer neighbours than the lengths of their bonds explain. That goes for organic crystals too: X-rays hardly see hydrogens.
+with fewer neighbours than the lengths of their bonds explain. That goes for clusters of molecules, and for organic crystals: X-rays
+hardly see hydrogens.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from distillery.structures.geometry import BOND, Neighbours, Pairs
@@ -17,7 +18,7 @@ from distillery.structures.length_checks import is_loose
 from distillery.structures.smiles import count_atoms
 from distillery.structures.structure import Structure
 
-_H, _C, _N, _O, _F, _SI, _P, _S, _CL = 1, 6, 7, 8, 9, 14, 15, 16, 17
+_H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL = 1, 5, 6, 7, 8, 9, 14, 15, 16, 17
 _ONE_BOND = frozenset({_H, _F})
 _DOUBLE = {
     (6, _O): 1.34,
@@ -41,9 +42,16 @@ _DOUBLE = {
     (6, _SI): 1.78,
     (_SI, _S): 1.98,
     (_SI, _SI): 2.22,
+    (_B, _O): 1.28,
+    (_B, _N): 1.40,
+    (_B, _S): 1.68,
 }
 """Å: a bond between these, atomic numbers in order of the pair as it is listed, that is shorter may be more than single."""
 _TRIPLE = {(6, _N): 1.24, (_N, _N): 1.20, (_P, _N): 1.60, (6, _P): 1.62}
+_LISTED = frozenset({_H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL})
+_DOUBLE_SHARE = 0.88
+"""Of the sum of covalent radii: to an element that is not listed a bond may be more than single below (Os=O 0.82, Se=O 0.86, Br=O 0.89 less
+what heat may have lengthened it by; Se-OH 0.94)."""
 _SHAKEN = 0.06
 """Å that heat or a rattle may have lengthened a bond by."""
 _LEAST = {_SI: 3, _P: 1, _CL: 1}
@@ -51,16 +59,22 @@ _LEAST = {_SI: 3, _P: 1, _CL: 1}
 _PYRAMIDAL = 345.0
 """Degrees that the angles at a carbon with three neighbours add up to at least: planar ones have 360, C60's 348, and 329 one that lost a
 hydrogen."""
+_ACID_RESTS = {_C: (3, 2), _N: (3, 3), _P: (4, 2), _S: (4, 3), _CL: (4, 4)}
+"""Neighbours of such an atom, and how many of them at least are oxygens with no other: then one is charged, as in carboxylates, nitrate,
+phosphates, sulfonates and perchlorate."""
 _STABLE_RADICALS = (Counter("NO"), Counter("NOO"), Counter({"Cl": 1, "O": 2}))
 """Nitrogen monoxide and dioxide, chlorine dioxide: gases that one can buy."""
-_INVENTED = frozenset({"decorated", "symmetric"})
-"""Methods by which crystals are made that nobody has seen: what looks like a molecule in them need be none."""
+_INVENTED = frozenset({"decorated", "symmetric", "shaped", "random", "molecular"})
+"""Methods and kinds of crystals and clusters that nobody has seen: what looks like a molecule in them need be none. Of molecular clusters
+the source knows that they are whole: silicon monoxide and the like are among them."""
+_MOLECULES_ALONE = frozenset({_H, _N, _O, _F, _P, _S, _CL, 35, 53})
+"""Elements that make clusters of molecules alone, without carbon too: water, ammonia."""
 _NO_METALS = frozenset({1, 2, *range(5, 11), *range(14, 19), *range(32, 37), *range(51, 55), 85, 86})
 """Non-metals and metalloids: H, He, B-Ne, Si-Ar, Ge-Kr, Sb-Xe, At, Rn."""
 
 
 def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str | None:
-    """Which atom of a molecule or of an organic crystal lacks hydrogens, or None.
+    """Which atom of a molecule, of a cluster of molecules or of an organic crystal lacks hydrogens, or None.
 
     Its charge and a multiplicity above 1 tell that it is an ion or a radical; so may `origin` do, which may have its `smiles`, its
     `charge` (as structures of older datasets have it), and `radical_electrons` where it is no closed shell.
@@ -68,10 +82,11 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
     if structure.system == "crystal":
         is_told = bool(structure.charge) or structure.multiplicity > 1
         return _find_unsaturated(structure, neighbours) if _is_organic(structure) and not is_told else None
-    if structure.system != "molecule":
+    is_of_molecules = structure.system == "cluster" and (_is_organic(structure) or _has_molecules_alone(structure))
+    if structure.system != "molecule" and not is_of_molecules:
         return None
     smiles = structure.origin.get("smiles")
-    wanted = count_atoms(smiles) if isinstance(smiles, str) else None
+    wanted = count_atoms(smiles) if isinstance(smiles, str) and not is_of_molecules else None
     if wanted is not None:
         found = Counter(chemical_symbols[z] for z in structure.numbers.tolist())
         return None if found == wanted else f"its SMILES has other atoms: {_compare(found, wanted)}"
@@ -84,14 +99,21 @@ def find_missing_hydrogen(structure: Structure, neighbours: Neighbours) -> str |
 
 def _is_organic(structure: Structure) -> bool:
     """Whether it has carbon and no metal, so that its atoms are those of molecules, and is not invented, or meant to be loose."""
-    is_invented = is_loose(structure) or not _INVENTED.isdisjoint(_list_methods(structure.origin))
-    return not is_invented and _C in structure.numbers and _NO_METALS.issuperset(structure.numbers.tolist())
+    return not _is_invented(structure) and _C in structure.numbers and _NO_METALS.issuperset(structure.numbers.tolist())
+
+
+def _has_molecules_alone(structure: Structure) -> bool:
+    return not _is_invented(structure) and len(structure) > 1 and _MOLECULES_ALONE.issuperset(structure.numbers.tolist())
+
+
+def _is_invented(structure: Structure) -> bool:
+    return is_loose(structure) or not _INVENTED.isdisjoint(_list_methods(structure.origin))
 
 
 def _list_methods(origin: object) -> Iterator[object]:
     """How it was made, and how it had been made before it was read from a dataset."""
     if isinstance(origin, Mapping):
-        yield origin.get("method")
+        yield from (origin.get("method"), origin.get("kind"))
         info = origin.get("info")
         yield from _list_methods(info.get("origin") if isinstance(info, Mapping) else None)
 
@@ -136,7 +158,21 @@ def _find_unsaturated(structure: Structure, neighbours: Neighbours) -> str | Non
             continue  # shaken loose: `packing` says whether it is far from all
         if _lacks(int(structure.numbers[atom]), others, distances):
             return f"{chemical_symbols[structure.numbers[atom]]} {atom} has {int(own.sum())} neighbours, too few for their distances"
-    return _find_pyramidal_carbon(structure, bonds)
+    return _find_pyramidal_carbon(structure, bonds) or _find_acid_rest(structure, bonds)
+
+
+def _find_acid_rest(structure: Structure, bonds: Pairs) -> str | None:
+    """Rests of acids where fewer atoms could be cations: N, P or S without an oxygen that ends there, O with three neighbours."""
+    numbers, n_bonds = structure.numbers, np.bincount(bonds.i, minlength=len(structure))
+    is_end = (numbers == _O) & (n_bonds == 1)
+    n_ends = np.bincount(bonds.i, is_end[bonds.j], len(structure))
+    is_rest = [(numbers == element) & (n_bonds == n) & (n_ends >= least) for element, (n, least) in _ACID_RESTS.items()]
+    rests = np.flatnonzero(np.any(is_rest, axis=0))
+    n_cations = int(((np.isin(numbers, (_N, _P, _S)) & (n_ends == 0)) | ((numbers == _O) & (n_bonds == 3))).sum())
+    if len(rests) <= n_cations:
+        return None
+    symbol = chemical_symbols[numbers[rests[0]]]
+    return f"{symbol} {rests[0]} is the rest of an acid, one of {len(rests)}, and {n_cations} atoms could be cations: hydrogens are missing"
 
 
 def _find_pyramidal_carbon(structure: Structure, bonds: Pairs) -> str | None:
@@ -175,4 +211,7 @@ def _has_double(element: int, others: NDArray[np.uint8], distances: NDArray[np.f
 
 
 def _is_within(table: dict[tuple[int, int], float], one: int, other: int, distance: float) -> bool:
-    return distance - _SHAKEN < max(table.get((one, other), 0.0), table.get((other, one), 0.0))
+    longest = max(table.get((one, other), 0.0), table.get((other, one), 0.0))
+    if other not in _LISTED:
+        longest = _DOUBLE_SHARE * float(covalent_radii[one] + covalent_radii[other])
+    return distance - _SHAKEN < longest

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.cluster import Icosahedron
-from ase.collections import g2
+from ase.collections import dcdft, g2, s22
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.spacegroup import crystal
 
@@ -144,6 +144,24 @@ def test_a_cell_of_042_times_the_volume_is_found(name: str) -> None:
     assert reason(scaled(of(SOLIDS[name], "crystal"), 0.42 ** (1 / 3))) in {"compressed", "too_dense", "atoms_too_close"}
 
 
+SALTS = {
+    "rocksalt": "NaF 4.632 KF 5.347 KBr 6.600 RbF 5.652 RbCl 6.581 RbI 7.342 CsF 6.014 RbH 6.037 ScN 4.5",
+    "fluorite": "CaF2 5.463 BaF2 6.200 CeO2 5.411 TiH2 4.45 OK2 6.436 ORb2 6.74 SRb2 7.65",
+    "cesiumchloride": "CsCl 4.123 CsBr 4.286 CsI 4.567",
+}
+"""Measured lattice constants, Å; the oxides and the sulfide have their anions where fluorite has its cations."""
+
+
+@pytest.mark.parametrize("kind", SALTS)
+def test_salts_pass_as_measured_and_four_percent_shorter_and_not_in_a_cell_of_042_times_the_volume(kind: str) -> None:
+    words = SALTS[kind].split()
+    for name, a in zip(words[::2], words[1::2], strict=True):
+        salt = of(bulk(name, kind, a=float(a), cubic=True), "crystal")
+        assert reason(salt) is None, name
+        assert reason(scaled(salt, 0.96)) is None, name
+        assert reason(scaled(salt, 0.42 ** (1 / 3))) in {"compressed", "too_dense", "atoms_too_close"}, name
+
+
 def test_nitrogen_in_bohr_is_stretched_though_its_atoms_are_near() -> None:
     assert reason(scaled(of(molecule("N2"), "cluster"), 1.889726)) in {"stretched", "isolated_atom"}
     (nitrogen,) = [c.structure for c in read_compounds() if c.label == "A_cP8_198_2a" and c.formula == "N2"]
@@ -200,7 +218,7 @@ def test_what_is_made_for_the_short_range_may_be_close_or_apart(kind: str) -> No
 
 @pytest.mark.parametrize("symbol", ["He", "Ne", "Ar", "Kr", "Xe", "Rn"])
 def test_noble_gases_may_have_nothing_near_them(symbol: str) -> None:
-    assert reason(of(Atoms([symbol, symbol], [(0, 0, 0), (0, 0, 8)]), "cluster")) is None
+    assert reason(of(Atoms([symbol, symbol], [(0, 0, 0), (0, 0, 7)]), "cluster")) is None
     neighbour = chemical_symbols[atomic_numbers[symbol] + 1]
     assert reason(of(Atoms([neighbour, neighbour], [(0, 0, 0), (0, 0, 12)]), "cluster")) == "isolated_atom"
 
@@ -231,11 +249,11 @@ def test_bonds_are_too_short_below_079_of_the_covalent_radii(share: float, is_co
 
 @pytest.mark.parametrize(("n_short", "is_compressed"), [(1, False), (2, True)])
 def test_a_structure_is_compressed_where_most_of_its_atoms_with_three_bonds_are(n_short: int, is_compressed: bool) -> None:
-    """Tetrahedra of sodium far from one another: all four atoms of one have three bonds each."""
-    tetrahedron = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]) / np.sqrt(8) * 2 * 1.66
+    """Tetrahedra of europium, whose bonds are not added up, far from one another: all four atoms of one have three bonds each."""
+    tetrahedron = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]) / np.sqrt(8) * 2 * 1.98
     scales = [0.75] * n_short + [1.0] * (3 - n_short)
-    positions = np.concatenate([scale * tetrahedron + [20.0 * k, 0, 0] for k, scale in enumerate(scales)])
-    assert reason(of(Atoms("Na12", positions), "cluster")) == ("compressed" if is_compressed else None)
+    positions = np.concatenate([scale * tetrahedron + [10.0 * k, 0, 0] for k, scale in enumerate(scales)])
+    assert reason(of(Atoms("Eu12", positions), "cluster")) == ("compressed" if is_compressed else None)
 
 
 def organic() -> dict[str, Structure]:
@@ -267,3 +285,101 @@ def test_organic_crystals_pass_shaken_too() -> None:
     for structure in organic().values():
         shaken = replace(structure, positions=structure.positions + rng.normal(scale=0.03, size=structure.positions.shape))
         assert reason(shaken) is None, structure.id
+
+
+@pytest.mark.parametrize("name", ["Adenine-thymine_Watson-Crick_complex", "Formic_acid_dimer", "Water_dimer"])
+def test_a_cluster_of_molecules_that_lost_a_hydrogen_is_found_unless_its_source_tells(name: str) -> None:
+    whole = of(s22[name], "cluster")
+    assert reason(whole) is None
+    lost = int(np.flatnonzero(whole.numbers == 1)[-1])
+    kept = np.arange(len(whole)) != lost
+    open_shell = replace(whole, numbers=whole.numbers[kept], positions=whole.positions[kept])
+    assert reason(open_shell) == "missing_hydrogen"
+    assert reason(replace(open_shell, multiplicity=2)) is None
+    assert reason(replace(open_shell, origin={"info": {"origin": {"kind": "random"}}})) is None, "invented clusters may be anything"
+
+
+def test_a_pair_of_bases_without_the_hydrogens_of_its_nitrogens_is_found() -> None:
+    assert reason(without_hydrogens(of(s22["Adenine-thymine_complex_stack"], "cluster"), ("N",))) == "missing_hydrogen"
+
+
+TETRAHEDRON = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
+OXIDES = {
+    "OsO4": ("Os", ["O"] * 4, [1.712] * 4),
+    "CrO2Cl2": ("Cr", ["O", "O", "Cl", "Cl"], [1.577, 1.577, 2.122, 2.122]),
+    "WSCl2O": ("W", ["O", "S", "Cl", "Cl"], [1.68, 2.10, 2.28, 2.28]),
+    "SeO2F2": ("Se", ["O", "O", "F", "F"], [1.575, 1.575, 1.685, 1.685]),
+    "BrO3F": ("Br", ["O", "O", "O", "F"], [1.582, 1.582, 1.582, 1.708]),
+    "XeO4": ("Xe", ["O"] * 4, [1.736] * 4),
+    "GeH2O": ("Ge", ["H", "H", "O"], [1.53, 1.53, 1.634]),
+}
+"""Middle, what is around it, and how far, Å; as measured or, of tungsten and germanium, as in their like."""
+
+
+def around(middle: str, others: list[str], distances: list[float]) -> Structure:
+    directions = np.array(TETRAHEDRON[: len(others)]) / np.sqrt(3)
+    return of(Atoms([middle, *others], [(0, 0, 0), *(directions * np.array(distances)[:, None])]), "molecule")
+
+
+@pytest.mark.parametrize("name", OXIDES)
+def test_oxygen_and_sulfur_at_the_end_of_a_short_bond_lack_no_hydrogen(name: str) -> None:
+    assert reason(around(*OXIDES[name])) is None
+
+
+def test_oxygen_at_the_end_of_a_long_bond_lacks_one() -> None:
+    assert reason(around("Se", ["O"] * 4, [1.61, 1.61, 1.75, 1.75])) == "missing_hydrogen"
+    assert reason(around("Ge", ["H", "H", "O", "O"], [1.53, 1.53, 1.76, 1.76])) == "missing_hydrogen"
+    assert reason(around("B", ["F", "O", "O"], [1.32, 1.36, 1.36])) == "missing_hydrogen"
+
+
+@pytest.mark.parametrize(
+    ("middle", "n", "a"), [("I", 5, 1.86), ("I", 7, 1.83), ("Br", 5, 1.77), ("Br", 3, 1.77), ("Cl", 5, 1.62), ("S", 6, 1.56)]
+)
+def test_fluorides_with_many_bonds_are_not_compressed(middle: str, n: int, a: float) -> None:
+    """On an octahedron, IF7 on a pentagonal bipyramid."""
+    ring = [(np.cos(k * 0.4 * np.pi), np.sin(k * 0.4 * np.pi), 0) for k in range(5)]
+    octahedron = [(0, 0, 1), (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)]
+    directions = np.array([(0, 0, 1), (0, 0, -1), *ring] if n == 7 else octahedron[:n])
+    fluoride = of(Atoms([middle, *"F" * n], [(0, 0, 0), *(a * directions)]), "molecule")
+    assert reason(fluoride) is None
+    assert reason(scaled(fluoride, 0.42 ** (1 / 3))) in {"compressed", "atoms_too_close"}
+
+
+@pytest.mark.parametrize("name", ["Br", "I"])
+def test_bromine_and_iodine_in_a_cell_of_042_times_the_volume_are_found(name: str) -> None:
+    assert reason(scaled(of(dcdft[name], "crystal"), 0.42 ** (1 / 3))) == "compressed"
+
+
+def test_acids_without_their_hydrogens_are_found_where_no_atom_could_be_a_cation() -> None:
+    """Formic acid is paired, so an even number of hydrogens is missing, and its C-O are as long as some double bonds."""
+    acids = without_hydrogens(of(s22["Formic_acid_dimer"], "cluster"), ("O",))
+    assert reason(acids) == "missing_hydrogen"
+    assert reason(replace(acids, charge=-2)) is None
+    ammonia, far = of(molecule("NH3"), "cluster"), np.array([0, 0, 3.5])
+    numbers = np.concatenate([acids.numbers, ammonia.numbers, ammonia.numbers])
+    positions = np.concatenate([acids.positions, ammonia.positions + far, ammonia.positions - far])
+    assert reason(replace(acids, numbers=numbers, positions=positions)) is None, "with ammonium, or as here nearly so, it is a salt"
+
+
+def test_sulfuric_acid_without_both_hydrogens_is_found_and_sulfuryl_fluoride_passes() -> None:
+    assert reason(around("S", ["O"] * 4, [1.43, 1.43, 1.57, 1.57])) == "missing_hydrogen"
+    assert reason(around("S", ["O", "O", "F", "F"], [1.41, 1.41, 1.53, 1.53])) is None
+
+
+WEAK = {
+    "N2O4": ("N2O4", [(0, 0, 0.891), (0, 0, -0.891), (1.098, 0, 1.35), (-1.098, 0, 1.35), (1.098, 0, -1.35), (-1.098, 0, -1.35)]),
+    "N2O3": ("N2O3", [(0, 0, 0), (0, 0, 1.864), (1.109, 0, -0.464), (-1.08, 0, -0.562), (1.103, 0, 2.161)]),
+    "O2F2": ("O2F2", [(0, 0, 0), (0, 0, 1.217), (1.485, 0, -0.526), (0.065, 1.483, 1.743)]),
+    "F2, shaken": ("F2", [(0, 0, 0), (0, 0, 1.46)]),
+}
+"""With the bonds N-N and O-F as measured, 1.78, 1.86 and 1.58 Å."""
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_molecules_with_a_weak_bond_are_in_one_piece(name: str) -> None:
+    formula, positions = WEAK[name]
+    assert reason(of(Atoms(formula, positions), "molecule")) is None
+
+
+def test_oxygens_that_only_touch_are_not_bonded() -> None:
+    assert reason(of(molecule("H2O2") + Atoms("O2", [(0, 0, 4.1), (0, 0, 5.3)]), "molecule")) == "fragments"

@@ -301,3 +301,14 @@ def test_a_carbide_has_three_metals_near_its_carbon(n_metals: int, host: str, is
     assert (find_bare_carbon(structure, Neighbours(structure)) is None) is is_sound
     as_molecule = replace(structure, system="molecule")
     assert find_bare_carbon(as_molecule, Neighbours(as_molecule)) is not None
+
+
+@pytest.mark.parametrize(("gap", "wanted"), [(7.5, None), (8.5, "fragments")])
+def test_a_cluster_in_far_pieces_and_an_adsorbate_that_left_are_in_pieces(gap: float, wanted: str | None) -> None:
+    first, second = molecule("C6H6"), molecule("C6H6")
+    second.translate([0, 0, gap])
+    assert reason(first + second, "cluster") == wanted
+    slab = fcc111("Pt", (2, 2, 3), vacuum=20.0)
+    slab.pbc = True
+    add_adsorbate(slab, Atoms("CO", [[0, 0, 0], [0, 0, 1.14]]), gap, "ontop")
+    assert reason(slab, "surface") == wanted
