@@ -10,10 +10,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from distillery.errors import InvalidRequest
+from distillery.errors import InvalidRequest, TooLarge
 from distillery.generators.files.units import find_wrong_unit
 from distillery.http.choices import rank_choices
 from distillery.runtime.canonical_json import canonical_json
+from distillery.runtime.limits import LARGEST_STRUCTURE_JSON
 from distillery.schema.generate import StructureList, StructureRecord
 from distillery.schema.label import LabelledBatch
 from distillery.structures.arrow import ARROW_TYPE, ArrowStream, from_arrow, to_json
@@ -103,10 +104,12 @@ def choose_format(accept: str, offered: Sequence[Format]) -> Format:
 
 
 def read_structures(body: bytes | bytearray, content_type: str) -> list[Structure]:
-    """Structures from a body of one of the three media types; InvalidRequest if they are none."""
+    """Structures from a body of one of the three media types; InvalidRequest if they are none, TooLarge of too much JSON."""
     format = _FORMATS.get(content_type.split(";")[0].strip().lower())
     if format is None:
         raise InvalidRequest(f"structures come as {', '.join(MEDIA_TYPES.values())}; got {content_type or 'no Content-Type'}")
+    if format == "json" and len(body) > LARGEST_STRUCTURE_JSON:
+        raise TooLarge(f"structures as JSON have at most {LARGEST_STRUCTURE_JSON} bytes, these have {len(body)}; send {ARROW_TYPE}")
     if format == "arrow":
         structures = from_arrow(body)[0]
     else:

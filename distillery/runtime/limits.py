@@ -9,6 +9,8 @@ LARGEST_MESSAGE = 2 << 20
 """Bytes of a JSON message to a service: what a recipe may hold, and the rest."""
 LARGEST_STRUCTURES = 64 << 20
 """Bytes of structures sent to the gateway to be labelled."""
+LARGEST_STRUCTURE_JSON = 8 << 20
+"""Bytes of these as JSON, which is read in one go: nothing else of the process is answered meanwhile (8 MiB take 0.1-0.2 s)."""
 LARGEST_FINALISE = 16 << 20
 """Bytes of the message that has parts merged: it names every structure that is left out."""
 LARGEST_DEPTH = 50

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from distillery.errors import InvalidRequest
+from distillery.errors import InvalidRequest, TooLarge
+from distillery.runtime.limits import LARGEST_STRUCTURE_JSON
 from gateway.formats import MEDIA_TYPES, Format, _find_text, open_writer, read_structures
 from tests.structures import water
 
@@ -62,3 +63,9 @@ def test_a_long_comment_line_takes_no_long_time() -> None:
         comment = f"id=1 {filler}"
         assert _find_text(comment, "id") == "1"
     assert time.monotonic() - start < 20, "0.5 s on a machine at rest; hours where each place is tried anew"
+
+
+def test_json_that_would_keep_all_others_waiting_is_too_large() -> None:
+    body = bytearray(b'{"structures": [' + b" " * LARGEST_STRUCTURE_JSON + b"]}")
+    with pytest.raises(TooLarge, match="these have 8388626; send application"):
+        read_structures(body, "application/json")
