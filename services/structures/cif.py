@@ -116,7 +116,7 @@ def _find_element(text: str, formula: Mapping[str, float], *, is_label: bool = F
     """
     letters = _LETTERS.match(text)
     found = [] if letters is None else [one for n in (2, 1) if (one := letters[0][:n].capitalize()) in _SYMBOLS and len(letters[0]) >= n]
-    found = [one for one in found if one in formula] or found
+    found = [one for one in found if one in formula] or [one for one in found if one != "T" or not is_label]  # T1 is a site of a zeolite
     is_of_one_case = letters is not None and (letters[0].isupper() or letters[0].islower())
     if len(found) > 1 and is_label and is_of_one_case:
         raise ValueError(f"its site {text!r} may be {' or '.join(found)}; say which by {_TYPES}")

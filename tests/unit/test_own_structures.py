@@ -388,6 +388,7 @@ OCCUPIED = f"{CELL}{SITES}_atom_site_occupancy\nSi 0 0 0 S\nSi .323 .323 .323 1\
         (OCCUPIED.replace("S\n", "?\n"), "disordered: 1 of its sites"),
         (f"{CELL}{SITES}Na 0 0 0\nLi 0 0 0\nF .5 .5 .5\n", "disordered: Na and Li lie in one place"),
         (f"{CELL}{SITES}Dum1 0 0 0\nF .5 .5 .5\n", "site 'Dum1' is of no element"),
+        (f"{CELL}{SITES}T1 0 0 0\nO .5 .5 .5\n", "site 'T1' is of no element"),
         (f"{CELL}{SITES}CA1 0 0 0\nF .5 .5 .5\n", "site 'CA1' may be Ca or C; say which by _atom_site_type_symbol"),
         (f"_chemical_formula_sum 'K F'\n{ROCK_SALT}", "its sites have Na, its formula K F has none"),
         (f"_chemical_formula_sum 'Na F2 Mg'\n{ROCK_SALT}", "its formula Na F2 Mg has Mg, its sites have none"),
