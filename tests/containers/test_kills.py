@@ -6,13 +6,15 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
+
 from tests.containers.conftest import RECIPE
-from tests.containers.project import Dataset, Identity, Project, paused, running
+from tests.containers.project import Dataset, Project, paused, running
 
 SERVICES = ["gateway", "labeller", "rdkit", "pymatgen", "ase"]
 
 
-def test_killed_in_turn_again_and_again_it_ends_the_same(images: dict[str, str], expected: Identity, tmp_path: Path) -> None:
+def test_killed_in_turn_again_and_again_it_ends_the_same(images: dict[str, str], request: pytest.FixtureRequest, tmp_path: Path) -> None:
     moments = random.Random(os.environ.get("DISTILLERY_TEST_SEED", "23"))
     with running("distillery-kills") as project:
         dataset = Dataset(project, RECIPE.format(name="killed"))
@@ -20,7 +22,7 @@ def test_killed_in_turn_again_and_again_it_ends_the_same(images: dict[str, str],
         for n_kills, service in enumerate(moments.sample(SERVICES, len(SERVICES))):
             kill_and_start(project, dataset, service, n_kills, moments)
         assert dataset.wait_for_state("finished", "failed")["state"] == "finished"
-        assert dataset.identity(tmp_path) == expected
+        assert dataset.identity(tmp_path) == request.getfixturevalue("expected")  # only now: it is made beside this run
 
 
 def kill_and_start(project: Project, dataset: Dataset, service: str, n_kills: int, moments: random.Random) -> None:

@@ -14,7 +14,7 @@ from tests.containers.engine import ROOT, docker
 from tests.containers.project import Dataset, Identity, Project, running
 
 PURE_PYTHON = ("pytest", "pluggy", "iniconfig", "packaging")
-OWN_TESTS = [ROOT / "tests" / "unit" / name for name in ("test_labeller.py", "test_orb.py", "test_sevennet.py")]
+OWN_TESTS = [ROOT / "tests" / "unit" / name for name in ("test_orb.py", "test_sevennet.py")]
 """Those that hang on its Python and its packages."""
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none", "--tmpfs", "/tmp:exec,size=2g")
 MAKE_WEIGHTS = """

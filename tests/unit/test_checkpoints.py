@@ -13,7 +13,6 @@ import pytest
 import torch
 from easydict import EasyDict
 from omegaconf import OmegaConf
-from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 
 from distillery.errors import Unavailable
@@ -59,6 +58,8 @@ def sha256_of(path: Path) -> str:
 
 @FORMATS
 def test_what_models_keep_in_checkpoints_is_read_as_plain_values(tmp_path: Path, is_zip: bool) -> None:
+    from pytorch_lightning.utilities.parsing import AttributeDict  # a second of every process that lists tests
+
     config = {"a": 1, "b": [1, 2.5, {"c": "${a}"}], "d": None, "e": "???", "f": True, "g": "x"}
     content = {
         "easydict": EasyDict(model=EasyDict(dim=256, name="x"), sizes=[1, EasyDict(a=2)], pair=(1, 2)),

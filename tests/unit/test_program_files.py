@@ -13,7 +13,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from pymatgen.core import Molecule, Species
 from pymatgen.core import Structure as Crystal
-from pymatgen.entries.computed_entries import ComputedStructureEntry
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from distillery.generators.files.contents import ForeignFile, RowRefused, key_of, scan_file
@@ -338,6 +337,8 @@ def test_a_charge_in_an_input_of_espresso_is_one(tmp_path: Path) -> None:
 
 
 def as_entry(crystal: Crystal) -> object:
+    from pymatgen.entries.computed_entries import ComputedStructureEntry  # two seconds of every process that lists tests
+
     return ComputedStructureEntry(crystal, -5.5, entry_id="mp-8062").as_dict()
 
 
