@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -15,6 +15,7 @@ from distillery.generators.generator import Generator, Made, Task, check_request
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import create_base_app
 from distillery.http.body import describe_message, read_message
+from distillery.http.choices import read_choices
 from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
 from distillery.http.openapi import Responses, explain_problems, publish
 from distillery.runtime.device import DeviceLost
@@ -127,7 +128,7 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         except Stopped:
             return Response(status_code=CLIENT_LEFT)
         meter.count(task, made, seconds)
-        as_json = "application/json" in request.headers.get("accept", "")
+        as_json = _wants_json(read_choices(request.headers, "accept"))
         return await asyncio.to_thread(_answer, generator, task, made, seconds, as_json)
 
     publish(app, models=[GenerateRequest])
@@ -138,6 +139,11 @@ def _describe(generator: Generator) -> Metadata:
     """The generator's card, with the machine that it runs on among the versions."""
     card = generator.metadata
     return card.model_copy(update={"versions": {**card.versions, **name_machine()}})
+
+
+def _wants_json(choices: Sequence[str]) -> bool:
+    """Whether JSON is named, and before Arrow, of what a client wants best first."""
+    return next((choice for choice in choices if choice in {"application/json", ARROW_TYPE}), ARROW_TYPE) != ARROW_TYPE
 
 
 def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:

@@ -1,5 +1,12 @@
 """What a header such as Accept or Accept-Encoding names, best first."""
 
+from starlette.datastructures import Headers
+
+
+def read_choices(headers: Headers, name: str) -> list[str]:
+    """The same of a header that a request may have several times, which counts as one (RFC 9110, 5.3)."""
+    return rank_choices(",".join(headers.getlist(name)))
+
 
 def rank_choices(header: str) -> list[str]:
     """The names in lower case, those of a larger q first and of equal q as they stand; what has q=0, or a q that is none, is not wanted."""

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 
-from distillery.http.choices import rank_choices
+from distillery.http.choices import read_choices
 
 _LEVEL = 6
 _PACKED = frozenset({"application/json", "application/yaml", "text/html", "text/markdown"})
@@ -50,7 +50,7 @@ def _serve_packed(request: Request, content: bytes, filename: str, media_type: s
 
 
 def _takes_gzip(request: Request) -> bool:
-    return "gzip" in rank_choices(request.headers.get("accept-encoding", ""))
+    return "gzip" in read_choices(request.headers, "accept-encoding")
 
 
 async def serve_page(request: Request, page: bytes) -> Response:

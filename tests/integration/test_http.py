@@ -225,6 +225,12 @@ def test_the_page_is_compressed_where_that_is_understood(many: Path) -> None:
     assert plain.headers["etag"] != packed.headers["etag"]
 
 
+def test_a_header_that_comes_twice_counts_as_one(many: Path) -> None:
+    headers = [("Accept-Encoding", "br"), ("Accept-Encoding", "gzip")]
+    packed = ask(many, lambda client: client.get("/v1/datasets/small/report.html", headers=headers))
+    assert packed.headers["content-encoding"] == "gzip"
+
+
 @pytest.mark.parametrize("path", ["report.html", "files/report.html"])
 def test_the_page_is_not_compressed_for_who_says_so(many: Path, path: str) -> None:
     plain = get(many, f"/v1/datasets/small/{path}", Accept_Encoding="gzip;q=0, br")

@@ -233,3 +233,20 @@ def test_a_request_that_leaves_all_to_the_service_is_one_that_it_can_meet(name: 
 def test_elements_that_a_request_names_are_never_left_out_in_silence() -> None:
     faults = find_faults(GenerateRequest(n=1, seed=1, elements=DEFAULT_ELEMENTS), build_generator("moldiff"))
     assert [fault.key for fault in faults] == [("elements",)]
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_json"),
+    [
+        ("Application/JSON", True),
+        ("application/json;q=0, */*", False),
+        ("application/vnd.apache.arrow.stream, application/json;q=0.5", False),
+        ("application/json, application/vnd.apache.arrow.stream;q=0.5", True),
+        ("*/*", False),
+    ],
+)
+def test_the_answer_is_json_where_that_is_wanted_more_than_arrow(accept: str, is_json: bool) -> None:
+    with serve(create_app(FakeGenerator("fake"), ServiceSettings())) as url:
+        answer = httpx.post(f"{url}/generate", json=REQUEST, headers={"Accept": accept}, timeout=30)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/json") == is_json
