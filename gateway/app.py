@@ -63,7 +63,7 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
     @asynccontextmanager
     async def work() -> AsyncIterator[None]:
         if settings.resume:
-            manager.take_up_unfinished()
+            await manager.take_up_unfinished()
         try:
             yield
         finally:

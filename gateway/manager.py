@@ -42,26 +42,18 @@ class Manager:
         self.statuses = DatasetStatuses(self._store, self._jobs, clients.list_retries)
         self._changing = defaultdict[str, asyncio.Lock](asyncio.Lock)
         """By dataset: one is begun, paused, cancelled, resumed or deleted by one request after the other, in the order they came in."""
-        self._taking_up: asyncio.Task[None] | None = None
         self._forecasting = asyncio.Lock()
         self._pages = PageJobs()
         self._webhooks = Webhooks(settings)
         self._curators = Curators(settings.n_workers)
 
-    def take_up_unfinished(self) -> None:
-        """Go on with every dataset that is wanted running and is not finished, and with removing what is half removed.
-
-        Requests are answered meanwhile, as thousands of datasets take half a minute to be looked at.
-        """
-        self._taking_up = asyncio.create_task(self._take_up(), name="take up unfinished datasets")
-
-    async def _take_up(self) -> None:
+    async def take_up_unfinished(self) -> None:
+        """Go on with every dataset that is wanted running and is not finished, and with removing what is half removed."""
         await asyncio.to_thread(self._store.finish_deleting)
         for dataset in map(self._store.locate, await asyncio.to_thread(self._store.list_names)):
             try:
-                async with self._changing[dataset.name]:
-                    if self._find_working(dataset.name) is None and await asyncio.to_thread(self._is_owed, dataset):
-                        await self._start(dataset)
+                if await asyncio.to_thread(self._is_owed, dataset):
+                    await self._start(dataset)
             except Problem as problem:
                 _log.error("can't go on with %s: %s", dataset.name, problem.detail)
             except Exception:  # of damaged files; the others go on
@@ -73,9 +65,6 @@ class Manager:
 
     async def close(self) -> None:
         """Abandon what is in work; nothing is lost, parts in the making are made again."""
-        if self._taking_up is not None:
-            self._taking_up.cancel()
-            await asyncio.gather(self._taking_up, return_exceptions=True)
         await self._pages.close()
         for job in self._jobs.values():
             if job.task is not None:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,12 @@ from distillery.dataset.folder import LAST_STATUS, part_path
 from distillery.dataset.parts import read_part
 from distillery.errors import Unsupported
 from distillery.generators.generator import Task
-from distillery.http.client import EmbeddedServers, open_client
+from distillery.http.client import open_client
 from distillery.planning.made_parts import MadePart
 from distillery.planning.plan import PlannedPart
-from gateway.app import create_gateway
-from gateway.store import Store
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
-from tests.integration.factory import RECIPE, factory, identity, make, settings_for, two_fakes, until, wait_for
-from tests.serving import serve
+from tests.integration.factory import RECIPE, factory, identity, make, two_fakes, until, wait_for
 
 STAND_IN = RECIPE.replace("count: 12", "count: 12, fallback: one")
 """Source two (service other) owes three shards after the four of source one."""
@@ -314,19 +310,3 @@ def test_a_part_that_is_seen_late_is_waited_for_and_then_asked_for_again(
     metrics = asyncio.run(main())
     assert f'path="/label",status="200"}} {n_requests}.0' in metrics, "seven shards; one of them twice where it is not waited for"
     assert hidden["full-one-00001.h5"] > n_late
-
-
-def test_requests_are_answered_while_datasets_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of thousands that takes half a minute."""
-    may_go_on, begun = threading.Event(), threading.Event()
-
-    def list_names(store: Store) -> list[str]:
-        begun.set()
-        assert may_go_on.wait(60)
-        return []
-
-    monkeypatch.setattr(Store, "list_names", list_names)
-    with serve(create_gateway(settings_for(tmp_path, resume=True), EmbeddedServers({}))) as url:
-        assert begun.wait(60)
-        assert httpx.get(f"{url}/v1/health/live").status_code == 200
-        may_go_on.set()
