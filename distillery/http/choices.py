@@ -4,8 +4,13 @@ from starlette.datastructures import Headers
 
 
 def read_choices(headers: Headers, name: str) -> list[str]:
-    """The same of a header that a request may have several times, which counts as one (RFC 9110, 5.3)."""
-    return rank_choices(",".join(headers.getlist(name)))
+    """What `rank_choices` makes of a header, however often it comes."""
+    return rank_choices(join_header(headers, name))
+
+
+def join_header(headers: Headers, name: str) -> str:
+    """A header that a request may have several times, which counts as one (RFC 9110, 5.3)."""
+    return ",".join(headers.getlist(name))
 
 
 def rank_choices(header: str) -> list[str]:

@@ -15,7 +15,7 @@ from ase.io.cif import CIFBlock, parse_cif
 
 from distillery.generators.files.contents import RowRefused
 from distillery.structures.structure import Structure
-from services.structures.conversion import attempt, read_atoms
+from services.structures.conversion import HEAVY_HYDROGENS, attempt, read_atoms
 from services.structures.space_groups import Named, find_settings
 from services.structures.whole_files import Found
 
@@ -38,8 +38,7 @@ _OPERATIONS = ("_space_group_symop_operation_xyz", "_space_group_symop.operation
 _FRACTIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 _ROUNDED = 4e-4
 _TYPES, _LABELS = "_atom_site_type_symbol", "_atom_site_label"
-_HEAVY = {"D": "H", "T": "H"}
-_SYMBOLS = {*chemical_symbols[1:], *_HEAVY}
+_SYMBOLS = {*chemical_symbols[1:], *HEAVY_HYDROGENS}
 _LETTERS = re.compile("[A-Za-z]+")
 _COUNTED = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
 _ALIKE = 0.02
@@ -54,7 +53,7 @@ def parse_cif_text(text: str) -> Sequence[Found]:
         warnings.simplefilter("always")
         found = list(parse_cif(io.StringIO(_drop_comments(text))))
     uneven = {int(wanted[1]) for one in told if (wanted := _UNEVEN.match(str(one.message)))}
-    blocks = [block for block in found if block.get("_atom_site_label") or block.get("_atom_site_type_symbol")]
+    blocks = [block for block in found if block.get(_LABELS) or block.get(_TYPES)]
     if not blocks:
         return [RowRefused("empty", "no block of it lists atoms (_atom_site_label)")]
     return [attempt(lambda block=block: _read_block(block, uneven)) for block in blocks]  # type: ignore[misc]
@@ -81,7 +80,7 @@ def _read_block(block: CIFBlock, uneven: Set[int]) -> Structure:
         raise RowRefused("disordered", "sites of it stand in for one another (_atom_site_disorder_group)")
     _require_cell(block)
     formula = _read_formula(block)
-    block = CIFBlock(block.name, {**block, _TYPES: [_HEAVY.get(one, one) for one in _find_elements(block, formula)]})
+    block = CIFBlock(block.name, {**block, _TYPES: [HEAVY_HYDROGENS.get(one, one) for one in _find_elements(block, formula)]})
     atoms, setting = _apply_symmetry(block)
     _require_own_places(block, atoms)
     _require_formula(Counter(atoms.get_chemical_symbols()), formula)
@@ -114,13 +113,14 @@ def _find_element(text: str, formula: Mapping[str, float], *, is_label: bool = F
 
     Of a label of one case, as CA1, that is a guess, and none is made.
     """
-    letters = _LETTERS.match(text)
-    found = [] if letters is None else [one for n in (2, 1) if (one := letters[0][:n].capitalize()) in _SYMBOLS and len(letters[0]) >= n]
+    match = _LETTERS.match(text)
+    letters = str(match[0]) if match else ""
+    found = [one for n in (2, 1) if len(letters) >= n and (one := letters[:n].capitalize()) in _SYMBOLS]
     found = [one for one in found if one in formula] or [one for one in found if one != "T" or not is_label]  # T1 is a site of a zeolite
-    is_of_one_case = letters is not None and (letters[0].isupper() or letters[0].islower())
+    is_of_one_case = letters.isupper() or letters.islower()
     if len(found) > 1 and is_label and is_of_one_case:
         raise ValueError(f"its site {text!r} may be {' or '.join(found)}; say which by {_TYPES}")
-    if not found or (len(found[0]) == 1 and letters is not None and len(letters[0]) > 2 and not is_of_one_case and not formula):
+    if not found or (len(found[0]) == 1 and len(letters) > 2 and not is_of_one_case and not formula):
         raise ValueError(f"its site {text!r} is of no element")
     return found[0]
 
@@ -132,7 +132,7 @@ def _read_formula(block: CIFBlock) -> dict[str, float]:
     for word in words:
         if (part := _COUNTED.fullmatch(word)) is None or part[1] not in _SYMBOLS:
             return {}
-        element = _HEAVY.get(part[1], part[1])
+        element = HEAVY_HYDROGENS.get(part[1], part[1])
         counts[element] = counts.get(element, 0.0) + float(part[2] or 1)
     return counts
 

@@ -15,6 +15,8 @@ from distillery.structures.electrons import read_state
 from distillery.structures.geometry import Neighbours
 from distillery.structures.structure import SYSTEMS, Structure, System, from_ase
 
+HEAVY_HYDROGENS = {"D": "H", "T": "H"}
+"""Symbols that files have for isotopes."""
 VACUUM = 20.0
 """Å; what a slab without a third vector gets between itself and its image."""
 _OWN_LABELS = ("energy", "free_energy", "forces", "stress", "magmom", "magmoms", "charges", "dipole")

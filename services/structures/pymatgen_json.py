@@ -9,12 +9,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from distillery.generators.files.contents import RowRefused
 from distillery.structures.structure import Structure
-from services.structures.conversion import read_atoms
+from services.structures.conversion import HEAVY_HYDROGENS, read_atoms
 
 _WHOLE = 1e-3
 """An occupancy so near to 1 is 1."""
 _IDS = ("entry_id", "material_id", "task_id", "formula_pretty")
-_HEAVY = {"D": "H", "T": "H"}
 
 
 def is_pymatgen(row: Any) -> bool:
@@ -56,4 +55,4 @@ def _find_element(site: int, species: Sequence[Mapping[str, Any]]) -> str:
     if len({one["element"] for one in occupied}) != 1 or abs(sum(one["occu"] for one in occupied) - 1) > _WHOLE:
         raise RowRefused("disordered", f"site {site} is {[(one['element'], one['occu']) for one in occupied] or 'vacant'}")
     symbol = str(occupied[0]["element"])
-    return _HEAVY.get(symbol, symbol)
+    return HEAVY_HYDROGENS.get(symbol, symbol)

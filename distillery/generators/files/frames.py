@@ -8,8 +8,6 @@ from typing import IO
 LONGEST_LINE = 1_000_000
 MOST_ATOMS = 100_000
 """Of one frame; the largest of Open Catalyst has some 230."""
-
-
 _WRITTEN = 6
 """Decimals: as many as programs write, and nobody by hand in every line."""
 
