@@ -112,6 +112,7 @@ $(QUICKSTART_INSTALLED): $(REQUIREMENTS)
 	touch $@
 
 $(INSTALLED): $(REQUIREMENTS)
+	$(PYTHON) scripts/can_compile.py
 	$(make_environment)
 	$(INSTALL) -e '.[$(ALL)]'
 	$(INSTALL) --no-deps mattergen # its own pins can't be resolved
