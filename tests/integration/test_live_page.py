@@ -212,6 +212,25 @@ def test_a_recipe_comes_from_a_file_by_keyboard_alone(site: Site, page: Page, tm
         expect(page.locator("#verdict")).to_contain_text("This can be made: 32 structures.")
 
 
+def test_the_page_of_the_api_has_no_serious_finding_while_requests_are_read_tried_and_answered(site: Site, page: Page) -> None:
+    site.api_key = KEY
+    page.set_viewport_size({"width": 400, "height": 800})
+    with ExitStack() as stack:
+        site.start(stack)
+        page.goto(f"{site.url}/docs")
+        expect(page.locator(".opblock").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        for operation in page.locator(".opblock-summary-control").all():
+            operation.click()
+        page.locator(".opblock-get .try-out__btn").first.click()
+        page.click(".execute")
+        expect(page.locator(".live-responses-table")).to_be_visible()
+        assert find_serious(page) == []
+        page.locator(".btn.authorize").first.click()
+        expect(page.locator(".close-modal")).to_have_accessible_name("Close")
+        assert find_serious(page) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_both_pages_fit_a_small_screen_and_have_no_serious_finding(site: Site, page: Page, scheme: Any) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
