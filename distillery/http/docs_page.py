@@ -1,4 +1,4 @@
-"""The page /docs, where every request is shown and tried: Swagger UI, with what it lacks for those who see little or use a screen reader."""
+"""The page /docs, where every request is shown and tried: Swagger UI, with what it lacks for those who see little or nothing."""
 
 from html import escape
 from pathlib import Path

@@ -42,6 +42,7 @@
     const structure = all[at];
     if (!structure) return;
     caption.textContent = describe(structure);
+    document.getElementById("looking").hidden = false;
     if (viewer === null) viewer = makeViewer();
     if (viewer) draw(structure);
   }
