@@ -153,7 +153,7 @@ class Manager:
             await asyncio.to_thread(dataset.set_wanted, "cancelled")
             if (job := self._find_working(name)) is not None and job.task is not None:
                 job.task.cancel()
-                await job.wait()
+                await asyncio.wait({job.task})  # its last telling may read all parts, and is not waited for
                 job.events.emit("state", StateEvent(state="cancelled"))
 
     async def delete(self, name: str) -> None:
@@ -229,7 +229,8 @@ class Manager:
 
     async def _start(self, dataset: StoredDataset, is_new: bool = False) -> None:
         recipe, text, target = await asyncio.to_thread(dataset.load)
-        before = self._jobs.get(dataset.name)
+        if (before := self._jobs.get(dataset.name)) is not None:
+            await before.telling.stop()
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
         run = Run(dataset.folder, recipe, text, self._clients, self._curators, self._settings, events.emit, target)
         telling = Telling(dataset, lambda: self.statuses.tell(dataset.name), events.emit)
