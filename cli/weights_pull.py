@@ -1,11 +1,13 @@
 """Sets of weights fetched one after the other, and what is told of those that can't be."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from cli.terminal import Console
+from cli.terminal import Console, can_redraw
 from distillery.errors import Unavailable
 from distillery.weights.catalogue import ensure_checkpoint, read_weights_file
 from distillery.weights.fetch import OutOfReach
@@ -66,9 +68,13 @@ class Pull:
         self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _bars(console: Console) -> Progress:
+@contextmanager
+def _bars(console: Console) -> Iterator[Progress]:
+    """Bars, shown where they can be drawn anew; elsewhere Rich 13 would leave an empty line for each."""
     columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    return Progress(TextColumn("{task.description}"), *columns, console=console, transient=True, disable=not console.is_terminal)
+    bars = Progress(TextColumn("{task.description}"), *columns, console=console, transient=True)
+    with bars if can_redraw(console) else nullcontext():
+        yield bars
 
 
 def _show(bars: Progress, file: str) -> ReportBytes:

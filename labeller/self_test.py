@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
-from ase.build import bulk, molecule
 
 from distillery.dataset.layout import Label
 from distillery.schema.label import PhysicsCheck, Reject, TeacherOutline
 from distillery.structures.identity import derive_seed
-from distillery.structures.structure import Structure, System, from_ase
+from distillery.structures.structure import Structure, from_ase
+from labeller.known_matter import KnownMatter, choose_known_matter, judge_stiffness
 from labeller.physics import judge_laws
 from labeller.pool import LabelAll
 from labeller.teachers.teacher import PhysicsTolerance
@@ -19,42 +18,17 @@ from labeller.variants import Extent, make_variants
 
 _RATTLE, _SHEAR = 0.08, 0.04
 """Å and largest strain: so that no force and no component of the stress is zero, and no two are alike."""
-_EACH, _MOST = 2, 6
-"""Molecules and crystals that are tried, and that there are."""
+_EACH = 2
+"""Molecules and crystals that are tried."""
 
 
-def make_self_test_structures(teacher: TeacherOutline) -> list[list[Structure]]:
-    """Small displaced molecules and crystals that a teacher should know, the same at every call: rounds of up to two of each.
-
-    Later rounds are for what it refuses of earlier ones. There are none if it knows none of their elements.
-    """
-    known = set(teacher.elements)
-    kinds: list[tuple[System, list[Atoms]]] = [("molecule", [molecule(name) for name in ("H2O", "CH3OH", "NH3", "CH4", "N2", "H2")])]
-    kinds += [("crystal", _list_crystals())] if teacher.abilities.periodic else []
-    chosen = [(system, [atoms for atoms in list_ if known >= set(atoms.get_chemical_symbols())]) for system, list_ in kinds]
-    rounds = [[(atoms, system) for system, list_ in chosen for atoms in list_[k : k + _EACH]] for k in range(0, _MOST, _EACH)]
-    return [[_displace(atoms, system, k) for k, (atoms, system) in enumerate(round_)] for round_ in rounds if round_]
-
-
-def _list_crystals() -> list[Atoms]:
-    return [
-        bulk("Si", cubic=False),
-        bulk("SiC", "zincblende", a=4.36),
-        bulk("NaCl", "rocksalt", a=5.64),
-        bulk("Cu") * (2, 1, 1),
-        bulk("Al") * (2, 1, 1),
-        bulk("Fe") * (2, 1, 1),
-    ]
-
-
-def _displace(atoms: Atoms, system: System, seed: int) -> Structure:
-    rng = np.random.default_rng(seed)
-    if system == "crystal":
+def _displace(known: KnownMatter, seed: int) -> Structure:
+    atoms, rng = known.atoms.copy(), np.random.default_rng(seed)
+    if known.system == "crystal":
         shear = np.triu(rng.uniform(-_SHEAR, _SHEAR, (3, 3)))
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + shear + np.triu(shear, 1).T), scale_atoms=True)
     atoms.positions += rng.normal(scale=_RATTLE, size=atoms.positions.shape)
-    name = atoms.get_chemical_formula(empirical=system == "crystal")
-    return from_ase(atoms, id=f"{system} {name}", system=system)
+    return from_ase(atoms, id=known.name, system=known.system)
 
 
 Tested = tuple[Structure, Label, Extent]
@@ -77,15 +51,34 @@ def run_self_test(label_all: LabelAll, tolerance: PhysicsTolerance, teacher: Tea
     """
     refused: list[PhysicsCheck] = []
     labelled: list[tuple[Structure, Label]] = []
-    for structures in make_self_test_structures(teacher):
-        done = Counter(structure.system for structure, _ in labelled)
-        wanted = [one for one in structures if done[one.system] < _EACH]
-        outcomes = label_all(wanted).outcomes if wanted else []
-        refused += [
-            _tell_refused(structure, outcome) for structure, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Reject)
-        ]
-        labelled += [(structure, outcome) for structure, outcome in zip(wanted, outcomes, strict=True) if isinstance(outcome, Label)]
-    return (*refused, *try_physics(label_all, tolerance, [(*pair, "all") for pair in labelled]).checks)
+    told: list[KnownMatter] = []
+    for round_ in _list_rounds(teacher):
+        done = Counter(one.system for one in told)
+        wanted = [(one, structure) for one, structure in round_ if done[one.system] < _EACH]
+        outcomes = label_all([structure for _, structure in wanted]).outcomes if wanted else []
+        for (one, structure), outcome in zip(wanted, outcomes, strict=True):
+            if isinstance(outcome, Reject):
+                refused.append(_tell_refused(structure, outcome))
+            else:
+                labelled.append((structure, outcome))
+                told.append(one)
+    checks = try_physics(label_all, tolerance, [(*pair, "all") for pair in labelled]).checks
+    return (*refused, *map(_name_structure, checks), *judge_stiffness(label_all, tolerance.stiffness, told))
+
+
+def _name_structure(check: PhysicsCheck) -> PhysicsCheck:
+    """With the name of what was tried, as a teacher of molecules alone that does not say so is found by crystals."""
+    return check.model_copy(update={"detail": f"{check.detail} ({check.structure})"})
+
+
+def _list_rounds(teacher: TeacherOutline) -> list[list[tuple[KnownMatter, Structure]]]:
+    """Known matter and the same displaced, the same at every call: rounds of up to two molecules and two crystals.
+
+    Later rounds are for what it refuses of earlier ones. There are none if it knows none of their elements.
+    """
+    kinds = choose_known_matter(teacher)
+    rounds = [[one for kind in kinds for one in kind[k : k + _EACH]] for k in range(0, max(map(len, kinds)), _EACH)]
+    return [[(one, _displace(one, seed)) for seed, one in enumerate(round_)] for round_ in rounds]
 
 
 def _tell_refused(structure: Structure, reject: Reject) -> PhysicsCheck:

@@ -46,8 +46,12 @@ def name_environment(name: str, work: Path) -> Path:
 
 def try_consumer(name: str, dataset: Path, work: Path) -> str:
     """A row of the table; what fails is said in it."""
-    consumer = CONSUMERS[name]
-    python = make_environment(name_environment(name, work), consumer.requirements)
+    consumer, packages = CONSUMERS[name], ", ".join(CONSUMERS[name].requirements)
+    try:
+        python = make_environment(name_environment(name, work), consumer.requirements)
+    except subprocess.CalledProcessError:
+        shutil.rmtree(name_environment(name, work))
+        return f"| {name} | {packages} | no: it can't be installed on this Python | | | | |"
     folder = work / name
     shutil.rmtree(folder, ignore_errors=True)
     sides = name_sides(folder)
@@ -55,7 +59,7 @@ def try_consumer(name: str, dataset: Path, work: Path) -> str:
         run_command([str(python), "-m", "tests.consumers.trial", name, str(dataset), str(folder)], ROOT, python)  # zarr is there alone
         found = check(name, python, folder, dataset, sides)
     except AssertionError as error:
-        return f"| {name} | {', '.join(consumer.requirements)} | no: {str(error).strip().splitlines()[-1]} | | | | |"
+        return f"| {name} | {packages} | no: {str(error).strip().splitlines()[-1]} | | | | |"
     step = "not tried"
     if consumer.finished:
         try:

@@ -1,8 +1,8 @@
 """Tests on the other Pythons of this machine that Distillery supports: `make test-pythons`, in environments `.venv-3.12` and so on.
 
-On each: what the services rdkit, pymatgen and ase make is sane and comes out again, and docs/extend.md, whose commands make and verify a
-labelled dataset. The quickstart itself needs torch: it is run where torch is installed there already or its wheel lies on disk, and with
---quickstart anywhere. The last lines say what was run and what was not.
+On each: what the services rdkit, pymatgen and ase make is sane and comes out again, files are written where they may be, and
+docs/extend.md, whose commands make and verify a labelled dataset. The quickstart itself needs torch: it is run where torch is installed
+there already or its wheel lies on disk, and with --quickstart anywhere. The last lines say what was run and what was not.
 """
 
 import argparse
@@ -17,8 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SUPPORTED = ("3.11", "3.12", "3.13")
 EXTRAS = "rdkit,pymatgen,ase,benchmarks,test"
-CHOSEN = "test_extend or (([rdkit] or [pymatgen] or [ase]) and (same_seed or are_sane))"
-TESTS = ("tests/integration/test_extend.py", "tests/contract/test_services.py", "-k", CHOSEN)
+OF_PYTHON = [f"tests/unit/test_{name}.py" for name in ("export", "output_file", "weights_command")]
+"""What differs between Pythons: links, warnings, the terminal."""
+CHOSEN = "test_extend or output_file or weights_command or only_a_file or ([rdkit] or [pymatgen] or [ase]) and (same_seed or are_sane)"
+TESTS = ("tests/integration/test_extend.py", "tests/contract/test_services.py", *OF_PYTHON, "-k", CHOSEN)
 
 
 def find_python(version: str) -> str | None:

@@ -4,7 +4,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 
 import numpy as np
 from fastapi import FastAPI
@@ -20,6 +21,10 @@ from labeller.teachers.teacher import CONSERVATIVE, BudgetRange, PhysicsToleranc
 
 CUTOFF = 3.0
 SMALL_BUDGET = BudgetRange(64, 64)
+
+
+UNREAL = replace(CONSERVATIVE, stiffness=inf)
+"""Its springs are those of no matter."""
 
 
 def pair_label(structure: Structure) -> Label:
@@ -74,7 +79,7 @@ class FakeTeacher:
     licence: str = "none"
     device: str = "cpu"
     elements: tuple[str, ...] = DEFAULT_ELEMENTS
-    tolerance: PhysicsTolerance = CONSERVATIVE
+    tolerance: PhysicsTolerance = UNREAL
     abilities: Abilities = field(default_factory=Abilities)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)

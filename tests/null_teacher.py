@@ -30,7 +30,7 @@ class NullTeacher:
     device = "cpu"
     elements = DEFAULT_ELEMENTS
     budget = BudgetRange(2_000, 32_000)
-    tolerance = PhysicsTolerance(slope=inf, cosine=-1.0, energy=inf, forces=inf, net_force=inf)  # it keeps no law
+    tolerance = PhysicsTolerance(slope=inf, cosine=-1.0, energy=inf, forces=inf, net_force=inf, stiffness=inf)  # it keeps no law
 
     abilities = Abilities()
 

@@ -21,9 +21,12 @@ _STARTED = uuid.uuid4().hex[:8]
 def follow(path: Path, wanted: str) -> Path:
     """Where links lead; InvalidRequest if they lead to each other, in place of the `wanted` file or folder."""
     try:
-        return path.resolve()
-    except (OSError, RuntimeError) as error:  # a circle of links
+        place = path.resolve()
+        if place.is_symlink():  # a circle of links, of which Python says so itself only until 3.12
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    except (OSError, RuntimeError) as error:
         raise InvalidRequest(f"--out must be a {wanted}, {path} leads nowhere ({error}); name another") from error
+    return place
 
 
 def name_kind(path: Path) -> str:

@@ -76,7 +76,7 @@ class ShardRecord(Message):
     )
 
 
-Law = Literal["repeat", "symmetry", "rotation", "translation", "permutation", "forces", "stress", "extensivity", "state"]
+Law = Literal["repeat", "symmetry", "rotation", "translation", "permutation", "forces", "stress", "extensivity", "state", "stiffness"]
 
 
 class PhysicsCheck(Message):
@@ -91,12 +91,12 @@ class PhysicsCheck(Message):
 
     @property
     def how_far(self) -> float:
-        """How far its figure is from what it should be: a slope from 1, a difference from 0."""
+        """How far its figure is from what it should be: a slope or a factor from 1, a difference from 0."""
         return _off(self.law, self.value or 0.0)
 
 
 def _off(law: Law, value: float) -> float:
-    return abs(value - 1) if law in {"forces", "stress"} else abs(value)
+    return abs(value - 1) if law in {"forces", "stress", "stiffness"} else abs(value)
 
 
 class SelfTest(Message):

@@ -152,5 +152,5 @@ def _describe_package(package: str, module: str) -> tuple[str, str]:
         found = metadata(package)
     except (PackageNotFoundError, ValueError):
         return module, ""
-    licence = str(found["License-Expression"] or found["License"] or "").split("\n")[0]
+    licence = next((str(found[key]) for key in ("License-Expression", "License") if key in found), "").split("\n")[0]
     return f"{found['Name']}=={found['Version']}", licence

@@ -27,6 +27,7 @@ class PhysicsTolerance:
     energy         the same structure written otherwise, eV/atom
     forces         the same, as a share of 1 eV/Å and the largest force
     net_force      sum of the forces over the sum of their norms, and torque likewise where nothing is periodic
+    stiffness      of known molecules and crystals that which comes nearest: at most so many times what was measured, or that part of it
     """
 
     slope: float
@@ -34,6 +35,7 @@ class PhysicsTolerance:
     energy: float
     forces: float
     net_force: float
+    stiffness: float = 1.5
 
 
 CONSERVATIVE = PhysicsTolerance(slope=0.03, cosine=0.999, energy=1e-3, forces=1e-2, net_force=1e-3)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-from orb_models.dataset.ase_sqlite_dataset import AseSqliteDataset
-from orb_models.forcefield.atomic_system import SystemConfig
-from orb_models.forcefield.property_definitions import PropertyConfig
+from orb_models.common.dataset.ase_sqlite_dataset import AseSqliteDataset
+from orb_models.common.dataset.property_definitions import PropertyConfig
+from orb_models.forcefield.forcefield_adapter import ForcefieldAtomsAdapter
 
 from tests.consumers.labels import Label, check
 
@@ -15,8 +15,8 @@ TARGETS = PropertyConfig(node_names=["forces"], graph_names=["energy", "stress"]
 
 def load(folder: Path, side: str) -> list[Label]:
     """As its finetune.py reads it."""
-    path, system = folder / f"{side}.db", SystemConfig(radius=6.0, max_num_neighbors=20)
-    data = AseSqliteDataset("own", path, system_config=system, target_config=TARGETS, dtype=torch.float64)
+    adapter = ForcefieldAtomsAdapter(radius=6.0, max_num_neighbors=20)
+    data = AseSqliteDataset("own", folder / f"{side}.db", atoms_adapter=adapter, target_config=TARGETS, dtype=torch.float64)
     graphs = [data[i] for i in range(len(data))]
     return [
         Label(

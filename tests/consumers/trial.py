@@ -86,7 +86,7 @@ CONSUMERS: Mapping[str, Consumer] = {
     ),
     "huggingface": Consumer(("datasets==5.2.0", "mlcroissant==1.1.1"), "huggingface"),
     "orb": Consumer(
-        ("orb-models==0.5.5",),
+        ("orb-models==0.7.0",),
         "orb",
         {"EPOCHS = 200": "EPOCHS = 1", "latent_dim=128": "latent_dim=32", "hidden_dim=256": "hidden_dim=32"},
         "epoch 0, val: loss",

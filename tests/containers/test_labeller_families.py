@@ -39,7 +39,7 @@ class Family:
     laws: frozenset[str]
 
 
-_ALL = frozenset({"repeat", "rotation", "translation", "permutation", "forces", "extensivity"})
+_ALL = frozenset({"repeat", "rotation", "translation", "permutation", "forces", "extensivity", "stiffness"})
 FAMILIES = [
     Family("xtb", "gfn2-xtb", "rdkit", "{service: rdkit, system: molecule, count: 12, atoms: [6, 14]}", 1000, _ALL),
     Family("chgnet", "chgnet", "ase", "{service: ase, system: surface, count: 12, atoms: [8, 24]}", 7500, _ALL | {"stress"}),

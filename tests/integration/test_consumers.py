@@ -14,9 +14,11 @@ from tests.consumers.trial import CONSUMERS, check, hand_to, train
 def require(name: str) -> None:
     for requirement in map(Requirement, CONSUMERS[name].requirements):
         try:
-            version(requirement.name)
+            found = version(requirement.name)
         except PackageNotFoundError:
             pytest.skip(f"{requirement.name} is not installed: make consumers makes an environment for each")
+        if found not in requirement.specifier:
+            pytest.skip(f"{requirement} is wanted, {found} is installed: make consumers makes an environment for each")
 
 
 @pytest.mark.parametrize("name", CONSUMERS)

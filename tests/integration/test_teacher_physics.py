@@ -15,6 +15,7 @@ from distillery.dataset.layout import Label
 from distillery.dataset.parts import read_part
 from distillery.structures.structure import Structure
 from distillery.verify.verification import Verification
+from labeller.teachers.teacher import CONSERVATIVE
 from tests.fake_teacher import FakeTeacher, Features, pair_label
 from tests.integration.factory import RECIPE, factory, make, two_fakes
 
@@ -194,6 +195,13 @@ def test_a_wrong_teacher_is_no_go_and_its_fault_named(tmp_path: Path, name: str)
     report = judge(tmp_path, WrongTeacher(wrong=wrong))
     assert report["verdict"] == "NO-GO"
     assert words in physics(report)
+
+
+def test_labels_that_belong_together_and_are_of_no_matter_are_no_go(tmp_path: Path) -> None:
+    """As where energies, forces and stresses are all in Hartree."""
+    report = judge(tmp_path, WrongTeacher(tolerance=CONSERVATIVE))
+    assert report["verdict"] == "NO-GO"
+    assert "in shares of what was measured" in physics(report)
 
 
 def test_a_teacher_that_is_wrong_now_and_then_is_no_go(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """CrystalFlow: what is ours around upstream's sampler: sizes, compositions, elements, bad cells, refusals. Needs no upstream code."""
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -338,7 +339,7 @@ def test_metadata_says_what_the_result_depends_on(monkeypatch: pytest.MonkeyPatc
     assert card.generative
     assert card.weights_sha256 is not None
     assert card.versions == {
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "threads": "1",
         "batch": "64",
         "upstream": "fake",

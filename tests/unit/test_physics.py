@@ -351,7 +351,7 @@ def test_a_charge_or_spin_that_changes_no_label_was_not_read() -> None:
 def test_every_law_has_been_tried_here() -> None:
     ion = replace(WATER, charge=1)
     tried = {law for structure in (WATER, SILICON, ion) for extent in get_args(Extent) for law in judge(structure, extent=extent)}
-    assert tried == set(get_args(Law))
+    assert tried == set(get_args(Law)) - {"stiffness"}  # tests/unit/test_known_matter.py
 
 
 @pytest.mark.parametrize("structure", [WATER, WIDE], ids=["water", "silicon"])

@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def test_the_card_names_what_the_samples_depend_on() -> None:
     generator = SampledGenerator(Scripted(settings=make_settings(threads=3)))
     before = generator.metadata
     assert before.weights_sha256 is None
-    assert before.versions == {"library": "7", "torch": torch.__version__, "threads": "3", "batch": "8"}
+    assert before.versions == {"library": "7", "torch": version("torch"), "threads": "3", "batch": "8"}
     generator.load()
     after = generator.metadata
     assert after.weights_sha256 == "a" * 64

@@ -1,15 +1,19 @@
 """On which structures of a shard the teacher's physics is tried."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from distillery.dataset.layout import Label
+from distillery.schema.label import Abilities, TeacherOutline
 from distillery.structures.structure import Structure, numbers_of
-from labeller.self_test import choose_tested
+from labeller.pool import Labelled
+from labeller.self_test import choose_tested, run_self_test
+from labeller.teachers.teacher import CONSERVATIVE
 from labeller.variants import make_variants
-from tests.fake_teacher import pair_label
+from tests.fake_teacher import UNREAL, pair_label
 from tests.labelling import silicon
 
 
@@ -21,6 +25,7 @@ def row(id: str, symbols: list[str], charge: int = 0) -> Structure:
     return Structure(id, numbers_of(symbols), 1.2 * np.arange(3.0 * len(symbols)).reshape(-1, 3), system="cluster", charge=charge)
 
 
+OUTLINE = TeacherOutline(elements=("H", "C", "O", "Si"))
 SHARD = [row("a/0", ["C"] * 4), row("a/1", ["C"] * 9), row("a/2", ["C", "C", "P", "C", "C"]), row("a/3", ["C"] * 6), row("a/4", ["P"] * 7)]
 
 
@@ -63,3 +68,22 @@ def test_few_variants_are_half_as_many_atoms() -> None:
     crystal = silicon("s", seed=3)
     few, some = (sum(len(v.structure) for v in make_variants(crystal, pair_label(crystal), extent)) for extent in ("few", "some"))
     assert few <= some / 2
+
+
+def test_what_is_wrong_of_crystals_alone_names_them() -> None:
+    """So that whoever has a teacher of molecules alone sees that it was taken for more."""
+
+    def label(structures: Sequence[Structure]) -> Labelled:
+        labels = [pair_label(one) for one in structures]
+        return Labelled([replace(own, energy=1.3 * own.energy) if own.stress is not None else own for own in labels], 0.0)
+
+    broken = [check for check in run_self_test(label, UNREAL, OUTLINE) if check.passed is False]
+    assert broken
+    assert {check.detail.rpartition(" (")[2] for check in broken} <= {"crystal Si)", "crystal CSi)"}
+
+
+def test_a_teacher_of_molecules_alone_is_tried_on_no_crystal() -> None:
+    outline = OUTLINE.model_copy(update={"abilities": Abilities(periodic=False)})
+    checks = run_self_test(lambda structures: Labelled([pair_label(one) for one in structures], 0.0), CONSERVATIVE, outline)
+    assert {check.structure for check in checks} == {"molecule H2O", "molecule CH4O"}
+    assert [check.law for check in checks if check.passed is False] == ["stiffness"]
