@@ -64,7 +64,7 @@ def use_inputs(folder: Path) -> None:
 
 
 async def _ask_gateway(gateway: str, text: str) -> "RecipeCheck":
-    from cli.sessions import open_remote
+    from cli.remote import open_remote
     from distillery.schema.dataset import RecipeCheck
 
     async with open_remote(gateway) as client:

@@ -13,7 +13,7 @@ from cli.terminal import Console
 from cli.yaml_value import write_value
 from distillery.errors import InvalidRequest
 
-_NAME, _TEACHER, _N = "my-dataset", "7net-0", 1000
+_NAME, _TEACHER, _N, _LEAST = "my-dataset", "7net-0", 1000, 4
 _ELEMENTS = "H,C,N,O"
 
 
@@ -40,7 +40,7 @@ def init(
     elements: Annotated[
         str | None, typer.Option("--elements", metavar="Fe,O", help="Chemical symbols; asked for if absent, as the rest.")
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", min=4, help="How many structures.")] = None,
+    n: Annotated[int | None, typer.Option("--n", min=_LEAST, help="How many structures.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The dataset's name.")] = None,
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="Who labels it: 7net-0, orb-v2, …", autocompletion=complete_teacher)
@@ -54,8 +54,8 @@ def init(
     from distillery.runtime.atomic_files import write_text_whole
 
     asks = elements is None
-    elements = elements or typer.prompt("Elements", default=_ELEMENTS)
-    n = n if n is not None else int(typer.prompt("Structures", default=_N, type=int)) if asks else _N
+    elements = elements or typer.prompt("Elements", default=_ELEMENTS, value_proc=_take_elements)
+    n = n if n is not None else typer.prompt("Structures", default=_N, value_proc=_take_number) if asks else _N
     name = name or (typer.prompt("Name of the dataset", default=_NAME) if asks else _name_after(elements))
     teacher = teacher or (typer.prompt("Teacher", default=_TEACHER) if asks else _TEACHER)
     text = write_recipe(name, _split(elements), n, teacher)
@@ -64,6 +64,21 @@ def init(
     write_text_whole(path, text)
     done = f"{path} is written; `distillery check {path}` says whether it can be made here, `run` makes it"
     Console().print(done, highlight=False, soft_wrap=True)
+
+
+def _take_elements(answer: str) -> str:
+    """An answer that can be used; else the question is asked again."""
+    try:
+        _require_elements(_split(answer))
+    except InvalidRequest as problem:
+        raise typer.BadParameter(problem.detail) from problem
+    return answer
+
+
+def _take_number(answer: str | int) -> int:
+    if not str(answer).isdecimal() or int(answer) < _LEAST:
+        raise typer.BadParameter(f"a number of at least {_LEAST} is wanted, {answer} came")
+    return int(answer)
 
 
 def _split(elements: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ _CLOCKS = "since", "next_try"
 
 
 async def _follow(name: str, gateway: str) -> None:
-    from cli.sessions import open_stream
+    from cli.remote import open_stream
     from distillery.http.address import find_route
 
     async with open_stream(gateway, f"{find_route(name)}/events") as lines:

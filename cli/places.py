@@ -11,7 +11,7 @@ def find_folder(given: Path, data: Path) -> Path:
     """The folder of a dataset, finished or not; NotFound says where it was looked for."""
     from distillery.dataset.folder import DATASET, RECIPE
 
-    places = (given.parent,) if given.name == DATASET and given.is_file() else (given, data / given)
+    places = (given.parent,) if given.name == DATASET else (given, data / given)
     for folder in places:
         if (folder / RECIPE).is_file():
             return folder

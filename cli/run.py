@@ -121,7 +121,7 @@ async def _run(
     open_here: "Callable[[], AbstractAsyncContextManager[Client]]",
 ) -> "Status":
     from cli.live import follow
-    from cli.sessions import open_remote
+    from cli.remote import open_remote
 
     view.tell(f"asking {gateway}" if gateway else f"loading teacher {recipe.teacher} and the services")
     async with open_remote(gateway) if gateway else open_here() as client:
@@ -147,7 +147,8 @@ def _show_plan(gateway: str | None, data: Path, text: str, target: dict[str, str
 
 
 async def _forecast(gateway: str | None, data: Path, text: str, target: dict[str, str], trial: "Trial | None") -> "Forecast":
-    from cli.sessions import open_manager, open_remote
+    from cli.remote import open_remote
+    from cli.sessions import open_manager
     from distillery.recipe.target import Target
     from distillery.schema.dataset import Forecast
 

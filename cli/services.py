@@ -57,7 +57,7 @@ async def _ask_services(names: list[str], gateway: str | None) -> "dict[str, Met
 
 async def _ask_service(name: str, gateway: str | None) -> "Metadata":
     if gateway:
-        from cli.sessions import open_remote
+        from cli.remote import open_remote
         from distillery.schema.generate import Metadata
 
         async with open_remote(gateway) as client:

@@ -119,7 +119,7 @@ def _choose_display(console: Console, as_json: bool) -> "Iterator[Callable[[list
 
 
 async def _ask_status(name: str | None, gateway: str) -> "list[Status]":
-    from cli.sessions import open_remote
+    from cli.remote import open_remote
     from distillery.http.address import find_route
     from distillery.schema.dataset import Status
 

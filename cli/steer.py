@@ -67,7 +67,7 @@ def _steer(name: str, gateway: str | None, verb: str) -> None:
 
 
 async def _ask(name: str, gateway: str, verb: str) -> "Status":
-    from cli.sessions import open_remote
+    from cli.remote import open_remote
     from distillery.http.address import find_route
     from distillery.schema.dataset import Status
 
@@ -76,7 +76,8 @@ async def _ask(name: str, gateway: str, verb: str) -> "Status":
 
 
 async def _delete(name: str, gateway: str | None, data: Path) -> None:
-    from cli.sessions import open_manager, open_remote
+    from cli.remote import open_remote
+    from cli.sessions import open_manager
     from distillery.http.address import find_route
 
     if not gateway:

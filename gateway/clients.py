@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from distillery.errors import NotFound, Unavailable
+from distillery.errors import NotFound, Problem, Unavailable
 from distillery.generators.plugins import list_services
 from distillery.http.access import AccessSettings
 from distillery.http.api_key import carry_key
@@ -165,6 +165,19 @@ class Clients:
         answer = await self._find(name).send("GET", path, timeout=_GLANCE_SECONDS, extensions={"replica": replica})
         return answer.text
 
+    async def find_absence(self, name: str) -> Problem | None:
+        """Why none of a name's replicas can do anything now; None if one is ready, or too busy to say."""
+        problem: Problem | None = None
+        try:
+            client = self._find(name)
+            for _ in range(await self._servers.count_replicas(name)):  # one that failed is avoided the next time
+                problem = await _glance(client)
+                if problem is None:
+                    return None
+        except NotFound as unknown:
+            return unknown
+        return problem
+
     async def count_replicas(self, service: str) -> int:
         """How many processes answer to a service's name now, or as labellers if those are more; at least 1."""
         return max(await self._servers.count_replicas(service), await self._servers.count_replicas(LABELLER))
@@ -182,6 +195,14 @@ class Clients:
 
     def _timeout(self, longest: float) -> httpx.Timeout:
         return httpx.Timeout(longest, connect=self._settings.connect_seconds)
+
+
+async def _glance(client: Client) -> Problem | None:
+    try:
+        await client.send("GET", "/v1/health/ready", timeout=_GLANCE_SECONDS)
+    except Problem as problem:
+        return None if isinstance(problem.__cause__, httpx.ReadTimeout) else problem
+    return None
 
 
 def _find_servers(settings: GatewaySettings, leases: Leases) -> NetworkServers:

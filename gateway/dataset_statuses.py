@@ -139,7 +139,10 @@ class DatasetStatuses:
         from gateway.settings import LABELLER  # what tells of datasets at rest alone does without settings
 
         asked = {LABELLER, *(source.service for source in job.run.made_parts.recipe.sources.values())}
-        return {"at_work": list(job.run.shard_maker.at_work.values()), "retries": self._list_retries(asked)}
+        retries = self._list_retries(asked)
+        told = {retry.service for retry in retries}
+        missing = [retry for retry in job.roll_call.list_missing() if retry.service not in told]
+        return {"at_work": list(job.run.shard_maker.at_work.values()), "retries": [*retries, *missing]}
 
     def find(self, name: str) -> StoredDataset:
         """A dataset that is there, or one whose recipe was refused, which has no folder, in this process; NotFound of another."""

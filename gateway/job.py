@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from distillery.errors import Problem
 from distillery.schema.dataset import Event, EventData, EventKind
+from gateway.roll_call import RollCall
 from gateway.run import Run
 from gateway.telling import Telling
 
@@ -42,12 +43,14 @@ class Events:
 class Job:
     """A run, its task and its events.
 
+    roll_call  whether those are there whom it will ask; ends with its task
     telling  keeps its last status in its folder; its task ends after the job's
     is_new   its folder was made for it
     """
 
     run: Run
     events: Events
+    roll_call: RollCall
     telling: Telling
     is_new: bool = False
     task: asyncio.Task[None] | None = None

@@ -22,6 +22,7 @@ from gateway.dataset_statuses import DatasetStatuses, document
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
 from gateway.preflight import DeployedMakers
+from gateway.roll_call import RollCall
 from gateway.run import Run
 from gateway.settings import GatewaySettings
 from gateway.store import Store
@@ -152,7 +153,7 @@ class Manager:
             await asyncio.to_thread(dataset.set_wanted, "cancelled")
             if (job := self._find_working(name)) is not None and job.task is not None:
                 job.task.cancel()
-                await job.wait()
+                await asyncio.wait({job.task})  # its last telling may read all parts, and is not waited for
                 job.events.emit("state", StateEvent(state="cancelled"))
 
     async def delete(self, name: str) -> None:
@@ -228,12 +229,16 @@ class Manager:
 
     async def _start(self, dataset: StoredDataset, is_new: bool = False) -> None:
         recipe, text, target = await asyncio.to_thread(dataset.load)
-        before = self._jobs.get(dataset.name)
+        if (before := self._jobs.get(dataset.name)) is not None:
+            await before.telling.stop()
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
         run = Run(dataset.folder, recipe, text, self._clients, self._curators, self._settings, events.emit, target)
         telling = Telling(dataset, lambda: self.statuses.tell(dataset.name), events.emit)
-        self._jobs[dataset.name] = job = Job(run, events, telling, is_new)
+        roll_call = RollCall(self._clients, run.list_needed)
+        self._jobs[dataset.name] = job = Job(run, events, roll_call, telling, is_new)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
+        calling = asyncio.create_task(roll_call.keep_calling(), name=f"roll call for {dataset.name}")
+        job.task.add_done_callback(lambda _: calling.cancel())
         job.telling_task = asyncio.create_task(telling.keep_on(job.task), name=f"tell of {dataset.name}")
 
     async def _make(self, dataset: StoredDataset, job: Job) -> None:

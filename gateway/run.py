@@ -28,7 +28,7 @@ from gateway.clients import Clients
 from gateway.concurrency import KeyedSemaphore, run_all
 from gateway.curators import Curators
 from gateway.preflight import Emit, Preflight
-from gateway.settings import GatewaySettings
+from gateway.settings import LABELLER, GatewaySettings
 from gateway.shard_maker import ShardMaker
 
 _log = logging.getLogger("distillery.gateway")
@@ -76,6 +76,13 @@ class Run:
         """Free the memory that making it took: a finished dataset is told of by its report."""
         self.made_parts.release()
         self.plan = Plan(stage=self.plan.stage)
+
+    def list_needed(self) -> set[str]:
+        """Whom it will ask in the round at hand: the services of its shards, and the labeller."""
+        if self.plan.is_complete or not self.plan.rounds:
+            return set()
+        makers = {self._recipe.sources[shard.maker].service for shard in self.plan.rounds[-1]}
+        return (makers - self.preflight.missing_services.keys()) | {LABELLER}
 
     async def make(self) -> Report:
         """Make what is missing, merge, judge; the report. Problem if it can't be done now."""

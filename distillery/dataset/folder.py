@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from distillery.errors import Conflict
+from distillery.errors import Conflict, InvalidRequest
 from distillery.runtime.atomic_files import TEMPORARY, is_own_temporary
 
 RECIPE = "recipe.yaml"
@@ -52,8 +52,19 @@ def part_path(dataset_folder: Path, part: str) -> Path:
 
 
 def list_parts(dataset_folder: Path) -> list[str]:
-    """The names of all finished parts, sorted; what else lies there is none."""
-    return sorted(path.stem for path in (dataset_folder / PARTS).glob("[!.]*.h5") if _PART.fullmatch(path.stem))
+    """The names of all finished parts, sorted; what else lies there is none. InvalidRequest if a file lies where their folder should."""
+    parts = dataset_folder / PARTS
+    if parts.is_file():
+        raise InvalidRequest(f"{parts} is a file, where the folder of the parts should be: move it away")
+    return sorted(path.stem for path in parts.glob("[!.]*.h5") if _PART.fullmatch(path.stem))
+
+
+def require_parts(dataset_folder: Path) -> None:
+    """InvalidRequest if a dataset was merged and its parts are gone, which are what is told of it."""
+    if (dataset_folder / DATASET).exists() and not list_parts(dataset_folder):
+        raise InvalidRequest(
+            f"{dataset_folder} has a {DATASET}, but no parts, of which its page is made: put {PARTS} back, or see the {PAGE} of before"
+        )
 
 
 _PART = re.compile(r"[^-]+-[^-]+(-via-[^-]+)?-\d{5,}", re.ASCII)

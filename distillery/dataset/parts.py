@@ -91,7 +91,7 @@ def read_receipt(path: Path) -> Receipt:
     try:
         with h5py.File(path, "r") as file:
             return Receipt.model_validate_json(file.attrs["receipt"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -119,4 +119,4 @@ def read_part(path: Path) -> Part:
 def _unreadable(path: Path, error: Exception) -> Problem:
     if isinstance(error, FileNotFoundError | PermissionError):
         return Unavailable(f"{path} can't be read: {error}")
-    return corrupt(path, f"{type(error).__name__}: {error}")
+    return corrupt(path, " ".join(f"{type(error).__name__}: {error}".split()))  # HDF5's have several lines

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from pydantic import BaseModel
 
 from distillery.errors import Internal, Problem, Unavailable
+from distillery.http.docs_page import DOCS_ASSETS, add_docs
 from distillery.http.error_responses import add_error_handlers
 from distillery.http.openapi import ReadRoute, explain_problems, publish
 from distillery.http.request_limits import RequestLimits
@@ -26,8 +25,6 @@ from distillery.runtime.limits import LARGEST_MESSAGE
 from distillery.runtime.logs import choose_formatter, choose_level
 from distillery.schema.problem import Health
 
-DOCS_ASSETS = "/docs-assets"
-"""Where the page /docs has its script and style from."""
 OPEN_PATHS = ("/v1/health/", "/docs", DOCS_ASSETS, "/openapi.json")
 """What needs no API key: nothing of them tells of a dataset, and the page /docs is where a person gives the key."""
 _RELOAD_SECONDS = 10.0
@@ -119,7 +116,7 @@ def create_base_app(
     app.add_middleware(RequestLog, service=f"{service}/{version}", meter=RequestMeter(registry))
 
     _add_common_routes(app, service, describe, card)
-    _add_docs(app)
+    add_docs(app)
     publish(app)
     return app
 
@@ -155,21 +152,6 @@ def _add_common_routes(app: FastAPI, service: str, describe: Callable[[], BaseMo
         """Prometheus text format."""
         await app.state.look_again()
         return Response(await asyncio.to_thread(generate_latest, app.state.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _add_docs(app: FastAPI) -> None:
-    """The page /docs, with script and style from a package in place of FastAPI's own address on the internet."""
-    app.mount(DOCS_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
-
-    @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
-    async def get_docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=app.title,
-            swagger_js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{DOCS_ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{DOCS_ASSETS}/favicon.png",
-        )
 
 
 def _show_log(service: str) -> None:

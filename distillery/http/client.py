@@ -17,13 +17,13 @@ from distillery.http.replicas import ReplicaTransport, UnderWay, open_connection
 from distillery.http.traced import trace_requests
 from distillery.runtime.trace import find_trace, write_headers
 from distillery.schema.explain import suggest
-from distillery.schema.generate import Generated
-from distillery.structures.arrow import from_arrow
-from distillery.structures.structure import Structure
 from distillery.telemetry.spans import note
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from distillery.schema.generate import Generated
+    from distillery.structures.structure import Structure
 
 T = TypeVar("T")
 _log = logging.getLogger("distillery")
@@ -122,8 +122,11 @@ class Client:
         except ValidationError as error:
             raise Internal(f"{self._name} answered with something that is not a {kind.__name__}: {error}") from error
 
-    def parse_structures(self, answer: httpx.Response) -> tuple[list[Structure], Generated]:
+    def parse_structures(self, answer: httpx.Response) -> "tuple[list[Structure], Generated]":
         """What `POST /generate` answered as Arrow; Internal if it is no structure batch."""
+        from distillery.schema.generate import Generated  # who asks for no structures starts without what reads them
+        from distillery.structures.arrow import from_arrow
+
         try:
             structures, metadata = from_arrow(answer.content)
             return structures, Generated.model_validate(metadata)

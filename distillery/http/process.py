@@ -19,6 +19,7 @@ from distillery.http.announcer import Announcer, describe_replica
 from distillery.http.api_key import ApiKeyGuard
 from distillery.http.app import OPEN_PATHS
 from distillery.http.server import ListeningServer, configure_server
+from distillery.runtime.logs import choose_formatter, choose_level
 
 _STARTUP_FAILED = 1
 
@@ -48,8 +49,10 @@ def run_process(app: FastAPI, access: AccessSettings, place: Place) -> None:
         access.require_guarded(place.host)
         _guard(app, access)
     logging.basicConfig(level=logging.WARNING, handlers=[], force=True)  # the app shows its own log (DISTILLERY_LOG, else INFO)
+    _show_server_log(app.state.service)
     config = uvicorn.Config(
         app,
+        log_config=None,
         host=place.host,
         port=place.port,
         timeout_graceful_shutdown=place.stop_seconds,
@@ -61,6 +64,22 @@ def run_process(app: FastAPI, access: AccessSettings, place: Place) -> None:
         server.run()
     if not server.started:
         sys.exit(_STARTUP_FAILED)
+
+
+def _show_server_log(service: str) -> None:
+    """What the server itself says, in the form of all other lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(choose_formatter(service))
+    handler.addFilter(lambda record: not _was_cut_off(record))
+    log = logging.getLogger("uvicorn")
+    log.addHandler(handler)
+    log.setLevel(choose_level("INFO"))
+    log.propagate = False
+
+
+def _was_cut_off(record: logging.LogRecord) -> bool:
+    """A request that was cut off at the end: the server says in words how many there were."""
+    return record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 def _guard(app: FastAPI, access: AccessSettings) -> None:

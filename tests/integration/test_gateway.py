@@ -29,6 +29,7 @@ from distillery.export.ase_databases import export_ase_db, export_aselmdb
 from distillery.export.extxyz import export_extxyz
 from distillery.generators.generator import Task
 from distillery.http.client import EmbeddedServers
+from distillery.planning.made_parts import MadeParts
 from distillery.recipe.target import Target, read_target
 from distillery.schema.dataset import Status
 from distillery.structures.structure import Structure
@@ -489,6 +490,26 @@ def test_pause_and_resume(tmp_path: Path) -> None:
             assert done == count_calls() < 7
             assert (await client.post("/v1/datasets/small/resume")).json()["state"] == "running"
             await wait_for(client, "finished")
+
+    run(main())
+
+
+def test_a_cancel_is_not_kept_waiting_by_what_is_told_of_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_read = threading.Event()
+
+    async def main() -> None:
+        generators = two_fakes()
+        generators["fake"].seconds = 60
+        async with factory(tmp_path, generators) as client:
+            await client.post("/v1/datasets", content=RECIPE)
+            await until(lambda: generators["fake"].calls)
+            make_plan = MadeParts.make_plan
+            monkeypatch.setattr(MadeParts, "make_plan", lambda *given: is_read.wait(30) and make_plan(*given))
+            async with asyncio.timeout(10):
+                assert "Cancelled" in (await client.post("/live/datasets/small/cancel")).text
+            assert not is_read.is_set()
+            is_read.set()
+            await wait_for(client, "cancelled")
 
     run(main())
 

@@ -83,8 +83,12 @@ def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Si
         site.start(stack)
         begin(page, site)
         expect(page.locator("text=At work now")).to_be_visible()
-        page.click("#pause")
+        expect(page.locator("#caption")).to_have_text("Nothing is labelled yet.")
+        expect(page.locator("#scene")).to_be_hidden()
+        page.press("#pause", "Enter")
         expect(page.locator(".summary")).to_contain_text("paused")
+        expect(page.locator("#pause")).to_have_attribute("aria-disabled", "true")
+        expect(page.locator("#pause")).to_be_focused()
         expect(page.locator("#said")).to_contain_text("Paused")
         site.work_for(0)
         page.click("#resume")
@@ -92,6 +96,7 @@ def test_a_dataset_is_begun_watched_paused_resumed_finished_and_deleted(site: Si
         expect(page.locator(".summary")).to_contain_text("finished")
         expect(page.locator(".summary")).to_contain_text("GO")
         expect(page.locator("#caption")).to_contain_text("eV/atom")
+        expect(page.locator("#scene canvas")).to_be_visible()
         expect(page.locator("text=dataset.h5")).to_be_visible()
         look_without_webgl(page.context.new_page(), page.url)
         page.fill("#name", "smal")
@@ -210,6 +215,25 @@ def test_a_recipe_comes_from_a_file_by_keyboard_alone(site: Site, page: Page, tm
         assert page.evaluate(f"{outlined}.map((e) => e.textContent)") == ["From a file …"]
         page.set_input_files("#file", tmp_path / "small.yaml")
         expect(page.locator("#verdict")).to_contain_text("This can be made: 32 structures.")
+
+
+def test_the_page_of_the_api_has_no_serious_finding_while_requests_are_read_tried_and_answered(site: Site, page: Page) -> None:
+    site.api_key = KEY
+    page.set_viewport_size({"width": 400, "height": 800})
+    with ExitStack() as stack:
+        site.start(stack)
+        page.goto(f"{site.url}/docs")
+        expect(page.locator(".opblock").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        for operation in page.locator(".opblock-summary-control").all():
+            operation.click()
+        page.locator(".opblock-get .try-out__btn").first.click()
+        page.click(".execute")
+        expect(page.locator(".live-responses-table")).to_be_visible()
+        assert find_serious(page) == []
+        page.locator(".btn.authorize").first.click()
+        expect(page.locator(".close-modal")).to_have_accessible_name("Close")
+        assert find_serious(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -187,6 +187,22 @@ def test_a_labeller_that_was_killed_is_told_and_once_it_is_back_the_run_goes_on(
         require_going_on(factory, page)
 
 
+def test_a_service_that_was_killed_is_told_though_nothing_is_asked_of_it(tmp_path: Path, page: Page) -> None:
+    with running(tmp_path / "data", tmp_path) as factory:
+        factory.start("gateway", "ase", "labeller")
+        factory.begin("ase", "cluster")
+        page.goto(f"{factory.url('gateway')}/datasets/small")
+        wait_until(lambda: factory.n_parts() >= 2)
+        page.click("#pause")
+        wait_until(lambda: not factory.status()["at_work"])
+        assert factory.kill("ase") == -9
+        factory.require_told(page, "ase can't be reached", time.monotonic())
+        factory.start("ase")
+        expect(page.locator(PROBLEMS)).to_be_empty()
+        page.click("#resume")
+        require_going_on(factory, page)
+
+
 def test_a_service_without_weights_is_told_with_what_to_do(tmp_path: Path, page: Page) -> None:
     with running(tmp_path / "data", tmp_path) as factory:
         factory.start("gateway", "labeller")

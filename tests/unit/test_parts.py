@@ -134,6 +134,12 @@ def test_a_foreign_hdf5_file_is_no_part(tmp_path: Path) -> None:
         read_receipt(path)
 
 
+def test_a_folder_in_the_place_of_a_part_is_told_in_one_line(tmp_path: Path) -> None:
+    for read in (read_part, read_receipt):
+        with pytest.raises(CorruptPart, match=r"^[^\n]*Is a directory[^\n]*Move it away and resume[^\n]*$"):
+            read(tmp_path)
+
+
 def test_content_that_differs_from_its_digest_is_found(tmp_path: Path) -> None:
     path, arrays = part_path(tmp_path, "p"), arrays_of(mixed("p", 3))
     receipt = receipt_of(arrays)

@@ -31,6 +31,7 @@ def test_what_is_not_finished_or_not_there_is_said_so(data: Path) -> None:
     assert find_folder(Path("begun"), data) == data / "begun"
     with pytest.raises(NotFound, match=r"begun has no dataset\.h5 yet"):
         find_file(Path("begun"), data)
+    assert find_folder(data / "begun" / "dataset.h5", data) == data / "begun"
     for find in (find_file, find_folder):
         with pytest.raises(NotFound, match=r"'nothing'.*`distillery status` lists"):
             find(Path("nothing"), data)

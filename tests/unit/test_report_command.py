@@ -1,5 +1,6 @@
 """`distillery report --out`: the page goes where it is wanted, and over nothing that is not its own."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,3 +58,14 @@ def test_a_file_of_the_users_is_replaced_only_with_force(folder: Path, tmp_path:
     run(str(folder))
     run(str(folder))
     assert (folder / "report.html").read_text() == out.read_text()
+
+
+def test_a_dataset_whose_parts_are_gone_has_no_empty_page(folder: Path) -> None:
+    (folder / "dataset.h5").touch()
+    shutil.rmtree(folder / "parts")
+    with pytest.raises(InvalidRequest, match="no parts, of which its page is made: put parts back"):
+        run(str(folder))
+    (folder / "parts").touch()
+    with pytest.raises(InvalidRequest, match="parts is a file, where the folder of the parts should be"):
+        run(str(folder))
+    assert not (folder / "report.html").exists()

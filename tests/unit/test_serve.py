@@ -1,5 +1,6 @@
 """`distillery serve`: one part of the factory as a process of its own, and what the command says where a package is missing."""
 
+import json
 import os
 import signal
 import subprocess
@@ -58,7 +59,9 @@ def test_a_service_is_served_until_it_is_told_to_stop() -> None:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=60)
     assert process.returncode in {0, -signal.SIGTERM}
-    assert "Application shutdown complete" in log
+    lines = [json.loads(line) for line in log.splitlines()]  # the server's own lines too
+    assert "Application shutdown complete." in [line["message"] for line in lines]
+    assert {line["service"] for line in lines} == {"ase"}
     assert "GET /v1/" not in log, "one line each time that somebody looks would fill the log"
 
 

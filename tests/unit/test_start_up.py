@@ -10,7 +10,10 @@ import pytest
 
 from distillery.runtime.machine import count_cores
 from distillery.structures.elements import ATOMIC_NUMBERS
+from gateway.app import create_gateway
+from gateway.settings import GatewaySettings
 from tests.command import Finished
+from tests.serving import serve
 
 NEVER = {
     "torch",
@@ -100,6 +103,13 @@ def test_status_of_finished_datasets_imports_what_reads_reports_alone(quickstart
     assert "molecules" in said
     assert "pydantic" in imported
     assert not imported & NEVER
+
+
+def test_status_of_a_gateway_imports_what_asks_it_alone(tmp_path: Path) -> None:
+    with serve(create_gateway(GatewaySettings(data=tmp_path, resume=False))) as url:
+        said, imported = run(tmp_path, "status", "--gateway", url)
+    assert "there are no datasets yet" in said
+    assert imported & NEVER == {"httpx", "asyncio", "pydantic_settings"}
 
 
 def test_status_without_datasets_says_how_to_begin(tmp_path: Path) -> None:

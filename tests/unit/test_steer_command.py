@@ -164,6 +164,13 @@ def test_a_first_recipe_is_written_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert parse_recipe(Path("questions.yaml").read_text()).size == 40
 
 
+def test_an_answer_that_makes_no_recipe_is_asked_for_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = say("init", input="Si,Oo\nSi,O\nmany\n3\n40\nquestions\n\n")
+    assert (code, parse_recipe(Path("questions.yaml").read_text()).size) == (0, 40)
+    assert [word in said for word in ("did you mean 'O'", "many came", "3 came")] == [True] * 3
+
+
 @pytest.mark.parametrize(("given", "meant"), [("fe", "Fe"), ("C,SI", "Si"), ("Fe,Oo", "O")])
 def test_what_is_no_element_is_named_with_the_one_that_is_meant(given: str, meant: str) -> None:
     with pytest.raises(InvalidRequest, match=f"is no element; did you mean '{meant}'"):

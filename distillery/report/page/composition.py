@@ -12,18 +12,22 @@ from distillery.planning.statistics import entropy_bits, entropy_ceiling
 from distillery.recipe.recipe import Recipe
 from distillery.report.page.chart import MARK, Chart, colour, draw_limit, draw_map, find_size_edges, stack_histogram, style
 from distillery.report.page.chart_tables import tabulate, tabulate_values
+from distillery.report.page.periodic_table import chart_periodic_table, is_wanted
 from distillery.report.page.survey import Survey
 
 
 def chart_composition(
     measures: Measures, survey: Survey, recipe: Recipe, wanted: Mapping[str, int], entropy_gate: float | None
 ) -> list[Chart]:
-    """Sources, elements, elements by source, entropy, sizes."""
+    """Sources, elements, the periodic table where there are unusual ones, elements by source, entropy, sizes."""
+    elements, merged = _list_elements(measures, recipe), merge_sources(measures.sources.values())
+    holds = 100 * merged.structures_with[elements] / max(int(merged.kept), 1)
     return [
         _chart_sources(measures, wanted),
         _chart_sizes(survey),
         _chart_elements(measures, recipe),
         _chart_entropy(measures, recipe, entropy_gate),
+        *([chart_periodic_table([int(z) for z in elements], holds)] if is_wanted(elements) else []),
         _chart_elements_by_source(measures, recipe),
     ]
 

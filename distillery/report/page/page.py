@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distillery.dataset.folder import RECIPE
+from distillery.dataset.folder import RECIPE, require_parts
 from distillery.dataset.layout import Arrays
 from distillery.planning.gates import Verdict, is_go, judge
 from distillery.planning.made_parts import MadeParts
@@ -51,8 +51,9 @@ class Measured:
 def write_page(folder: Path, target: Path, n_carried: int = CARRIED) -> Diversity | None:
     """Write the page of the dataset in a folder, made from its recipe and the parts there are; the diversity that it shows.
 
-    It carries `n_carried` structures drawn at random, and the outliers, to be looked at.
+    It carries `n_carried` structures drawn at random, and the outliers, to be looked at. InvalidRequest if its parts are gone.
     """
+    require_parts(folder)
     recipe, text = read_recipe(folder / RECIPE)
     html, diversity = make_page(MadeParts(folder, recipe), text, n_carried)
     write_text_whole(target, html)

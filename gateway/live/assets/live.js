@@ -6,6 +6,12 @@
   document.body.addEventListener("htmx:sseOpen", () => { lost.hidden = true; });
   document.body.addEventListener("htmx:sendError", () => { lost.hidden = false; });
 
+  // What a button said is over once the state is another than the one that it led to.
+  const said = document.getElementById("said");
+  let saidAt = 0;
+  document.body.addEventListener("htmx:afterSwap", (event) => { if (event.target === said) saidAt = Date.now(); });
+  document.body.addEventListener("htmx:sseMessage", (event) => { if (said && event.detail.type === "verbs" && Date.now() - saidAt > 3000) said.replaceChildren(); });
+
   const recipe = document.getElementById("recipe"), file = document.getElementById("file"), example = document.getElementById("example");
   function fill(text) {
     recipe.value = text;

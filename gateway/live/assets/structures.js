@@ -34,7 +34,7 @@
     structure.positions.forEach((p, i) => {
       const f = structure.forces[i];
       if (Math.hypot(...f) * scale < 0.1) return;
-      viewer.addArrow({ start: { x: p[0], y: p[1], z: p[2] }, end: { x: p[0] + scale * f[0], y: p[1] + scale * f[1], z: p[2] + scale * f[2] }, radius: 0.07, radiusRatio: 2.2, mid: 0.72, color: "#a8352b" });
+      viewer.addArrow({ start: { x: p[0], y: p[1], z: p[2] }, end: { x: p[0] + scale * f[0], y: p[1] + scale * f[1], z: p[2] + scale * f[2] }, radius: 0.07, radiusRatio: 2.2, mid: 0.72, color: "#d02090" });
     });
   }
 
@@ -42,6 +42,7 @@
     const structure = all[at];
     if (!structure) return;
     caption.textContent = describe(structure);
+    document.getElementById("looking").hidden = false;
     if (viewer === null) viewer = makeViewer();
     if (viewer) draw(structure);
   }

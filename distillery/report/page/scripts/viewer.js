@@ -1,6 +1,6 @@
 // Draws structures with 3Dmol.js: atoms, bonds, cell, forces. One viewer shows, another one, out of sight, makes all pictures.
 "use strict";
-const BOND = "#9aa4ae", CELL = "#5b8fd0", FORCE = "#cf4b3f";
+const BOND = "#9aa4ae", CELL = "#5b8fd0", FORCE = "#d02090";
 const drawer = (() => {
   const point = (p) => ({ x: p[0], y: p[1], z: p[2] });
 
