@@ -464,6 +464,14 @@ def test_the_charge_of_a_row_of_a_database_is_not_that_of_its_atoms(tmp_path: Pa
     assert structure.charge == -1
 
 
+def test_ids_in_the_data_of_a_row_are_kept(tmp_path: Path) -> None:
+    """Where fairchem has them."""
+    with ase.db.connect(tmp_path / "a.db", use_lock_file=False) as database:
+        database.write(molecule("H2O"), group="wet", data={"sid": "omol/0007", "fid": 3, "fmax": 0.1, "text": "x" * 5000, "list": [1, 2]})
+    (structure,) = make(tmp_path, "molecule").structures
+    assert structure.origin["info"] == {"id": 1, "group": "wet", "sid": "omol/0007", "fid": 3}
+
+
 def write_database(path: Path, frames: list[Atoms]) -> None:
     with ase.db.connect(path, use_lock_file=False) as database:
         for atoms in frames:
