@@ -140,6 +140,8 @@ def test_the_commands_of_a_chain_make_it_again_from_its_first_datasets(one: Path
     filter_dataset(one, folder / "made.h5", Selection(systems=("molecule",)))
     merge_datasets([folder / "made.h5", two], folder / "both.h5")
     select_structures(folder / "both.h5", tmp_path / "made.h5", 12)
+    write_card(tmp_path / "made.h5")
+    assert "`distillery recipe` of the file prints the commands of all steps" in (tmp_path / "README.md").read_text()
     told = CliRunner().invoke(app, ["recipe", str(tmp_path / "made.h5")]).output.splitlines()
     commands = [shlex.split(line) for line in told if not line.startswith("#: ")]
     assert [words[1] for words in commands if words[0] == "distillery"] == ["filter", "merge", "select"]
