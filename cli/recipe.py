@@ -2,13 +2,19 @@
 
 import json
 import shlex
+from collections.abc import Iterator, Mapping
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cli.app import Data, Dataset, app
 from cli.places import find_file
+from distillery.dataset.folder import DATASET
+
+if TYPE_CHECKING:
+    from distillery.dataset.derivation import Derivation, GivenDataset
 
 _NEEDED = ("recipe", "recipe_sha256", "versions", "structures_sha256", "num_structures", "total_atoms", "teacher_model", "weights_sha256")
 
@@ -18,18 +24,20 @@ def recipe(dataset: Dataset, data: Data = Path("data")) -> None:
     """Print the recipe of a dataset and the versions that made it: the dataset in its compact form.
 
     `distillery recipe x > x.yaml; distillery run x.yaml --data elsewhere` makes it again. It is written in UTF-8. Of a dataset that was
-    made of others it is the command that makes it again, with what it must be given.
+    made of others these are the commands that make it again, one after another, with what they must be given.
     """
     from distillery.dataset.layout import open_dataset
 
     path = find_file(dataset, data)
     with open_dataset(path) as file:
-        command = write_command(path, file)
-    typer.echo((command or write_recipe(path)).encode(), nl=False)
+        commands = write_commands(path, file)
+    typer.echo((commands or write_recipe(path)).encode(), nl=False)
 
 
-def write_command(path: Path, file: Any) -> str | None:
-    """The command that makes an open dataset again of others, below comments that name each with its sha256; None if a recipe made it.
+def write_commands(path: Path, file: Any) -> str | None:
+    """The commands that make an open dataset again of others, each below comments that name these with their sha256.
+
+    None if a recipe made it.
 
     InvalidRequest if what the dataset says of that can't be read.
     """
@@ -42,13 +50,34 @@ def write_command(path: Path, file: Any) -> str | None:
         raise InvalidRequest(f"{path} does not say how it was made: {error}; `distillery verify {path}` tells more") from error
     if derivation is None:
         return None
-    lines = [
-        f"{len(file['labels/energy']):,} structures, made of these datasets; the command gives the same bytes of the same files by:",
-        *(f"  {what} {found}" for what, found in derivation.versions.items()),
-        "of:",
-        *(f"  {one.argument}: {one.n_taken:,} of {one.n_structures:,} structures, sha256 {one.sha256}" for one in derivation.inputs),
-    ]
-    return "".join(f"{_MARK}{line}\n" for line in lines) + shlex.join(derivation.write_command(path.name)) + "\n"
+    head = f"{len(file['labels/energy']):,} structures, made of other datasets; of the same files the same versions make the same bytes by:"
+    return f"{_MARK}{head}\n" + "".join(_write_steps(derivation, Path(path.name), {Path(path.name): ""}))
+
+
+def _write_steps(derivation: "Derivation", out: Path, made: dict[Path, str]) -> Iterator[str]:
+    """The commands that make a dataset, those that make its inputs before it; `made` are the files so far, with their sha256."""
+    places = list[Path]()
+    for one in derivation.inputs:
+        place = _place(one, made)
+        places.append(place)
+        if one.derivation is not None and place not in made:
+            made[place] = one.sha256
+            yield from _write_steps(one.derivation, place, made)
+    for one, place in zip(derivation.inputs, places, strict=True):
+        yield f"{_MARK}of {place}: {one.n_taken:,} of {one.n_structures:,} structures, sha256 {one.sha256}\n"
+    yield f"{_MARK}by {', '.join(f'{what} {found}' for what, found in derivation.versions.items())}\n"
+    if out.parent != Path():
+        yield shlex.join(["mkdir", "-p", str(out.parent)]) + "\n"
+    yield shlex.join(derivation.write_command(str(out), map(str, places))) + "\n"
+
+
+def _place(one: "GivenDataset", made: Mapping[Path, str]) -> Path:
+    """Where the commands find a dataset: as it was called, a derived one in a folder of its own if another one has its name."""
+    if one.derivation is None:
+        return Path(one.argument)
+    own = Path(one.name) / one.file if one.file == DATASET else Path(one.file)
+    folders = chain([Path()], (Path(str(k)) for k in count(2)))
+    return next(place for folder in folders if made.get(place := folder / own, one.sha256) == one.sha256)
 
 
 _MARK = "#: "

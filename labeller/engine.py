@@ -5,8 +5,9 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from distillery.schema.label import Reject
 from distillery.structures.structure import Structure
 from distillery.telemetry.spans import record
 from labeller.batching import AtomBudget
-from labeller.label_checks import find_label_fault
+from labeller.label_checks import find_label_fault, require_label
 from labeller.metrics import Meter
 from labeller.pool import Item, Labelled, StructureQueue, Ticket
 from labeller.teachers.teacher import StructureFailed, Teacher
@@ -109,7 +110,8 @@ class Engine:
     def _featurise(self, batch: Batch) -> Job:
         began = time.time_ns()
         try:
-            return Job(batch, self._teacher.featurise([item.structure for item in batch]))
+            with _refuse_to_exit():
+                return Job(batch, self._teacher.featurise([item.structure for item in batch]))
         except Exception as error:  # any failure of the teacher is bisected
             return Job(batch, without_frames(error))
         finally:
@@ -150,13 +152,16 @@ class Engine:
     def _predict(self, batch: Batch, features: Any) -> tuple[list[Label], float]:
         start, began = time.perf_counter(), time.time_ns()
         try:
-            labels = self._teacher.predict(features)
+            with _refuse_to_exit():
+                labels = self._teacher.predict(features)
         finally:
             seconds = time.perf_counter() - start
             _record("forward", batch, began)
             self._meter.busy_seconds.inc(seconds)
         if len(labels) != len(batch):
             raise RuntimeError(f"the teacher gave {len(labels)} labels for {len(batch)} structures")
+        for label in labels:
+            require_label(label)
         return labels, seconds
 
     def _recover(self, batch: Batch, error: Exception) -> None:
@@ -221,6 +226,15 @@ class Engine:
         _log.error("%s", problem.detail)
         self.on_fatal(problem)
         self._abandon(problem)
+
+
+@contextmanager
+def _refuse_to_exit() -> Iterator[None]:
+    """RuntimeError in the place of SystemExit, which would end a thread without a word."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"the teacher called sys.exit({error.code!r})") from error
 
 
 def _record(name: str, batch: Batch, began: int) -> None:

@@ -15,6 +15,18 @@ _FORCE_SLACK = 1e-3
 """eV/Å that the forces may add up to however small they are, and eV that their torque may be."""
 
 
+def require_label(label: object) -> None:
+    """TypeError if what a teacher gave is no Label, or one whose fields are no numbers and arrays: a package of others may have made it."""
+    if not isinstance(label, Label):
+        raise TypeError(f"a teacher must give Labels, it gave {type(label).__name__}")
+    if not isinstance(label.energy, (float, int, np.floating)):
+        raise TypeError(f"the energy of a Label must be a number, it is {type(label.energy).__name__}")
+    for name in ("forces", "stress", "atomic_energies"):
+        value = getattr(label, name)
+        if not (isinstance(value, np.ndarray) and value.dtype.kind == "f") and (value is not None or name == "forces"):
+            raise TypeError(f"{name} of a Label must be an array of floats, it is {type(value).__name__}")
+
+
 def find_label_fault(structure: Structure, label: Label) -> Fault | None:
     """Why a teacher's answer is not a label, or None: a wrong shape, a number that is not finite, a stress without periodicity."""
     return _find_shape_fault(structure, label) or _find_number_fault(label)

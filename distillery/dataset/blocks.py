@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,7 +40,7 @@ class Block:
     texts      id, source, system and origin (JSON) of each, n of them
     charge     total, e, (n,); None where no structure of the file has one, nor more than the lowest spin
     multiplicity  of the spin, 0 for the lowest, (n,); None with `charge`
-    atomic_energies  eV, (N,); None where the file has none
+    atomic_energies  eV, (N,); None where the file has none, nan where a structure has none, as of a merge with a dataset without
     """
 
     indices: NDArray[np.int64]
@@ -71,6 +72,11 @@ class Block:
         if self.charge is None or self.multiplicity is None:
             return None
         return find_multiplicities(self.numbers, self.splits, self.charge, self.multiplicity)
+
+    @cached_property
+    def has_atomic_energies(self) -> NDArray[np.bool_]:
+        """Which structures have energies of their atoms, (n,)."""
+        return np.zeros(len(self), bool) if self.atomic_energies is None else ~np.isnan(self.atomic_energies[self.splits[:-1]])
 
     def rows(self, k: int) -> slice:
         """Where the arrays by atom hold structure k."""

@@ -64,9 +64,10 @@ class Derivation(Message):
     elements: tuple[Element, ...]
     versions: dict[str, str]
 
-    def write_command(self, out: str) -> list[str]:
-        """The words of the command that makes it again."""
-        return ["distillery", self.command, *(one.argument for one in self.inputs), *self.arguments, "--out", out]
+    def write_command(self, out: str, inputs: Iterable[str] | None = None) -> list[str]:
+        """The words of the command that makes it again, of inputs that lie elsewhere if that is said."""
+        names = [one.argument for one in self.inputs] if inputs is None else inputs
+        return ["distillery", self.command, *names, *self.arguments, "--out", out]
 
 
 class Piece(Message):

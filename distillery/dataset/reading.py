@@ -36,7 +36,7 @@ def make_atoms(block: Block, k: int) -> Atoms:
     if block.charge is not None and block.spin is not None:
         atoms.info |= {"charge": int(block.charge[k]), "spin": int(block.spin[k])}
     results: dict[str, Any] = {"energy": float(block.energy[k]), "forces": block.forces[rows].astype(np.float64)}
-    if block.atomic_energies is not None:
+    if block.atomic_energies is not None and block.has_atomic_energies[k]:
         results["energies"] = block.atomic_energies[rows].copy()
     if block.has_stress[k]:
         results["stress"] = block.stress[k].copy()

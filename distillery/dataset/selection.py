@@ -50,6 +50,9 @@ class Selection:
         unknown = [element for element in self.elements if atomic_numbers.get(element, 0) == 0]
         if unknown:
             raise InvalidRequest(f"elements are chemical symbols such as Si, got {', '.join(unknown)}")
+        for name, most in (("max_force", self.max_force), ("max_residual", self.max_residual)):
+            if most is not None and not most >= 0:  # nan too, beyond which nothing is
+                raise InvalidRequest(f"{name} is a number that is not negative, got {most:g}")
 
     @property
     def asks_for_residuals(self) -> bool:

@@ -11,24 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.blocks import read_sizes
-from distillery.dataset.derivation import PIECES, TEACHER, Derivation, GivenDataset, read_attributes, read_derivation, read_pieces
+from distillery.dataset.derivation import PIECES, TEACHER, Derivation, GivenDataset, read_attributes, read_derivation
 from distillery.dataset.folder import DATASET
 from distillery.dataset.layout import ALL_COLUMNS, list_optional, open_dataset
-from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
+from distillery.dataset.makers import Maker, read_makers
+from distillery.dataset.provenance import MERGED_PARTS, read_merged_parts
 from distillery.dataset.sealed_file import require_unbroken
 from distillery.errors import InvalidRequest
 from distillery.schema.label import TeacherCard
 from distillery.weights.checksums import sha256_of
 
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Maker:
-    """What a service that made structures declares, and its versions."""
-
-    licence: str = ""
-    versions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +51,7 @@ class Input:
     def makers(self) -> dict[str, Maker]:
         """Who made the structures of each shard."""
         with open_dataset(self.path) as file:
-            if MERGED_PARTS in file:
-                receipts = [part.receipt for part in read_merged_parts(file)]
-                return {one.part: _describe(one.record.service_licence, find_versions(one)) for one in receipts}
-            if self.derivation is None:
-                return {}
-            return {piece.shard: _describe(piece.licence, piece.versions) for piece in read_pieces(file)}
+            return read_makers(file)
 
     @cached_property
     def optional_columns(self) -> tuple[str, ...]:
@@ -98,10 +86,6 @@ class Input:
             recipe=str(self.attributes.get("recipe", "")),
             derivation=self.derivation,
         )
-
-
-def _describe(licence: str, versions: dict[str, str]) -> Maker:
-    return Maker(licence, tuple(sorted(versions.items())))
 
 
 def open_input(path: Path) -> Input:

@@ -30,11 +30,12 @@ from distillery.dataset.layout import (
     open_dataset,
     select_structures,
 )
+from distillery.dataset.makers import Maker
 from distillery.dataset.parts import digest_arrays
 from distillery.dataset.sealed_file import name_disk_faults, write_atomically
 from distillery.dataset.sections import read_section
 from distillery.dataset.splits import JOINED
-from distillery.derive.inputs import Input, Maker, read_json
+from distillery.derive.inputs import Input, read_json
 from distillery.errors import InvalidRequest
 from distillery.runtime.canonical_json import canonical_json
 from distillery.structures.identity import digest_structures

@@ -33,8 +33,9 @@ def export_ase_db(dataset: Path | str, target: Path | str, *, indices: Indices |
     """Write an ASE database (SQLite) whose rows are 1, 2, …, as orb's finetune.py counts them. The number of structures.
 
     structure_id, source and system are key-value pairs; origin is in `data`, as are `charge` and `spin`, the multiplicity, of a dataset
-    that has them: there fairchem looks for both; energy, forces and stress are float64. The database's
-    metadata has `fitted_energies` and `isolated_atom_energies`, eV by chemical symbol (`distillery.dataset.element_energies`).
+    that has them: there fairchem looks for both; and `atomic_energies`, eV, of a structure that has them. Energy, forces and stress are
+    float64. The database's metadata has `fitted_energies` and `isolated_atom_energies`, eV by chemical symbol
+    (`distillery.dataset.element_energies`).
     """
     path = require_file(Path(dataset), Path(target), overwrite=overwrite)
     with write_whole(path) as temporary:
@@ -134,6 +135,8 @@ def _write_row(database: Any, block: Block, k: int, **data: Any) -> None:
     texts = {name: own[k] for name, own in block.texts.items()}
     if block.charge is not None and block.spin is not None:
         data |= {"charge": int(block.charge[k]), "spin": int(block.spin[k])}
+    if block.atomic_energies is not None and block.has_atomic_energies[k]:
+        data["atomic_energies"] = block.atomic_energies[block.rows(k)]  # SQLite has no column for ASE's `energies`
     keys = {"structure_id": texts["id"], "source": texts["source"], "system": texts["system"]}
     database.write(make_row(block, k), data={"origin": json.loads(texts["origin"]), **data}, **keys)
 
@@ -153,7 +156,6 @@ def make_row(block: Block, k: int) -> Any:
     values |= {"calculator": "unknown", "calculator_parameters": {}}
     values |= {"energy": float(block.energy[k]), "forces": block.forces[rows].astype(np.float64)}
     values |= {"stress": block.stress[k]} if block.has_stress[k] else {}
-    values |= {} if block.atomic_energies is None else {"energies": block.atomic_energies[rows]}
     row: Any = AtomsRow(values)
     row.ctime, row.user = now(), os.getenv("USER")
     return row

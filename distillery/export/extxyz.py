@@ -81,20 +81,25 @@ def _format_block(block: Block, keys: Keys) -> Iterator[str]:
     columns = [symbols, *block.positions.T.tolist(), *block.forces.T.tolist()]
     columns += [] if block.atomic_energies is None else [block.atomic_energies.tolist()]
     values = [value for row in zip(*columns, strict=True) for value in row]
-    line = "%s %r %r %r %.9g %.9g %.9g" + ("\n" if block.atomic_energies is None else " %r\n")
+    line = "%s %r %r %r %.9g %.9g %.9g"
+    ends = ("\n" if block.atomic_energies is None else "%.0s\n", " %r\n")  # the first one prints nothing of an energy that is nan
+    has_atomic = block.has_atomic_energies.tolist()
     for k, comment in enumerate(_format_comments(block, keys)):
         rows = block.rows(k)
         n_atoms = rows.stop - rows.start
-        yield f"{n_atoms}\n{comment}\n" + line * n_atoms % tuple(values[rows.start * len(columns) : rows.stop * len(columns)])
+        yield f"{n_atoms}\n{comment}\n" + (line + ends[has_atomic[k]]) * n_atoms % tuple(
+            values[rows.start * len(columns) : rows.stop * len(columns)]
+        )
 
 
 def _format_comments(block: Block, keys: Keys) -> Iterator[str]:
     """The second line of each structure."""
     texts = zip(*(block.texts[name] for name in ("id", "source", "system", "origin")), strict=True)
     labels = zip(block.energy.tolist(), voigt_6_to_full_3x3_stress(block.stress), block.has_stress.tolist(), strict=True)
+    has_atomic = block.has_atomic_energies.tolist()
     columns = zip(block.cells, block.pbc.tolist(), labels, _format_states(block, keys), texts, strict=True)
-    atomic = "" if block.atomic_energies is None else f":{keys.prefix}energies:R:1"
-    for cell, pbc, (energy, stress, has_stress), state, (id, source, system, origin) in columns:
+    for k, (cell, pbc, (energy, stress, has_stress), state, (id, source, system, origin)) in enumerate(columns):
+        atomic = f":{keys.prefix}energies:R:1" if has_atomic[k] else ""
         lattice = f'Lattice="{_join(cell.ravel())}" ' if cell.any() else ""
         name = quote(source)
         yield (

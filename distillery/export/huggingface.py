@@ -88,7 +88,9 @@ def to_table(block: Block, schema: pa.Schema = SCHEMA) -> pa.Table:
     if block.charge is not None and block.spin is not None:
         columns |= {"charge": pa.array(block.charge), "spin": pa.array(block.spin)}
     if block.atomic_energies is not None:
-        columns["atomic_energies"] = pa.ListArray.from_arrays(offsets, pa.array(block.atomic_energies))
+        columns["atomic_energies"] = pa.ListArray.from_arrays(
+            offsets, pa.array(block.atomic_energies), mask=pa.array(~block.has_atomic_energies)
+        )
     return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from distillery.errors import InvalidRequest, NotFound, Unavailable, Unsupported
+from distillery.errors import Internal, InvalidRequest, NotFound, Unavailable, Unsupported
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message
 from distillery.schema.explain import explain, validate_message
@@ -95,6 +95,20 @@ class Generator(Protocol):
     def close(self) -> None:
         """Release workers and memory."""
         return
+
+
+def require_answer(made: Made, task: Task, service: str) -> None:
+    """Internal, which names the service, if what its generator made is no answer to the task: another's code may have made it."""
+    if not isinstance(made, Made):
+        raise Internal(f"{service}'s generator must return a Made, it returned {type(made).__name__}")
+    if foreign := [type(one).__name__ for one in made.structures if not isinstance(one, Structure)]:
+        raise Internal(f"{service}'s generator must make Structures, it made {foreign[0]}")
+    if len(made.structures) > task.n:
+        raise Internal(f"{service}'s generator must make at most the {task.n} structures it is asked for, it made {len(made.structures)}")
+    ids = {one.id for one in made.structures}
+    if len(ids) < len(made.structures) or not all(id.startswith(f"{task.shard}/") for id in ids):
+        named = ", ".join(repr(one.id) for one in made.structures[:3])
+        raise Internal(f"{service}'s generator must give each structure an id of its own, such as {task.shard}/0003; it gave {named}")
 
 
 def resolve_task(request: GenerateRequest, generator: Generator) -> Task:

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distillery.errors import NotFound, Unavailable
+from distillery.errors import NotFound, Problem, Unavailable
 from distillery.schema.explain import suggest
 
 if TYPE_CHECKING:
@@ -21,22 +21,47 @@ GROUP = "distillery.services"
 
 def list_services() -> list[str]:
     """The names of all services that are installed here, sorted; whether what they need is there too shows when one is built."""
-    return sorted(_find_entries())
+    return sorted(entry_points(group=GROUP).names)
 
 
 def build_generator(name: str) -> "Generator":
     """A service's generator, set up from the environment.
 
-    NotFound names the nearest service if there is none of this name, Unavailable says which package is missing.
+    NotFound names the nearest service if there is none of this name, Unavailable says which package is missing, or what its package
+    does wrong.
     """
     entry = _find_entry(name)
     try:
         generator: Generator = entry.load()()
+        _check_card(name, generator)
+    except Problem:
+        raise
     except ImportError as error:
         raise Unavailable(
             f"{name} needs a package that is not installed here: {error}; `pip install 'distillery[{name}]'`, or run it as a container"
         ) from error
+    except (Exception, SystemExit) as error:  # another package's code: whatever is wrong with it
+        raise Unavailable(
+            f"{name} can't be used: {entry.value} fails with {type(error).__name__}: {error}; {entry.value} must be a function without "
+            f"arguments that returns a Generator; mend its package, {name_package(entry)}, or uninstall it"
+        ) from error
     return generator
+
+
+def name_package(entry: EntryPoint) -> str:
+    """The package that an entry point comes from."""
+    return entry.dist.name if entry.dist else "of no name"
+
+
+def _check_card(name: str, generator: "Generator") -> None:
+    """TypeError if what an entry point made is no generator, or one of another name."""
+    from distillery.schema.generate import Metadata
+
+    card = getattr(generator, "metadata", None)
+    if not isinstance(card, Metadata) or not callable(getattr(generator, "generate", None)):
+        raise TypeError(f"it made {type(generator).__name__}, which has no `metadata` or no `generate`")
+    if card.service != name:
+        raise TypeError(f"its metadata says service={card.service!r}, its entry point {name!r}")
 
 
 def build_service(name: str) -> "FastAPI":
@@ -55,12 +80,11 @@ def find_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _find_entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
-
-
 def _find_entry(name: str) -> EntryPoint:
-    entries = _find_entries()
-    if name not in entries:
-        raise NotFound(f"there is no service {name!r}{suggest(name, entries)}")
-    return entries[name]
+    found = entry_points(group=GROUP, name=name)
+    if not found:
+        raise NotFound(f"there is no service {name!r}{suggest(name, list_services())}")
+    if len(found) > 1:
+        packages = " and ".join(sorted(name_package(entry) for entry in found))
+        raise Unavailable(f"service {name!r} is offered by {packages}; uninstall all packages of these but one")
+    return next(iter(found))

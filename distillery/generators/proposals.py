@@ -213,6 +213,8 @@ def propose_one(proposer: Proposer, task: Task, attempt: int) -> Proposal | str:
         proposal = proposer.propose(replace(task, attempt=attempt), rng)
     except Rejected as rejected:
         return rejected.reason
+    if not isinstance(proposal, Proposal):
+        raise TypeError(f"{type(proposer).__name__}.propose must return a Proposal, it returned {type(proposal).__name__}")
     return finish_proposal(proposal, task, rng)
 
 

@@ -10,8 +10,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from distillery.errors import Busy, InvalidRequest, OutOfMemory, TooLarge, Unavailable, Unsupported
-from distillery.generators.generator import Generator, Made, Task, check_request, resolve_task
+from distillery.errors import Busy, Internal, InvalidRequest, OutOfMemory, TooLarge, Unavailable, Unsupported
+from distillery.generators.generator import Generator, Made, Task, check_request, require_answer, resolve_task
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import create_base_app
 from distillery.http.body import describe_message, read_message
@@ -110,10 +110,14 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
 
         def make(stop: Stop) -> Made:
             try:
-                return generator.generate(task, stop, meter.show_progress)
+                made = generator.generate(task, stop, meter.show_progress)
             except DeviceLost as problem:
                 app.state.readiness.lose(problem)
                 raise
+            except SystemExit as error:  # which would end this process without a word
+                raise Internal(f"{card.service}'s generator called sys.exit({error.code!r})") from error
+            require_answer(made, task, card.service)
+            return made
 
         async def work() -> tuple[Made, float]:
             async with queue.turn():

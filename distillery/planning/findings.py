@@ -75,7 +75,8 @@ def _success(sources: dict[str, SourceMeasures]) -> Iterator[Finding]:
     for scope, members in scopes.items():
         labelled = sum(own.labelled for own in members)
         sent = labelled + sum(own.refused_by_labeller for own in members)
-        yield Finding("teacher_success", scope, labelled / sent if sent else None, 1.0, "" if sent else _explain_none(members))
+        detail = next((own.first_fault for own in members if own.first_fault), "") if sent else _explain_none(members)
+        yield Finding("teacher_success", scope, labelled / sent if sent else None, 1.0, detail)
 
 
 def _explain_none(members: list[SourceMeasures]) -> str:
@@ -83,7 +84,7 @@ def _explain_none(members: list[SourceMeasures]) -> str:
     counts = Counter[str]()
     for own in members:
         counts.update({name.partition(": ")[2] or name: n for name, n in own.rejected.items()})
-    return f"none came to the teacher: {_list_counts(counts)}" if counts else "none was made"
+    return f"none came to the teacher: {listed}" if (listed := _list_counts(counts)) else "none was made"
 
 
 def _elements(sources: dict[str, SourceMeasures], recipe: Recipe) -> Iterator[Finding]:

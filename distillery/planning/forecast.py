@@ -127,7 +127,7 @@ def _imagine(made_parts: MadeParts, until: StageName, rates: Mapping[str, Rate])
     def judge(plan: Plan, wanted: Mapping[str, int], position: PlanPosition) -> Judgement:
         return Judgement() if imagined else made_parts.judge(plan, wanted, position)
 
-    return make_plan(made_parts.recipe, look_up, judge, until)
+    return make_plan(made_parts.recipe, look_up, judge, until, made_parts.screen)
 
 
 def _count_frames(made_parts: MadeParts, maker: str) -> int:

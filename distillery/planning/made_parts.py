@@ -167,8 +167,8 @@ class MadeParts:
         return judgement
 
     def screen(self, plan: Plan) -> Mapping[str, Collection[int]]:
-        """The structures whose energies are far off those of their source by elements."""
-        kept = {part: planned.fresh for part, planned in plan.planned_parts.items()}
+        """The structures whose energies are far off their source's by elements, of parts that are there (forecasts imagine some)."""
+        kept = {part: planned.fresh for part, planned in plan.planned_parts.items() if part in self._found}
         limits = {name: self.recipe.find_limits(name).energy for name in self.recipe.sources}
         return find_energy_outliers(((part, self._found[part].measures, rows) for part, rows in kept.items()), limits)
 

@@ -21,6 +21,7 @@ BEYOND_LIMITS = (*(f"label: {reason}" for reason in REFUSED_BY_LIMITS), "dataset
 class SourceMeasures:
     """One source's structures in the dataset, and what was lost on the way to them.
 
+    first_fault                of `PartTotals`, in the order of the plan
     atoms_of, structures_with  by atomic number: atoms, and structures that hold the element, shape (119,)
     sizes                      atoms of every structure, an array a part
     compositions               keys of the reduced compositions, an array a part
@@ -37,6 +38,7 @@ class SourceMeasures:
     label_seconds: float = 0.0
     n_calls: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    first_fault: str = ""
     makers: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
     notes: set[str] = field(default_factory=set)
@@ -132,6 +134,7 @@ def _add_losses(own: SourceMeasures, part: PartMeasures) -> None:
     own.label_seconds += part.label_seconds
     own.n_calls += part.n_calls
     own.rejected.update(part.rejected)
+    own.first_fault = own.first_fault or part.first_fault
     own.n_laws_tried += part.physics.n_tried
     own.broken_laws += part.physics.broken
     if part.note:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from distillery.dataset.layout import Arrays
 from distillery.dataset.parts import Part
 from distillery.planning.samples import Descriptors, describe_some, measure_contacts
-from distillery.schema.label import PhysicsCheck, Receipt, SelfTest, ShardRecord
+from distillery.schema.label import PhysicsCheck, Receipt, Reject, SelfTest, ShardRecord
 from distillery.structures.packed_texts import PackedTexts
 
 _IN_GPA = 1 / GPa
 """GPa in an eV/Å³."""
 REFUSED_BY_LIMITS = ("large_force", "large_pressure")
 """Reasons of the labeller for labels that are sound, but beyond the recipe's limits."""
+_LONGEST_FAULT = 200
+"""Characters of a teacher's words."""
 TEACHER_FAULTS = (
     "teacher_failed",
     "teacher_crashed",
@@ -57,6 +59,7 @@ class PartTotals:
     """A part in figures, however many structures it has; how it was made is empty where no receipt tells.
 
     rejected         by `<stage>: <reason>`
+    first_fault      id, reason and words of the first structure that the teacher failed on; empty if there is none
     n_bytes          of the file; `n_payload_bytes` of its structures and labels
     """
 
@@ -72,6 +75,7 @@ class PartTotals:
     label_seconds: float = 0.0
     n_calls: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    first_fault: str = ""
     note: str = ""
     n_bytes: int = 0
     n_payload_bytes: int
@@ -123,6 +127,7 @@ def measure_part(part: Part, n_bytes: int) -> PartMeasures:
         label_seconds=receipt.label_seconds,
         n_calls=receipt.n_calls or receipt.n_structures,
         rejected=_count_rejects(receipt),
+        first_fault=next((_tell_fault(reject) for reject in receipt.rejected if _is_teachers_fault(reject.reason, record)), ""),
         note=record.note,
         n_bytes=n_bytes,
         physics=PhysicsTally.of(receipt.physics),
@@ -156,6 +161,12 @@ def measure_structures(arrays: Arrays, source: str, service: str, system: str) -
 def _is_teachers_fault(reason: str, record: ShardRecord) -> bool:
     """Whether the teacher is to blame: not for labels beyond the recipe's limits, nor for what sampling did to a structure."""
     return reason in TEACHER_FAULTS or (record.sample is None and reason not in REFUSED_BY_LIMITS)
+
+
+def _tell_fault(reject: Reject) -> str:
+    """Where and why a teacher failed, in a line."""
+    said = " ".join(reject.detail.split())
+    return f"{reject.id}: {reject.reason}: {said if len(said) <= _LONGEST_FAULT else said[:_LONGEST_FAULT] + ' …'}"
 
 
 def _count_rejects(receipt: Receipt) -> Counter[str]:

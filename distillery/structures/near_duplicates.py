@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from distillery.runtime.scratch import Scratch, ScratchMemory
 from distillery.structures.alignment import count_free, find_displacement
+from distillery.structures.fingerprint_heads import FingerprintHeads
 from distillery.structures.geometry import Neighbours, Pairs, find_pairs
 from distillery.structures.identity import HASH_CUTOFF
 from distillery.structures.key_index import KeyIndex
@@ -38,6 +39,10 @@ _LOOKED_AT = [0, _N_WAVES]
 """Sums by which most structures are told apart before their fingerprints are read: one of either weight."""
 _FARTHEST = 2.7
 """The root mean square of what sums of copies differ by, in units of what NOISE does to each: over 99.9 in a hundred are below."""
+_SLACK = 1e-6
+"""By which `_FARTHEST` is widened where many are compared at once: each that is left is compared again by itself."""
+_FEW = 8
+"""Structures that are compared one by one; reading the sums of all of a composition at once is worth it for more."""
 _PLACE = 4
 """Bytes; every fingerprint is some times as long."""
 _GOLDEN = 0.6180339887
@@ -199,6 +204,14 @@ def _may_be_alike(one: Fingerprint, other: Fingerprint) -> bool:
     return float(np.sqrt((((other.sums - one.sums) / noise) ** 2).mean())) <= _FARTHEST
 
 
+def _find_alike(one: Fingerprint, heads: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Of many heads, shape (n, 24), those that `_may_be_alike` may find so, shape (n,)."""
+    sums, noise = heads[:, :_N_SUMS].astype(np.float64), heads[:, _N_SUMS:].astype(np.float64)
+    apart = (sums - one.sums) / (np.maximum(noise, one.noise) + _ROUNDING)
+    found: NDArray[np.bool_] = np.sqrt((apart**2).mean(axis=1)) <= _FARTHEST * (1 + _SLACK)
+    return found
+
+
 class NearDuplicates:
     """The structures so far, in which others are looked up.
 
@@ -209,6 +222,7 @@ class NearDuplicates:
         """`scratch` holds nothing else; without it all is kept in memory."""
         self._scratch = ScratchMemory() if scratch is None else scratch
         self._index = KeyIndex([("place", "<u4"), ("reach", "<f4"), ("sums", "<f4", 2)])
+        self._heads = FingerprintHeads(lambda place: self._scratch.read(place * _PLACE, _HEAD), 2 * _N_SUMS)
 
     def find(self, one: Fingerprint) -> tuple[int, float] | None:
         """What `add` gave for the first structure that this one nearly is, and how far they are apart, Å; None if there is none."""
@@ -237,9 +251,11 @@ class NearDuplicates:
 
     def _list_near(self, one: Fingerprint) -> Iterator[tuple[int, Fingerprint]]:
         """Those of its composition that are near enough for a look, in the order they came in."""
-        known = self._index.find(_key(one.composition))
+        known = self._index.find(key := _key(one.composition))
         reaches = np.maximum(known["reach"], np.float32(_find_reach(one)))
-        near = (np.abs(known["sums"] - one.sums[_LOOKED_AT]) <= reaches[:, None]).all(axis=1)
+        near = np.flatnonzero((np.abs(known["sums"] - one.sums[_LOOKED_AT]) <= reaches[:, None]).all(axis=1))
+        if len(near) > _FEW:
+            near = near[_find_alike(one, self._heads.find(key, known["place"])[near])]
         for place in known["place"][near].tolist():
             yield place, Fingerprint(one.composition, self._scratch.read(place * _PLACE, len(one.packed)))
 

@@ -4,11 +4,11 @@ An entry point names a `labeller.teachers.teacher.TeacherFamily`.
 """
 
 import logging
-from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
-from distillery.errors import Unavailable
+from distillery.errors import Problem, Unavailable
+from distillery.generators.plugins import name_package
 from distillery.schema.explain import suggest
 from distillery.schema.label import TeacherOutline
 from labeller.settings import LabellerSettings
@@ -21,14 +21,21 @@ _log = logging.getLogger("distillery")
 def create_teacher(settings: LabellerSettings) -> Teacher:
     """The teacher the settings name, not yet loaded.
 
-    Unavailable names the nearest known one if there is none of this name, and says what is missing if its family can't make it.
+    Unavailable names the nearest known one if there is none of this name, and says what is missing if its family can't make it, or
+    what the family's package does wrong.
     """
     name = settings.teacher
     entry, family = _choose_family(name)
     try:
         return family.create(name, settings)
+    except Problem:
+        raise
     except ImportError as error:
-        raise Unavailable(f"{name} needs a package that is not installed here: {error}; {_explain_installing(entry)}") from error
+        raise Unavailable(f"{name} needs a package that is not installed here: {error}; {_explain_installing(entry.name)}") from error
+    except (Exception, SystemExit) as error:  # another package's code: whatever is wrong with it
+        raise Unavailable(
+            f"{name} can't be made: {entry.name} of {name_package(entry)} fails: {type(error).__name__}: {error}; mend or uninstall it"
+        ) from error
 
 
 def outline_teacher(name: str) -> TeacherOutline:
@@ -39,7 +46,7 @@ def outline_teacher(name: str) -> TeacherOutline:
     entry, family = _choose_family(name)
     missing = [package for package in family.needs if find_spec(package) is None]
     if missing:
-        raise Unavailable(f"{name} needs a package that is not installed here: {', '.join(missing)}; {_explain_installing(entry)}")
+        raise Unavailable(f"{name} needs a package that is not installed here: {', '.join(missing)}; {_explain_installing(entry.name)}")
     return TeacherOutline(elements=family.find_elements(name), abilities=family.find_abilities(name))
 
 
@@ -50,35 +57,36 @@ def _explain_installing(entry: str) -> str:
     )
 
 
-def _choose_family(name: str) -> tuple[str, TeacherFamily]:
+def _choose_family(name: str) -> tuple[EntryPoint, TeacherFamily]:
     families = _load_families()
     if not families:
         raise Unavailable(
             "no teachers are registered here, not even Distillery's own: install it with pip, a checkout with `pip install -e .`"
         )
-    exact = {entry: family for entry, family in families.items() if name in family.names}
-    found = exact or {entry: family for entry, family in families.items() if family.prefix and name.startswith(family.prefix)}
+    exact = [(entry, family) for entry, family in families if name in family.names]
+    found = exact or [(entry, family) for entry, family in families if family.prefix and name.startswith(family.prefix)]
     if not found:
         raise Unavailable(f"unknown teacher {name!r}{suggest(name, list_teachers())}")
     if len(found) > 1:
-        raise Unavailable(f"teacher {name!r} is offered by {' and '.join(sorted(found))}; uninstall all packages of these but one")
-    return next(iter(found.items()))
+        offers = " and ".join(sorted(f"{entry.name} of {name_package(entry)}" for entry, _ in found))
+        raise Unavailable(f"teacher {name!r} is offered by {offers}; uninstall all packages of these but one")
+    return found[0]
 
 
 def list_teachers() -> list[str]:
     """The names of all teachers that are installed here, sorted; of an open family `<prefix>…`. Nothing heavy is imported."""
-    families = _load_families().values()
+    families = [family for _, family in _load_families()]
     return sorted({*(name for family in families for name in family.names), *(f"{f.prefix}…" for f in families if f.prefix)})
 
 
-def _load_families() -> Mapping[str, TeacherFamily]:
-    """Every family that can be imported, by the name of its entry point; a warning for each that can't."""
-    families: dict[str, TeacherFamily] = {}
+def _load_families() -> list[tuple[EntryPoint, TeacherFamily]]:
+    """Every family that can be imported, and its entry point; a warning for each that can't."""
+    families: list[tuple[EntryPoint, TeacherFamily]] = []
     for entry in entry_points(group=GROUP):
         try:
-            families[entry.name] = _load_family(entry)
-        except (ImportError, AttributeError, TypeError) as error:
-            _log.warning("the teachers of %s = %s are left out: %s", entry.name, entry.value, error)
+            families.append((entry, _load_family(entry)))
+        except (Exception, SystemExit) as error:  # another package's code: whatever is wrong with it, others are not
+            _log.warning("the teachers of %s = %s are left out: %s: %s", entry.name, entry.value, type(error).__name__, error)
     return families
 
 

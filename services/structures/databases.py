@@ -154,5 +154,5 @@ def _convert(row: AtomsRow) -> Structure | RowRefused:
 
 def _read_fields(row: AtomsRow) -> Structure:
     pairs = {name: vars(row)[name] for name in row.key_value_pairs}  # row.charge itself is the sum of the atoms' charges
-    told = {name: value for name, value in row.data.items() if name.lower() in STATE_KEYS}
+    told = {name: value for name, value in row.data.items() if name.lower() in STATE_KEYS or isinstance(value, str | int)}  # ids among them
     return read_atoms(row.toatoms(), {"id": int(row.id), **pairs, **told})

@@ -1,8 +1,9 @@
 """Another dataset.h5, Distillery's own or one without provenance: its structures, and its labels kept aside."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from distillery.dataset.makers import read_makers
 from distillery.dataset.splits import find_parent, read_joined
 from distillery.generators.files.contents import Contents, ForeignFile, Item, RowRefused, require_atoms
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row
 
 _NEEDED = ("structures/atomic_numbers", "structures/atomic_numbers_splits", "structures/positions", "structures/cells", "structures/pbc")
+
+_KEPT_FILES = 16
 
 
 class DatasetReader:
@@ -29,13 +33,14 @@ class DatasetReader:
         """Every row."""
         with _open(path) as file:
             for row in range(len(file["structures/pbc"])):
-                yield describe_row(row, _read_row(file, row))
+                yield describe_row(row, _read_row(file, row, {}))
 
     def read(self, path: Path, contents: Contents, rows: Sequence[int]) -> Iterator[Structure | RowRefused]:
         """The rows wanted."""
+        licences = _read_licences(path, contents.key.tobytes())
         with _open(path) as file:
             for row in rows:
-                yield _read_row(file, row)
+                yield _read_row(file, row, licences)
 
 
 @contextmanager
@@ -50,7 +55,14 @@ def _open(path: Path) -> Iterator[h5py.File]:
         raise ValueError(f"it can't be read as HDF5: {error}") from error
 
 
-def _read_row(file: h5py.File, row: int) -> Structure | RowRefused:
+@lru_cache(maxsize=_KEPT_FILES)
+def _read_licences(path: Path, key: bytes) -> Mapping[str, str]:
+    """By shard the licence that its service declared, where that says more than that the structure does; ValueError if it can't be read."""
+    with _open(path) as file:
+        return {shard: maker.licence for shard, maker in read_makers(file).items() if maker.licence and maker.service != "structures"}
+
+
+def _read_row(file: h5py.File, row: int, licences: Mapping[str, str]) -> Structure | RowRefused:
     try:
         start, stop = (int(place) for place in file["structures/atomic_numbers_splits"][row : row + 2])
         numbers = np.asarray(file["structures/atomic_numbers"][start:stop], dtype=np.int64)
@@ -63,7 +75,7 @@ def _read_row(file: h5py.File, row: int) -> Structure | RowRefused:
             cell=np.asarray(file["structures/cells"][row], dtype=np.float64) if a or b or c else np.zeros((3, 3)),
             pbc=(a, b, c),
             system="crystal" if a or b or c else "molecule",
-            origin={"info": _read_provenance(file, row, numbers), "own": _read_label(file, row, start, stop)},
+            origin={"info": _read_provenance(file, row, numbers, licences), "own": _read_label(file, row, start, stop)},
             charge=_read_number(file, "structures/charges", row),
             multiplicity=_read_number(file, "structures/multiplicities", row),
         )
@@ -79,8 +91,8 @@ def _read_number(file: h5py.File, column: str, row: int) -> int:
     return int(file[column][row]) if column in file else 0
 
 
-def _read_provenance(file: h5py.File, row: int, numbers: NDArray[np.int64]) -> dict[str, Any]:
-    """Id, source, service, system and parent that it had there, and how it was made, but for labels that it had had before."""
+def _read_provenance(file: h5py.File, row: int, numbers: NDArray[np.int64], licences: Mapping[str, str]) -> dict[str, Any]:
+    """Id, source, service, system, parent and licence that it had there, and how it was made, but for labels that it had had before."""
     names = [name for name in ("id", "source", "service", "system") if f"provenance/{name}" in file]
     known: dict[str, Any] = {name: file[f"provenance/{name}"].asstr()[row] for name in names}
     if "provenance/origin" in file:
@@ -89,7 +101,8 @@ def _read_provenance(file: h5py.File, row: int, numbers: NDArray[np.int64]) -> d
         if {"service", "system"} <= known.keys():
             parent = find_parent(known["service"], known["system"], numbers, origin)
             known["parent"] = read_joined(file).get(parent, parent)
-    return known
+    licence = licences.get(file["provenance/shard"].asstr()[row]) if licences else None
+    return known | ({"licence": licence} if licence else {})
 
 
 def _read_label(file: h5py.File, row: int, start: int, stop: int) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class StructuresGenerator:
     def metadata(self) -> Metadata:
         return Metadata(
             service="structures",
-            version="1.4",
+            version="1.5",
             method="The user's own structures, each row of the files at most once, or as often as `copies` says",
             licence="the user's own; `origin` has it where it is told",
             systems=dict.fromkeys(SYSTEMS, _card()),

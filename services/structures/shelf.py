@@ -50,7 +50,7 @@ class InputFile:
 
     def guess(self) -> NDArray[np.uint8]:
         """What each row looks like, as bits in the order of SYSTEMS, 0 of those refused; shape (n_rows,)."""
-        return _guess(self.path, self.contents.key.tobytes(), self)
+        return _guess(self.path, self.contents.key.tobytes())
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +167,14 @@ def _scan(path: Path, key: bytes) -> Contents:
 
 
 @lru_cache(maxsize=_KEPT)
-def _guess(path: Path, key: bytes, file: InputFile) -> NDArray[np.uint8]:
-    sound = np.flatnonzero(file.contents.refused == "").tolist()
-    guessed = np.zeros(len(file.contents.at), np.uint8)
-    for row, found in zip(sound, file.read(sound), strict=True):
+def _guess(path: Path, key: bytes) -> NDArray[np.uint8]:
+    contents, reader = _scan(path, key), find_reader(path)
+    assert reader is not None
+    sound = np.flatnonzero(contents.refused == "").tolist()
+    guessed = np.zeros(len(contents.at), np.uint8)
+    for row, found in zip(sound, InputFile(path.name, path, reader, contents).read(sound), strict=True):
         if not isinstance(found, RowRefused):
-            guessed[row] = file.contents.systems[row] & to_bits([guess_system(found)]) or file.contents.systems[row]
+            guessed[row] = contents.systems[row] & to_bits([guess_system(found)]) or contents.systems[row]
     return guessed
 
 

@@ -26,7 +26,7 @@ ELSEWHERE = {"PYTHONPATH": str(ROOT)}
 def relabelled(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A dataset of 60 molecules and 30 crystals by one teacher, then by another one."""
     folder = tmp_path_factory.mktemp("relabelled")
-    write_finished(folder / "data" / "pictured", change=with_origin({"space_group": 227}))
+    write_finished(folder / "data" / "pictured", change=with_origin({"space_group": 227}), service_licence="BSD-3-Clause")
     return distillery("relabel", "pictured", "--teacher", TEACHER, "--out", "anew", cwd=folder, env=ELSEWHERE)
 
 
@@ -67,6 +67,12 @@ def test_report_page_and_terminal_say_how_far_the_teachers_are_apart(relabelled:
     assert 'id="parity"' in page
     assert 'id="chart-parity-energies"' in page
     assert f"│ molecules │ 60         │ {found['sources']['molecules']['energy']:.1f}" in relabelled.output
+
+
+def test_the_card_lists_the_licences_of_before(relabelled: Finished) -> None:
+    card = (relabelled.folder / "data" / "anew" / "README.md").read_text()
+    for source in ("molecules", "crystals"):
+        assert f"| structures of {source}: what they are from | BSD-3-Clause |" in card
 
 
 def test_the_dataset_that_is_read_is_not_written_over(relabelled: Finished) -> None:

@@ -1,10 +1,12 @@
 """Energies of atoms: wanted by a recipe, given by teachers that have them, checked against the energy, stored and handed on."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ase.db
 import h5py
 import httpx
 import numpy as np
@@ -21,6 +23,7 @@ from distillery.dataset.reading import read_dataset
 from distillery.dataset.sealed_file import write_atomically
 from distillery.dataset.torch_dataset import StructureDataset, collate
 from distillery.errors import InvalidRequest
+from distillery.export.ase_databases import export_ase_db
 from distillery.export.extxyz import export_extxyz
 from distillery.export.huggingface import write_side
 from distillery.export.zarr_store import export_zarr
@@ -238,6 +241,27 @@ def test_parquet_and_tensors_have_them(path: Path, arrays: Arrays) -> None:
     assert np.array_equal(np.concatenate(pq.read_table(file)["atomic_energies"].to_pylist()), arrays[ATOMIC_ENERGIES])
     dataset = StructureDataset(path)
     assert np.array_equal(collate([dataset[k] for k in range(6)])["atomic_energies"].numpy(), arrays[ATOMIC_ENERGIES])
+
+
+def test_structures_without_them_in_a_dataset_with_them_have_none(path: Path, arrays: Arrays) -> None:
+    """As a merge makes it: nan in the file is no energy to anybody."""
+    splits, mixed = arrays["structures/atomic_numbers_splits"], path.with_name("mixed.h5")
+    shutil.copy(path, mixed)
+    with h5py.File(mixed, "a") as file:
+        file[ATOMIC_ENERGIES][splits[1] : splits[2]] = np.nan
+    assert ["energies" in atoms.calc.results for atoms in read_dataset(mixed)] == [k != 1 for k in range(6)]
+    export_extxyz(mixed, mixed.with_suffix(".extxyz"))
+    export_ase_db(mixed, mixed.with_suffix(".db"))
+    with ase.db.connect(mixed.with_suffix(".db")) as database:
+        rows = [row.data.get("atomic_energies") for row in database.select()]
+    frames, wanted = read(mixed.with_suffix(".extxyz"), ":"), arrays[ATOMIC_ENERGIES][splits[2] : splits[3]]
+    assert ["energies" in atoms.calc.results for atoms in frames] == [own is not None for own in rows] == [k != 1 for k in range(6)]
+    assert np.array_equal(frames[2].get_potential_energies(), wanted)
+    assert np.array_equal(rows[2], wanted)
+    assert np.array_equal(frames[1].get_forces().astype(np.float32), arrays["labels/forces"][splits[1] : splits[2]])
+    write_side(mixed.parent / "hub", "train", mixed, np.arange(6))
+    (parquet,) = (mixed.parent / "hub" / "data").iterdir()
+    assert [one is not None for one in pq.read_table(parquet)["atomic_energies"].to_pylist()] == [k != 1 for k in range(6)]
 
 
 def test_a_zarr_store_has_them_beside_its_rows(path: Path, arrays: Arrays) -> None:

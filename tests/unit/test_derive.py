@@ -29,6 +29,7 @@ from distillery.report.card.readme import write_card
 from distillery.structures.structure import Structure
 from distillery.verify.file_checks import Check
 from distillery.verify.verification import verify_dataset
+from tests.command import distillery_here
 from tests.dataset_folder import RECIPE, rewrite, with_origin, write_finished
 from tests.datasets import write_dataset
 from tests.labelling import methane, mixed, moved, silicon, water
@@ -131,6 +132,27 @@ def test_what_is_made_can_be_verified_and_comes_out_again_to_the_byte(command: s
     result = CliRunner().invoke(app, [*again, "--data", str(one.parents[1])])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "again.h5").read_bytes() == content
+
+
+def test_the_commands_of_a_chain_make_it_again_from_its_first_datasets(one: Path, two: Path, tmp_path: Path) -> None:
+    """Also where a dataset has the name of one that it is made of."""
+    (folder := tmp_path / "other").mkdir()
+    filter_dataset(one, folder / "made.h5", Selection(systems=("molecule",)))
+    merge_datasets([folder / "made.h5", two], folder / "both.h5")
+    select_structures(folder / "both.h5", tmp_path / "made.h5", 12)
+    write_card(tmp_path / "made.h5")
+    assert "`distillery recipe` of the file prints the commands of all steps" in (tmp_path / "README.md").read_text()
+    told = CliRunner().invoke(app, ["recipe", str(tmp_path / "made.h5")]).output.splitlines()
+    commands = [shlex.split(line) for line in told if not line.startswith("#: ")]
+    assert [words[1] for words in commands if words[0] == "distillery"] == ["filter", "merge", "select"]
+    (again := tmp_path / "again").mkdir()
+    for program, *words in commands:
+        if program == "mkdir":
+            (again / words[-1]).mkdir()
+        else:
+            done = distillery_here(*words, "--data", str(one.parents[1]), cwd=again)
+            assert done.returncode == 0, done.output
+    assert (again / "made.h5").read_bytes() == (tmp_path / "made.h5").read_bytes()
 
 
 @pytest.mark.parametrize("command", ["merge", "filter", "select"])

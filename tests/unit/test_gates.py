@@ -93,7 +93,7 @@ def part(
         teacher=teacher,
         n_structures=len(made),
         n_atoms=sum(map(len, made)),
-        rejected=tuple(Reject(id=f"r{i}", reason="not_finite_label", detail="", stage="label") for i in range(rejected)),
+        rejected=tuple(Reject(id=f"r{i}", reason="not_finite_label", detail="the energy is nan", stage="label") for i in range(rejected)),
         label_seconds=1.0,
         physics=tuple(PhysicsCheck(law=law, structure="t", value=1.0, wanted="", passed=law not in broken, detail=law) for law in laws),
         structures_sha256="0" * 64,
@@ -154,6 +154,7 @@ def test_multiples_of_one_formula_are_one_composition() -> None:
 def test_a_broken_teacher_is_no_go() -> None:
     assert "teacher_success" in failed(verdicts(part(diverse(), rejected=4)))
     assert failed(verdicts(part(diverse(), rejected=2))) == set()
+    assert verdicts(part(diverse(), rejected=4))["teacher_success", "atoms"].detail == "r0: not_finite_label: the energy is nan"
     nothing = failed(verdicts(part([], rejected=N)))
     assert {"teacher_success", "completeness", "element_coverage"} <= nothing
 

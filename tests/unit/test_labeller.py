@@ -294,10 +294,16 @@ def test_a_structure_too_large_for_the_memory_is_rejected_alone(start: Start) ->
         (lambda label: replace(label, forces=label.forces * np.float32("inf")), "not_finite_label"),
         (lambda label: replace(label, forces=label.forces[:-1]), "wrong_shape"),
         (lambda label: replace(label, stress=np.zeros(6)), "wrong_shape"),
+        (lambda label: None, "teacher_failed"),
+        (lambda label: "label", "teacher_failed"),
+        (lambda label: replace(label, energy=None), "teacher_failed"),
+        (lambda label: replace(label, forces=label.forces.tolist()), "teacher_failed"),
+        (lambda label: replace(label, atomic_energies=[1.0, 2.0]), "teacher_failed"),
+        (lambda label: sys.exit(3), "teacher_failed"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
-def test_unsound_labels_are_rejected_with_a_reason(start: Start, spoil: Callable[[Label], Label], reason: str) -> None:
+def test_unsound_labels_are_rejected_with_a_reason(start: Start, spoil: Callable[[Label], Any], reason: str) -> None:
     client = start(FakeTeacher(spoil=lambda s, label: spoil(label) if s.id == "p/0001" else label))
     answer = receipt(client, "p", mixed("p", 3))
     assert [(r["id"], r["reason"]) for r in answer["rejected"]] == [("p/0001", reason)]

@@ -12,6 +12,7 @@ from distillery.generators.compounds import read_compounds
 from distillery.generators.perturb import perturb_structure
 from distillery.generators.supercell import expand_to
 from distillery.schema.generate import Perturb
+from distillery.structures import fingerprint_heads, near_duplicates
 from distillery.structures.near_duplicates import Fingerprint, NearDuplicates, find_distance, make_fingerprint
 from distillery.structures.structure import Structure, from_ase
 
@@ -108,9 +109,9 @@ def test_what_is_beyond_the_reach_of_its_sums_is_not_alike() -> None:
     """The quick look that spares the whole one leaves out none that is alike."""
     for k, crystal in enumerate(crystals()):
         one, other = make_fingerprint(crystal), make_fingerprint(shaken(crystal, 0.01, k))
-        near_duplicates = NearDuplicates()
-        near_duplicates.add(one)
-        assert (near_duplicates.find(other) is not None) == find_distance(one, other).is_alike
+        known = NearDuplicates()
+        known.add(one)
+        assert (known.find(other) is not None) == find_distance(one, other).is_alike
 
 
 def test_many_at_once_are_taken_as_one_by_one() -> None:
@@ -124,6 +125,22 @@ def test_many_at_once_are_taken_as_one_by_one() -> None:
             one_by_one.add(one)
     assert batches.take(fingerprints[:7]) + batches.take([]) + batches.take(fingerprints[7:]) == wanted
     assert 0 < wanted.index(True) < len(several) <= wanted.count(True)
+
+
+@pytest.mark.parametrize("most_rows", [200_000, 10])
+def test_frames_of_few_compositions_are_told_apart_many_at_once(most_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trajectory has thousands; nearly all are told apart without one by one. What is dropped from memory is read again."""
+    monkeypatch.setattr(fingerprint_heads, "_MOST_ROWS", most_rows)
+    one_of_each = [from_ase(molecule(name), id="", system="molecule") for name in ("C6H6", "CH3CH2OH")]
+    frames = [shaken(one_of_each[k % 2], 0.08, k) for k in range(80)]
+    fingerprints = [make_fingerprint(one) for one in [*frames, *(shaken(frame, 0.004, 9) for frame in frames[::8])]]
+    wanted = [any(find_distance(one, other).is_alike for other in fingerprints[:80] if other is not one) for one in fingerprints[80:]]
+    compared: list[Fingerprint] = []
+    monkeypatch.setattr(near_duplicates, "find_distance", lambda one, other: compared.append(other) or find_distance(one, other))
+    known = NearDuplicates()
+    assert known.take(fingerprints[:80]) == [False] * 80
+    assert known.take(fingerprints[80:]) == wanted == [True] * 10
+    assert len(compared) < 80 * 40 / 8
 
 
 def test_a_fingerprint_comes_back_from_its_text_and_nonsense_does_not() -> None:

@@ -26,6 +26,8 @@ from distillery.generators.inputs import InputSettings
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.checks import find_fault, find_vacuum
 from distillery.structures.structure import from_ase
+from services.structures import shelf
+from services.structures.conversion import guess_system
 from services.structures.generator import StructuresGenerator
 from tests.benchmark_files import write_lmdb
 from tests.datasets import write_dataset
@@ -190,6 +192,15 @@ def test_files_are_sorted_among_the_systems_and_nothing_is_lost(tmp_path: Path) 
     assert counts == {"crystal": 32, "surface": 30, "cluster": len(pairs_of_molecules())}
     whole = make(tmp_path, "molecule", 200, options={"sort": True}).structures
     assert {s.origin["info"]["name"] for s in whole} == {atoms.info["name"] for atoms in molecules()}
+
+
+def test_what_rows_look_like_is_found_once_however_many_requests_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_frames(tmp_path / "mixed.xyz", [*molecules()[:3], *crystals(2)])
+    guessed: list[Any] = []
+    monkeypatch.setattr(shelf, "guess_system", lambda structure: guessed.append(structure) or guess_system(structure))
+    for system in ("molecule", "crystal", "molecule"):
+        make(tmp_path, system, options={"sort": True})
+    assert len(guessed) == 5
 
 
 def test_a_slab_without_a_third_vector_gets_one_with_vacuum(tmp_path: Path) -> None:
@@ -451,6 +462,14 @@ def test_the_charge_of_a_row_of_a_database_is_not_that_of_its_atoms(tmp_path: Pa
         database.write(molecule("OH"), charge=-1)
     (structure,) = make(tmp_path, "molecule", options={"charges": True}).structures
     assert structure.charge == -1
+
+
+def test_ids_in_the_data_of_a_row_are_kept(tmp_path: Path) -> None:
+    """Where fairchem has them."""
+    with ase.db.connect(tmp_path / "a.db", use_lock_file=False) as database:
+        database.write(molecule("H2O"), group="wet", data={"sid": "omol/0007", "fid": 3, "fmax": 0.1, "text": "x" * 5000, "list": [1, 2]})
+    (structure,) = make(tmp_path, "molecule").structures
+    assert structure.origin["info"] == {"id": 1, "group": "wet", "sid": "omol/0007", "fid": 3}
 
 
 def write_database(path: Path, frames: list[Atoms]) -> None:

@@ -94,6 +94,8 @@ def test_what_is_left_out_is_counted_by_the_first_reason(path: Path) -> None:
         ({"sources": ("mor",)}, "there is no source mor; there are more, tests"),
         ({"systems": ("gas",)}, "there is no system gas; there are cluster, crystal, molecule, surface"),
         ({"elements": ("X", "Hh")}, "chemical symbols such as Si, got X, Hh"),
+        ({"max_residual": float("nan")}, "max_residual is a number that is not negative, got nan"),
+        ({"max_force": -1.0}, "max_force is a number that is not negative, got -1"),
     ],
 )
 def test_what_there_is_not_is_named(path: Path, asked: dict[str, object], text: str) -> None:

@@ -1,20 +1,25 @@
 """The app every service is: its queue, its readiness, its errors, and clients that leave. Real uvicorn."""
 
+import re
+import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import httpx
 import pytest
 
 from distillery.errors import OutOfMemory, Unavailable
-from distillery.generators.generator import Task, find_faults
+from distillery.generators.generator import Made, Progress, Task, find_faults
 from distillery.generators.plugins import build_generator, list_services
 from distillery.generators.service import ServiceSettings, create_app
 from distillery.http import app as face
 from distillery.runtime.device import DeviceLost
+from distillery.runtime.stopping import Stop
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.arrow import from_arrow
 from distillery.structures.structure import DEFAULT_ELEMENTS
@@ -250,3 +255,26 @@ def test_the_answer_is_json_where_that_is_wanted_more_than_arrow(accept: str, is
         answer = httpx.post(f"{url}/generate", json=REQUEST, headers={"Accept": accept}, timeout=30)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("application/json") == is_json
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda made: None, "must return a Made, it returned NoneType"),
+        (lambda made: Made(["CCO"], 1), "must make Structures, it made str"),  # type: ignore[list-item]
+        (lambda made: Made([s.renamed(f"{s.id}{k}") for s in made.structures for k in (1, 2)], 6), "must make at most the 3 .*it made 6"),
+        (lambda made: Made([s.renamed("same") for s in made.structures], 3), "must give each structure an id of its own.*it gave 'same'"),
+        (lambda made: Made([made.structures[0]] * 2, 2), "must give each structure an id of its own"),
+        (lambda made: sys.exit("no licence"), r"called sys\.exit\('no licence'\)"),
+    ],
+)
+def test_a_generator_of_others_that_answers_what_is_no_answer_is_told_so(answer: Callable[[Made], Any], said: str) -> None:
+    class Wrong(FakeGenerator):
+        def generate(self, task: Task, stop: Stop, progress: Progress) -> Made:
+            return answer(super().generate(task, stop, progress))  # type: ignore[no-any-return]
+
+    with serve(create_app(Wrong(), ServiceSettings())) as url:
+        answered = httpx.post(f"{url}/generate", json=REQUEST, timeout=20)
+        assert answered.status_code == 500
+        assert re.search(said, answered.json()["detail"])
+        assert httpx.get(f"{url}/v1/health/live", timeout=20).status_code == 200

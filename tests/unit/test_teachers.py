@@ -29,6 +29,11 @@ OPEN = TeacherFamily(("own",), create, prefix="own:")
 HEAVY = TeacherFamily(("heavy",), fail)
 TWIN = TeacherFamily(("7net-0",), create)
 NUMBER = 7
+
+def expire(name, settings):
+    raise ValueError("the licence has expired")
+
+UNMADE = TeacherFamily(("unmade",), expire)
 """
 
 
@@ -47,9 +52,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "heavy = other_teachers:HEAVY",
         "gone = other_teachers_gone:GONE",
         "number = other_teachers:NUMBER",
+        "angry = other_teachers_angry:ANGRY",
+        "leaving = other_teachers_leaving:LEAVING",
+        "unmade = other_teachers:UNMADE",
     )
     (info / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
     (tmp_path / "other_teachers.py").write_text(MODULE)
+    (tmp_path / "other_teachers_angry.py").write_text("raise RuntimeError('no licence file')")
+    (tmp_path / "other_teachers_leaving.py").write_text("import sys; sys.exit(3)")
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
@@ -88,9 +98,11 @@ def test_a_family_of_another_package_makes_its_names_and_all_that_begin_as_it_sa
 
 @pytest.mark.usefixtures("install")
 def test_all_names_are_listed_and_a_broken_family_is_told_of_and_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    assert list_teachers() == sorted([*BUILT_IN, "own", "own:…", "heavy"])
-    assert "gone = other_teachers_gone:GONE are left out: No module named 'other_teachers_gone'" in caplog.text
-    assert "number = other_teachers:NUMBER are left out: it must name a TeacherFamily, it is int" in caplog.text
+    assert list_teachers() == sorted([*BUILT_IN, "own", "own:…", "heavy", "unmade"])
+    assert "gone = other_teachers_gone:GONE are left out: ModuleNotFoundError: No module named 'other_teachers_gone'" in caplog.text
+    assert "number = other_teachers:NUMBER are left out: TypeError: it must name a TeacherFamily, it is int" in caplog.text
+    assert "angry = other_teachers_angry:ANGRY are left out: RuntimeError: no licence file" in caplog.text
+    assert "leaving = other_teachers_leaving:LEAVING are left out: SystemExit: 3" in caplog.text
 
 
 @pytest.mark.usefixtures("install")
@@ -100,10 +112,16 @@ def test_what_a_family_lacks_is_named() -> None:
 
 
 @pytest.mark.usefixtures("install")
+def test_a_family_that_can_make_no_teacher_is_named_with_its_words() -> None:
+    with pytest.raises(Unavailable, match="unmade can't be made: unmade of other fails: ValueError: the licence has expired"):
+        create("unmade")
+
+
+@pytest.mark.usefixtures("install")
 def test_a_name_that_two_families_know_is_refused(tmp_path: Path) -> None:
     points = tmp_path / "other-1.0.dist-info" / "entry_points.txt"
     points.write_text(f"[{GROUP}]\ntwin = other_teachers:TWIN\n")
-    with pytest.raises(Unavailable, match="'7net-0' is offered by sevennet and twin"):
+    with pytest.raises(Unavailable, match="'7net-0' is offered by sevennet of distillery and twin of other"):
         create("7net-0")
 
 

@@ -1,5 +1,6 @@
 """A forecast without a pilot: five structures of every source are made for their rates and thrown away."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,14 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.trial import shrink
+from distillery.dataset.folder import part_path
+from distillery.dataset.layout import Label
 from distillery.errors import InvalidRequest
 from distillery.planning.forecast import Trial, describe_forecast, measure_trial
 from distillery.planning.made_parts import MadeParts
 from distillery.recipe.reading import parse_recipe
 from distillery.schema.dataset import Rate
+from distillery.structures.structure import Structure
 from tests.command import distillery
 from tests.dataset_folder import RECIPE, write_parts
 
@@ -100,3 +104,17 @@ def test_a_dry_run_with_a_trial_tells_time_and_disk_and_leaves_nothing(tmp_path:
     assert "unknown" not in done.output
     assert "crystals: 5/5 labelled" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["metals.yaml"]
+
+
+def test_a_forecast_counts_what_came_in_the_place_of_outliers(tmp_path: Path) -> None:
+    def spoil(structure: Structure, label: Label) -> Label:
+        return replace(label, energy=label.energy + 60.0 * len(structure)) if structure.id == "full-molecules-00000/0003" else label
+
+    write_parts(tmp_path, relabel=spoil)
+    made_parts = write_parts(tmp_path, only=lambda shard: not part_path(tmp_path, shard.name).exists(), relabel=spoil)
+    n_shards = len(list(made_parts.make_plan().shards()))
+    assert n_shards == 7  # six, and one in the place of what was left out
+    forecast = describe_forecast(made_parts, "full")
+    assert (forecast.parts, forecast.parts_done) == (n_shards, n_shards)
+    part_path(tmp_path, "full-molecules-00000").unlink()
+    assert describe_forecast(MadeParts(tmp_path, parse_recipe(RECIPE)), "full").rest.n_structures == 15

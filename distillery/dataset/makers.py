@@ -1,0 +1,31 @@
+"""Who made the structures of a dataset: by shard what a service declared, and its versions."""
+
+from dataclasses import dataclass
+
+import h5py
+
+from distillery.dataset.derivation import is_derived, read_pieces
+from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A service with the licence that it declares and its versions; both empty where a dataset does not say."""
+
+    service: str = ""
+    licence: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+
+
+def read_makers(file: h5py.Group) -> dict[str, Maker]:
+    """By shard; empty where the dataset does not say. ValueError if what it says can't be read."""
+    if MERGED_PARTS in file:
+        receipts = [part.receipt for part in read_merged_parts(file)]
+        return {one.part: _describe(one.record.service, one.record.service_licence, find_versions(one)) for one in receipts}
+    if is_derived(file):
+        return {piece.shard: _describe(piece.service, piece.licence, piece.versions) for piece in read_pieces(file)}
+    return {}
+
+
+def _describe(service: str, licence: str, versions: dict[str, str]) -> Maker:
+    return Maker(service, licence, tuple(sorted(versions.items())))
