@@ -259,8 +259,8 @@ def test_structures_without_them_in_a_dataset_with_them_have_none(path: Path, ar
     assert np.array_equal(frames[2].get_potential_energies(), wanted)
     assert np.array_equal(rows[2], wanted)
     assert np.array_equal(frames[1].get_forces().astype(np.float32), arrays["labels/forces"][splits[1] : splits[2]])
-    write_side(mixed.parent / "hub", "train", mixed, np.arange(6))
-    (parquet,) = (mixed.parent / "hub" / "data").iterdir()
+    write_side(mixed.parent, "train", mixed, np.arange(6))
+    (parquet,) = (mixed.parent / "data").iterdir()
     assert [one is not None for one in pq.read_table(parquet)["atomic_energies"].to_pylist()] == [k != 1 for k in range(6)]
 
 
