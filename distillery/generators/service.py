@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from distillery.errors import Busy, Internal, InvalidRequest, OutOfMemory, TooLarge, Unavailable, Unsupported
 from distillery.generators.generator import Generator, Made, Task, check_request, require_answer, resolve_task
 from distillery.generators.settings import ServiceSettings
-from distillery.http.app import create_base_app
+from distillery.http.app import Readiness, create_base_app
 from distillery.http.body import describe_message, read_message
 from distillery.http.choices import read_choices
 from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
@@ -86,8 +87,12 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
     )
     app.state.generator = generator
     queue = Queue(settings.concurrency, settings.queue, app.state.registry)
-    meter = _Meter(app.state.registry)
+    _add_routes(app, generator, _Work(generator, executor, queue, app.state.readiness, _Meter(app.state.registry)))
+    publish(app, models=[GenerateRequest])
+    return app
 
+
+def _add_routes(app: FastAPI, generator: Generator, work: "_Work") -> None:
     @app.post(
         "/check", tags=["generate"], responses=explain_problems(InvalidRequest, TooLarge), openapi_extra=describe_message(GenerateRequest)
     )
@@ -107,36 +112,43 @@ def create_app(generator: Generator, settings: ServiceSettings) -> FastAPI:
         app.state.readiness.require()
         body = await read_message(request, GenerateRequest)
         task = await asyncio.to_thread(resolve_task, body, generator)
-
-        def make(stop: Stop) -> Made:
-            try:
-                made = generator.generate(task, stop, meter.show_progress)
-            except DeviceLost as problem:
-                app.state.readiness.lose(problem)
-                raise
-            except SystemExit as error:  # which would end this process without a word
-                raise Internal(f"{card.service}'s generator called sys.exit({error.code!r})") from error
-            require_answer(made, task, card.service)
-            return made
-
-        async def work() -> tuple[Made, float]:
-            async with queue.turn():
-                start = time.perf_counter()
-                with span("generate", service=card.service, system=task.system, requested=task.n):
-                    made = await run_in_thread(executor, make)
-                    describe(structures=len(made.structures), attempts=made.attempts)
-                return made, time.perf_counter() - start
-
         try:
-            made, seconds = await until_client_leaves(request, work())
+            made, seconds = await until_client_leaves(request, work.do(task))
         except Stopped:
             return Response(status_code=CLIENT_LEFT)
-        meter.count(task, made, seconds)
         as_json = _wants_json(read_choices(request.headers, "accept"))
         return await asyncio.to_thread(_answer, generator, task, made, seconds, as_json)
 
-    publish(app, models=[GenerateRequest])
-    return app
+
+class _Work:
+    """Tasks, as many at once as there are turns, each in a thread."""
+
+    def __init__(self, generator: Generator, executor: ThreadPoolExecutor, queue: Queue, readiness: Readiness, meter: "_Meter") -> None:
+        self._generator, self._executor, self._queue = generator, executor, queue
+        self._readiness, self._meter = readiness, meter
+
+    async def do(self, task: Task) -> tuple[Made, float]:
+        """What was made, and the time that took, s; Busy if too many wait. Once cancelled, the generator is told to stop."""
+        async with self._queue.turn():
+            start = time.perf_counter()
+            with span("generate", service=self._generator.metadata.service, system=task.system, requested=task.n):
+                made = await run_in_thread(self._executor, partial(self._make, task))
+                describe(structures=len(made.structures), attempts=made.attempts)
+            seconds = time.perf_counter() - start
+        self._meter.count(task, made, seconds)
+        return made, seconds
+
+    def _make(self, task: Task, stop: Stop) -> Made:
+        service = self._generator.metadata.service
+        try:
+            made = self._generator.generate(task, stop, self._meter.show_progress)
+        except DeviceLost as problem:
+            self._readiness.lose(problem)
+            raise
+        except SystemExit as error:  # which would end this process without a word
+            raise Internal(f"{service}'s generator called sys.exit({error.code!r})") from error
+        require_answer(made, task, service)
+        return made
 
 
 def _describe(generator: Generator) -> Metadata:

@@ -225,8 +225,8 @@ def test_the_page_of_the_api_has_no_serious_finding_while_requests_are_read_trie
         page.goto(f"{site.url}/docs")
         expect(page.locator(".opblock").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
-        for operation in page.locator(".opblock-summary-control").all():
-            operation.click()
+        for method in "get", "post", "delete":
+            page.locator(f".opblock-{method} .opblock-summary-control").first.click()
         page.locator(".opblock-get .try-out__btn").first.click()
         page.click(".execute")
         expect(page.locator(".live-responses-table")).to_be_visible()
