@@ -9,10 +9,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from starlette.datastructures import Headers
 
 from distillery.errors import InvalidRequest, TooLarge
 from distillery.generators.files.units import find_wrong_unit
-from distillery.http.choices import rank_choices
+from distillery.http.choices import choose_type
 from distillery.runtime.canonical_json import canonical_json
 from distillery.runtime.limits import LARGEST_STRUCTURE_JSON
 from distillery.schema.generate import StructureList, StructureRecord
@@ -93,14 +94,9 @@ def open_writer(format: Format, head: Mapping[str, Any]) -> StructureWriter:
     return ArrowWriter(head) if format == "arrow" else JsonWriter(head)
 
 
-def choose_format(accept: str, offered: Sequence[Format]) -> Format:
-    """The one of these formats that a header Accept wants most; the first where it says nothing, or any. InvalidRequest: none of them."""
-    for wanted in rank_choices(accept or "*/*"):
-        for format in offered:
-            if wanted in {"*/*", media_type := MEDIA_TYPES[format], f"{media_type.split('/')[0]}/*"}:
-                return format
-    types = ", ".join(MEDIA_TYPES[format] for format in offered)
-    raise InvalidRequest(f"the answer can be {types}; the header Accept wants {accept[:200]!r}: name one of these in it")
+def choose_format(headers: Headers, offered: Sequence[Format]) -> Format:
+    """The one of these formats that the header Accept wants most; the first where it says nothing, or any. InvalidRequest: none of them."""
+    return _FORMATS[choose_type(headers, [MEDIA_TYPES[format] for format in offered])]
 
 
 def read_structures(body: bytes | bytearray, content_type: str) -> list[Structure]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,7 +16,7 @@ from distillery.generators.generator import Generator, Made, Task, check_request
 from distillery.generators.settings import ServiceSettings
 from distillery.http.app import Readiness, create_base_app
 from distillery.http.body import describe_message, read_message
-from distillery.http.choices import read_choices
+from distillery.http.choices import choose_type
 from distillery.http.disconnect import CLIENT_LEFT, run_in_thread, until_client_leaves
 from distillery.http.openapi import Responses, explain_problems, publish
 from distillery.runtime.device import DeviceLost
@@ -34,8 +34,7 @@ _RESPONSES: Responses = {
         "content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     },
 }
-
-
+_JSON_TYPE = "application/json"
 _MOST_NAMED, _LONGEST_NAME = 100, 300
 """Refused rows that an answer names, and characters of each; all are in the log."""
 
@@ -110,14 +109,14 @@ def _add_routes(app: FastAPI, generator: Generator, work: "_Work") -> None:
         Fewer than n come back, perhaps none, where the budget of attempts ran out: the metadata's `rejected` says why.
         """
         app.state.readiness.require()
+        media_type = choose_type(request.headers, (ARROW_TYPE, _JSON_TYPE))
         body = await read_message(request, GenerateRequest)
         task = await asyncio.to_thread(resolve_task, body, generator)
         try:
             made, seconds = await until_client_leaves(request, work.do(task))
         except Stopped:
             return Response(status_code=CLIENT_LEFT)
-        as_json = _wants_json(read_choices(request.headers, "accept"))
-        return await asyncio.to_thread(_answer, generator, task, made, seconds, as_json)
+        return await asyncio.to_thread(_answer, generator, task, made, seconds, media_type)
 
 
 class _Work:
@@ -157,12 +156,7 @@ def _describe(generator: Generator) -> Metadata:
     return card.model_copy(update={"versions": {**card.versions, **name_machine()}})
 
 
-def _wants_json(choices: Sequence[str]) -> bool:
-    """Whether JSON is named, and before Arrow, of what a client wants best first."""
-    return next((choice for choice in choices if choice in {"application/json", ARROW_TYPE}), ARROW_TYPE) != ARROW_TYPE
-
-
-def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_json: bool) -> Response:
+def _answer(generator: Generator, task: Task, made: Made, seconds: float, media_type: str) -> Response:
     card = _describe(generator)
     generated = Generated(
         service=card.service,
@@ -176,7 +170,7 @@ def _answer(generator: Generator, task: Task, made: Made, seconds: float, as_jso
         named=tuple(name[:_LONGEST_NAME] for name in made.named[:_MOST_NAMED]),
     ).model_dump()
     headers = {"Server-Timing": f"generate;dur={1000 * seconds:.1f}"}
-    if as_json:
+    if media_type == _JSON_TYPE:
         return JSONResponse(to_json(made.structures, generated), headers=headers)
     return Response(to_arrow(made.structures, generated), media_type=ARROW_TYPE, headers=headers)
 

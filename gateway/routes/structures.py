@@ -9,7 +9,6 @@ from fastapi.responses import StreamingResponse
 
 from distillery.errors import Busy, InvalidRequest, NotFound, OutOfMemory, TooLarge, Unavailable, Unsupported
 from distillery.http.body import describe_message, read_body, read_message
-from distillery.http.choices import join_header
 from distillery.http.openapi import explain_problems, refer_to
 from distillery.schema.generate import GenerateRequest, PoolSlice, StructureList, StructuresAnswer, StructuresRequest
 from distillery.schema.label import LabelledBatch
@@ -48,7 +47,7 @@ def _add_generate(app: FastAPI, clients: Clients, n_side_by_side: int) -> None:
         The same request gives the same structures. Fewer than n may come: where JSON is asked for, its end says why.
         """
         body = await read_message(request, StructuresRequest)
-        format = choose_format(join_header(request.headers, "accept"), ("arrow", "json", "extxyz"))
+        format = choose_format(request.headers, ("arrow", "json", "extxyz"))
         n_at_once = n_side_by_side * await clients.count_replicas(body.service)
         n_piece = min(_PIECE, (await clients.peek(body.service)).n_max)
         batches = _generate(clients, [_cut(body, start, n_piece) for start in range(0, body.n, n_piece)], body.service, n_at_once)
@@ -114,7 +113,7 @@ def _add_label(app: FastAPI, clients: Clients) -> None:
 
         Structures that no teacher should see, or whose labels are unsound, are named under `rejected`.
         """
-        format = choose_format(join_header(request.headers, "accept"), ("json", "extxyz"))
+        format = choose_format(request.headers, ("json", "extxyz"))
         body, content_type = await read_body(request), request.headers.get("content-type", "")
         structures = await asyncio.to_thread(read_structures, body, content_type)
         if len({structure.id for structure in structures}) < len(structures):

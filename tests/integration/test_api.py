@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 import pytest
 from ase.io import read
+from starlette.datastructures import Headers
 
 from distillery.errors import InvalidRequest
 from distillery.structures.arrow import ARROW_TYPE, from_arrow, to_arrow, to_json
@@ -233,18 +234,19 @@ def test_structures_that_can_not_be_made_are_a_problem(tmp_path: Path, changes: 
         ("Chemical/X-extxyz", "extxyz"),
         ("chemical/x-extxyz;q=0.1, application/json", "json"),
         ("application/json;q=0, */*", "arrow"),
+        (f"{ARROW_TYPE};q=0, */*", "json"),
         ("text/html, application/*;q=0.5", "arrow"),
         ("", "arrow"),
     ],
 )
 def test_the_format_is_the_one_that_a_client_wants_most(accept: str, wanted: str) -> None:
-    assert choose_format(accept, ("arrow", "json", "extxyz")) == wanted
+    assert choose_format(Headers({"accept": accept}), ("arrow", "json", "extxyz")) == wanted
 
 
 @pytest.mark.parametrize("accept", ["chemical/x-cif", "application/json;q=0, text/html", "application/json;q=much", ARROW_TYPE])
 def test_an_answer_in_no_form_that_a_client_wants_is_refused(accept: str) -> None:
     with pytest.raises(InvalidRequest, match=f"can be application/json, {EXTXYZ_TYPE}; the header Accept wants"):
-        choose_format(accept, ("json", "extxyz"))
+        choose_format(Headers({"accept": accept}), ("json", "extxyz"))
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,13 @@ def test_the_answer_is_json_where_that_is_wanted_more_than_arrow(accept: str, is
     assert answer.headers["content-type"].startswith("application/json") == is_json
 
 
+def test_an_answer_in_a_form_that_a_service_has_not_is_refused() -> None:
+    with serve(create_app(FakeGenerator("fake"), ServiceSettings())) as url:
+        answer = httpx.post(f"{url}/generate", json=REQUEST, headers={"Accept": "chemical/x-cif"}, timeout=30)
+    assert answer.status_code == 400
+    assert "can be application/vnd.apache.arrow.stream, application/json; the header Accept wants 'chemical/x-cif'" in answer.text
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
