@@ -156,11 +156,6 @@ def test_by_default_every_core_predicts_as_far_as_memory_goes(client: httpx.Clie
 
 
 def test_known_crystals_are_as_stiff_as_was_measured(teacher: Teacher) -> None:
-    """Iron's magnetism it has learnt from PBE's, by which it is a third too soft."""
-    found: dict[str, float] = {}
     for known in list_known_crystals():
-        (check,) = judge_stiffness(lambda structures: Labelled([*label_all(teacher, [*structures])], 0.0), 2.0, [known])
-        assert check.value is not None
-        found[known.name.removeprefix("crystal ")] = check.value
-    assert found.pop("Fe") == pytest.approx(0.66, rel=0.05)
-    assert found == {name: pytest.approx(1, abs=0.22) for name in ("Si", "CSi", "ClNa", "Cu", "Al")}
+        (check,) = judge_stiffness(lambda structures: Labelled([*label_all(teacher, [*structures])], 0.0), 1.25, [known])
+        assert check.passed, check
