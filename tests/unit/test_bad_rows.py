@@ -374,6 +374,7 @@ SLAB = slabs(1)[0]
         (graph_of(SLAB, 2, pos="here"), "unreadable"),
         (graph_of(SLAB, 2, atomic_numbers=torch.full((64,), float("nan"))), "unreadable"),
         (graph_of(SLAB, 2, atomic_numbers=torch.full((64,), 300.0)), "unreadable"),
+        (graph_of(SLAB, 2, atomic_numbers=torch.full((64,), 1e30)), "unreadable"),
         (graph_of(SLAB, 2, atomic_numbers=torch.zeros(64)), "unreadable"),
         (graph_of(SLAB, 2, sid=float("inf")), "unreadable"),
         ({"pos": 1}, "unreadable"),

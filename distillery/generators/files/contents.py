@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -99,8 +99,8 @@ def pack(numbers: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
     return np.packbits(held, axis=1)
 
 
-def require_atoms(numbers: NDArray[np.int64]) -> list[int]:
-    """The elements among atomic numbers, sorted; RowRefused if there is none, or one that is no element."""
+def require_atoms(numbers: NDArray[Any]) -> list[int]:
+    """The elements among atomic numbers, whole ones of any dtype, sorted; RowRefused if there is none, or one that is no element."""
     if not numbers.size:
         raise RowRefused("empty", "it has no atoms")
     if numbers.min() < 1 or numbers.max() >= len(chemical_symbols):

@@ -70,7 +70,7 @@ def _to_structure(graph: dict[str, Any]) -> Structure:
     numbers = _require(graph, "atomic_numbers").ravel()
     if not np.isfinite(numbers).all():
         raise ValueError("its atomic numbers hold NaN or infinity")
-    numbers = np.rint(numbers).astype(np.int64)
+    numbers = np.rint(numbers)
     require_atoms(numbers)
     label = next((name for name in _LABELS if name in graph), None)
     original = None if label is None else {"property": label, "value": float(to_array(graph[label]).item()), "unit": "eV"}
