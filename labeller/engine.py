@@ -16,6 +16,7 @@ from distillery.errors import Busy, Internal, Problem, Unavailable
 from distillery.runtime.device import DeviceLost, is_fatal, is_out_of_memory, without_frames
 from distillery.runtime.stopping import Stop, Stopped
 from distillery.schema.label import Reject
+from distillery.structures.cells import make_right_handed
 from distillery.structures.structure import Structure
 from distillery.telemetry.spans import record
 from labeller.batching import AtomBudget
@@ -42,7 +43,8 @@ class Job:
 
 
 class Engine:
-    """Labels the structures of all tickets with one teacher."""
+    """Labels the structures of all tickets with one teacher, which sees right-handed cells alone: by left-handed ones CHGNet's calculator,
+    and who else takes the determinant for the volume, gives the stress the other sign."""
 
     def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, pool: StructureQueue, meter: Meter) -> None:
         self.pool = pool
@@ -111,7 +113,7 @@ class Engine:
         began = time.time_ns()
         try:
             with _refuse_to_exit():
-                return Job(batch, self._teacher.featurise([item.structure for item in batch]))
+                return Job(batch, self._teacher.featurise(make_right_handed([item.structure for item in batch])))
         except Exception as error:  # any failure of the teacher is bisected
             return Job(batch, without_frames(error))
         finally:

@@ -1,5 +1,6 @@
 """A periodic structure has endless descriptions: any cell of its lattice, any image of its atoms. Some are no use, and are restated."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +42,17 @@ def restate(structure: Structure) -> Structure:
         return structure
     fractional = np.linalg.solve(cell.T, structure.positions.T).T
     return replace(structure, cell=cell, positions=(fractional - np.floor(fractional)) @ cell)
+
+
+def make_right_handed(structures: Sequence[Structure]) -> list[Structure]:
+    """The same lattices, atoms and directions, with a and b exchanged where a, b and c are left-handed; all others as they are."""
+    is_left = np.linalg.det(np.array([structure.cell for structure in structures]).reshape(-1, 3, 3)) < 0
+    return [_exchange(structure) if left else structure for structure, left in zip(structures, is_left.tolist(), strict=True)]
+
+
+def _exchange(structure: Structure) -> Structure:
+    a, b, c = structure.pbc
+    return replace(structure, cell=structure.cell[[1, 0, 2]], pbc=(b, a, c))
 
 
 def _reduce(structure: Structure) -> Vectors | None:

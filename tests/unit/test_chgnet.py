@@ -1,12 +1,14 @@
 """CHGNet as a teacher: its labels are those of its own calculator and keep the laws, and what is not periodic stands free."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from distillery.structures.cells import make_right_handed
 from distillery.structures.structure import from_ase, to_ase
 from labeller.physics import judge_laws
 from labeller.settings import LabellerSettings
@@ -47,6 +49,15 @@ def test_molecules_and_single_atoms_stand_free_in_a_box_and_have_no_stress(teach
     assert -16 < labels[0].energy < -13
     assert np.isfinite(labels[1].energy)
     assert np.abs(labels[1].forces).max() == 0
+
+
+def test_the_same_lattice_in_a_left_handed_cell_has_the_same_stress(teacher: Teacher) -> None:
+    """By its own calculator it has the other sign."""
+    right = replace(silicon("a", seed=1), cell=silicon("a").cell * [[1.0], [1.0], [1.1]])
+    left = replace(right, cell=right.cell[[1, 0, 2]])
+    labels = teacher.predict(teacher.featurise(make_right_handed([right, left])))
+    assert labels[0].stress is not None
+    assert labels[1].stress == pytest.approx(labels[0].stress, abs=1e-5)
 
 
 @pytest.mark.parametrize("crystal", [bulk("Si"), bulk("Fe")], ids=["Si", "Fe"])

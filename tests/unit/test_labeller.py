@@ -39,7 +39,7 @@ from labeller.pool import Ticket
 from labeller.settings import LabellerSettings
 from labeller.teachers import create_teacher, list_teachers
 from labeller.teachers.teacher import BudgetRange
-from tests.fake_teacher import FakeTeacher, pair_label
+from tests.fake_teacher import FakeTeacher, Features, pair_label
 from tests.labelling import RECIPE, label, methane, mixed, moved, one_atom, receipt, record, silicon, water
 from tests.serving import free_port, serve, wait_for_answer
 
@@ -480,6 +480,26 @@ def test_a_skewed_cell_is_labelled_and_kept_by_its_reduced_one(start: Start, tmp
     assert receipt(start(FakeTeacher()), "p", [replace(plain, cell=cell)])["rejected"] == []
     kept = read_part(part_path(tmp_path / "d", "p")).arrays["structures/cells"][0]
     assert np.allclose(np.linalg.norm(kept, axis=1), 5.43)
+
+
+def test_a_teacher_sees_right_handed_cells_alone_and_the_part_keeps_them_as_they_are(start: Start, tmp_path: Path) -> None:
+    """CHGNet's calculator gives the stress of a left-handed cell the other sign, as who takes the determinant for the volume does."""
+
+    class Signed(FakeTeacher):
+        def predict(self, features: Features) -> list[Label]:
+            signs = [np.sign(np.linalg.det(one.cell)) for one in features]
+            labels = super().predict(features)
+            return [
+                label if label.stress is None else replace(label, stress=s * label.stress) for s, label in zip(signs, labels, strict=True)
+            ]
+
+    right = replace(silicon("p/0", seed=1), cell=silicon("p/0").cell * [[1.0], [1.1], [1.2]])
+    left = replace(right, id="p/1", cell=right.cell[[1, 0, 2]])
+    assert receipt(start(Signed()), "p", [right, left, water("p/2")])["rejected"] == []
+    arrays = read_part(part_path(tmp_path / "d", "p")).arrays
+    assert np.array_equal(arrays["structures/cells"][:2], [right.cell, left.cell])
+    assert np.allclose(arrays["labels/stress"][1], arrays["labels/stress"][0])
+    assert np.allclose(arrays["labels/stress"][0], pair_label(right).stress)
 
 
 UNLIKE = (
