@@ -29,6 +29,7 @@ import pytest
 from mutations import find_changes
 
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # one core is enough for a mutant
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # what is compiled here, for all, is of no use to a test that wants it plain
 ROOT = Path(__file__).parents[1]
 QUIET = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "--hypothesis-seed=0")
 

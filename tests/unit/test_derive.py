@@ -82,6 +82,22 @@ def require_same_rows(path: Path, rows: list[int], derived: Path, first: int = 0
 # All three.
 
 
+def set_metadata(**attributes: str) -> Callable[[h5py.File], None]:
+    return lambda file: file["metadata"].attrs.update(attributes)
+
+
+def test_it_says_by_what_its_inputs_were_made_and_when_the_last_was(one: Path, two: Path, tmp_path: Path) -> None:
+    first = rewrite(copy_of(one, tmp_path), set_metadata(teacher_version="v 2", creation_time="2026-03-01", versions='{"ase": "3.26"}'))
+    (tmp_path / "other").mkdir()
+    other = copy_of(two, tmp_path / "other")
+    second = rewrite(other, set_metadata(teacher_version="v 1", creation_time="2025-04-01", versions='{"ase": "3.25", "rdkit": "1"}'))
+    merge_datasets([first, second], tmp_path / "made.h5")
+    with h5py.File(tmp_path / "made.h5") as file:
+        told = dict(file["metadata"].attrs)
+    assert (told["teacher_version"], told["creation_time"]) == ("v 1 v 2", "2026-03-01")
+    assert json.loads(told["versions"]) == {"ase": "3.25 3.26", "rdkit": "1"}
+
+
 def make_triplet(structure: Structure) -> Structure:
     """Crystals only, every second of them."""
     return replace(structure, multiplicity=3) if structure.system == "crystal" and int(structure.id[-1]) % 2 else structure
