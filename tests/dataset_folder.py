@@ -109,7 +109,8 @@ def _write_part(
 ) -> None:
     source = recipe.sources[shard.maker]
     hashes = [structure_hash(s) for s in structures]
-    arrays = to_arrays(structures, labels, hashes, source=shard.source, service=source.service, shard=shard.name)
+    wanted = {"source": shard.source, "service": source.service, "shard": shard.name, "wanted": recipe.labels}
+    arrays = to_arrays(structures, labels, hashes, **wanted)
     known = {
         "recipe_sha256": recipe.sha256,
         "stage": shard.stage,

@@ -16,7 +16,7 @@ from distillery.dataset import blocks
 from distillery.dataset.derivation import DERIVATION, read_derivation, read_pieces
 from distillery.dataset.element_energies import read_element_energies
 from distillery.dataset.foreign import import_dataset
-from distillery.dataset.layout import COLUMNS
+from distillery.dataset.layout import ATOMIC_ENERGIES, COLUMNS, HESSIAN_SPLITS, HESSIANS, Label
 from distillery.dataset.reading import read_dataset
 from distillery.dataset.selection import Selection, choose_structures
 from distillery.dataset.splits import choose_side, read_parents, split_dataset
@@ -80,6 +80,29 @@ def require_same_rows(path: Path, rows: list[int], derived: Path, first: int = 0
 
 
 # All three.
+
+
+def add_all(structure: Structure, label: Label) -> Label:
+    """An energy for each atom, and a Hessian of molecules."""
+    n = len(structure)
+    hessian = np.eye(3 * n, dtype=np.float32) if structure.system == "molecule" else None
+    return replace(label, atomic_energies=np.full(n, label.energy / n), hessian=hessian)
+
+
+def test_pieces_list_the_optional_columns_that_they_have(two: Path, tmp_path: Path) -> None:
+    """Such as Hessians, which the file has for others."""
+    text = RECIPE.replace("name: pictured", "name: full") + "labels: [energy, forces, stress, atomic_energies, hessian]\n"
+    full, out = write_finished(tmp_path / "full", text, relabel=add_all), tmp_path / "made.h5"
+    merge_datasets([full, two], out)
+    assert find_wrong(out) == {}
+    with h5py.File(out) as file:
+        found = {(piece.shard.split("/")[0], piece.system): piece.optional_columns for piece in read_pieces(file)}
+    assert found == {
+        ("full", "molecule"): (ATOMIC_ENERGIES, HESSIANS, HESSIAN_SPLITS),
+        ("full", "crystal"): (ATOMIC_ENERGIES,),
+        ("other", "molecule"): (),
+        ("other", "crystal"): (),
+    }
 
 
 def set_metadata(**attributes: str) -> Callable[[h5py.File], None]:
