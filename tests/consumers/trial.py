@@ -118,7 +118,7 @@ CONSUMERS: Mapping[str, Consumer] = {
 
 def hand_to(name: str, dataset: Path, folder: Path) -> Path:
     """Write what a consumer gets into `folder`; the file with the rows of each side."""
-    suffix, export, selection = FORMATS.get(name, ("", None, Selection()))
+    suffix, export, selection = _find_format(name)
     split = split_dataset(dataset)
     rows = {side: choose_structures(dataset, selection, own).indices for side, own in split.indices.items()}
     if export is None:
@@ -130,6 +130,15 @@ def hand_to(name: str, dataset: Path, folder: Path) -> Path:
     sides = name_sides(folder)
     sides.write_text(json.dumps({side: own.tolist() for side, own in rows.items()}))
     return sides
+
+
+def find_selection(name: str) -> Selection:
+    """The structures of a dataset that a consumer gets."""
+    return _find_format(name)[2]
+
+
+def _find_format(name: str) -> tuple[str, Any, Selection]:
+    return FORMATS.get(name, ("", None, Selection()))
 
 
 def name_sides(folder: Path) -> Path:
