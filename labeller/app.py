@@ -36,9 +36,9 @@ from labeller.batching import AtomBudget
 from labeller.engine import Engine
 from labeller.labelling import Labelling
 from labeller.metrics import Meter, watch_gpu
-from labeller.pool import StructureQueue
 from labeller.self_test import run_self_test
 from labeller.settings import LabellerSettings
+from labeller.structure_queue import StructureQueue
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import BudgetRange, Teacher
 

@@ -21,7 +21,7 @@ from distillery.telemetry.spans import record
 from labeller.batching import AtomBudget
 from labeller.label_checks import find_label_fault, require_label
 from labeller.metrics import Meter
-from labeller.pool import Item, Labelled, StructureQueue, Ticket
+from labeller.structure_queue import Item, Labelled, StructureQueue, Ticket
 from labeller.teachers.teacher import StructureFailed, Teacher
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from labeller.hessians import make_hessians
 from labeller.input_checks import inspect_structures
 from labeller.isolated_atoms import IsolatedAtoms
 from labeller.judgement import Judged, Made, describe_labels, judge
-from labeller.pool import LabelAll, Labelled
 from labeller.sampling import Sampler
 from labeller.self_test import Trial, choose_tested, try_physics
+from labeller.structure_queue import LabelAll, Labelled
 from labeller.teachers.teacher import PhysicsTolerance
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import pytest
 from distillery.errors import Busy, Unavailable
 from distillery.runtime.device import is_fatal, is_out_of_memory
 from labeller.batching import AtomBudget, SortedSizes, pack
-from labeller.pool import StructureQueue, Ticket
+from labeller.structure_queue import StructureQueue, Ticket
 from labeller.teachers.teacher import BudgetRange
 from tests.labelling import mixed, water
 

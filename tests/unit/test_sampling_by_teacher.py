@@ -18,8 +18,8 @@ from distillery.schema.label import Reject
 from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
 from distillery.structures.structure import Structure, from_ase, to_ase
 from labeller.dynamics import Fire, Langevin, Relaxation
-from labeller.pool import Labelled
 from labeller.sampling import Sampler
+from labeller.structure_queue import Labelled
 from labeller.thermal import displace_by_temperature
 from tests.fake_teacher import pair_label
 from tests.structures import copper_slab
