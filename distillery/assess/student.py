@@ -69,7 +69,9 @@ def require_student() -> None:
     from importlib.util import find_spec
 
     if find_spec("nequip") is None:
-        raise Unavailable("assess trains a student of the package nequip, which is not installed: pip install 'distillery[assess]'")
+        raise Unavailable(
+            "the student that is trained here needs the package nequip, which is not installed: pip install 'distillery[assess]'"
+        )
 
 
 def train_student(graphs: Sequence[Graph], *, seed: int, steps: int) -> Student:
@@ -104,7 +106,8 @@ def _fit_shifts(graphs: Sequence[Graph]) -> dict[str, float]:
     """An energy for every element, eV by chemical symbol, by the fit that datasets are handed on with; 0 where there is none."""
     numbers = np.concatenate([graph.structure.numbers for graph in graphs]).astype(np.int64)
     splits = np.cumsum([0, *(len(graph.structure) for graph in graphs)])
-    found = fit_energies(np.array([graph.energy for graph in graphs]), numbers, splits)
+    charges = np.array([graph.structure.charge for graph in graphs])
+    found = fit_energies(np.array([graph.energy for graph in graphs]), numbers, splits, charges)
     return {chemical_symbols[z]: found.get(chemical_symbols[z], 0.0) for z in np.unique(numbers)}
 
 

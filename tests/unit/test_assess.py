@@ -1,5 +1,7 @@
 """Assessments: nested shares, slopes, the verdict in words, errors, faults of dynamics, and the recipe of a probe set."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
@@ -10,7 +12,7 @@ from distillery.assess.errors import group_errors
 from distillery.assess.graphs import Graph, find_edges, make_graph
 from distillery.assess.probe import choose_smiles
 from distillery.assess.shares import choose_shares
-from distillery.assess.student import Prediction
+from distillery.assess.student import Prediction, _fit_shifts
 from distillery.assess.verdict import find_needs, find_slope, say_verdict
 from distillery.errors import InvalidRequest
 from distillery.schema.assess import CurvePoint, Errors
@@ -111,6 +113,8 @@ def test_steps_are_six_passes_within_bounds() -> None:
 
 # Graphs, errors, energies.
 
+MOLECULES = [("H2", 2, 0), ("O2", 0, 2), ("H2O", 2, 1), ("H2O2", 2, 2)]
+
 
 def structure(atoms: object, system: System = "molecule") -> Structure:
     return from_ase(atoms, id="x/0", system=system)
@@ -127,6 +131,13 @@ def test_edges_and_shifts_tell_the_distances_of_all_neighbours() -> None:
     vectors = crystal.positions[edges[1]] - crystal.positions[edges[0]] + shifts @ crystal.cell
     assert np.allclose(np.linalg.norm(vectors, axis=1), find_pairs(crystal, 5.0).distance, atol=1e-9)
     assert (shifts != 0).any()
+
+
+def test_ions_do_not_bend_the_shifts_of_a_student() -> None:
+    """Their charge costs energy that is none of their elements'; the fit is that which datasets are handed on with."""
+    plain = [graph(molecule(name), "a", -13.0 * n_hydrogens - 100.0 * n_oxygens) for name, n_hydrogens, n_oxygens in MOLECULES]
+    ions = [replace(one, structure=replace(one.structure, charge=1), energy=one.energy + 12.0) for one in plain]
+    assert _fit_shifts([*plain, *ions]) == {"H": pytest.approx(-13.0, abs=1e-6), "O": pytest.approx(-100.0, abs=1e-6)}
 
 
 def test_errors_are_means_over_components_and_structures_in_milli() -> None:
