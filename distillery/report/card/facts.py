@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from distillery.dataset.derivation import TEACHER, Derivation, is_derived, read_derivation, read_pieces
-from distillery.dataset.folder import DATASET
+from distillery.dataset.folder import DATASET, name_dataset
 from distillery.dataset.layout import iterate_texts, open_dataset
 from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
 from distillery.report.files import read_report
@@ -87,7 +87,7 @@ def read_facts(path: Path) -> CardFacts:
         metadata = dict(file["metadata"].attrs) if "metadata" in file else {}
         teacher, sources = _read_sources(file)
         return CardFacts(
-            name=_find_name(path),
+            name=name_dataset(path),
             n_structures=len(sizes),
             n_atoms=int(splits[-1]),
             n_stressed=int(file["labels/stress_mask"][:].sum()),
@@ -100,11 +100,6 @@ def read_facts(path: Path) -> CardFacts:
             n_bytes=path.stat().st_size,
             derivation=read_derivation(file),
         )
-
-
-def _find_name(path: Path) -> str:
-    """Of the folder for the dataset.h5 that a run writes, else of the file."""
-    return path.resolve().parent.name if path.name == DATASET else path.stem
 
 
 def _count_elements(file: h5py.File) -> dict[str, float]:
