@@ -16,9 +16,10 @@ from distillery.recipe.reading import parse_recipe
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import Target
 from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, StateEvent
+from distillery.schema.problem import ProblemDocument
 from gateway.clients import Clients
 from gateway.curators import Curators
-from gateway.dataset_statuses import DatasetStatuses, document
+from gateway.dataset_statuses import DatasetStatuses
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
 from gateway.preflight import DeployedMakers
@@ -260,7 +261,7 @@ class Manager:
                     await job.status_writer.stop()
                     dataset.withdraw()
             _log.warning("%s stopped: %s", dataset.name, job.problem.detail)
-            job.events.emit("failed", document(job.problem))
+            job.events.emit("failed", ProblemDocument.of(job.problem))
 
     def _find_working(self, name: str) -> Job | None:
         job = self._jobs.get(name)
