@@ -41,7 +41,7 @@ class Story:
         now = {retry.detail for retry in status.retries}
         fresh, over = now - self._retries, self._retries - now
         self._retries = now
-        return [f"{detail}; it is asked again" for detail in sorted(fresh)] + ["there is an answer again"] * bool(over and not now)
+        return [f"{detail}; trying again" for detail in sorted(fresh)] + ["all are there now"] * bool(over and not now)
 
     def tell(self, status: Status) -> list[str]:
         """The lines since the last time."""
