@@ -110,9 +110,7 @@ def describe_row(row: SourceProgress) -> str:
 def describe_steps(row: SourceProgress) -> str:
     """For example `12 proposals, generating 2 shards`: what is done already and not to be seen in what is labelled."""
     notes = [f"{row.generated} proposals"] if row.generated > row.labelled else []
-    steps = (("generating", row.in_work.generate), ("labelling", row.in_work.label))
-    notes += [f"{step} {n} shard{'s' if n > 1 else ''}" for step, n in steps if n]
-    return ", ".join(notes)
+    return ", ".join(filter(None, (*notes, row.in_work.describe())))
 
 
 def describe_work(status: Status) -> str:
