@@ -61,9 +61,9 @@ def init(
     teacher = teacher or (typer.prompt("Teacher", default=_TEACHER) if asks else _TEACHER)
     text = write_recipe(name, _split(elements), n, teacher)
     parse_recipe(text)
-    path = require_target(out or Path(f"{name}.yaml"), inputs=(), overwrite=force)
-    write_text_whole(path, text)
-    done = f"{path} is written; `distillery check {path}` says whether it can be made here, `run` makes it"
+    path = out or Path(f"{name}.yaml")
+    write_text_whole(require_target(path, inputs=(), overwrite=force), text)
+    done = f"{path} is written; `distillery check {path}` says whether it can be made here, `distillery run {path}` makes it"
     Console().print(done, highlight=False, soft_wrap=True)
 
 

@@ -171,7 +171,7 @@ def test_the_structures_of_a_first_recipe_are_shared_out_as_near_as_whole_number
 
 def test_a_first_recipe_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "is written" in say("init", "--elements", "Fe,O", "--n", "50")[1]
+    assert "fe-o.yaml is written; `distillery check fe-o.yaml` says" in say("init", "--elements", "Fe,O", "--n", "50")[1]
     assert parse_recipe(Path("fe-o.yaml").read_text()).size == 50
     with pytest.raises(InvalidRequest, match="--force"):
         say("init", "--elements", "Fe,O", "--n", "60")
