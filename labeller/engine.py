@@ -44,15 +44,15 @@ class Job:
 class Engine:
     """Labels the structures of all tickets with one teacher."""
 
-    def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, pool: StructureQueue, meter: Meter) -> None:
-        self.pool = pool
+    def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, waiting: StructureQueue, meter: Meter) -> None:
+        self.waiting = waiting
         self._teacher, self._budget, self._meter = teacher, budget, meter
         self._featurised: queue.Queue[Job | None] = queue.Queue(maxsize=n_workers)
         self._n_workers = n_workers
         self._threads: list[threading.Thread] = []
         self._tickets: dict[Future[Labelled], Ticket] = {}
         self.on_fatal: Callable[[DeviceLost], None] = lambda problem: None
-        meter.waiting.set_function(lambda: len(pool))
+        meter.waiting.set_function(lambda: len(waiting))
         meter.budget_atoms.set_function(lambda: budget.limit)
         meter.workers.set(n_workers)
 
@@ -70,7 +70,7 @@ class Engine:
             self._tickets[ticket.future] = ticket
             ticket.future.add_done_callback(self._forget)
             try:
-                self.pool.add(ticket)
+                self.waiting.add(ticket)
             except Problem:
                 ticket.future.cancel()
                 raise
@@ -93,7 +93,7 @@ class Engine:
             thread.join()
 
     def _abandon(self, problem: Problem) -> None:
-        self.pool.close(problem)
+        self.waiting.close(problem)
         for ticket in list(self._tickets.values()):
             ticket.fail(problem)
 
@@ -102,7 +102,7 @@ class Engine:
         self._tickets.pop(future, None)
 
     def _run_featuriser(self) -> None:
-        while (batch := self.pool.take(self._budget.limit)) is not None:
+        while (batch := self.waiting.take(self._budget.limit)) is not None:
             self._featurised.put(self._featurise(batch))
         for _ in range(self._n_workers):
             self._featurised.put(None)

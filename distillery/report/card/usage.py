@@ -61,7 +61,7 @@ def write_citation(name: str, n_structures: int, teacher: TeacherCard | None, ye
 
 def list_credits(facts: CardFacts) -> list[str]:
     """Whom else to cite: the teacher, and for every service that made structures the program it is named after, else itself."""
-    makers = {maker.service: maker.versions for source in facts.sources for maker in source.makers.values()}
+    makers = {maker.service: dict(maker.versions) for source in facts.sources for maker in source.makers.values()}
     return [*_describe_teacher(facts), *(_describe_maker(name, makers[name]) for name in sorted(makers))]
 
 
