@@ -37,7 +37,10 @@ def merge(
     counts = " + ".join(f"{n} of {file}" for n, file in zip(done.n_taken, files, strict=True))
     lines = [f"{done.n_structures} structures written to {out}: {counts}"]
     if done.n_twice:
-        lines.append(f"left out: {done.n_twice} that came before; two labels of one differ by at most {1000 * done.farthest:.2g} meV/atom")
+        lines.append(
+            f"left out: {done.n_twice} structures that were there already; the two labels of one differ by at most "
+            f"{1000 * done.farthest:.2g} meV/atom"
+        )
     if done.n_joined:
         lines.append(f"{done.n_joined} parents are on the side of another one now, which has the same matter: docs/dataset.md")
     _tell(lines)

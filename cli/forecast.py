@@ -9,12 +9,16 @@ from cli.terminal import Console
 from distillery.report.rates import describe_seconds
 from distillery.schema.dataset import Forecast, Rate, StageForecast
 
+_COLUMNS = "yield: structures kept for each that the service is asked for; generate, label: working time for one structure"
+
 
 def show_forecast(forecast: Forecast, console: Console) -> None:
     """The plan as a table of sources and stages, then time and disk of the rest and what is unknown."""
     console.print(_make_table(forecast))
     for stage in forecast.stages:
         console.print(_describe_stage(stage), markup=False, highlight=False, soft_wrap=True)
+    if forecast.rates:
+        console.print(_COLUMNS, markup=False, highlight=False, soft_wrap=True)
     for line in _describe_rest(forecast):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -25,7 +29,7 @@ def _make_table(forecast: Forecast) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title="structures at a stage's end", title_justify="left")
     for heading in ("source", "service"):
         table.add_column(heading, overflow="fold", min_width=8)
-    for heading in (*(stage.stage for stage in stages), *(("usable", "generate", "label") if rates else ())):
+    for heading in (*(stage.stage for stage in stages), *(("yield", "generate", "label") if rates else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     for source, service in forecast.sources.items():
         counts = (str(stage.wanted[source]) for stage in stages)
@@ -36,7 +40,7 @@ def _make_table(forecast: Forecast) -> Table:
 def _describe_rate(rate: Rate | None) -> tuple[str, str, str]:
     if rate is None:
         return "?", "?", "?"
-    return f"{rate.acceptance:.0%}", f"{rate.generate_seconds:.3g} s", f"{rate.label_seconds:.3g} s"
+    return f"{rate.acceptance:.3g}", f"{rate.generate_seconds:.3g} s", f"{rate.label_seconds:.3g} s"
 
 
 def _describe_stage(stage: StageForecast) -> str:

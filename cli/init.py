@@ -12,6 +12,7 @@ from cli.completion import complete_teacher
 from cli.terminal import Console
 from cli.yaml_value import write_value
 from distillery.errors import InvalidRequest
+from distillery.recipe.shares import apportion
 
 _NAME, _TEACHER, _N, _LEAST = "my-dataset", "7net-0", 1000, 4
 _ELEMENTS = "H,C,N,O"
@@ -60,9 +61,9 @@ def init(
     teacher = teacher or (typer.prompt("Teacher", default=_TEACHER) if asks else _TEACHER)
     text = write_recipe(name, _split(elements), n, teacher)
     parse_recipe(text)
-    path = require_target(out or Path(f"{name}.yaml"), inputs=(), overwrite=force)
-    write_text_whole(path, text)
-    done = f"{path} is written; `distillery check {path}` says whether it can be made here, `run` makes it"
+    path = out or Path(f"{name}.yaml")
+    write_text_whole(require_target(path, inputs=(), overwrite=force), text)
+    done = f"{path} is written; `distillery check {path}` says whether it can be made here, `distillery run {path}` makes it"
     Console().print(done, highlight=False, soft_wrap=True)
 
 
@@ -92,7 +93,7 @@ def _name_after(elements: str) -> str:
 def write_recipe(name: str, elements: Sequence[str], n: int, teacher: str) -> str:
     """A recipe of `n` structures of these elements: of every kind that some of them can be made into, and that the teacher labels.
 
-    InvalidRequest if there is none.
+    A kind whose share of few structures is none is left out. InvalidRequest if no kind is left.
     """
     _require_elements(elements)
     chosen = [(kind, own) for kind in _list_kinds(teacher) if (own := _find_elements(kind, elements))]
@@ -100,8 +101,8 @@ def write_recipe(name: str, elements: Sequence[str], n: int, teacher: str) -> st
         raise InvalidRequest(
             f"none of {', '.join(dict.fromkeys(kind.service for kind in _KINDS))} makes anything of {' '.join(elements) or 'no elements'}"
         )
-    counts = _share_out(n, [kind.share for kind, _ in chosen])
-    lines = [_write_source(kind, own, count, elements) for (kind, own), count in zip(chosen, counts, strict=True)]
+    counts = apportion(n, {kind.source: kind.share for kind, _ in chosen})
+    lines = [_write_source(kind, own, counts[kind.source], elements) for kind, own in chosen if counts[kind.source]]
     head = f"name: {write_value(name)}\nseed: 1\nelements: [{', '.join(elements)}]\nteacher: {teacher}\n"
     perturb = "perturb: {rattle: 0.05, strain: 0.03, share: 0.8}   # labels at perfect equilibrium teach no forces\n"
     return head + perturb + "sources:\n" + "".join(lines)
@@ -141,13 +142,6 @@ def _find_elements(kind: Kind, elements: Sequence[str]) -> tuple[str, ...]:
         return ()
     own = tuple(element for element in elements if element in card.elements)
     return () if kind.system == "molecule" and "C" not in own else own
-
-
-def _share_out(n: int, shares: Sequence[int]) -> list[int]:
-    """`n` in these proportions, each at least one; the first takes what rounding leaves."""
-    counts = [max(n * share // sum(shares), 1) for share in shares]
-    counts[0] += n - sum(counts)
-    return counts
 
 
 def _write_source(kind: Kind, own: Sequence[str], count: int, elements: Sequence[str]) -> str:

@@ -177,8 +177,11 @@ def _write_text(content: dict[str, Any], command: str, root: Path) -> str:
 
 def _tell(survey: "Survey", console: Console) -> None:
     """How many rows of each system there are, and which are left out."""
-    found = ", ".join(f"{n} {_PLURALS[system]}" for system, n in survey.counts.items())
-    console.print(f"{found} of {survey.atoms[0]}-{survey.atoms[1]} atoms of {' '.join(survey.elements)}", highlight=False, soft_wrap=True)
+    found = ", ".join(f"{n} {system if n == 1 else _PLURALS[system]}" for system, n in survey.counts.items())
+    least, most = survey.atoms
+    console.print(
+        f"{found} of {most if least == most else f'{least}-{most}'} atoms of {' '.join(survey.elements)}", highlight=False, soft_wrap=True
+    )
     if survey.refused:
         counts = ", ".join(f"{n} {reason}" for reason, n in survey.refused.items())
         console.print(f"left out: {sum(survey.refused.values())} of {survey.n_rows} rows: {counts}", highlight=False, soft_wrap=True)

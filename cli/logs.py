@@ -41,7 +41,8 @@ def _read_parts(folder: Path) -> list[str]:
     receipts = sorted((read_receipt(part_path(folder, part)) for part in list_parts(folder)), key=lambda own: (own.created, own.part))
     return [
         f"{own.created}  {own.part}  {own.record.requested} asked, {own.record.generated} made, {own.n_structures} labelled, "
-        f"{len(own.rejected) + len(own.record.rejected)} refused; {own.record.generate_seconds:.1f} s + {own.label_seconds:.1f} s"
+        f"{len(own.rejected) + len(own.record.rejected)} refused; "
+        f"made in {own.record.generate_seconds:.1f} s, labelled in {own.label_seconds:.1f} s"
         for own in receipts
     ]
 

@@ -139,12 +139,12 @@ def make_student(asked: dict[str, Any], now: Path) -> "tuple[BaseCalculator, str
 
 def _train_student(asked: dict[str, Any], now: Path) -> "BaseCalculator":
     from distillery.assess.dynamics import StudentCalculator
-    from distillery.assess.frames import read_frames
+    from distillery.assess.graphs import read_graphs
     from distillery.assess.student import train_student
     from distillery.dataset.splits import split_dataset
 
-    frames = read_frames(now, split_dataset(now).indices["train"])
-    return StudentCalculator(train_student(frames, seed=asked["seed"], steps=asked["budget"]))
+    graphs = read_graphs(now, split_dataset(now).indices["train"])
+    return StudentCalculator(train_student(graphs, seed=asked["seed"], steps=asked["budget"]))
 
 
 def _choose_frames(

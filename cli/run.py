@@ -24,36 +24,45 @@ if TYPE_CHECKING:
     from distillery.schema.dataset import Forecast, Status
 
 
+RecipeFile = Annotated[
+    Path, typer.Argument(help="A recipe, YAML; recipes/quickstart.yaml explains every key.", autocompletion=complete_recipe)
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="STAGE", help="Stop after this stage; its verdict is the result.", autocompletion=complete_stage),
+]
+OneStage = Annotated[
+    str | None,
+    typer.Option(
+        "--stage", metavar="STAGE", help="Make this stage alone; those before it must be there and GO.", autocompletion=complete_stage
+    ),
+]
+Page = Annotated[
+    bool, typer.Option("--page", help="Show a live page of it on this machine while it runs; its address is printed at the start.")
+]
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Hand it in without `distillery check`: services that are not there yet are waited for.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the plan, with time and disk by the rates of the parts so far; start nothing.")
+]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="With --dry-run: make and label five structures of every source, and throw them away, for rates."),
+]
+
+
 @app.command()
 def run(
-    recipe: Annotated[
-        Path, typer.Argument(help="A recipe, YAML; recipes/quickstart.yaml explains every key.", autocompletion=complete_recipe)
-    ],
+    recipe: RecipeFile,
     gateway: Gateway = None,
     data: Data = Path("data"),
-    until: Annotated[
-        str | None,
-        typer.Option("--until", metavar="STAGE", help="Stop after this stage; its verdict is the result.", autocompletion=complete_stage),
-    ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(
-            "--stage", metavar="STAGE", help="Make this stage alone; those before it must be there and GO.", autocompletion=complete_stage
-        ),
-    ] = None,
-    page: Annotated[
-        bool, typer.Option("--page", help="Show a live page of it on this machine while it runs; its address is printed at the start.")
-    ] = False,
-    unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Hand it in without `distillery check`: services that are not there yet are waited for.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan, with time and disk by the rates of the parts so far; start nothing.")
-    ] = False,
-    probe: Annotated[
-        bool,
-        typer.Option("--probe", help="With --dry-run: make and label five structures of every source, and throw them away, for rates."),
-    ] = False,
+    until: Until = None,
+    stage: OneStage = None,
+    page: Page = False,
+    unchecked: Unchecked = False,
+    dry_run: DryRun = False,
+    probe: Probe = False,
 ) -> None:
     """Make the dataset of a recipe, or go on with it."""
     with under_way(f"reading {recipe}"):

@@ -228,5 +228,5 @@ def _list_news(one: "Status") -> list[str]:
     lines = [tell_checkpoint(checkpoint) for checkpoint in one.checkpoints if len(one.stages) > 1]
     lines += [f"failed: {line}" for line in describe_failed(one.failed_gates)]
     lines += [one.doing or describe_work(one)] if one.state == "running" else []
-    lines += [f"{retry.detail} ({retry.tries} {'try' if retry.tries == 1 else 'tries'} so far)" for retry in one.retries]
+    lines += [f"{retry.detail} ({retry.tries_so_far})" for retry in one.retries]
     return lines + ([f"scenario {one.scenario}"] if one.state == "finished" else [])

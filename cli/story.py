@@ -41,7 +41,7 @@ class Story:
         now = {retry.detail for retry in status.retries}
         fresh, over = now - self._retries, self._retries - now
         self._retries = now
-        return [f"{detail}; it is asked again" for detail in sorted(fresh)] + ["there is an answer again"] * bool(over and not now)
+        return [f"{detail}; trying again" for detail in sorted(fresh)] + ["all are there now"] * bool(over and not now)
 
     def tell(self, status: Status) -> list[str]:
         """The lines since the last time."""
@@ -110,9 +110,7 @@ def describe_row(row: SourceProgress) -> str:
 def describe_steps(row: SourceProgress) -> str:
     """For example `12 proposals, generating 2 shards`: what is done already and not to be seen in what is labelled."""
     notes = [f"{row.generated} proposals"] if row.generated > row.labelled else []
-    steps = (("generating", row.in_work.generate), ("labelling", row.in_work.label))
-    notes += [f"{step} {n} shard{'s' if n > 1 else ''}" for step, n in steps if n]
-    return ", ".join(notes)
+    return ", ".join(filter(None, (*notes, row.in_work.describe())))
 
 
 def describe_work(status: Status) -> str:

@@ -75,7 +75,7 @@ def _say(check: "Check", console: Console, as_json: bool) -> bool:
     if as_json:
         print(json.dumps(asdict(check)), flush=True)
     else:
-        console.print(f"{_MARKS[check.passed]} {check.name:<11} {escape(check.figure)}", highlight=False, soft_wrap=True)
+        console.print(f"{_MARKS[check.passed]} {check.name:<15} {escape(check.figure)}", highlight=False, soft_wrap=True)
         for fault in check.faults:
             console.print(f"    {fault}", markup=False, highlight=False, soft_wrap=True)
     return check.passed is False

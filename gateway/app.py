@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -60,23 +61,13 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
     manager = Manager(settings, clients)
     factory = Factory(clients, manager, settings.data)
 
-    @asynccontextmanager
-    async def work() -> AsyncIterator[None]:
-        if settings.resume:
-            await manager.take_up_unfinished()
-        try:
-            yield
-        finally:
-            await manager.close()
-            await clients.close()
-
     app = create_base_app(
         "gateway",
         VERSION,
         GatewayCard,
         lambda: None,
         lambda: None,
-        work,
+        partial(_work, settings.resume, manager, clients),
         card=GatewayCard,
         largest_body=LARGEST_RECIPE,
         larger_bodies={"/v1/label": LARGEST_STRUCTURES},
@@ -90,12 +81,34 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
     add_file_routes(app, manager)
     add_structure_routes(app, clients, settings.concurrency)
     add_replica_routes(app, leases)
-
     _add_metrics(app, manager, clients, factory)
     page = add_live_page(app, manager, factory, settings)
     if settings.key is not None:
         add_login(app, page, settings.key.get_secret_value())
+    _add_service_routes(app, clients, factory)
+    publish(
+        app,
+        models=[Recipe, Event, Announcement, Notice, StructureList, StructuresRequest],
+        everywhere=[] if has_key else [Forbidden],
+        has_key=has_key,
+        is_open=is_open,
+    )
+    return app
 
+
+@asynccontextmanager
+async def _work(resume: bool, manager: Manager, clients: Clients) -> AsyncIterator[None]:
+    """What goes on while the app runs: with `resume` unfinished datasets are gone on with; at the end all is closed."""
+    if resume:
+        await manager.take_up_unfinished()
+    try:
+        yield
+    finally:
+        await manager.close()
+        await clients.close()
+
+
+def _add_service_routes(app: FastAPI, clients: Clients, factory: Factory) -> None:
     @app.get("/v1/factory", tags=["services"])
     async def get_factory() -> FactoryRecord:
         """What every replica of services and labeller does now, what is asked again, and the disk."""
@@ -105,15 +118,6 @@ def create_gateway(settings: GatewaySettings, servers: Servers | None = None) ->
     async def get_service(service: ServiceName) -> Metadata:
         """What a service can do, or why it can't be asked; only those that the gateway is set up for are."""
         return await clients.peek(service)
-
-    publish(
-        app,
-        models=[Recipe, Event, Announcement, Notice, StructureList, StructuresRequest],
-        everywhere=[] if has_key else [Forbidden],
-        has_key=has_key,
-        is_open=is_open,
-    )
-    return app
 
 
 def _add_metrics(app: FastAPI, manager: Manager, clients: Clients, factory: Factory) -> None:

@@ -52,7 +52,7 @@ class Clients:
         for client in clients.values():
             await client.close()
 
-    async def describe_service(self, service: str, tries: int | None = None) -> Metadata:
+    async def describe_service(self, service: str, tries: int | None) -> Metadata:
         """A ready service's metadata; retried while it is loading, and while it is away as often as the settings say, or `tries`."""
         return await self._find_service(service).retry(lambda: self.peek(service), tries)
 
@@ -74,7 +74,7 @@ class Clients:
 
         return await (ask() if tries == 1 else client.retry(ask, tries))
 
-    async def describe_teacher(self, tries: int | None = None) -> TeacherCard:
+    async def describe_teacher(self, tries: int | None) -> TeacherCard:
         """The ready labeller's teacher; retried while it is loading, and while it is away as often as the settings say, or `tries`."""
         return await self._find(LABELLER).retry(self.peek_teacher, tries)
 

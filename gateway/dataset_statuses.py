@@ -99,11 +99,11 @@ class DatasetStatuses:
         try:
             return await self.tell(name)
         except Problem as problem:
-            return Status(name=name, state="failed", problem=document(problem))
+            return Status(name=name, state="failed", problem=ProblemDocument.of(problem))
         except Exception as error:  # what damaged files do to their readers is not known beforehand
             _log.exception("the status of %s can't be told", name)
             detail = f"{self._store.locate(name).folder} can't be read: {type(error).__name__}: {error}; the log has the cause"
-            return Status(name=name, state="failed", problem=document(Internal(detail)))
+            return Status(name=name, state="failed", problem=ProblemDocument.of(Internal(detail)))
 
     async def tell(self, name: str) -> Status:
         """Where a dataset stands, from its parts, or once it is finished from its report."""
@@ -127,7 +127,7 @@ class DatasetStatuses:
             **dataset.describe(recipe, started),
             state=self._find_state(dataset, problem),
             doing=job.run.doing if job and job.is_working else "",
-            problem=document(problem) if problem else None,
+            problem=ProblemDocument.of(problem) if problem else None,
             **(self._describe_moment(job) if job and job.is_working else {}),
         )
         if seen is not None and problem is None and not dataset.is_locked:
@@ -176,8 +176,3 @@ class DatasetStatuses:
         if wanted == "running":
             return "running" if dataset.is_locked else "stopped"
         return wanted
-
-
-def document(problem: Problem) -> ProblemDocument:
-    """A problem as it is told."""
-    return ProblemDocument.model_validate(problem.body())

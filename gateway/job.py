@@ -10,7 +10,7 @@ from distillery.errors import Problem
 from distillery.schema.dataset import Event, EventData, EventKind
 from gateway.roll_call import RollCall
 from gateway.run import Run
-from gateway.telling import Telling
+from gateway.status_writer import StatusWriter
 
 _KEPT = 1000
 
@@ -44,17 +44,17 @@ class Job:
     """A run, its task and its events.
 
     roll_call  whether those are there whom it will ask; ends with its task
-    telling  keeps its last status in its folder; its task ends after the job's
+    status_writer  writes its status into its folder; its task ends after the job's
     is_new   its folder was made for it
     """
 
     run: Run
     events: Events
     roll_call: RollCall
-    telling: Telling
+    status_writer: StatusWriter
     is_new: bool = False
     task: asyncio.Task[None] | None = None
-    telling_task: asyncio.Task[None] | None = None
+    writing_task: asyncio.Task[None] | None = None
     problem: Problem | None = None
     started: float = field(default_factory=time.time)
 
@@ -65,7 +65,7 @@ class Job:
 
     async def wait(self) -> None:
         """Wait for the end of its task, however that ends."""
-        if tasks := {task for task in (self.task, self.telling_task) if task is not None}:
+        if tasks := {task for task in (self.task, self.writing_task) if task is not None}:
             await asyncio.wait(tasks)
 
     async def follow(self, after: int) -> AsyncIterator[Event]:

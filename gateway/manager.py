@@ -16,18 +16,19 @@ from distillery.recipe.reading import parse_recipe
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.target import Target
 from distillery.schema.dataset import Event, FileEntry, Forecast, RecipeCheck, StateEvent
+from distillery.schema.problem import ProblemDocument
 from gateway.clients import Clients
 from gateway.curators import Curators
-from gateway.dataset_statuses import DatasetStatuses, document
+from gateway.dataset_statuses import DatasetStatuses
 from gateway.job import Events, Job
 from gateway.page_jobs import PageJobs
 from gateway.preflight import DeployedMakers
 from gateway.roll_call import RollCall
 from gateway.run import Run
 from gateway.settings import GatewaySettings
+from gateway.status_writer import StatusWriter
 from gateway.store import Store
 from gateway.stored_dataset import StoredDataset
-from gateway.telling import Telling
 from gateway.webhooks import Webhooks
 
 _log = logging.getLogger("distillery.gateway")
@@ -153,7 +154,7 @@ class Manager:
             await asyncio.to_thread(dataset.set_wanted, "cancelled")
             if (job := self._find_working(name)) is not None and job.task is not None:
                 job.task.cancel()
-                await asyncio.wait({job.task})  # its last telling may read all parts, and is not waited for
+                await asyncio.wait({job.task})  # its last status may read all parts, and is not waited for
                 job.events.emit("state", StateEvent(state="cancelled"))
 
     async def delete(self, name: str) -> None:
@@ -163,7 +164,7 @@ class Manager:
                 raise Conflict(f"{name!r} is being made; cancel it, then delete it")
             self._refuse_other_process(dataset)
             if (job := self._jobs.pop(name, None)) is not None:
-                await job.telling.stop()
+                await job.status_writer.stop()
                 job.run.release()
             self.statuses.parts_of_datasets.release(dataset.folder)
             await asyncio.to_thread(dataset.delete)
@@ -230,16 +231,16 @@ class Manager:
     async def _start(self, dataset: StoredDataset, is_new: bool = False) -> None:
         recipe, text, target = await asyncio.to_thread(dataset.load)
         if (before := self._jobs.get(dataset.name)) is not None:
-            await before.telling.stop()
+            await before.status_writer.stop()
         events = Events(before.events.last if before else 0, lambda event: self._webhooks.tell(dataset.name, event))
         run = Run(dataset.folder, recipe, text, self._clients, self._curators, self._settings, events.emit, target)
-        telling = Telling(dataset, lambda: self.statuses.tell(dataset.name), events.emit)
+        status_writer = StatusWriter(dataset, lambda: self.statuses.tell(dataset.name), events.emit)
         roll_call = RollCall(self._clients, run.list_needed)
-        self._jobs[dataset.name] = job = Job(run, events, roll_call, telling, is_new)
+        self._jobs[dataset.name] = job = Job(run, events, roll_call, status_writer, is_new)
         job.task = asyncio.create_task(self._make(dataset, job), name=f"make {dataset.name}")
         calling = asyncio.create_task(roll_call.keep_calling(), name=f"roll call for {dataset.name}")
         job.task.add_done_callback(lambda _: calling.cancel())
-        job.telling_task = asyncio.create_task(telling.keep_on(job.task), name=f"tell of {dataset.name}")
+        job.writing_task = asyncio.create_task(status_writer.write_until_end(job.task), name=f"write the status of {dataset.name}")
 
     async def _make(self, dataset: StoredDataset, job: Job) -> None:
         job.events.emit("state", StateEvent(state="running"))
@@ -257,10 +258,10 @@ class Manager:
         if job.problem is not None:
             if job.is_new and job.run.is_refused:
                 async with self._changing[dataset.name]:  # not while a request writes into the folder
-                    await job.telling.stop()
+                    await job.status_writer.stop()
                     dataset.withdraw()
             _log.warning("%s stopped: %s", dataset.name, job.problem.detail)
-            job.events.emit("failed", document(job.problem))
+            job.events.emit("failed", ProblemDocument.of(job.problem))
 
     def _find_working(self, name: str) -> Job | None:
         job = self._jobs.get(name)

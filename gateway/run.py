@@ -208,7 +208,7 @@ class Run:
             return None if found is None else DiversityRecord.model_validate(found)
         except Internal as problem:
             _log.error("%s", problem.detail)
-            self._emit("page", ProblemDocument.model_validate(problem.body()))
+            self._emit("page", ProblemDocument.of(problem))
             return None
 
 

@@ -36,9 +36,9 @@ from labeller.batching import AtomBudget
 from labeller.engine import Engine
 from labeller.labelling import Labelling
 from labeller.metrics import Meter, watch_gpu
-from labeller.pool import StructureQueue
 from labeller.self_test import run_self_test
 from labeller.settings import LabellerSettings
+from labeller.structure_queue import StructureQueue
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import BudgetRange, Teacher
 
@@ -120,7 +120,7 @@ class Labeller:
             data=str(self._settings.data),
             workers=None if running is None else running.n_workers,
             atom_budget=None if running is None else running.budget.limit,
-            waiting=0 if running is None else len(running.engine.pool),
+            waiting=0 if running is None else len(running.engine.waiting),
             queue=self._settings.queue,
             body_limit_mib=self._settings.body_limit_mib,
             self_test=self._checks,
@@ -181,7 +181,7 @@ def _add_label_routes(app: FastAPI, labeller: Labeller) -> None:
         """Label a structure batch (Arrow) and write it as a part; a part that is there already stays as it is."""
         app.state.readiness.require()
         running = labeller.running
-        running.engine.pool.require_room()
+        running.engine.waiting.require_room()
         try:
             body = await _read_body(request)
             receipt = await until_client_leaves(request, running.labelling.label(dataset, part, body))
@@ -200,7 +200,7 @@ def _add_label_routes(app: FastAPI, labeller: Labeller) -> None:
         """Label a structure batch (Arrow) that is of no dataset; nothing is written."""
         app.state.readiness.require()
         running = labeller.running
-        running.engine.pool.require_room()
+        running.engine.waiting.require_room()
         try:
             found = await until_client_leaves(request, running.labelling.label_alone(await _read_body(request)))
         except Stopped:

@@ -22,7 +22,7 @@ from distillery.telemetry.spans import record
 from labeller.batching import AtomBudget
 from labeller.label_checks import find_label_fault, require_label
 from labeller.metrics import Meter
-from labeller.pool import Item, Labelled, StructureQueue, Ticket
+from labeller.structure_queue import Item, Labelled, StructureQueue, Ticket
 from labeller.teachers.teacher import StructureFailed, Teacher
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ class Engine:
     """Labels the structures of all tickets with one teacher, which sees right-handed cells alone: by left-handed ones CHGNet's calculator,
     and who else takes the determinant for the volume, gives the stress the other sign."""
 
-    def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, pool: StructureQueue, meter: Meter) -> None:
-        self.pool = pool
+    def __init__(self, teacher: Teacher, n_workers: int, budget: AtomBudget, waiting: StructureQueue, meter: Meter) -> None:
+        self.waiting = waiting
         self._teacher, self._budget, self._meter = teacher, budget, meter
         self._featurised: queue.Queue[Job | None] = queue.Queue(maxsize=n_workers)
         self._n_workers = n_workers
         self._threads: list[threading.Thread] = []
         self._tickets: dict[Future[Labelled], Ticket] = {}
         self.on_fatal: Callable[[DeviceLost], None] = lambda problem: None
-        meter.waiting.set_function(lambda: len(pool))
+        meter.waiting.set_function(lambda: len(waiting))
         meter.budget_atoms.set_function(lambda: budget.limit)
         meter.workers.set(n_workers)
 
@@ -72,7 +72,7 @@ class Engine:
             self._tickets[ticket.future] = ticket
             ticket.future.add_done_callback(self._forget)
             try:
-                self.pool.add(ticket)
+                self.waiting.add(ticket)
             except Problem:
                 ticket.future.cancel()
                 raise
@@ -95,7 +95,7 @@ class Engine:
             thread.join()
 
     def _abandon(self, problem: Problem) -> None:
-        self.pool.close(problem)
+        self.waiting.close(problem)
         for ticket in list(self._tickets.values()):
             ticket.fail(problem)
 
@@ -104,7 +104,7 @@ class Engine:
         self._tickets.pop(future, None)
 
     def _run_featuriser(self) -> None:
-        while (batch := self.pool.take(self._budget.limit)) is not None:
+        while (batch := self.waiting.take(self._budget.limit)) is not None:
             self._featurised.put(self._featurise(batch))
         for _ in range(self._n_workers):
             self._featurised.put(None)

@@ -10,7 +10,7 @@ from distillery.dataset.layout import Label
 from distillery.schema.label import Hessians, Reject
 from distillery.structures.checks import Fault
 from distillery.structures.structure import Structure
-from labeller.pool import LabelAll, Outcome
+from labeller.structure_queue import LabelAll, Outcome
 
 _MOST_AT_ONCE = 2_000
 """Displaced structures that are handed to the teacher together."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from distillery.dataset.layout import Label
 from distillery.structures.structure import Structure, numbers_of
-from labeller.pool import LabelAll, Outcome
+from labeller.structure_queue import LabelAll, Outcome
 
 _log = logging.getLogger("distillery")
 

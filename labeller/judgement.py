@@ -8,7 +8,7 @@ from distillery.dataset.parts import describe_label
 from distillery.schema.label import ALWAYS, LabelledBatch, LabelLimits, LabelName, LabelRecord, Reject, TeacherCard
 from distillery.structures.structure import Structure
 from labeller.label_checks import find_atomic_fault, find_limit_fault, find_net_fault
-from labeller.pool import Outcome
+from labeller.structure_queue import Outcome
 from labeller.teachers.teacher import PhysicsTolerance
 
 

@@ -14,7 +14,7 @@ from ase.units import GPa
 from distillery.dataset.layout import Label
 from distillery.schema.label import PhysicsCheck, TeacherOutline
 from distillery.structures.structure import Structure, System, from_ase
-from labeller.pool import LabelAll
+from labeller.structure_queue import LabelAll
 
 _STEP = 0.01
 """By which all lengths are scaled."""

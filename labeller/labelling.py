@@ -29,9 +29,9 @@ from labeller.hessians import make_hessians
 from labeller.input_checks import inspect_structures
 from labeller.isolated_atoms import IsolatedAtoms
 from labeller.judgement import Judged, Made, describe_labels, judge
-from labeller.pool import LabelAll, Labelled
 from labeller.sampling import Sampler
 from labeller.self_test import Trial, choose_tested, try_physics
+from labeller.structure_queue import LabelAll, Labelled
 from labeller.teachers.teacher import PhysicsTolerance
 
 T = TypeVar("T")
@@ -157,34 +157,16 @@ class _Request:
 
 
 def _write(
-    path: Path,
-    request: _Request,
-    teacher: TeacherCard,
-    refused: list[Reject],
-    judged: Judged,
-    trial: Trial,
-    atoms: dict[str, float],
+    path: Path, request: _Request, teacher: TeacherCard, refused: list[Reject], judged: Judged, trial: Trial, atoms: dict[str, float]
 ) -> Receipt:
     """Write the part; the receipt of what lies there afterwards, should another labeller have been first."""
     made, record = judged.made, request.record
-    kept = [row for row in zip(made.structures, judged.outcomes, made.hashes, strict=True) if isinstance(row[1], Label)]
-    structures, labels, hashes = (
-        [s for s, _, _ in kept],
-        [label for _, label, _ in kept if isinstance(label, Label)],
-        [h for _, _, h in kept],
-    )
+    structures, labels, hashes = _select_labelled(judged)
     rejects = [*refused, *(outcome for outcome in judged.outcomes if isinstance(outcome, Reject))]
     quarantined = _find_quarantined(request, made, rejects)
     _require_all(request, [*structures, *quarantined])
-    arrays = to_arrays(
-        structures,
-        labels,
-        hashes,
-        source=record.source,
-        service=record.service,
-        shard=request.part,
-        wanted=record.labels,
-    )
+    names = {"source": record.source, "service": record.service, "shard": request.part}
+    arrays = to_arrays(structures, labels, hashes, **names, wanted=record.labels)
     by_id = {reject.id: reject for reject in rejects}
     receipt = Receipt(
         dataset=request.dataset,
@@ -207,6 +189,17 @@ def _write(
     with name_disk_faults(path.parent):
         is_first = write_part(path, receipt, arrays, quarantined, judged.refused_labels)
     return receipt if is_first else _stored_receipt(path, request, teacher)
+
+
+def _select_labelled(judged: Judged) -> tuple[list[Structure], list[Label], list[str]]:
+    """The structures that have a sound label, with labels and structure hashes."""
+    structures, labels, hashes = list[Structure](), list[Label](), list[str]()
+    for structure, outcome, own in zip(judged.made.structures, judged.outcomes, judged.made.hashes, strict=True):
+        if isinstance(outcome, Label):
+            structures.append(structure)
+            labels.append(outcome)
+            hashes.append(own)
+    return structures, labels, hashes
 
 
 def _find_quarantined(request: _Request, made: Made, rejects: Sequence[Reject]) -> list[Structure]:

@@ -19,7 +19,7 @@ from distillery.schema.label import Law, PhysicsCheck, Reject
 from distillery.structures.geometry import find_bonds
 from distillery.structures.strain import VOIGT, list_work_factors
 from distillery.structures.structure import Structure
-from labeller.pool import Outcome
+from labeller.structure_queue import Outcome
 from labeller.teachers.teacher import PhysicsTolerance
 from labeller.variants import FAR_APART, Matrix, Variant
 

@@ -20,10 +20,10 @@ from distillery.structures.identity import derive_seed, structure_hash
 from distillery.structures.strain import apply_strain, draw_strain, list_components
 from distillery.structures.structure import Structure, Vectors
 from labeller.dynamics import Langevin, Relaxation
-from labeller.pool import LabelAll, Outcome
+from labeller.structure_queue import LabelAll, Outcome
 from labeller.teachers.teacher import CONSERVATIVE, PhysicsTolerance
 from labeller.thermal import displace_by_temperature
-from labeller.work import Point, find_work_fault
+from labeller.work_of_forces import Point, find_work_fault
 
 _FARTHEST_STEP = 1.0
 """Å that no atom may move in a step: a trajectory that does has exploded."""

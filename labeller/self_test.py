@@ -12,7 +12,7 @@ from distillery.structures.identity import derive_seed
 from distillery.structures.structure import Structure, from_ase
 from labeller.known_matter import KnownMatter, choose_known_matter, judge_stiffness
 from labeller.physics import judge_laws
-from labeller.pool import LabelAll
+from labeller.structure_queue import LabelAll
 from labeller.teachers.teacher import PhysicsTolerance
 from labeller.variants import Extent, make_variants
 

@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distillery.assess.errors import measure_errors
-from distillery.assess.frames import Frame, make_frame
+from distillery.assess.graphs import Graph, make_graph
 from distillery.assess.probe import choose_smiles
 from distillery.assess.student import train_student
 from distillery.dataset.layout import Label
@@ -49,9 +49,9 @@ from distillery.schema.generate import GenerateRequest, Perturb
 from distillery.schema.sample import Sample
 from distillery.structures.strain import apply_strain, draw_strain
 from distillery.structures.structure import DEFAULT_ELEMENTS, Structure, from_ase, to_ase
-from labeller.pool import Labelled
 from labeller.sampling import Sampler
 from labeller.settings import LabellerSettings
+from labeller.structure_queue import Labelled
 from labeller.teachers import create_teacher
 from tests.command import QUICKSTART
 
@@ -170,17 +170,17 @@ def propose(request: GenerateRequest, service: str, side: Side) -> Iterator[Stru
                 yield structure.renamed(f"{service}-{request.system}/{attempt:05d}")
 
 
-def make_test(side: Side, teacher: CountingTeacher) -> list[Frame]:
+def make_test(side: Side, teacher: CountingTeacher) -> list[Graph]:
     """Real matter of a test side, moved by the teacher's dynamics; the source of a frame is its family."""
-    frames: list[Frame] = []
+    graphs: list[Graph] = []
     for family, structures in list_real(side).items():
         sampled = Sampler(teacher.label_all, MOVED, seed=7).make_frames(structures)
-        frames += [
-            make_frame(structure, family, label.energy, label.forces.astype(np.float64))
+        graphs += [
+            make_graph(structure, family, label.energy, label.forces.astype(np.float64))
             for structure, label in zip(sampled.structures, sampled.outcomes, strict=True)
             if isinstance(label, Label)
         ]
-    return frames
+    return graphs
 
 
 def list_real(side: Side) -> dict[str, list[Structure]]:
@@ -249,14 +249,14 @@ class Order:
         return propose(request, self.recipe.sources[source].service, "train")
 
 
-def make_set(order: Order, teacher: CountingTeacher) -> list[Frame]:
+def make_set(order: Order, teacher: CountingTeacher) -> list[Graph]:
     """The frames of all sources."""
-    frames: list[Frame] = []
+    graphs: list[Graph] = []
     for source, n in order.list_sources().items():
         labelled = MAKERS[order.way](order, source, n, teacher)
         sound = [(s, label) for s, label in labelled if np.linalg.norm(label.forces, axis=1).max() <= LARGEST_FORCE]
-        frames += [make_frame(s, source, label.energy, label.forces.astype(np.float64)) for s, label in sound]
-    return frames
+        graphs += [make_graph(s, source, label.energy, label.forces.astype(np.float64)) for s, label in sound]
+    return graphs
 
 
 Pairs = list[tuple[Structure, Label]]
@@ -344,10 +344,10 @@ def keep(path: Path, make: Callable[[], Any]) -> Any:
 Figures = dict[str, dict[str, float]]
 
 
-def ask(frames: Sequence[Frame], tests: Sequence[Frame], seed: int, steps: int) -> Figures:
-    """Errors by family of a student of these frames; tests with elements that it has not seen are left out and counted."""
-    student = train_student(frames, seed=seed, steps=steps)
-    known = [frame for frame in tests if student.knows(frame.structure.numbers)]
+def ask(graphs: Sequence[Graph], tests: Sequence[Graph], seed: int, steps: int) -> Figures:
+    """Errors by family of a student of these structures; tests with elements that it has not seen are left out and counted."""
+    student = train_student(graphs, seed=seed, steps=steps)
+    known = [graph for graph in tests if student.knows(graph.structure.numbers)]
     pairs = list(zip(known, student.predict(known), strict=True))
     figures: Figures = {}
     for family in FAMILIES:

@@ -8,7 +8,7 @@ import numpy as np
 
 from distillery.assess.dynamics import watch_dynamics
 from distillery.assess.errors import group_errors
-from distillery.assess.frames import Frame, read_frames
+from distillery.assess.graphs import Graph, read_graphs
 from distillery.assess.probe import describe_teacher, require_same_teacher
 from distillery.assess.shares import SHARES, choose_shares
 from distillery.assess.student import Student, count_batches, describe_student, train_student
@@ -49,12 +49,12 @@ class Material:
 
     train  the training side
     held   validation and test side
-    probe  the probe set; the source of a frame is its family
+    probe  the probe set; the source of a structure is its family
     """
 
-    train: list[Frame]
-    held: list[Frame]
-    probe: list[Frame]
+    train: list[Graph]
+    held: list[Graph]
+    probe: list[Graph]
 
 
 def assess_dataset(dataset: Path, probe: Path, *, budget: Budget = Budget(), seed: int = 0, tell: Tell = lambda what: None) -> Assessment:
@@ -95,22 +95,22 @@ def assess_dataset(dataset: Path, probe: Path, *, budget: Budget = Budget(), see
     )
 
 
-def choose_steps(frames: Sequence[Frame]) -> int:
-    """Steps of training that show every frame `PASSES` times, within bounds."""
-    return min(max(PASSES * count_batches(frames), FEWEST_STEPS), MOST_STEPS)
+def choose_steps(graphs: Sequence[Graph]) -> int:
+    """Steps of training that show every structure `PASSES` times, within bounds."""
+    return min(max(PASSES * count_batches(graphs), FEWEST_STEPS), MOST_STEPS)
 
 
 def read_material(dataset: Path, probe: Path) -> Material:
-    """All frames, the sides as `split_dataset` cuts them; InvalidRequest if one of the sides has none."""
+    """All structures, the sides as `split_dataset` cuts them; InvalidRequest if one of the sides has none."""
     split = split_dataset(dataset)
     held = np.sort(np.concatenate([split.indices["val"], split.indices["test"]]))
-    material = Material(read_frames(dataset, split.indices["train"]), read_frames(dataset, held), read_frames(probe))
-    for what, frames in (
+    material = Material(read_graphs(dataset, split.indices["train"]), read_graphs(dataset, held), read_graphs(probe))
+    for what, graphs in (
         ("training side", material.train),
         ("validation and test sides", material.held),
         ("probe set's side", material.probe),
     ):
-        if not frames:
+        if not graphs:
             raise InvalidRequest(f"{dataset} can't be assessed: there are no structures on its {what}; make more of them")
     return material
 
@@ -118,45 +118,45 @@ def read_material(dataset: Path, probe: Path) -> Material:
 def leave_out_strangers(material: Material, smallest: Sequence[int]) -> tuple[Material, int]:
     """The same without what the student of the smallest share can't be asked about, as it has none of an element; how many those are."""
     elements = {int(z) for place in smallest for z in material.train[place].structure.numbers}
-    held, probe = ([frame for frame in own if set(frame.structure.numbers.tolist()) <= elements] for own in (material.held, material.probe))
+    held, probe = ([graph for graph in own if set(graph.structure.numbers.tolist()) <= elements] for own in (material.held, material.probe))
     if not held or not probe:
         raise InvalidRequest("nothing can be asked of the student of the smallest share: it has too few elements; make more structures")
     return Material(material.train, held, probe), len(material.held) - len(held) + len(material.probe) - len(probe)
 
 
-def describe_point(share: float, own: Sequence[Frame], trained: Student, material: Material, *, passes: float) -> CurvePoint:
-    """The errors of one student, which saw each of its frames so often."""
+def describe_point(share: float, own: Sequence[Graph], trained: Student, material: Material, *, passes: float) -> CurvePoint:
+    """The errors of one student, which saw each of its structures so often."""
     held, probe = trained.predict(material.held), trained.predict(material.probe)
-    seen = {name_composition(frame) for frame in material.train}
-    new = [k for k, frame in enumerate(material.probe) if name_composition(frame) not in seen]
+    seen = {name_composition(graph) for graph in material.train}
+    new = [k for k, graph in enumerate(material.probe) if name_composition(graph) not in seen]
     return CurvePoint(
         share=share,
         n_structures=len(own),
-        n_atoms=sum(len(frame.structure) for frame in own),
+        n_atoms=sum(len(graph.structure) for graph in own),
         seconds=round(trained.seconds, 1),
         passes=round(passes, 2),
-        source=group_errors(material.held, held, lambda frame: frame.source),
-        system=group_errors(material.held, held, lambda frame: frame.structure.system),
-        family=group_errors(material.probe, probe, lambda frame: frame.source),
-        unseen=group_errors([material.probe[k] for k in new], [probe[k] for k in new], lambda frame: frame.source),
+        source=group_errors(material.held, held, lambda graph: graph.source),
+        system=group_errors(material.held, held, lambda graph: graph.structure.system),
+        family=group_errors(material.probe, probe, lambda graph: graph.source),
+        unseen=group_errors([material.probe[k] for k in new], [probe[k] for k in new], lambda graph: graph.source),
     )
 
 
-def name_composition(frame: Frame) -> tuple[object, ...]:
+def name_composition(graph: Graph) -> tuple[object, ...]:
     """What two structures of one compound have in common: whether they are periodic, and the formula, then reduced."""
-    elements, counts = np.unique(frame.structure.numbers, return_counts=True)
-    is_periodic = frame.structure.system in PERIODIC_SYSTEMS
+    elements, counts = np.unique(graph.structure.numbers, return_counts=True)
+    is_periodic = graph.structure.system in PERIODIC_SYSTEMS
     unit = int(np.gcd.reduce(counts)) if is_periodic else 1
     return (is_periodic, *zip(elements.tolist(), (counts // unit).tolist(), strict=True))
 
 
-def _watch_families(student: Student, probe: Sequence[Frame], femtoseconds: int, seed: int, tell: Tell) -> dict[str, Dynamics]:
-    """Dynamics from the first structures of each family, one frame of each parent."""
+def _watch_families(student: Student, probe: Sequence[Graph], femtoseconds: int, seed: int, tell: Tell) -> dict[str, Dynamics]:
+    """Dynamics from the first structures of each family, one of each parent."""
     if not femtoseconds:
         return {}
     found = {}
-    for name in sorted({frame.source for frame in probe}):
+    for name in sorted({graph.source for graph in probe}):
         tell(f"dynamics of {name}")
-        parents = {name_composition(frame): frame for frame in probe if frame.source == name}
+        parents = {name_composition(graph): graph for graph in probe if graph.source == name}
         found[name] = watch_dynamics(student, list(parents.values())[:_TRAJECTORIES], steps=femtoseconds, seed=seed)
     return found

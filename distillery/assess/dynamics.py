@@ -9,7 +9,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
-from distillery.assess.frames import Frame, make_frame
+from distillery.assess.graphs import Graph, make_graph
 from distillery.assess.student import Student
 from distillery.errors import InvalidRequest
 from distillery.schema.assess import Dynamics
@@ -28,14 +28,14 @@ _LEAST_ATOMS = 30
 """Below so many atoms temperatures scatter widely, so more is allowed: as if it had so many."""
 
 
-def watch_dynamics(student: Student, frames: Sequence[Frame], *, steps: int, seed: int) -> Dynamics:
-    """Run every frame's structure for `steps` fs and say how long it stayed sound.
+def watch_dynamics(student: Student, graphs: Sequence[Graph], *, steps: int, seed: int) -> Dynamics:
+    """Run every structure for `steps` fs and say how long it stayed sound.
 
-    A fault is `too_hot`, `too_close` or `not_finite`. InvalidRequest without frames.
+    A fault is `too_hot`, `too_close` or `not_finite`. InvalidRequest without structures.
     """
-    if not frames:
+    if not graphs:
         raise InvalidRequest("dynamics need one structure at least")
-    ends = [_run(student, frame.structure, steps, seed + k) for k, frame in enumerate(frames)]
+    ends = [_run(student, graph.structure, steps, seed + k) for k, graph in enumerate(graphs)]
     faults = Counter(fault for _, fault in ends if fault is not None)
     return Dynamics(
         n_structures=len(ends),
@@ -85,5 +85,5 @@ class StudentCalculator(Calculator):
             raise InvalidRequest("a student's calculator needs atoms, got none")
         Calculator.calculate(self, atoms, properties, system_changes)
         structure = from_ase(atoms, id="", system="molecule")
-        (found,) = self._student.predict([make_frame(structure, "", 0.0, np.zeros((len(structure), 3)))])
+        (found,) = self._student.predict([make_graph(structure, "", 0.0, np.zeros((len(structure), 3)))])
         self.results = {"energy": found.energy, "forces": found.forces}

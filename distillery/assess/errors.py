@@ -4,25 +4,25 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from distillery.assess.frames import Frame
+from distillery.assess.graphs import Graph
 from distillery.assess.student import Prediction
 from distillery.schema.assess import Errors
 
 
-def group_errors(frames: Sequence[Frame], predictions: Sequence[Prediction], name: Callable[[Frame], str]) -> dict[str, Errors]:
-    """Errors of each group of frames, by its name, in alphabetical order."""
-    pairs = list(zip(frames, predictions, strict=True))
-    names = sorted({name(frame) for frame in frames})
+def group_errors(graphs: Sequence[Graph], predictions: Sequence[Prediction], name: Callable[[Graph], str]) -> dict[str, Errors]:
+    """Errors of each group of structures, by its name, in alphabetical order."""
+    pairs = list(zip(graphs, predictions, strict=True))
+    names = sorted({name(graph) for graph in graphs})
     return {own: measure_errors(pair for pair in pairs if name(pair[0]) == own) for own in names}
 
 
-def measure_errors(pairs: Iterable[tuple[Frame, Prediction]]) -> Errors:
+def measure_errors(pairs: Iterable[tuple[Graph, Prediction]]) -> Errors:
     """Mean absolute errors of the forces' components, over all atoms, and of the energies per atom, over all structures."""
     forces, wanted, energies = [], [], []
-    for frame, found in pairs:
-        forces.append(np.abs(found.forces - frame.forces).ravel())
-        wanted.append(np.abs(frame.forces).ravel())
-        energies.append(abs(found.energy - frame.energy) / len(frame.structure))
+    for graph, found in pairs:
+        forces.append(np.abs(found.forces - graph.forces).ravel())
+        wanted.append(np.abs(graph.forces).ravel())
+        energies.append(abs(found.energy - graph.energy) / len(graph.structure))
     return Errors(
         n_structures=len(energies),
         forces=round(1e3 * float(np.concatenate(forces).mean()), 1),

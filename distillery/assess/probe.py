@@ -32,7 +32,7 @@ def describe_teacher(file: h5py.File) -> dict[str, str]:
     return {key: str(file["metadata"].attrs[key]) for key in _TEACHER}
 
 
-def make_probe_recipe(dataset: Path, counts: dict[str, int] = COUNTS) -> Recipe:
+def make_probe_recipe(dataset: Path) -> Recipe:
     """The recipe of the probe set for a dataset: its teacher, and the elements that it has; named by both and by the teacher's version."""
     with open_dataset(dataset) as file:
         teacher = describe_teacher(file)
@@ -43,13 +43,13 @@ def make_probe_recipe(dataset: Path, counts: dict[str, int] = COUNTS) -> Recipe:
         "teacher": teacher["teacher_model"],
         "shard_size": 8,
         "sample": _HEAT,
-        "sources": _list_sources(elements, counts),
+        "sources": _list_sources(elements),
     }
     digest = hashlib.sha256(canonical_json([recipe, teacher]).encode()).hexdigest()
     return {"name": f"probe-{digest[:12]}", **recipe}
 
 
-def _list_sources(elements: Sequence[str], counts: dict[str, int]) -> dict[str, Any]:
+def _list_sources(elements: Sequence[str]) -> dict[str, Any]:
     smiles = choose_smiles(elements)
     sources: dict[str, Any] = {
         "crystals": {"service": "pymatgen", "system": "crystal", "atoms": [4, 20], "options": {"kinds": {"real": 1}}},
@@ -62,7 +62,7 @@ def _list_sources(elements: Sequence[str], counts: dict[str, int]) -> dict[str, 
     }
     if smiles:
         sources["molecules"] = {"service": "rdkit", "system": "molecule", "atoms": [5, 24], "options": {"smiles": smiles, "torsions": 0.0}}
-    return {name: {**source, "count": counts[name]} for name, source in sorted(sources.items()) if counts.get(name)}
+    return {name: {**source, "count": COUNTS[name]} for name, source in sorted(sources.items())}
 
 
 def choose_smiles(elements: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from distillery.assess.frames import CUTOFF, Frame, join_frames
+from distillery.assess.graphs import CUTOFF, Graph, join_graphs
 from distillery.dataset.element_energies import fit_energies
 from distillery.errors import Unavailable
 
@@ -47,11 +47,11 @@ class Student:
         """Whether it was trained on all these elements."""
         return set(numbers.tolist()) <= set(self.numbers)
 
-    def predict(self, frames: Sequence[Frame]) -> list[Prediction]:
-        """One prediction a frame, in order."""
+    def predict(self, graphs: Sequence[Graph]) -> list[Prediction]:
+        """One prediction a structure, in order."""
         found: list[Prediction] = []
-        for batch in _cut(frames):
-            out = self.model(_without_labels(join_frames(batch, self.numbers)))
+        for batch in _cut(graphs):
+            out = self.model(_without_labels(join_graphs(batch, self.numbers)))
             energies = out["total_energy"].detach().numpy().ravel()
             forces = np.split(out["forces"].detach().numpy().astype(np.float64), np.cumsum([len(f.structure) for f in batch])[:-1])
             found += [Prediction(float(energy), own) for energy, own in zip(energies, forces, strict=True)]
@@ -69,28 +69,30 @@ def require_student() -> None:
     from importlib.util import find_spec
 
     if find_spec("nequip") is None:
-        raise Unavailable("assess trains a student of the package nequip, which is not installed: pip install 'distillery[assess]'")
+        raise Unavailable(
+            "the student that is trained here needs the package nequip, which is not installed: pip install 'distillery[assess]'"
+        )
 
 
-def train_student(frames: Sequence[Frame], *, seed: int, steps: int) -> Student:
-    """A student of these frames; the same for the same frames, seed and steps on one machine.
+def train_student(graphs: Sequence[Graph], *, seed: int, steps: int) -> Student:
+    """A student of these structures; the same for the same structures, seed and steps on one machine.
 
     The loss is the mean absolute error of the forces' components plus `ENERGY_WEIGHT` times that of the energies per atom, and the
-    learning rate falls to nothing with a cosine. Energies of the elements are a robust fit of the frames, isolated atoms left out.
+    learning rate falls to nothing with a cosine. Energies of the elements are a robust fit of the structures, isolated atoms left out.
     """
     import torch
 
     require_student()
     torch.set_num_threads(1)
     start = time.process_time()
-    numbers = tuple(sorted({int(z) for frame in frames for z in frame.structure.numbers}))
-    model = _build(frames, numbers, seed)
+    numbers = tuple(sorted({int(z) for graph in graphs for z in graph.structure.numbers}))
+    model = _build(graphs, numbers, seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    batches = _draw_batches(frames, np.random.default_rng(seed))
+    batches = _draw_batches(graphs, np.random.default_rng(seed))
     model.train()
     for _ in range(steps):
-        loss = _compute_loss(model, join_frames(next(batches), numbers))
+        loss = _compute_loss(model, join_graphs(next(batches), numbers))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
@@ -100,22 +102,23 @@ def train_student(frames: Sequence[Frame], *, seed: int, steps: int) -> Student:
     return Student(model, numbers, time.process_time() - start)
 
 
-def _fit_shifts(frames: Sequence[Frame]) -> dict[str, float]:
+def _fit_shifts(graphs: Sequence[Graph]) -> dict[str, float]:
     """An energy for every element, eV by chemical symbol, by the fit that datasets are handed on with; 0 where there is none."""
-    numbers = np.concatenate([frame.structure.numbers for frame in frames]).astype(np.int64)
-    splits = np.cumsum([0, *(len(frame.structure) for frame in frames)])
-    found = fit_energies(np.array([frame.energy for frame in frames]), numbers, splits)
+    numbers = np.concatenate([graph.structure.numbers for graph in graphs]).astype(np.int64)
+    splits = np.cumsum([0, *(len(graph.structure) for graph in graphs)])
+    charges = np.array([graph.structure.charge for graph in graphs])
+    found = fit_energies(np.array([graph.energy for graph in graphs]), numbers, splits, charges)
     return {chemical_symbols[z]: found.get(chemical_symbols[z], 0.0) for z in np.unique(numbers)}
 
 
-def _build(frames: Sequence[Frame], numbers: Sequence[int], seed: int) -> Any:
+def _build(graphs: Sequence[Graph], numbers: Sequence[int], seed: int) -> Any:
     names = [chemical_symbols[z] for z in numbers]
     with _quiet_and_restored():
         from nequip.model import NequIPGNNModel
         from nequip.utils.global_state import set_global_state
 
         set_global_state()
-        forces = np.concatenate([frame.forces for frame in frames])
+        forces = np.concatenate([graph.forces for graph in graphs])
         return NequIPGNNModel(
             seed=seed,
             model_dtype="float32",
@@ -127,9 +130,9 @@ def _build(frames: Sequence[Frame], numbers: Sequence[int], seed: int) -> Any:
             num_features=FEATURES,
             radial_mlp_depth=1,
             radial_mlp_width=RADIAL_WIDTH,
-            avg_num_neighbors=max(sum(frame.edges.shape[1] for frame in frames) / len(forces), 1.0),
+            avg_num_neighbors=max(sum(graph.edges.shape[1] for graph in graphs) / len(forces), 1.0),
             per_type_energy_scales=max(float(np.sqrt((forces**2).mean())), 1e-3),
-            per_type_energy_shifts=_fit_shifts(frames),
+            per_type_energy_shifts=_fit_shifts(graphs),
         )
 
 
@@ -157,25 +160,25 @@ def _without_labels(batch: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in batch.items() if not name.startswith("wanted_")}
 
 
-def _draw_batches(frames: Sequence[Frame], rng: np.random.Generator) -> Any:
-    """Batches of about `ATOMS_A_BATCH` atoms, all frames in a new order each time round, without end."""
+def _draw_batches(graphs: Sequence[Graph], rng: np.random.Generator) -> Any:
+    """Batches of about `ATOMS_A_BATCH` atoms, all structures in a new order each time round, without end."""
     while True:
-        yield from _cut([frames[k] for k in rng.permutation(len(frames))])
+        yield from _cut([graphs[k] for k in rng.permutation(len(graphs))])
 
 
-def count_batches(frames: Sequence[Frame]) -> int:
-    """Steps of training that show every frame once."""
-    return len(_cut(frames))
+def count_batches(graphs: Sequence[Graph]) -> int:
+    """Steps of training that show every structure once."""
+    return len(_cut(graphs))
 
 
-def _cut(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """The frames in order, in batches of about `ATOMS_A_BATCH` atoms."""
-    batches: list[list[Frame]] = []
+def _cut(graphs: Sequence[Graph]) -> list[list[Graph]]:
+    """The structures in order, in batches of about `ATOMS_A_BATCH` atoms."""
+    batches: list[list[Graph]] = []
     n_atoms = ATOMS_A_BATCH
-    for frame in frames:
+    for graph in graphs:
         if n_atoms >= ATOMS_A_BATCH:
             batches.append([])
             n_atoms = 0
-        batches[-1].append(frame)
-        n_atoms += len(frame.structure)
+        batches[-1].append(graph)
+        n_atoms += len(graph.structure)
     return batches

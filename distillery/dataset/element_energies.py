@@ -72,9 +72,7 @@ def fit_file(file: h5py.Group) -> dict[str, float]:
     return _fit_bound(file["labels/energy"][:], counts, elements, charges)
 
 
-def fit_energies(
-    energies: Floats, numbers: NDArray[np.int64], splits: NDArray[np.int64], charges: NDArray[np.integer] | None = None
-) -> dict[str, float]:
+def fit_energies(energies: Floats, numbers: NDArray[np.int64], splits: NDArray[np.int64], charges: NDArray[np.integer]) -> dict[str, float]:
     """The same of columns: energies, eV, and charges, shape (n,), and atomic numbers, structure i having the rows splits[i]:splits[i+1].
 
     What a charge costs is fitted beside the elements, so that ions do not bend their energies.
@@ -91,7 +89,7 @@ def count_elements(numbers: NDArray[np.int64], splits: NDArray[np.int64], elemen
 
 
 def _fit_bound(
-    energies: Floats, counts: NDArray[np.integer], elements: NDArray[np.int64], charges: NDArray[np.integer] | None = None
+    energies: Floats, counts: NDArray[np.integer], elements: NDArray[np.int64], charges: NDArray[np.integer] | None
 ) -> dict[str, float]:
     """The fit of all structures but single atoms."""
     bound = counts.sum(axis=1) > 1

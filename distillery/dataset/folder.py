@@ -46,6 +46,11 @@ def refuse_foreign(dataset_folder: Path) -> None:
 _NAMED = 5
 
 
+def name_dataset(path: Path) -> str:
+    """The name of a dataset: of its folder for the dataset.h5 that a run writes, else of its file."""
+    return path.resolve().parent.name if path.name == DATASET else path.stem
+
+
 def part_path(dataset_folder: Path, part: str) -> Path:
     """Where a part lies."""
     return dataset_folder / PARTS / f"{part}.h5"

@@ -1,5 +1,6 @@
 """Who made the structures of a dataset: by shard what a service declared, and its versions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import h5py
@@ -21,11 +22,12 @@ def read_makers(file: h5py.Group) -> dict[str, Maker]:
     """By shard; empty where the dataset does not say. ValueError if what it says can't be read."""
     if MERGED_PARTS in file:
         receipts = [part.receipt for part in read_merged_parts(file)]
-        return {one.part: _describe(one.record.service, one.record.service_licence, find_versions(one)) for one in receipts}
+        return {one.part: describe_maker(one.record.service, one.record.service_licence, find_versions(one)) for one in receipts}
     if is_derived(file):
-        return {piece.shard: _describe(piece.service, piece.licence, piece.versions) for piece in read_pieces(file)}
+        return {piece.shard: describe_maker(piece.service, piece.licence, piece.versions) for piece in read_pieces(file)}
     return {}
 
 
-def _describe(service: str, licence: str, versions: dict[str, str]) -> Maker:
+def describe_maker(service: str, licence: str, versions: Mapping[str, str]) -> Maker:
+    """What a receipt or a derived dataset records of a service."""
     return Maker(service, licence, tuple(sorted(versions.items())))

@@ -46,7 +46,7 @@ def find_sections(file: h5py.File) -> list[Section]:
     return sections
 
 
-def read_section(file: h5py.File, structures: Range, atoms: Range, optional: Sequence[str] = ()) -> Arrays:
+def read_section(file: h5py.File, structures: Range, atoms: Range, optional: Sequence[str]) -> Arrays:
     """The columns of a part's structures as the part itself had them, of the `optional` ones these alone: splits and indices from 0."""
     splits = (structures[0], structures[1] + 1)
     entries = file[HESSIAN_SPLITS][structures[0] : splits[1]][[0, -1]].tolist() if HESSIAN_SPLITS in optional else (0, 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.blocks import read_sizes
 from distillery.dataset.derivation import PIECES, TEACHER, Derivation, GivenDataset, read_attributes, read_derivation
-from distillery.dataset.folder import DATASET
+from distillery.dataset.folder import name_dataset
 from distillery.dataset.layout import ALL_COLUMNS, list_optional, open_dataset
 from distillery.dataset.makers import Maker, read_makers
 from distillery.dataset.provenance import MERGED_PARTS, read_merged_parts
@@ -26,7 +26,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A whole dataset; `name` is that of its folder, or of its file where that is not called dataset.h5."""
+    """A whole dataset."""
 
     path: Path
     sha256: str
@@ -34,8 +34,8 @@ class Input:
 
     @property
     def name(self) -> str:
-        """Of the folder for the dataset.h5 that a run writes, else of the file."""
-        return self.path.resolve().parent.name if self.path.name == DATASET else self.path.stem
+        """See `name_dataset`."""
+        return name_dataset(self.path)
 
     @cached_property
     def n_atoms(self) -> NDArray[np.int64]:

@@ -84,29 +84,7 @@ def create_base_app(
     refused (413) with `too_large`, but for paths in `larger_bodies`, which say how many they may have.
     """
     readiness = Readiness(service, end_when_lost)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        _show_log(service)
-        loading = asyncio.create_task(_load(service, load, readiness))
-        try:
-            async with alongside():
-                yield
-        finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
-            await asyncio.to_thread(close)
-
-    app = FastAPI(
-        title=f"Distillery: {service}",
-        version=version,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
-        telemetry=configure_spans(),
-    )
-    app.router.route_class = ReadRoute
+    app = _create_app(service, version, lambda app: _load_and_work(service, readiness, load, close, alongside))
     app.state.service, app.state.readiness, app.state.describe = service, readiness, describe
     app.state.registry = registry = CollectorRegistry()
     app.state.look_again = _look_at_nothing
@@ -119,6 +97,40 @@ def create_base_app(
     add_docs(app)
     publish(app)
     return app
+
+
+def _create_app(service: str, version: str, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    app = FastAPI(
+        title=f"Distillery: {service}",
+        version=version,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry=configure_spans(),
+    )
+    app.router.route_class = ReadRoute
+    return app
+
+
+@asynccontextmanager
+async def _load_and_work(
+    service: str,
+    readiness: Readiness,
+    load: Callable[[], None],
+    close: Callable[[], None],
+    alongside: Callable[[], AbstractAsyncContextManager[None]],
+) -> AsyncIterator[None]:
+    """From the start of an app to its end: `load` begins, `alongside` is entered, `close` is called."""
+    _show_log(service)
+    loading = asyncio.create_task(_load(service, load, readiness))
+    try:
+        async with alongside():
+            yield
+    finally:
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        await asyncio.to_thread(close)
 
 
 async def _look_at_nothing() -> None:

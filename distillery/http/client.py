@@ -93,8 +93,8 @@ class Client:
             raise Unavailable(f"{self._name} did not answer {method} {path} in time ({type(error).__name__})") from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unavailable(
-                f"{self._name} can't be reached: {error or type(error).__name__}; see whether it runs. If it ended with 137, it found too "
-                "little memory"
+                f"{self._name} can't be reached: {error or type(error).__name__}; see whether it runs. If it ended with exit code 137, "
+                "it ran out of memory"
             ) from error
         answer.stream = httpx.ByteStream(b"")  # read already; its own refers to the answer, a cycle that keeps bodies in memory
         if answer.is_redirect:

@@ -28,7 +28,9 @@ def read_recipe_text(path: Path) -> str:
     """What a recipe file holds; InvalidRequest names it where it can't be read or is no text."""
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InvalidRequest(f"can't read the recipe {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
         raise InvalidRequest(f"can't read the recipe {path}: {error}") from error
 
 

@@ -19,6 +19,11 @@ class InWork(Answer):
     generate: Count = 0
     label: Count = 0
 
+    def describe(self) -> str:
+        """For example `generating 2 shards, labelling 1 shard`; empty where there are none."""
+        steps = (("generating", self.generate), ("labelling", self.label))
+        return ", ".join(f"{step} {n} shard{'s' if n > 1 else ''}" for step, n in steps if n)
+
 
 class SourceProgress(Answer):
     """Counts, times and rejections of a source so far."""

@@ -29,6 +29,11 @@ class RetryRecord(Answer):
     since: float = Field(description="of the first failure, Unix time, s")
     next_try: float = Field(description="Unix time, s")
 
+    @property
+    def tries_so_far(self) -> str:
+        """For example `3 tries so far`."""
+        return f"{self.tries} {'try' if self.tries == 1 else 'tries'} so far"
+
 
 class ReplicaRecord(Answer):
     """One process of a service or of the labeller."""

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from distillery.errors import Problem
+
 
 class Answer(BaseModel):
     """Base of what is only ever answered: frozen, floats finite. Keys that are not known are left aside: a newer server may have more."""
@@ -38,3 +40,8 @@ class ProblemDocument(BaseModel):
     kind: str = Field(description="named for the caller's next move: invalid_request, not_found, conflict, busy, unavailable, …")
     instance: str | None = Field(None, description="the path that was asked for", exclude_if=lambda value: value is None)
     faults: list[RecipeFault] | None = Field(None, description="of a recipe", exclude_if=lambda value: value is None)
+
+    @classmethod
+    def of(cls, problem: Problem) -> "ProblemDocument":
+        """A problem as it is told."""
+        return cls.model_validate(problem.body())

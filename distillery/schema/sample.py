@@ -16,6 +16,10 @@ def _is_a_range(span: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[Number, Number], AfterValidator(_is_a_range)]
 
 
+def _write_range(span: tuple[float, float]) -> str:
+    return f"{span[0]:g}" if span[0] == span[1] else f"{span[0]:g}-{span[1]:g}"
+
+
 class Relax(Message):
     """Some steps of FIRE downhill: out of the worst strain, not to the minimum."""
 
@@ -46,6 +50,12 @@ class Rattle(Message):
         if (self.temperature is None) == (self.width is None):
             raise ValueError("give either temperature: [300, 1000] (K) or width: [0.03, 0.08] (Å)")
         return self
+
+    def describe(self) -> str:
+        """For example `displaced as by heat of 150-450 K`."""
+        if self.temperature is not None:
+            return f"displaced as by heat of {_write_range(self.temperature)} K"
+        return f"displaced by {_write_range(self.width or (0.0, 0.0))} Å"
 
 
 class MolecularDynamics(Message):
@@ -104,6 +114,16 @@ class Sample(Message):
                 f"keep is {self.keep}, but a proposal gives {self.most_frames} frames; keep fewer, or take more of the dynamics"
             )
         return self
+
+    def describe(self) -> str:
+        """For a person, in its order: `2 steps of relaxation, displaced as by heat of 150-450 K; 3 structures of each proposal`."""
+        relaxed = [] if self.relax is None else [f"{self.relax.steps} steps of relaxation{', cell too' if self.relax.cell else ''}"]
+        moved = [f"strained by up to {self.strain:g}"] if self.strain else []
+        moved += [self.rattle.describe()] if self.rattle else []
+        steps = moved + relaxed if self.relax is not None and self.relax.after else relaxed + moved
+        if self.md is not None:
+            steps.append(f"{self.md.steps * self.md.timestep:g} fs of dynamics at {_write_range(self.md.temperature)} K")
+        return f"{', '.join(steps) or 'as it came'}; {self.keep} structure{'s' if self.keep > 1 else ''} of each proposal"
 
     @property
     def is_reproducible(self) -> bool:

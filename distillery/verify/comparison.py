@@ -112,7 +112,9 @@ def _compare_sampled(section: Section, facts: PartFacts, arrays: Arrays, again: 
     if farthest > FRAME_DISTANCE:
         return conclude(section.name, "", [f"frames are up to {farthest:.1e} Å off, at most {FRAME_DISTANCE:g}"])
     text, faults = _compare_labels(arrays, kept, old.teacher.name, FRAME_TOLERANCE)
-    return conclude(section.name, f"{int(keep.sum())} frames of the same proposals, at most {farthest:.0e} Å apart; labels {text}", faults)
+    return conclude(
+        section.name, f"{int(keep.sum())} frames of the same proposals, at most {_round(farthest)} Å apart; labels {text}", faults
+    )
 
 
 def _conclude_others(name: str, faults: list[str], old: Receipt, new: Receipt) -> Check:
@@ -193,8 +195,12 @@ def _compare_labels(old: Arrays, new: Arrays, teacher: str, tolerance: Tolerance
         limit = np.where(is_tied, getattr(TIE_TOLERANCE, what), getattr(tolerance, what))
         far = np.flatnonzero(~(apart[what] <= limit))
         faults += [f"{what} of {old['provenance/id'][i]} is {apart[what][i]:.1e} {unit} off, at most {limit[i]:.0e}" for i in far]
-    largest = [f"{apart[what].max():.0e} {unit}" for what, unit in (("energy", "eV/atom"), ("forces", "eV/Å"), ("stress", "eV/Å³"))]
+    largest = [f"{_round(apart[what].max())} {unit}" for what, unit in (("energy", "eV/atom"), ("forces", "eV/Å"), ("stress", "eV/Å³"))]
     return f"at most {', '.join(largest)} apart", faults
+
+
+def _round(difference: float) -> str:
+    return f"{difference:.0e}" if difference else "0"
 
 
 def compare_versions(pairs: Sequence[tuple[Receipt, Receipt]]) -> Check:

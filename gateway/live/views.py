@@ -105,9 +105,7 @@ class Watch:
 
 def _describe_source(name: str, row: SourceProgress, rates: Rates, is_running: bool) -> SourceRow:
     rates.note(name, row.counted)
-    steps = (("generating", row.in_work.generate), ("labelling", row.in_work.label))
-    doing = ", ".join(f"{step} {n} shard{'s' if n > 1 else ''}" for step, n in steps if n)
-    return SourceRow(name, row, rates.describe(name, None) if is_running else "", doing)
+    return SourceRow(name, row, rates.describe(name, None) if is_running else "", row.in_work.describe())
 
 
 def _list_problems(status: Status) -> Iterable[Line]:
@@ -119,7 +117,7 @@ def describe_retry(retry: RetryRecord) -> Line:
     """What is asked again, in a sentence."""
     wait = max(retry.next_try - time.time(), 0)
     when = f"next try in {describe_seconds(wait)}" if wait >= 1 else "trying again now"
-    return Line(f"{retry.detail} ({retry.tries} {'try' if retry.tries == 1 else 'tries'} so far, {when})", _say_since(retry.since))
+    return Line(f"{retry.detail} ({retry.tries_so_far}, {when})", _say_since(retry.since))
 
 
 def _say_since(moment: float) -> str:

@@ -89,16 +89,22 @@ XTB = TeacherFamily(
     tuple(_XTB),
     _offer("make_xtb", "tblite", lambda name: _XTB[name], on_device=False),
     needs=("tblite",),
+    extra="xtb",
     find_elements=lambda name: XTB_ELEMENTS,
     find_abilities=lambda name: Abilities(stress=False, periodic=False, charge=True, spin=True, atomic_energies=True),
 )
 
-MACE = TeacherFamily((), _offer("make_mace", "mace-torch", _read_path), prefix="mace:", needs=("mace",))
+MACE = TeacherFamily((), _offer("make_mace", "mace-torch", _read_path), prefix="mace:", needs=("mace",), extra="mace")
 
-MACE_FOUNDATION = TeacherFamily((), _offer("make_mace_foundation", "mace-torch", _read_foundation), prefix="mace-", needs=("mace",))
+MACE_FOUNDATION = TeacherFamily(
+    (), _offer("make_mace_foundation", "mace-torch", _read_foundation), prefix="mace-", needs=("mace",), extra="mace"
+)
 
 MATTERSIM = TeacherFamily(
-    tuple(_MATTERSIM), _offer("make_mattersim", "mattersim", lambda name: {"model": _MATTERSIM[name]}), needs=("mattersim",)
+    tuple(_MATTERSIM),
+    _offer("make_mattersim", "mattersim", lambda name: {"model": _MATTERSIM[name]}),
+    needs=("mattersim",),
+    extra="mattersim",
 )
 
 UMA = TeacherFamily(
@@ -106,7 +112,8 @@ UMA = TeacherFamily(
     _offer("make_uma", "fairchem-core", _read_uma),
     prefix="uma-",
     needs=("fairchem",),
+    extra="uma",
     find_abilities=lambda name: Abilities(charge=name.endswith(":omol"), spin=name.endswith(":omol")),
 )
 
-NEQUIP = TeacherFamily((), _offer("make_nequip", "nequip", _read_path), prefix="nequip:", needs=("nequip",))
+NEQUIP = TeacherFamily((), _offer("make_nequip", "nequip", _read_path), prefix="nequip:", needs=("nequip",), extra="nequip")

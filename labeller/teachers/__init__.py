@@ -31,7 +31,7 @@ def create_teacher(settings: LabellerSettings) -> Teacher:
     except Problem:
         raise
     except ImportError as error:
-        raise Unavailable(f"{name} needs a package that is not installed here: {error}; {_explain_installing(entry.name)}") from error
+        raise Unavailable(f"{name} needs a package that is not installed here: {error}; {_explain_installing(entry, family)}") from error
     except (Exception, SystemExit) as error:  # another package's code: whatever is wrong with it
         raise Unavailable(
             f"{name} can't be made: {entry.name} of {name_package(entry)} fails: {type(error).__name__}: {error}; mend or uninstall it"
@@ -46,15 +46,13 @@ def outline_teacher(name: str) -> TeacherOutline:
     entry, family = _choose_family(name)
     missing = [package for package in family.needs if find_spec(package) is None]
     if missing:
-        raise Unavailable(f"{name} needs a package that is not installed here: {', '.join(missing)}; {_explain_installing(entry.name)}")
+        raise Unavailable(f"{name} needs a package that is not installed here: {', '.join(missing)}; {_explain_installing(entry, family)}")
     return TeacherOutline(elements=family.find_elements(name), abilities=family.find_abilities(name))
 
 
-def _explain_installing(entry: str) -> str:
-    return (
-        f"install what the teachers of {entry} need (Distillery's own: `pip install 'distillery[labeller]'`), "
-        "or run the labeller as a container"
-    )
+def _explain_installing(entry: EntryPoint, family: TeacherFamily) -> str:
+    how = f"`pip install '{name_package(entry)}[{family.extra}]'`" if family.extra else f"install what {name_package(entry)} asks for"
+    return f"{how}, or run the labeller as a container"
 
 
 def _choose_family(name: str) -> tuple[EntryPoint, TeacherFamily]:

@@ -40,6 +40,7 @@ CHGNET = TeacherFamily(
     ("chgnet", "chgnet-r2scan"),
     _create_chgnet,
     needs=("chgnet", "pymatgen", "torch"),
+    extra="chgnet",
     find_elements=lambda name: MATERIALS,
     find_abilities=lambda name: Abilities(atomic_energies=True),
 )
@@ -48,6 +49,7 @@ SEVENNET = TeacherFamily(
     ("7net-0",),
     _create_sevennet,
     needs=("sevenn", "torch"),
+    extra="7net",
     find_elements=lambda name: MATERIALS,
     find_abilities=lambda name: Abilities(atomic_energies=True),
 )
@@ -67,6 +69,7 @@ ORB = TeacherFamily(
     ),
     _create_orb,
     needs=("orb_models", "torch"),
+    extra="orb",
     find_elements=lambda name: OMOL if name.endswith("omol") else MATERIALS,
     find_abilities=_find_orbs_abilities,
 )

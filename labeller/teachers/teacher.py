@@ -132,6 +132,7 @@ class TeacherFamily:
     create  makes the teacher of a name, not yet loaded; ImportError if what it needs is not installed
     prefix  of an open family: every name that begins so is its own; empty if it knows its names alone
     needs   packages that it can't do without; asked for before anything is loaded
+    extra   of the package that it comes with, by which pip installs what it needs; empty if it has none
     find_elements   of a name the chemical symbols that it knows, none where that shows only once it is loaded
     find_abilities  of a name what it can do, as far as that is known before it is loaded
     """
@@ -140,5 +141,6 @@ class TeacherFamily:
     create: Callable[[str, LabellerSettings], Teacher]
     prefix: str = ""
     needs: tuple[str, ...] = ()
+    extra: str = ""
     find_elements: Callable[[str], tuple[str, ...]] = lambda name: ()
     find_abilities: Callable[[str], Abilities] = lambda name: Abilities()

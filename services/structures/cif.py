@@ -1,6 +1,7 @@
 """Crystallographic information files (CIF): any number of blocks, of which those with atoms are structures."""
 
 import io
+import math
 import re
 import warnings
 from collections import Counter
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.formula import Formula
 from ase.io.cif import CIFBlock, parse_cif
 
 from distillery.generators.files.contents import RowRefused
@@ -81,7 +81,7 @@ def _read_block(block: CIFBlock, uneven: Set[int]) -> Structure:
     _require_cell(block)
     formula = _read_formula(block)
     block = CIFBlock(block.name, {**block, _TYPES: [HEAVY_HYDROGENS.get(one, one) for one in _find_elements(block, formula)]})
-    atoms, setting = _apply_symmetry(block)
+    atoms, setting = _apply_symmetry(block, formula)
     _require_own_places(block, atoms)
     _require_formula(Counter(atoms.get_chemical_symbols()), formula)
     return read_atoms(atoms, {**_name_block(block), **({"space_group": setting} if setting else {})})
@@ -171,7 +171,7 @@ def _require_cell(block: CIFBlock) -> None:
         raise ValueError(f"no three vectors have the angles {lengths_and_angles[3:]}")
 
 
-def _apply_symmetry(block: CIFBlock) -> tuple[Atoms, str]:
+def _apply_symmetry(block: CIFBlock, formula: Mapping[str, float]) -> tuple[Atoms, str]:
     """All atoms of the cell, and the setting of the space group where the file names it and lists no operations.
 
     Of several settings that the name may mean it is the first that gives the composition that the file tells, or the usual one.
@@ -183,7 +183,6 @@ def _apply_symmetry(block: CIFBlock) -> tuple[Atoms, str]:
     settings = list(find_settings(_read_group(block), np.asarray(block.get_cell())))
     if not settings:
         return _place_atoms(block, ()), ""
-    formula = str(block.get("_chemical_formula_sum", ""))
     found = [(_place_atoms(block, setting.operations), setting.name) for setting in (settings if formula else settings[:1])]
     return next((one for one in found if _has_formula(one[0], formula)), found[0])
 
@@ -228,11 +227,11 @@ def _restore_fraction(value: float) -> float:
     return nearest if round(value, 4) == value and abs(value - nearest) < _ROUNDED else value
 
 
-def _has_formula(atoms: Atoms, formula: str) -> bool:
-    try:
-        return bool(Formula(formula.replace(" ", "")).reduce()[0] == atoms.symbols.formula.reduce()[0])
-    except ValueError:
-        return False
+def _has_formula(atoms: Atoms, formula: Mapping[str, float]) -> bool:
+    """Whether the atoms are a multiple of the formula."""
+    n_units = len(atoms) / max(sum(formula.values()), 1e-9)
+    found = Counter(atoms.get_chemical_symbols())
+    return found.keys() == formula.keys() and all(math.isclose(n, n_units * formula[one], rel_tol=1e-6) for one, n in found.items())
 
 
 def _require_own_places(block: CIFBlock, atoms: Atoms) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import h5py
 import pytest
 from ase.build import bulk, molecule
+from rich.console import Console
 
+from cli.label import _tell
 from distillery.recipe.reading import parse_recipe
 from distillery.verify.verification import verify_dataset
+from services.structures.survey import Survey
 from tests.command import ROOT, distillery
 from tests.consumers.trial import run_command
 from tests.input_files import crystals, write_crystal_files, write_frames
@@ -68,6 +71,11 @@ def test_ions_are_labelled_where_the_teacher_knows_of_charge_unless_they_are_not
     assert recipe.counts() == {"molecules": n}
     assert ("charges" in recipe.sources["molecules"].options) is (n == 2)
     assert ("--neutral" in done.output.splitlines()[0]) is bool(flags)
+
+
+def test_one_is_told_in_the_singular_and_one_size_once(capsys: pytest.CaptureFixture[str]) -> None:
+    _tell(Survey({"molecule": 1, "surface": 2}, ("H", "O"), (3, 3), "", 3, {}, {}), Console())
+    assert capsys.readouterr().out == "1 molecule, 2 surfaces of 3 atoms of H O\n"
 
 
 def test_what_is_periodic_is_left_out_by_name_where_the_teacher_labels_molecules_alone(inputs: Path, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_labeller_that_was_killed_is_told_and_once_it_is_back_the_run_goes_on(
         wait_until(lambda: factory.n_parts() >= 2)
         assert factory.kill("labeller") == -9
         factory.require_told(page, "labeller can't be reached", time.monotonic())
-        expect(page.locator(PROBLEMS)).to_contain_text("If it ended with 137, it found too little memory")
+        expect(page.locator(PROBLEMS)).to_contain_text("If it ended with exit code 137, it ran out of memory")
         factory.start("labeller")
         require_going_on(factory, page)
 

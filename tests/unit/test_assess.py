@@ -1,5 +1,7 @@
 """Assessments: nested shares, slopes, the verdict in words, errors, faults of dynamics, and the recipe of a probe set."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
@@ -7,10 +9,10 @@ from ase.build import bulk, molecule
 from distillery.assess.assessment import choose_steps
 from distillery.assess.dynamics import find_fault
 from distillery.assess.errors import group_errors
-from distillery.assess.frames import Frame, find_edges, make_frame
+from distillery.assess.graphs import Graph, find_edges, make_graph
 from distillery.assess.probe import choose_smiles
 from distillery.assess.shares import choose_shares
-from distillery.assess.student import Prediction
+from distillery.assess.student import Prediction, _fit_shifts
 from distillery.assess.verdict import find_needs, find_slope, say_verdict
 from distillery.errors import InvalidRequest
 from distillery.schema.assess import CurvePoint, Errors
@@ -105,20 +107,22 @@ def test_a_training_that_was_too_short_says_nothing_of_the_structures() -> None:
 
 
 def test_steps_are_six_passes_within_bounds() -> None:
-    methane = frame(molecule("CH4"), "a", -20.0)
+    methane = graph(molecule("CH4"), "a", -20.0)
     assert [choose_steps(n * [methane]) for n in (13, 13 * 200, 13 * 10_000)] == [400, 1200, 12_000]
 
 
-# Frames, errors, energies.
+# Graphs, errors, energies.
+
+MOLECULES = [("H2", 2, 0), ("O2", 0, 2), ("H2O", 2, 1), ("H2O2", 2, 2)]
 
 
 def structure(atoms: object, system: System = "molecule") -> Structure:
     return from_ase(atoms, id="x/0", system=system)
 
 
-def frame(atoms: object, source: str, energy: float, force: float = 0.0) -> Frame:
+def graph(atoms: object, source: str, energy: float, force: float = 0.0) -> Graph:
     own = structure(atoms)
-    return make_frame(own, source, energy, np.full((len(own), 3), force))
+    return make_graph(own, source, energy, np.full((len(own), 3), force))
 
 
 def test_edges_and_shifts_tell_the_distances_of_all_neighbours() -> None:
@@ -129,11 +133,18 @@ def test_edges_and_shifts_tell_the_distances_of_all_neighbours() -> None:
     assert (shifts != 0).any()
 
 
+def test_ions_do_not_bend_the_shifts_of_a_student() -> None:
+    """Their charge costs energy that is none of their elements'; the fit is that which datasets are handed on with."""
+    plain = [graph(molecule(name), "a", -13.0 * n_hydrogens - 100.0 * n_oxygens) for name, n_hydrogens, n_oxygens in MOLECULES]
+    ions = [replace(one, structure=replace(one.structure, charge=1), energy=one.energy + 12.0) for one in plain]
+    assert _fit_shifts([*plain, *ions]) == {"H": pytest.approx(-13.0, abs=1e-6), "O": pytest.approx(-100.0, abs=1e-6)}
+
+
 def test_errors_are_means_over_components_and_structures_in_milli() -> None:
-    frames = [frame(molecule("H2O"), "a", -9.0, 1.0), frame(molecule("CH4"), "b", -20.0), frame(molecule("CO2"), "b", -20.0)]
+    graphs = [graph(molecule("H2O"), "a", -9.0, 1.0), graph(molecule("CH4"), "b", -20.0), graph(molecule("CO2"), "b", -20.0)]
     found = group_errors(
-        frames,
-        [Prediction(f.energy + 0.3 * (f.source == "a"), f.forces + 0.25 * (f.source == "b")) for f in frames],
+        graphs,
+        [Prediction(f.energy + 0.3 * (f.source == "a"), f.forces + 0.25 * (f.source == "b")) for f in graphs],
         lambda f: f.source,
     )
     assert found["a"] == Errors(n_structures=1, forces=0.0, zero_forces=1000.0, energy=100.0)

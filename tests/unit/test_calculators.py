@@ -248,16 +248,20 @@ def test_gfn2_xtb_labels_molecules_as_tblite_does_and_refuses_crystals_by_name(t
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mace:model.pt", "mace"),
-        ("mace-mp-small", "mace"),
-        ("mattersim-v1-1m", "mattersim"),
-        ("nequip:model.pt2", "nequip"),
-        ("uma-s-1p2:omol", "fairchem"),
+        ("mace:model.pt", "mace; `pip install 'distillery[mace]'`"),
+        ("mace-mp-small", "mace; `pip install 'distillery[mace]'`"),
+        ("mattersim-v1-1m", "mattersim; `pip install 'distillery[mattersim]'`"),
+        ("nequip:model.pt2", "nequip; `pip install 'distillery[nequip]'`"),
+        ("uma-s-1p2:omol", "fairchem; `pip install 'distillery[uma]'`"),
+        ("gfn2-xtb", "tblite; `pip install 'distillery[xtb]'`"),
+        ("7net-0", "sevenn, torch; `pip install 'distillery[7net]'`"),
     ],
 )
 def test_a_family_whose_package_is_missing_says_so_in_one_line(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labeller.teachers.find_spec", lambda package: None)
-    with pytest.raises(Unavailable, match=rf"^{name} needs a package that is not installed here: {said}; install"):
+    with pytest.raises(
+        Unavailable, match=re.escape(f"{name} needs a package that is not installed here: {said}, or run the labeller as a container")
+    ):
         outline_teacher(name)
 
 

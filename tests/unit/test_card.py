@@ -36,6 +36,12 @@ def test_what_a_file_does_not_record_is_said_to_be_missing(path: Path) -> None:
 def test_the_card_of_a_run_tells_its_verdict_licences_and_recipe(quickstart: Finished) -> None:
     text = (quickstart.dataset.parent / "README.md").read_text()
     assert "**Verdict: GO** at the end of stage full" in text
+    assert (
+        "33 of 35 gates are passed; report.json has their values.\nNot passed: mean_atoms (advisory), system_balance (advisory).\n" in text
+    )
+    versions = json.loads(read_facts(quickstart.dataset).metadata["versions"])
+    assert f"; rdkit {versions['service rdkit: rdkit']}." in text
+    assert "- Labels come from the teacher, not from first principles." in text
     assert "weights of 7net-0" in text
     assert "| structures of molecules: service rdkit | RDKit: BSD-3-Clause |" in text
     assert (quickstart.dataset.parent / "recipe.yaml").read_text().strip() in text

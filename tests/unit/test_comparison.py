@@ -100,7 +100,7 @@ def test_the_same_again_passes_and_says_what_became_of_every_structure() -> None
         PART,
         True,
         "3 structures bit by bit, 1 duplicate left out as before, 2 surplus left out as before, 2 rejected for bare_carbon as before, "
-        "1 rejected for teacher_failed as before; labels at most 0e+00 eV/atom, 0e+00 eV/Å, 0e+00 eV/Å³ apart",
+        "1 rejected for teacher_failed as before; labels at most 0 eV/atom, 0 eV/Å, 0 eV/Å³ apart",
     )
 
 
@@ -227,7 +227,7 @@ def test_a_label_may_be_off_by_its_tolerance_and_no_more(what: str, sign: int) -
     limit = getattr(LABEL_TOLERANCE, what)
     near = compare(Made(), Made(relabel=only(5, off(**{what: 0.9 * sign * limit}))))
     assert near.passed is True
-    apart = dict.fromkeys(UNITS, "0e+00") | {what: f"{0.9 * limit:.0e}"}
+    apart = dict.fromkeys(UNITS, "0") | {what: f"{0.9 * limit:.0e}"}
     assert near.figure.endswith(f"labels at most {', '.join(f'{value} {UNITS[key]}' for key, value in apart.items())} apart")
     far = compare(Made(), Made(relabel=only(5, off(**{what: 1.1 * sign * limit}))))
     assert far.passed is False
@@ -347,9 +347,7 @@ def test_frames_of_a_short_relaxation_are_the_same_to_a_tolerance() -> None:
     made = Made(FRAMES, record=RELAXED)
     same = compare(made, made)
     assert same.passed is True
-    assert (
-        same.figure == "6 frames of the same proposals, at most 0e+00 Å apart; labels at most 0e+00 eV/atom, 0e+00 eV/Å, 0e+00 eV/Å³ apart"
-    )
+    assert same.figure == "6 frames of the same proposals, at most 0 Å apart; labels at most 0 eV/atom, 0 eV/Å, 0 eV/Å³ apart"
     still = {s.id: pair_label(s) for s in FRAMES}
     near = compare(made, Made(moved_by(0.9 * FRAME_DISTANCE), lambda s, label: still[s.id], record=RELAXED))
     assert near.passed is True

@@ -344,7 +344,7 @@ def test_a_structure_that_several_have_is_there_once(one: Path, two: Path, tmp_p
     words = [str(tmp_path / "molecules.h5"), str(one), str(tmp_path / "crystals.h5"), "--out", str(tmp_path / "all.h5")]
     result = CliRunner().invoke(app, ["merge", *words])
     assert "90 structures written" in result.output
-    assert "left out: 90 that came before" in result.output
+    assert "left out: 90 structures that were there already" in result.output
     ids = read_ids(tmp_path / "all.h5")
     assert ids == [f"molecules/{id}" for id in read_ids(one)[:60]] + [f"pictured/{id}" for id in read_ids(one)[60:]]
     assert find_wrong(tmp_path / "all.h5") == {}

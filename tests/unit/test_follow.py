@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cli.forecast import show_forecast
 from cli.live import LineView, LiveView, choose_view
-from cli.story import describe_work
+from cli.story import Story, describe_work
 from distillery.planning.forecast import describe_forecast
 from distillery.planning.made_parts import MadeParts
 from distillery.planning.pace import measure_pace
@@ -235,7 +235,7 @@ def test_the_plan_of_ten_sources_fits_into_80_columns(tmp_path: Path, is_known: 
         assert line.split()[1] == source.service
         assert line.split()[4] == str(source.count)
     assert "…" not in table
-    assert ("12.3 s" in table) == ("usable" in table) == is_known
+    assert ("12.3 s" in table) == ("yield" in table) == is_known
     assert rest.count("are unknown") == 1
 
 
@@ -267,3 +267,14 @@ def test_a_terminal_of_80_columns_shows_the_time_left() -> None:
 def test_a_terminal_that_can_write_no_line_anew_has_lines() -> None:
     assert isinstance(choose_view(Console(force_terminal=True, _environ={"TERM": "dumb"})), LineView)
     assert isinstance(choose_view(Console(force_terminal=True, _environ={"TERM": "xterm"})), LiveView)
+
+
+def test_what_is_tried_again_is_said_once_and_that_all_answer_once_they_do() -> None:
+    story, at = Story(), {"kind": "unavailable", "tries": 1, "since": 0.0, "next_try": 1.0}
+    told = [
+        story.tell_retries(
+            Status.model_validate({"name": "a", "state": "running", "retries": [{**at, "service": s, "detail": s} for s in away]})
+        )
+        for away in (["ase is still loading", "rdkit is still loading"], ["rdkit is still loading"], [], [])
+    ]
+    assert told == [["ase is still loading; trying again", "rdkit is still loading; trying again"], [], ["all are there now"], []]

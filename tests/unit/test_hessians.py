@@ -31,8 +31,8 @@ from distillery.structures.structure import Structure, from_ase
 from distillery.verify.file_checks import check_layout, check_splits
 from labeller.app import create_labeller
 from labeller.hessians import differentiate, displace, find_hessian_fault, make_hessians
-from labeller.pool import Labelled
 from labeller.settings import LabellerSettings
+from labeller.structure_queue import Labelled
 from labeller.teachers import create_teacher
 from tests.fake_teacher import FakeTeacher, pair_label
 from tests.labelling import NEVER, RECIPE, methane, mixed, receipt, silicon, water

@@ -12,7 +12,7 @@ from distillery.dataset.layout import Label
 from distillery.schema.label import Abilities, PhysicsCheck, Reject, TeacherOutline
 from distillery.structures.structure import Structure, to_ase
 from labeller.known_matter import KnownMatter, choose_known_matter, judge_stiffness, list_known_crystals, list_known_molecules
-from labeller.pool import Labelled
+from labeller.structure_queue import Labelled
 
 FACTOR = 1.5
 MOLECULES = list_known_molecules()[:2]

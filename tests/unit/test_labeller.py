@@ -35,8 +35,8 @@ from distillery.structures.structure import Structure, from_ase
 from gateway.curate import curate
 from labeller.app import create_labeller
 from labeller.labelling import _read_request
-from labeller.pool import Ticket
 from labeller.settings import LabellerSettings
+from labeller.structure_queue import Ticket
 from labeller.teachers import create_teacher, list_teachers
 from labeller.teachers.teacher import BudgetRange
 from tests.fake_teacher import FakeTeacher, Features, pair_label

@@ -1,4 +1,4 @@
-"""Packing, the atom budget, and the pool."""
+"""Packing, the atom budget, and the queue."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from distillery.errors import Busy, Unavailable
 from distillery.runtime.device import is_fatal, is_out_of_memory
 from labeller.batching import AtomBudget, SortedSizes, pack
-from labeller.pool import StructureQueue, Ticket
+from labeller.structure_queue import StructureQueue, Ticket
 from labeller.teachers.teacher import BudgetRange
 from tests.labelling import mixed, water
 
@@ -89,25 +89,25 @@ def fill(budget: AtomBudget, n_batches: int) -> None:
 
 
 def test_the_pool_refuses_what_would_overfill_it_and_what_comes_after_its_end() -> None:
-    pool = StructureQueue(limit=10)
-    pool.add(Ticket(mixed("p", 30)))
+    queue = StructureQueue(limit=10)
+    queue.add(Ticket(mixed("p", 30)))
     with pytest.raises(Busy, match="30 structures wait"):
-        pool.add(Ticket([water("q/0000")]))
-    pool.close(Unavailable("closing time"))
-    assert pool.take(100) is None
+        queue.add(Ticket([water("q/0000")]))
+    queue.close(Unavailable("closing time"))
+    assert queue.take(100) is None
     with pytest.raises(Unavailable, match="closing time"):
-        pool.add(Ticket([water("q/0000")]))
+        queue.add(Ticket([water("q/0000")]))
 
 
 def test_a_cancelled_ticket_leaves_the_pool_at_once() -> None:
-    pool = StructureQueue(limit=100)
+    queue = StructureQueue(limit=100)
     first, second = Ticket(mixed("p", 30)), Ticket(mixed("q", 3))
-    pool.add(first)
-    pool.add(second)
-    taken = pool.take(10)
+    queue.add(first)
+    queue.add(second)
+    taken = queue.take(10)
     assert taken is not None
     first.future.cancel()
-    assert len(pool) == 3
+    assert len(queue) == 3
     assert not taken[0].is_wanted
 
 

@@ -259,7 +259,7 @@ def test_in_the_embedded_mode_a_cancelled_request_writes_no_part(tmp_path: Path)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             assert asking.cancelled()
-            assert len(app.state.labeller.running.engine.pool) == 0
+            assert len(app.state.labeller.running.engine.waiting) == 0
             teacher.gate.set()
             assert (await _label(client, "q", 3)).status_code == 200
             assert not part_path(tmp_path / "d", "p").exists()

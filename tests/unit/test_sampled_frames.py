@@ -13,8 +13,8 @@ from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
 from distillery.structures.identity import structure_hash
 from distillery.structures.structure import Structure
 from labeller import sampling
-from labeller.pool import Labelled
 from labeller.sampling import Sampled, Sampler
+from labeller.structure_queue import Labelled
 from tests.fake_teacher import pair_label
 from tests.labelling import methane, silicon, water
 from tests.structures import copper_slab

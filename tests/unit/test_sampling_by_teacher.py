@@ -18,8 +18,8 @@ from distillery.schema.label import Reject
 from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
 from distillery.structures.structure import Structure, from_ase, to_ase
 from labeller.dynamics import Fire, Langevin, Relaxation
-from labeller.pool import Labelled
 from labeller.sampling import Sampler
+from labeller.structure_queue import Labelled
 from labeller.thermal import displace_by_temperature
 from tests.fake_teacher import pair_label
 from tests.structures import copper_slab
@@ -288,3 +288,25 @@ def test_heat_moves_torsions_more_than_bonds() -> None:
 def test_what_gives_no_frames_is_refused(given: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Sample.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("sample", "told"),
+    [
+        (Sample(), "as it came; 1 structure of each proposal"),
+        (
+            Sample(relax=Relax(steps=2, every=1), rattle=Rattle(temperature=(150, 450)), keep=3),
+            "2 steps of relaxation, displaced as by heat of 150-450 K; 3 structures of each proposal",
+        ),
+        (
+            Sample(relax=Relax(after=True, cell=True), strain=0.04, rattle=Rattle(width=(0.05, 0.05))),
+            "strained by up to 0.04, displaced by 0.05 Å, 5 steps of relaxation, cell too; 1 structure of each proposal",
+        ),
+        (
+            Sample(md=MolecularDynamics(steps=40, timestep=0.5), keep=2),
+            "20 fs of dynamics at 300 K; 2 structures of each proposal",
+        ),
+    ],
+)
+def test_sampling_is_told_in_words_in_its_order(sample: Sample, told: str) -> None:
+    assert sample.describe() == told

@@ -9,8 +9,8 @@ import numpy as np
 from distillery.dataset.layout import Label
 from distillery.schema.label import Abilities, TeacherOutline
 from distillery.structures.structure import Structure, numbers_of
-from labeller.pool import Labelled
 from labeller.self_test import choose_tested, run_self_test
+from labeller.structure_queue import Labelled
 from labeller.teachers.teacher import CONSERVATIVE
 from labeller.variants import make_variants
 from tests.fake_teacher import UNREAL, pair_label

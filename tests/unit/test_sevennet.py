@@ -19,8 +19,8 @@ from distillery.runtime.machine import count_workers
 from distillery.structures.structure import Structure, to_ase
 from labeller.app import create_labeller
 from labeller.known_matter import judge_stiffness, list_known_crystals
-from labeller.pool import Labelled
 from labeller.settings import LabellerSettings
+from labeller.structure_queue import Labelled
 from labeller.teachers import create_teacher
 from labeller.teachers.teacher import Teacher
 from tests.labelling import NEVER, methane, mixed, moved, one_atom, receipt, silicon, water

@@ -67,10 +67,11 @@ def to_set(rotations: np.ndarray, translations: np.ndarray) -> set[tuple[int, ..
     return {(*turn.ravel().tolist(), *shift.tolist()) for turn, shift in zip(np.asarray(rotations).astype(int), shifts, strict=True)}
 
 
-def test_a_formula_says_which_origin_is_meant() -> None:
-    spinel = f"{CELL.replace('4.2', '8.08')}{SITES}Mg .125 .125 .125\nAl .5 .5 .5\nO .2624 .2624 .2624\n"
+@pytest.mark.parametrize(("symbol", "formula", "element"), [("Al", "Al2 Mg O4", "Al"), ("Al", "Mg0.5 Al O2", "Al"), ("D", "D2 Mg O4", "H")])
+def test_a_formula_says_which_origin_is_meant(symbol: str, formula: str, element: str) -> None:
+    spinel = f"{CELL.replace('4.2', '8.08')}{SITES}Mg .125 .125 .125\n{symbol} .5 .5 .5\nO .2624 .2624 .2624\n"
     named = "_symmetry_space_group_name_H-M 'F d -3 m'"
-    (structure,) = parse_cif_text(f"data_x\n_chemical_formula_sum 'Al2 Mg O4'\n{named}\n{spinel}")
-    assert isinstance(structure, Structure)
-    assert Counter(structure.symbols) == {"Mg": 8, "Al": 16, "O": 32}
+    (structure,) = parse_cif_text(f"data_x\n_chemical_formula_sum '{formula}'\n{named}\n{spinel}")
+    assert isinstance(structure, Structure), structure
+    assert Counter(structure.symbols) == {"Mg": 8, element: 16, "O": 32}
     assert structure.origin["info"]["space_group"] == "F d -3 m :2"

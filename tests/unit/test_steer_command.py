@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
+from tests.dataset_folder import write_parts
 from tests.fake_teacher import FakeTeacher
 from tests.integration.factory import RECIPE, two_fakes
 from tests.serving import serve
@@ -120,6 +122,13 @@ def test_a_verb_without_a_gateway_says_what_to_do() -> None:
         say("pause", "small")
 
 
+def test_without_a_gateway_logs_have_a_line_a_part_with_times_that_say_what_they_are(tmp_path: Path) -> None:
+    made_parts = write_parts(tmp_path / "small", generate_seconds=2.04)
+    lines = say("logs", "small", "--data", str(tmp_path))[1].splitlines()
+    assert len(lines) == len(list(made_parts.folder.glob("parts/*.h5")))
+    assert all(re.search(r"\d refused; made in 2\.0 s, labelled in \d+\.\d s$", line) for line in lines), lines
+
+
 @pytest.mark.parametrize("name", ["", ".", ".."])
 @pytest.mark.parametrize("words", [("pause",), ("delete", "--yes"), ("logs",)])
 def test_a_name_that_leads_elsewhere_is_no_dataset(gateway: str, name: str, words: tuple[str, ...]) -> None:
@@ -154,9 +163,15 @@ def test_a_recipe_of_some_elements_is_one_and_has_as_many_structures_as_are_want
     assert all(set(own.elements or recipe.elements) <= known.get(name, {*recipe.elements}) for name, own in recipe.sources.items())
 
 
+@pytest.mark.parametrize(("elements", "n", "counts"), [("Fe O", 5000, [2500, 1667, 833]), ("Fe O", 4, [2, 1, 1]), ("H C", 4, [2, 1, 1])])
+def test_the_structures_of_a_first_recipe_are_shared_out_as_near_as_whole_numbers_allow(elements: str, n: int, counts: list[int]) -> None:
+    recipe = parse_recipe(write_recipe("mine", elements.split(), n, "7net-0"))
+    assert [source.count for source in recipe.sources.values()] == counts
+
+
 def test_a_first_recipe_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "is written" in say("init", "--elements", "Fe,O", "--n", "50")[1]
+    assert "fe-o.yaml is written; `distillery check fe-o.yaml` says" in say("init", "--elements", "Fe,O", "--n", "50")[1]
     assert parse_recipe(Path("fe-o.yaml").read_text()).size == 50
     with pytest.raises(InvalidRequest, match="--force"):
         say("init", "--elements", "Fe,O", "--n", "60")

@@ -412,7 +412,7 @@ def test_shards_made_again_are_the_same_bit_by_bit(sound: Path, tmp_path: Path) 
     checks = make_again(sound, tmp_path, Again())
     assert all(check.passed for check in checks.values())
     assert "3 structures bit by bit" in checks["full-one-00000"].figure
-    assert "at most 0e+00 eV/atom, 0e+00 eV/Å" in checks["full-one-00000"].figure
+    assert "at most 0 eV/atom, 0 eV/Å" in checks["full-one-00000"].figure
     text = " ".join(check.figure for check in checks.values())
     assert "surplus left out as before" in text
     assert "rejected for teacher_failed as before" in text

@@ -13,23 +13,15 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from distillery.dataset.derivation import TEACHER, Derivation, is_derived, read_derivation, read_pieces
-from distillery.dataset.folder import DATASET
+from distillery.dataset.folder import DATASET, name_dataset
 from distillery.dataset.layout import iterate_texts, open_dataset
+from distillery.dataset.makers import Maker, describe_maker
 from distillery.dataset.provenance import MERGED_PARTS, find_versions, read_merged_parts
 from distillery.report.files import read_report
 from distillery.schema.label import TeacherCard
 from distillery.schema.report import Report
 
 _LICENCE = re.compile(r'"licence":\s*("(?:[^"\\]|\\.)+")')
-
-
-@dataclass
-class Maker:
-    """A service that made structures of a source, with the licence it declares and its versions."""
-
-    service: str
-    licence: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,7 +79,7 @@ def read_facts(path: Path) -> CardFacts:
         metadata = dict(file["metadata"].attrs) if "metadata" in file else {}
         teacher, sources = _read_sources(file)
         return CardFacts(
-            name=_find_name(path),
+            name=name_dataset(path),
             n_structures=len(sizes),
             n_atoms=int(splits[-1]),
             n_stressed=int(file["labels/stress_mask"][:].sum()),
@@ -100,11 +92,6 @@ def read_facts(path: Path) -> CardFacts:
             n_bytes=path.stat().st_size,
             derivation=read_derivation(file),
         )
-
-
-def _find_name(path: Path) -> str:
-    """Of the folder for the dataset.h5 that a run writes, else of the file."""
-    return path.resolve().parent.name if path.name == DATASET else path.stem
 
 
 def _count_elements(file: h5py.File) -> dict[str, float]:
@@ -129,7 +116,7 @@ def _read_sources(file: h5py.File) -> tuple[TeacherCard | None, tuple[SourceFact
     for part in read_merged_parts(file) if MERGED_PARTS in file else ():
         record, teacher = part.receipt.record, teacher or part.receipt.teacher
         if record.source in sources and part.n_structures:
-            maker = Maker(record.service, record.service_licence, find_versions(part.receipt))
+            maker = describe_maker(record.service, record.service_licence, find_versions(part.receipt))
             sources[record.source].makers.setdefault(record.service, maker)
     return teacher, tuple(sources.values())
 
@@ -146,7 +133,7 @@ def _find_licences(file: h5py.File) -> dict[str, tuple[str, ...]]:
 def _read_pieces(file: h5py.File, sources: dict[str, SourceFacts]) -> TeacherCard | None:
     """Note the makers that a dataset made of others names; its teacher."""
     for piece in read_pieces(file):
-        maker = Maker(piece.service, piece.licence, piece.versions)
+        maker = describe_maker(piece.service, piece.licence, piece.versions)
         sources[piece.source].makers.setdefault(piece.service, maker)
     noted = file["metadata"].attrs.get(TEACHER)
     return None if noted is None else TeacherCard.model_validate_json(noted)

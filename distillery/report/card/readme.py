@@ -9,7 +9,7 @@ from typing import Any
 from distillery.dataset.folder import CARD, CROISSANT
 from distillery.report.card.croissant import describe_files, write_croissant
 from distillery.report.card.facts import CardFacts, read_facts
-from distillery.report.card.usage import UNITS, cite_dataset, describe_loading, list_credits
+from distillery.report.card.usage import LIMITS, UNITS, cite_dataset, describe_loading, list_credits
 from distillery.runtime.atomic_files import write_text_whole
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
@@ -44,6 +44,7 @@ def write_readme(facts: CardFacts, loading: Mapping[str, str], data_files: Mappi
         loading=loading,
         languages={"a trainer": "sh"},
         units=UNITS,
+        limits=LIMITS,
         citation=cite_dataset(facts),
         credits=list_credits(facts),
         command=shlex.join(facts.derivation.write_command(f"{facts.name}.h5")) if facts.derivation else "",

@@ -1,11 +1,22 @@
 """How to load a dataset and how to cite it: the one place that report.html, README.md and Croissant take it from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from distillery.report.card.facts import CardFacts
 from distillery.schema.label import TeacherCard
 
 UNITS = "energies in eV, forces in eV/Å, positions and cells in Å, stress in eV/Å³ (ASE's order xx yy zz yz xz xy and ASE's sign)"
+
+LIMITS = (
+    "Labels come from the teacher, not from first principles. It labels what it is given, also far from what it was trained on; its errors "
+    "there are not known.",
+    "Clusters, surfaces and crystals of random composition are varied rather than plausible: most of them would not exist for long.",
+    "Duplicates are found by a hash of distances up to 5 Å: mirror images count as the same, and large molecules that differ only far "
+    "apart may be taken for one.",
+    "Structures come out the same bit by bit from the same recipe, versions and machine architecture; labels agree to their last digits "
+    "only.",
+)
+"""What any dataset of a teacher's labels can't promise."""
 
 
 def describe_loading(file: str = "dataset.h5") -> dict[str, str]:
@@ -49,11 +60,15 @@ def write_citation(name: str, n_structures: int, teacher: TeacherCard | None, ye
 
 
 def list_credits(facts: CardFacts) -> list[str]:
-    """Whom else to cite: the teacher, and the services that made structures, with versions."""
-    services = {
-        maker.service: maker.versions.get(f"service {maker.service}", "") for source in facts.sources for maker in source.makers.values()
-    }
-    return [*_describe_teacher(facts), *(f"{name} {version}".strip() for name, version in sorted(services.items()))]
+    """Whom else to cite: the teacher, and for every service that made structures the program it is named after, else itself."""
+    makers = {maker.service: dict(maker.versions) for source in facts.sources for maker in source.makers.values()}
+    return [*_describe_teacher(facts), *(_describe_maker(name, makers[name]) for name in sorted(makers))]
+
+
+def _describe_maker(service: str, versions: Mapping[str, str]) -> str:
+    if program := versions.get(f"service {service}: {service}"):
+        return f"{service} {program}"
+    return f"Distillery's service {service} {versions.get(f'service {service}', '')}".strip()
 
 
 def _describe_teacher(facts: CardFacts) -> Iterable[str]:

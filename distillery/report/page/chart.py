@@ -15,6 +15,7 @@ INK, FAINT, GRID, ALARM = "#26303a", "#6b7681", "#e6e9ed", "#b8473d"
 MARK = "#7a8794"
 """Of marks that must be seen on white and on dark; the page's style gives text and lines of the grid the colours of its mode."""
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_N_BINS = 70
 _TAIL = 0.001
 """Share of the values left off at each end of an axis, so that a few outliers do not flatten the picture."""
 
@@ -90,16 +91,16 @@ def draw_map(
     return figure
 
 
-def find_edges(values: Values, n_bins: int = 70) -> Values:
-    """Bin edges over all but the outermost values, shape (n_bins + 1,)."""
+def find_edges(values: Values) -> Values:
+    """Edges of 70 bins over all but the outermost values, shape (71,)."""
     finite = values[np.isfinite(values)]
     if not finite.size:
-        return np.linspace(0.0, 1.0, n_bins + 1)
+        return np.linspace(0.0, 1.0, _N_BINS + 1)
     low, high = (float(q) for q in np.quantile(finite, [_TAIL, 1 - _TAIL]))
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     edge = 0.02 * (high - low)
-    return np.linspace(low - edge, high + edge, n_bins + 1)
+    return np.linspace(low - edge, high + edge, _N_BINS + 1)
 
 
 def find_size_edges(sizes: NDArray[np.int32]) -> Values:

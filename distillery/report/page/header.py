@@ -4,7 +4,7 @@ from typing import Any
 
 from distillery.dataset.layout import LAYOUT_VERSION
 from distillery.recipe.recipe import Recipe
-from distillery.report.card.usage import UNITS, describe_loading, write_citation
+from distillery.report.card.usage import LIMITS, UNITS, describe_loading, write_citation
 from distillery.report.page.survey import Survey
 from distillery.schema.base import CONTRACT_VERSION
 
@@ -15,6 +15,7 @@ def describe_dataset(survey: Survey, recipe: Recipe, known: str) -> dict[str, An
     return {
         "teachers": teachers,
         "units": UNITS,
+        "limits": LIMITS,
         "loading": describe_loading(),
         "citation": write_citation(recipe.name, sum(map(len, survey.ids)), teachers[0] if teachers else None, year, known),
         "makers": [(name, recipe.sources[name].system, list(own.makers)) for name, own in survey.sources.items()],

@@ -77,7 +77,7 @@ def _name_contacts(survey: Survey, contacts: Contacts) -> list[Outlier]:
     named = {drawn.structure.id for _, drawn in shortest}
     parts = {str(id): part for ids, part in zip(survey.ids, survey.parts, strict=True) for id in ids if id in named}
     return [
-        Outlier(drawn.structure.id, parts[drawn.structure.id], drawn.source, f"{ratio:.3f}")
+        Outlier(drawn.structure.id, parts[drawn.structure.id], drawn.source, f"{ratio:.3f} of the radii")
         for ratio, drawn in shortest
         if np.isfinite(ratio)
     ]

@@ -17,7 +17,7 @@ CUTOFF = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Graph:
     """A structure with its label and its neighbours.
 
     energy  eV
@@ -34,14 +34,14 @@ class Frame:
     shifts: NDArray[np.float64]
 
 
-def read_frames(path: Path, indices: Sequence[int] | NDArray[np.int64] | None = None) -> list[Frame]:
+def read_graphs(path: Path, indices: Sequence[int] | NDArray[np.int64] | None = None) -> list[Graph]:
     """Structures of a dataset, in order; all without `indices`."""
     with open_dataset(path) as file:
         arrays = read_arrays(file)
     splits = arrays["labels/forces_splits"]
     chosen = range(len(splits) - 1) if indices is None else indices
     return [
-        make_frame(
+        make_graph(
             make_structure(arrays, int(i)),
             str(arrays["provenance/source"][i]),
             float(arrays["labels/energy"][i]),
@@ -51,10 +51,10 @@ def read_frames(path: Path, indices: Sequence[int] | NDArray[np.int64] | None = 
     ]
 
 
-def make_frame(structure: Structure, source: str, energy: float, forces: NDArray[np.float64]) -> Frame:
-    """A frame whose neighbours are found now."""
+def make_graph(structure: Structure, source: str, energy: float, forces: NDArray[np.float64]) -> Graph:
+    """The graph of a structure: its neighbours are found here."""
     edges, shifts = find_edges(structure)
-    return Frame(structure, source, energy, forces, edges, shifts)
+    return Graph(structure, source, energy, forces, edges, shifts)
 
 
 def find_edges(structure: Structure) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -68,27 +68,27 @@ def find_edges(structure: Structure) -> tuple[NDArray[np.int64], NDArray[np.floa
     return edges, shifts
 
 
-def join_frames(frames: Sequence[Frame], types: Sequence[int]) -> dict[str, Any]:
+def join_graphs(graphs: Sequence[Graph], types: Sequence[int]) -> dict[str, Any]:
     """One flat batch as nequip takes it, with the labels as `wanted_energy` and `wanted_forces`.
 
     types  atomic numbers, in the student's order
     """
     import torch
 
-    sizes = [len(frame.structure) for frame in frames]
+    sizes = [len(graph.structure) for graph in graphs]
     starts = np.cumsum([0, *sizes[:-1]])
     place = np.full(256, -1)
     place[list(types)] = np.arange(len(types))
-    cells = [frame.structure.cell if frame.structure.is_periodic else 1000.0 * np.eye(3) for frame in frames]
+    cells = [graph.structure.cell if graph.structure.is_periodic else 1000.0 * np.eye(3) for graph in graphs]
     arrays = {
-        "pos": np.concatenate([frame.structure.positions for frame in frames]),
-        "atom_types": place[np.concatenate([frame.structure.numbers for frame in frames])],
-        "edge_index": np.concatenate([frame.edges + start for frame, start in zip(frames, starts, strict=True)], axis=1),
-        "edge_cell_shift": np.concatenate([frame.shifts for frame in frames]),
+        "pos": np.concatenate([graph.structure.positions for graph in graphs]),
+        "atom_types": place[np.concatenate([graph.structure.numbers for graph in graphs])],
+        "edge_index": np.concatenate([graph.edges + start for graph, start in zip(graphs, starts, strict=True)], axis=1),
+        "edge_cell_shift": np.concatenate([graph.shifts for graph in graphs]),
         "cell": np.stack(cells),
-        "batch": np.repeat(np.arange(len(frames)), sizes),
+        "batch": np.repeat(np.arange(len(graphs)), sizes),
         "num_atoms": np.array(sizes),
-        "wanted_energy": np.array([frame.energy for frame in frames]),
-        "wanted_forces": np.concatenate([frame.forces for frame in frames]),
+        "wanted_energy": np.array([graph.energy for graph in graphs]),
+        "wanted_forces": np.concatenate([graph.forces for graph in graphs]),
     }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -11,10 +11,10 @@ from distillery.schema.label import Reject
 from distillery.schema.sample import MolecularDynamics, Rattle, Relax, Sample
 from distillery.structures.strain import apply_strain
 from distillery.structures.structure import Structure
-from labeller.pool import Labelled
 from labeller.sampling import Sampler
+from labeller.structure_queue import Labelled
 from labeller.teachers.teacher import CONSERVATIVE
-from labeller.work import Point, find_work_fault
+from labeller.work_of_forces import Point, find_work_fault
 from tests.fake_teacher import pair_label
 from tests.labelling import methane, moved, silicon
 from tests.unit.test_sampling_by_teacher import some_molecules, springs

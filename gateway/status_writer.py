@@ -1,4 +1,4 @@
-"""Telling: what a job's status is, written into its dataset's folder while it is made and at its end."""
+"""A job's status is written into its dataset's folder while the dataset is made, and at its end."""
 
 import asyncio
 import time
@@ -12,35 +12,35 @@ from gateway.stored_dataset import StoredDataset
 
 _EVERY_SECONDS = 2.0
 _REST, _LONGEST_REST = 10.0, 5.0
-"""After it was told comes a rest of so many times as long as that took, at most so many seconds: telling may not slow what is told of."""
+"""The pause after a status: so many times as long as making and writing it took, at most so many seconds, so that the job is not slowed."""
 
 
-class Telling:
-    """Writes what `tell` says of a dataset, whenever it says something else, and emits what has begun to be asked again."""
+class StatusWriter:
+    """Writes the status that `make` gives whenever it has changed, and emits an event for each request that has begun to be asked again."""
 
-    def __init__(self, dataset: StoredDataset, tell: Callable[[], Awaitable[Status]], emit: Emit) -> None:
-        self._dataset, self._make, self._emit = dataset, tell, emit
+    def __init__(self, dataset: StoredDataset, make: Callable[[], Awaitable[Status]], emit: Emit) -> None:
+        self._dataset, self._make, self._emit = dataset, make, emit
         self._retries: set[tuple[str, str]] = set()
         self._writing = asyncio.Lock()
         self._is_over = False
         self._last: Status | None = None
 
-    async def keep_on(self, making: asyncio.Task[None]) -> None:
-        """Tell until `making` ends, and what is told then."""
+    async def write_until_end(self, making: asyncio.Task[None]) -> None:
+        """Write until `making` ends, and once more then."""
         while not making.done():
             began = time.monotonic()
-            await self._tell()
+            await self._write()
             took = time.monotonic() - began
             await asyncio.wait({making}, timeout=max(_EVERY_SECONDS, min(_REST * took, _LONGEST_REST)))
         self._last = None
-        await self._tell()
+        await self._write()
 
     async def stop(self) -> None:
         """Write nothing from now on, for the folder goes; what is being written is there once this returns."""
         async with self._writing:
             self._is_over = True
 
-    async def _tell(self) -> None:
+    async def _write(self) -> None:
         seen = await asyncio.to_thread(look_at, self._dataset)
         try:
             status = await self._make()

@@ -123,7 +123,7 @@ class StructureQueue:
                 del self._waiting[ticket]
 
     def take(self, budget: int) -> list[Item] | None:
-        """The next batch of at most `budget` atoms; waits for one, None once the pool is closed."""
+        """The next batch of at most `budget` atoms; waits for one, None once the queue is closed."""
         with self._changed:
             while self._closed is None and not self._waiting:
                 self._changed.wait()
