@@ -11,10 +11,14 @@ _LARGEST = 256 << 20
 
 def read_small(path: Path) -> bytes:
     """The bytes of a file; OSError, which names it, if it is anything else (a pipe, a device) or has more than 256 MiB."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
         if found.st_size > _LARGEST:
             raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, at most {_LARGEST} make sense", str(path))
-        return file.read(_LARGEST)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_LARGEST)
+    finally:
+        os.close(descriptor)

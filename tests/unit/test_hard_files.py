@@ -185,7 +185,7 @@ def test_a_place_without_digits_left_is_not_wrapped_into_the_cell() -> None:
     assert fault.reason == "too_large"
 
 
-@pytest.mark.parametrize("make", [draw_out, os.mkfifo])
+@pytest.mark.parametrize("make", [draw_out, os.mkfifo, Path.mkdir])
 def test_small_files_are_neither_waited_for_nor_read_without_end(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "state.json")
     with pytest.raises(OSError, match=r"state\.json"):
