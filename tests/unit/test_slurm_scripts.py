@@ -132,17 +132,17 @@ def test_no_script_is_written_over_that_somebody_edited_or_wrote(tmp_path: Path,
     [
         (lambda jobs: jobs.write_text("mine"), "--folder must be a folder, and .*jobs is a file"),
         (lambda jobs: (jobs.mkdir(), (jobs / "submit.sh").symlink_to("../r.yaml")), "should be a script, and is the recipe"),
-        (lambda jobs: (jobs.mkdir(), (jobs / "key").symlink_to("/dev/null")), "should be the key, and is a device"),
+        (lambda jobs: (jobs.mkdir(), os.mkfifo(jobs / "key", 0o644)), "should be the key, and is a pipe"),
     ],
 )
 def test_nothing_of_the_users_is_written_over_or_made_private(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
     spoil(tmp_path / "jobs")
-    before = stat.S_IMODE(Path("/dev/null").stat().st_mode)
+    before = [path.lstat().st_mode for path in sorted((tmp_path / "jobs").rglob("*"))]
     done = write_small(tmp_path, "--force")
     assert done.returncode == 1
     assert re.search(says, done.output)
     assert (tmp_path / "r.yaml").read_text() == RECIPE.partition("  generated")[0]
-    assert stat.S_IMODE(Path("/dev/null").stat().st_mode) == before
+    assert [path.lstat().st_mode for path in sorted((tmp_path / "jobs").rglob("*"))] == before
 
 
 @pytest.mark.parametrize("name", ["a\nb", os.fsdecode(b"caf\xe9")])
