@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def assess(
     dataset: Dataset,
     data: Data = Path("data"),
-    out: Annotated[Path | None, typer.Option("--out", help="The file to write; assess.json beside the dataset if absent.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file to write; if absent assess.json beside a dataset.h5, NAME-assess.json beside a NAME.h5."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it is there already.")] = False,
     budget: Annotated[
         int | None,
@@ -44,13 +47,15 @@ def assess(
 
     require_student()
     from distillery.assess.assessment import Budget, assess_dataset
-    from distillery.dataset.folder import ASSESSMENT
+    from distillery.dataset.folder import ASSESSMENT, DATASET
     from distillery.dataset.output_file import require_target
     from distillery.runtime.atomic_files import write_text_whole
 
     file, console = find_file(dataset, data), Console()
-    target = require_target(out or file.with_name(ASSESSMENT), inputs=[file], overwrite=force or out is None)
-    asked = _find_probe(file, console) if probe is None else find_file(probe, data)
+    given = None if probe is None else find_file(probe, data)
+    default = file.with_name(ASSESSMENT if file.name == DATASET else f"{file.stem}-{ASSESSMENT}")
+    target = require_target(out or default, inputs=[file] if given is None else [file, given], overwrite=force or out is None)
+    asked = given or _find_probe(file, console)
     spent = Budget(steps=budget, femtoseconds=dynamics)
     with under_way("reading", choose_console(console)) as tell:
         found = assess_dataset(file, asked, budget=spent, seed=seed, tell=tell)

@@ -75,7 +75,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _end_with(_explain_missing(error))
     except OSError as error:
-        _end_with(Unavailable(f"{error}; correct that, then try again"))
+        _end_with(_explain_os_error(error))
     except ValueError as error:
         faults = _find_settings_faults(error)
         if faults is None:
@@ -85,6 +85,12 @@ def main() -> None:
                 f"settings in the environment (DISTILLERY_GATEWAY_…, _LABELLER_…, _SERVICE_… or DISTILLERY_… itself) are wrong: {faults}"
             )
         )
+
+
+def _explain_os_error(error: OSError) -> Unavailable:
+    """A file that could not be read or written, by its name and without a number, which tells a person nothing."""
+    named = "" if error.filename is None else f"{error.filename}: "
+    return Unavailable(f"{named}{error.strerror or error}; correct that, then try again")
 
 
 def _begin_log() -> None:

@@ -89,11 +89,11 @@ def write_recipe(dataset: Path) -> str:
 
     InvalidRequest if the file is no dataset, or holds a recipe that does not have the sha256 it was made from.
     """
-    from distillery.dataset.layout import open_dataset
+    from distillery.dataset.layout import name_damage, open_dataset
     from distillery.errors import InvalidRequest
     from distillery.recipe.reading import parse_recipe
 
-    with open_dataset(dataset) as file:
+    with open_dataset(dataset) as file, name_damage(dataset):
         metadata: dict[str, Any] = dict(file["metadata"].attrs) if "metadata" in file else {}
     missing = [name for name in _NEEDED if name not in metadata]
     if missing:

@@ -11,9 +11,10 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from distillery.dataset.output_file import refuse_record
 from distillery.errors import InvalidRequest
 from distillery.generators.plugins import find_folder
-from distillery.runtime.atomic_files import follow, write_text_whole
+from distillery.runtime.atomic_files import follow, name_kind, require_text, write_text_whole
 
 if TYPE_CHECKING:
     from distillery.recipe.recipe import Recipe
@@ -46,11 +47,16 @@ def write_scripts(
 ) -> None:
     """Write settings.sh, a script a job, submit.sh, stop.sh and, unless it is there, the key; all paths are absolute.
 
-    InvalidRequest, and nothing is written, if one is there that somebody edited, or that is none of these, unless `overwrite`.
+    InvalidRequest, and nothing is written, if one is there that somebody edited, or that is none of these, unless `overwrite`; if one
+    is the recipe; or if a script can't name the folders.
     """
+    for path, wanted in ((folder, "--folder"), (recipe, "the recipe"), (data, "--data")):
+        require_text(path, wanted)
+    _require_folder(folder)
     scripts = {folder / name: text for name, text in _make_scripts(folder, recipe, data, parsed, counts, resources, images).items()}
     for path in scripts:
-        _refuse_others(path, overwrite=overwrite)
+        _refuse_others(path, recipe, overwrite=overwrite)
+    _refuse_other_key(folder / "key")
     (folder / "log").mkdir(parents=True, exist_ok=True)
     data.mkdir(parents=True, exist_ok=True)
     _make_key(folder / "key")
@@ -90,9 +96,22 @@ def _seal(text: str) -> str:
     return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
 
 
-def _refuse_others(path: Path, *, overwrite: bool) -> None:
+def _require_folder(folder: Path) -> None:
+    refuse_record(folder, folder)
+    if (found := next(place for place in (folder, *folder.parents) if place.exists())) and not found.is_dir():
+        raise InvalidRequest(f"--folder must be a folder, and {found} is {name_kind(found)}; name another")
+
+
+def _refuse_other_key(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InvalidRequest(f"{path} should be the key, and is {name_kind(path)}; name another --folder")
+
+
+def _refuse_others(path: Path, recipe: Path, *, overwrite: bool) -> None:
     if not path.exists():
         return
+    if recipe.exists() and path.samefile(recipe):
+        raise InvalidRequest(f"{path} should be a script, and is the recipe; name another --folder")
     if not path.is_file():
         raise InvalidRequest(f"{path} should be a script, and is none; name another --folder")
     text, seal, _ = path.read_text(encoding="utf-8", errors="replace").rpartition(_SEAL)

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from distillery.dataset.folder import LAST_STATUS
 from distillery.runtime.atomic_files import write_text_whole
+from distillery.runtime.small_files import read_small
 from distillery.schema.dataset import InWork, State, Status
 from distillery.schema.problem import Answer
 from gateway.stored_dataset import StoredDataset
@@ -38,7 +39,7 @@ def write_last_status(dataset: StoredDataset, seen: Seen, status: Status) -> Non
 def read_last_status(dataset: StoredDataset) -> Status | None:
     """The status of a dataset that another process makes, or that none does; None where its recipe, report or parts must be read."""
     try:
-        last = LastStatus.model_validate_json((dataset.folder / LAST_STATUS).read_bytes())
+        last = LastStatus.model_validate_json(read_small(dataset.folder / LAST_STATUS))
     except (OSError, ValidationError):
         return None
     if last.status.name != dataset.name:  # of a folder that was copied or renamed

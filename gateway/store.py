@@ -8,6 +8,7 @@ from distillery.dataset.folder import RECIPE
 from distillery.errors import NotFound
 from distillery.recipe.recipe import Recipe
 from distillery.report.ended import describe_end
+from distillery.runtime.visible_text import is_utf8
 from distillery.schema.base import NAME_PATTERN
 from distillery.schema.dataset import Status
 from gateway.last_status import look_at, read_last_status, write_last_status
@@ -23,8 +24,9 @@ class Store:
         """What was told of finished datasets, as long as their files stay as they are."""
 
     def list_names(self) -> list[str]:
-        """All datasets, sorted."""
-        return sorted(path.parent.name for path in self._data.glob(f"[!.]*/{RECIPE}"))
+        """All datasets, sorted: folders with a recipe that is a file, whose names are UTF-8, as nobody can ask for others."""
+        found = (path for path in self._data.glob(f"[!.]*/{RECIPE}") if is_utf8(path) and path.is_file())
+        return sorted(path.parent.name for path in found)
 
     def finish_deleting(self) -> None:
         """Remove what a kill left of datasets that were being deleted."""

@@ -28,6 +28,7 @@ from distillery.recipe.target import Target, Wanted, read_target
 from distillery.report.files import find_finished, forget_report
 from distillery.runtime.atomic_files import write_text_whole
 from distillery.runtime.locks import LOCK, OWNER, is_locked
+from distillery.runtime.visible_text import is_utf8
 from distillery.schema.dataset import FileEntry
 from distillery.schema.report import Report
 
@@ -102,7 +103,7 @@ class StoredDataset:
     def _find_files(self) -> Iterator[tuple[str, Path]]:
         own = (self.folder / file for file in (RECIPE, REPORT, PAGE, CARD, CROISSANT, CHECKPOINTS, DATASET))
         for path in (*own, *sorted((self.folder / PARTS).glob("[!.]*.h5"))):
-            if path.is_file():
+            if is_utf8(path) and path.is_file():
                 yield str(path.relative_to(self.folder)), path
 
     def read_file_state(self) -> FileState:

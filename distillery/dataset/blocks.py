@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from distillery.dataset.layout import ATOMIC_ENERGIES, open_dataset
+from distillery.dataset.layout import ATOMIC_ENERGIES, name_damage, open_dataset
 from distillery.errors import InvalidRequest
 from distillery.structures.electrons import find_multiplicities
 from distillery.structures.structure import Structure, System
@@ -100,7 +100,7 @@ def count_structures(path: Path | str) -> int:
 
 def read_sizes(path: Path | str) -> NDArray[np.int64]:
     """The number of atoms of each structure; InvalidRequest if it is no dataset."""
-    with open_dataset(path) as file:
+    with open_dataset(path) as file, name_damage(path):
         splits: NDArray[np.int64] = file[_SPLITS][:]
     sizes = np.diff(splits)
     if splits[0] or (sizes < 0).any():
@@ -116,7 +116,9 @@ def read_blocks(path: Path | str, indices: Indices | None = None) -> Iterator[Bl
     """
     with open_dataset(path) as file:
         for own in cut_dataset(path, indices):
-            yield _gather(file, own)
+            with name_damage(path):
+                block = _gather(file, own)
+            yield block
 
 
 def cut_dataset(path: Path | str, indices: Indices | None = None) -> Iterator[NDArray[np.int64]]:
@@ -127,7 +129,7 @@ def cut_dataset(path: Path | str, indices: Indices | None = None) -> Iterator[ND
 
 def read_block(path: Path | str, own: NDArray[np.int64]) -> Block:
     """One block: the structures at these indices, in their order."""
-    with open_dataset(path) as file:
+    with open_dataset(path) as file, name_damage(path):
         return _gather(file, own)
 
 

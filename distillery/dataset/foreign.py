@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillery.dataset.layout import (
+    ALL_COLUMNS,
     COLUMNS,
     HESSIAN_SPLITS,
     HESSIANS,
@@ -18,12 +19,15 @@ from distillery.dataset.layout import (
     Arrays,
     choose_columns,
     describe_columns,
+    find_hollow,
     list_optional,
+    name_damage,
 )
 from distillery.dataset.output_file import require_target
 from distillery.dataset.sealed_file import write_atomically
 from distillery.errors import InvalidRequest
 from distillery.runtime.canonical_json import canonical_json
+from distillery.runtime.visible_text import make_visible
 from distillery.structures.identity import digest_structures, structure_hash
 from distillery.structures.structure import Structure
 
@@ -43,8 +47,8 @@ def import_dataset(source: Path, target: Path, *, overwrite: bool = False) -> in
     """
     path = require_target(target, inputs=(source,), overwrite=overwrite)
     arrays, attributes = _read(source)
-    arrays |= _describe(arrays, source.stem)
     _refuse_nonsense(source, arrays)
+    arrays |= _describe(source, arrays)
     attributes["structures_sha256"] = digest_structures(arrays["provenance/id"], arrays["provenance/structure_hash"])
 
     def fill(file: h5py.File) -> None:
@@ -59,18 +63,16 @@ def import_dataset(source: Path, target: Path, *, overwrite: bool = False) -> in
 
 def _read(source: Path) -> tuple[Arrays, dict[str, Any]]:
     """The columns of the structures that have a label, and the attributes of the new file."""
-    try:
-        file = h5py.File(source, "r")
-    except OSError as error:
-        raise InvalidRequest(f"{source} can't be read as HDF5: {error}") from error
-    with file:
+    with name_damage(source), h5py.File(source, "r") as file:
         missing = [name for name in _NEEDED if name not in file]
         if missing:
             raise InvalidRequest(f"{source} can't be imported: it has no {', '.join(missing)}; docs/dataset.md has them")
+        if (hollow := find_hollow(file, ALL_COLUMNS)) is not None:
+            raise InvalidRequest(f"{source} can't be imported: {hollow}")
         arrays = {name: file[name][:] for name in (*_NEEDED, *(name for name in list_optional(file) if name not in _LEFT_OUT))}
-        found = {name: str(value) for name, value in file["metadata"].attrs.items()} if "metadata" in file else {}
-    chosen = arrays["labels/structure_indices"].astype(np.int64)
-    _pick(source, arrays, chosen)
+        found = {name: make_visible(str(value)) for name, value in file["metadata"].attrs.items()} if "metadata" in file else {}
+        chosen = arrays["labels/structure_indices"].astype(np.int64)
+        _pick(source, arrays, chosen)
     n = len(chosen)
     attributes = {
         "num_structures": n,
@@ -101,9 +103,9 @@ def _pick(source: Path, arrays: Arrays, chosen: NDArray[np.int64]) -> None:
     arrays["labels/structure_indices"] = np.arange(len(chosen))
 
 
-def _describe(arrays: Arrays, name: str) -> Arrays:
+def _describe(source: Path, arrays: Arrays) -> Arrays:
     """The columns of provenance."""
-    n = len(arrays["labels/energy"])
+    name, n = source.stem, len(arrays["labels/energy"])
     systems = np.where(arrays["structures/pbc"].any(axis=1), "crystal", "molecule")
     texts = {
         "id": [f"{name}/{i:06d}" for i in range(n)],
@@ -111,10 +113,17 @@ def _describe(arrays: Arrays, name: str) -> Arrays:
         "service": [SERVICE] * n,
         "system": systems.tolist(),
         "shard": [name] * n,
-        "structure_hash": [structure_hash(_make_structure(arrays, i)) for i in range(n)],
+        "structure_hash": [_hash(source, arrays, i) for i in range(n)],
         "origin": [json.dumps({"row": i}) for i in range(n)],
     }
     return {f"provenance/{column}": np.array(values, dtype=object) for column, values in texts.items()}
+
+
+def _hash(source: Path, arrays: Arrays, i: int) -> str:
+    try:
+        return structure_hash(_make_structure(arrays, i))
+    except ValueError as error:
+        raise InvalidRequest(f"row {i} of {source} is no structure: {error}; leave it out first") from error
 
 
 def _make_structure(arrays: Arrays, i: int) -> Structure:
@@ -134,10 +143,10 @@ def _make_structure(arrays: Arrays, i: int) -> Structure:
 
 
 def _refuse_nonsense(source: Path, arrays: Arrays) -> None:
-    for name in ("structures/positions", "labels/energy", "labels/forces"):
+    for name in ("structures/positions", "structures/cells", "labels/energy", "labels/forces"):
         if not np.isfinite(arrays[name]).all():
             raise InvalidRequest(f"{source} has numbers in {name} that are not finite; leave those structures out first")
-    lengths = {name: len(arrays[name]) for name, column in COLUMNS.items() if column.rows == "structure"}
+    lengths = {name: len(arrays[name]) for name in _NEEDED if COLUMNS[name].rows == "structure"}
     if len(set(lengths.values())) > 1:
         raise InvalidRequest(f"{source} has columns of different lengths: {lengths}")
     numbers = arrays["structures/atomic_numbers"]

@@ -1,7 +1,9 @@
 """The HDF5 layout of parts and datasets: names, dtypes, shapes, units. Writer and reader both take it from here."""
 
 import json
+import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,19 +216,44 @@ def make_structure(arrays: Arrays, i: int) -> Structure:
 
 def open_dataset(path: Path | str) -> h5py.File:
     """A dataset, open for reading; InvalidRequest if it can't be read, is of another layout, or lacks a column or rows of one."""
-    try:
+    with name_damage(path):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be read as HDF5: {error}") from error
-    try:
-        if (fault := _find_fault(file)) is not None:
-            raise InvalidRequest(f"{path} is no Distillery dataset: {fault}")
-    except (InvalidRequest, OSError, RuntimeError) as error:
-        file.close()
-        if isinstance(error, InvalidRequest):
+        try:
+            if (fault := _find_fault(file)) is not None:
+                raise InvalidRequest(f"{path} is no Distillery dataset: {fault}")
+        except BaseException:
+            file.close()
             raise
-        raise InvalidRequest(f"{path} can't be read as HDF5: {error}") from error
     return file
+
+
+@contextmanager
+def name_damage(path: Path | str) -> Iterator[None]:
+    """InvalidRequest in place of whatever HDF5 and h5py raise where a file is damaged or none."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, ValueError) as error:
+        raise InvalidRequest(f"{path} can't be read as HDF5: {error}") from error
+
+
+_MOST_UNWRITTEN, _MOST_PACKED, _LARGEST_CHUNK = 64 << 20, 1100, 1 << 30
+"""Bytes that a column may have beyond what is stored of it; bytes by which deflate packs one at best; bytes of a chunk, read whole."""
+
+
+def find_hollow(file: h5py.Group, names: Iterable[str]) -> str | None:
+    """Of columns that are there, one that claims what a file of this size can't hold, and that would fill all memory; None if none does.
+
+    HDF5 gives values for what was never written.
+    """
+    for name in names:
+        if name not in file or not isinstance(column := file[name], h5py.Dataset):
+            continue
+        stored = column.id.get_storage_size()
+        if column.nbytes > _MOST_UNWRITTEN + _MOST_PACKED * stored:
+            return f"{name} claims {column.nbytes} bytes, and {stored} are stored of it"
+        if (chunk := math.prod(column.chunks or ()) * column.dtype.itemsize) > _LARGEST_CHUNK:
+            return f"{name} has chunks of {chunk} bytes, at most {_LARGEST_CHUNK} are read at once"
+    return None
 
 
 def _find_fault(file: h5py.File) -> str | None:
@@ -247,6 +274,8 @@ def _find_fault(file: h5py.File) -> str | None:
             return f"{name} holds {file[name].dtype}, wanted {'texts' if column.dtype is TEXT else 'numbers'}"
         if file[name].shape != (wanted := (n_rows[column.rows], *column.shape)):
             return f"{name} has the shape {file[name].shape}, wanted {wanted}"
+    if (hollow := find_hollow(file, ALL_COLUMNS)) is not None:
+        return hollow
     if (last := int(file["structures/atomic_numbers_splits"][-1])) != n_atoms:
         return f"structures/atomic_numbers_splits ends with {last}, and there are {n_atoms} atoms"
     return None

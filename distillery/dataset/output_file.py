@@ -28,8 +28,7 @@ def require_target(path: Path, *, inputs: Iterable[Path], overwrite: bool) -> Pa
     for own in inputs:
         if found is not None and _is_same(own, found):
             raise InvalidRequest(f"--out must be another file than {own}, which is read for it; {path} is that file itself")
-    if (folder := _find_dataset(target)) is not None:
-        raise InvalidRequest(f"--out must be no file that a dataset is made of, as {path} is of that in {folder}; name another")
+    refuse_record(target, path)
     if found is None:
         return target
     if not overwrite:
@@ -37,10 +36,17 @@ def require_target(path: Path, *, inputs: Iterable[Path], overwrite: bool) -> Pa
     return target
 
 
+def refuse_record(target: Path, path: Path) -> None:
+    """InvalidRequest if what is to be written, meant by `path`, would be a file that a dataset is made of, or lie among its parts."""
+    if (folder := _find_dataset(target)) is not None:
+        raise InvalidRequest(f"--out must be no file that a dataset is made of, as {path} is of that in {folder}; name another")
+
+
 def _find_dataset(target: Path) -> Path | None:
     """The folder of the dataset, made from a recipe, that a file is a part of, or tells of how it was made."""
-    folder = target.parent.parent if target.parent.name == PARTS else target.parent
-    is_record = target.parent.name == PARTS or target.name in _RECORD
+    is_part = target.parent.name == PARTS
+    folder = target.parent.parent if is_part else target.parent
+    is_record = is_part or target.name in _RECORD | {PARTS}
     return folder if is_record and (folder / RECIPE).is_file() and (folder / PARTS).is_dir() else None
 
 

@@ -100,9 +100,11 @@ def read_part(path: Path) -> Part:
     from distillery.structures.arrow import from_arrow
 
     try:
-        content = path.read_bytes()
-        if (fault := find_broken_seal(io.BytesIO(content))) is not None:
-            raise corrupt(path, fault)
+        with path.open("rb") as sealed:  # before all of it is in memory: what is cut off or drawn out can have any size
+            if (fault := find_broken_seal(sealed)) is not None:
+                raise corrupt(path, fault)
+            sealed.seek(0)
+            content = sealed.read()
         with h5py.File(io.BytesIO(content), "r") as file:
             receipt = Receipt.model_validate_json(file.attrs["receipt"])
             arrays = read_arrays(file)

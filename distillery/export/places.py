@@ -8,9 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from distillery.dataset.layout import open_dataset
-from distillery.dataset.output_file import require_target
+from distillery.dataset.output_file import refuse_record, require_target
 from distillery.errors import InvalidRequest
-from distillery.runtime.atomic_files import follow, fsync_folder, name_kind, name_target, name_temporary
+from distillery.runtime.atomic_files import follow, fsync_folder, name_kind, name_target, name_temporary, require_text
 
 
 def require_file(dataset: Path, target: Path, *, overwrite: bool) -> Path:
@@ -29,13 +29,13 @@ def require_folder(dataset: Path, target: Path, patterns: Sequence[str], *, over
     """
     open_dataset(dataset).close()
     folder = follow(target, "folder")
+    require_text(folder, "--out")
+    refuse_record(folder, target)
     if target.exists() and not target.is_dir():
         raise InvalidRequest(f"--out must be a folder, {target} is {name_kind(target)}; name another")
     if (file := next((above for above in target.parents if above.is_file()), None)) is not None:
         raise InvalidRequest(f"--out names a folder in {file}, which is a file; name another")
-    for file in sorted(folder.rglob("*")):
-        if file.is_dir() and not file.is_symlink():
-            continue
+    for file in _walk(folder):
         name = str(file.relative_to(folder))
         if not any(fnmatch(name, pattern) for pattern in patterns):
             raise InvalidRequest(f"{target} holds {name}, which this export does not write; name another folder, or move that away")
@@ -43,13 +43,21 @@ def require_folder(dataset: Path, target: Path, patterns: Sequence[str], *, over
     return folder
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """All in a folder that is no folder itself, those at its top first: what does not belong there is found before all is read."""
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        yield from (Path(place) / name for name in sorted([*files, *links]))
+
+
 @contextmanager
 def write_folder_whole(target: Path) -> Iterator[Path]:
     """A new folder beside `target` to fill; it becomes `target`, in place of one that is there, or is removed after an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = name_temporary(target), name_temporary(target)
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         yield temporary
         _fsync_all(temporary)
         if target.exists():
@@ -57,7 +65,7 @@ def write_folder_whole(target: Path) -> Iterator[Path]:
         temporary.rename(target)
         fsync_folder(target.parent)
     except OSError as error:
-        name_target(error, target)
+        name_target(error, target, temporary)
         raise
     finally:
         for left in (temporary, old):

@@ -19,8 +19,22 @@ _LARGEST_PACKED = 64 << 20
 """Bytes that are held in memory to be compressed."""
 
 
+class _RangedFile(FileResponse):
+    """Of several ranges those are sent that are there, and a unit that nobody knows is left aside (RFC 9110, 14.2 and 15.5.17)."""
+
+    @classmethod
+    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        unit, is_one, _ = http_range.partition("=")
+        return [] if is_one and unit.strip().lower() != "bytes" else super()._parse_range_header(http_range, file_size)
+
+    @classmethod
+    def _parse_ranges(cls, range_: str, file_size: int) -> list[tuple[int, int]]:
+        found = super()._parse_ranges(range_, file_size)
+        return [own for own in found if own[0] < file_size] or found
+
+
 def serve_file(request: Request, path: Path, filename: str, media_type: str) -> Response:
-    """A file, or the range of it that is asked for; 304 if the client has it, 416 for a range that it does not have.
+    """A file, or the ranges of it that are asked for; 304 if the client has it, 416 if it has none of these ranges.
 
     The range is left aside where the file is another than the client has a piece of (If-Range).
 
@@ -31,7 +45,7 @@ def serve_file(request: Request, path: Path, filename: str, media_type: str) -> 
     if can_be_packed and "range" not in request.headers and _takes_gzip(request):
         return _serve_packed(request, path.read_bytes(), filename, media_type)
     varies = {"Vary": "Accept-Encoding"} if can_be_packed else {}
-    response = FileResponse(path, filename=filename, media_type=media_type, stat_result=found, headers=varies)
+    response = _RangedFile(path, filename=filename, media_type=media_type, stat_result=found, headers=varies)
     if _is_known(request, response.headers["etag"], found.st_mtime):
         return Response(status_code=304, headers={"ETag": response.headers["etag"], **varies})
     wanted, condition = request.headers.get("range"), request.headers.get("if-range")
@@ -65,11 +79,15 @@ async def serve_page(request: Request, page: bytes) -> Response:
 
 
 def _is_known(request: Request, etag: str, changed: float | None = None) -> bool:
-    """Whether the client has what has this tag, or what has not been changed since; 412 if it wants none but another (If-Match).
+    """Whether the client has what has this tag, or what has not been changed since; 412 if it wants none but another (If-Match), or
+    none that was changed since (If-Unmodified-Since).
 
     changed  when the file was, Unix time, s; None where the answer does not tell
     """
     wanted = _read_tags(request, "if-match")
+    unless = _read_date(request.headers.get("if-unmodified-since", ""))
+    if not wanted and changed is not None and unless is not None and int(changed) > unless:
+        raise HTTPException(412, "the file has been changed since the date of the header If-Unmodified-Since")
     if wanted and not wanted & {etag, "*"}:
         raise HTTPException(412, f"the file has the tag {etag}, the header If-Match asks for {', '.join(sorted(wanted))[:200]}")
     if "if-none-match" in request.headers or changed is None:
@@ -92,7 +110,7 @@ def _read_tags(request: Request, header: str) -> set[str]:
 
 def _require_range(wanted: str, size: int) -> None:
     try:
-        FileResponse._parse_range_header(wanted, size)
+        _RangedFile._parse_range_header(wanted, size)
     except MalformedRangeHeader as error:
         raise HTTPException(400, f"the header Range is malformed: {error.content}") from error
     except RangeNotSatisfiable as error:

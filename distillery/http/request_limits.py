@@ -12,7 +12,10 @@ from distillery.http.error_responses import as_response
 from distillery.runtime.limits import BODY_SECONDS, SLOWEST_BODY
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_TIMEOUT = 408
+_WHOLE_URL = re.compile(r"/?https?://[^/]*", re.IGNORECASE)
+_TIMEOUT, _URI_TOO_LONG = 408, 414
+_LONGEST_TARGET, _SHOWN = 8192, 100
+"""Bytes of a path with its query; characters of one that are told again."""
 
 
 class RequestLimits:
@@ -29,6 +32,11 @@ class RequestLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        _take_path(scope)
+        if len(scope["path"]) + len(scope["query_string"]) > _LONGEST_TARGET:
+            said = f"a path and its query have at most {_LONGEST_TARGET} bytes; send less, or in a body"
+            await as_response(InvalidRequest(said), scope["path"][:_SHOWN], _URI_TOO_LONG)(scope, receive, send)
             return
         problem = _find_unprintable(scope) or self._find_excess(scope)
         if problem is not None:
@@ -47,6 +55,13 @@ class RequestLimits:
     def _refuse(self, scope: Scope) -> TooLarge:
         largest = self._larger.get(scope["path"])
         return TooLarge(self._too_large if largest is None else f"a body has at most {largest} bytes here, this one has more; send less")
+
+
+def _take_path(scope: Scope) -> None:
+    """Only the path of a target that is a whole URL, as clients send it to a proxy; every server must understand it (RFC 9112, 3.2.2)."""
+    if (whole := _WHOLE_URL.match(scope["path"])) is not None:
+        scope["path"] = scope["path"][whole.end() :] or "/"
+        scope["raw_path"] = scope["path"].encode()
 
 
 def _find_unprintable(scope: Scope) -> Problem | None:

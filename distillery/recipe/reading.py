@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from distillery.errors import InvalidRequest
 from distillery.recipe.recipe import Recipe
 from distillery.recipe.stages import CHECKPOINT_EVERY as CHECKPOINT_EVERY
+from distillery.runtime.limits import LARGEST_TEXT
 from distillery.runtime.yaml import Location, NotYaml, read_lines
 from distillery.schema.explain import explain
 from distillery.schema.problem import RecipeFault
@@ -25,9 +26,10 @@ def read_recipe(path: Path) -> tuple[Recipe, str]:
 
 
 def read_recipe_text(path: Path) -> str:
-    """What a recipe file holds; InvalidRequest names it where it can't be read or is no text."""
+    """What a recipe file holds, as far as is read of a recipe; InvalidRequest names it where it can't be read or is no text."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            return file.read(LARGEST_TEXT + 1)
     except OSError as error:
         raise InvalidRequest(f"can't read the recipe {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

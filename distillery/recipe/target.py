@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 from distillery.dataset.folder import TARGET, split_part_name
 from distillery.errors import Conflict, Internal
 from distillery.recipe.recipe import Recipe, StageName
+from distillery.runtime.small_files import read_small
 from distillery.schema.base import Message
 
 Wanted = Literal["running", "paused", "cancelled"]
@@ -55,7 +56,7 @@ class Target(Message):
 def read_target(folder: Path) -> Target:
     """The target beside a recipe; that all be made if there is none yet."""
     try:
-        return Target.model_validate(json.loads((folder / TARGET).read_text(encoding="utf-8")))
+        return Target.model_validate(json.loads(read_small(folder / TARGET)))
     except FileNotFoundError:
         return Target()
     except (OSError, ValueError, RecursionError, ValidationError) as error:

@@ -21,6 +21,7 @@ from distillery.dataset.folder import (
 from distillery.errors import Internal, Unavailable
 from distillery.recipe.recipe import Recipe, StageName
 from distillery.runtime.atomic_files import write_text_whole
+from distillery.runtime.small_files import read_small
 from distillery.schema.assess import Assessment
 from distillery.schema.disagreement import Disagreement
 from distillery.schema.report import Report
@@ -60,7 +61,7 @@ def _as_text(value: Any) -> str:
 def read_report(folder: Path) -> Report | None:
     """The report of a dataset, None if there is none yet; Internal if it can't be read."""
     try:
-        return Report.model_validate_json((folder / REPORT).read_bytes())
+        return Report.model_validate_json(read_small(folder / REPORT))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -91,7 +92,7 @@ def _read_beside(folder: Path, name: str, kind: type[_Beside], command: str) -> 
     if not path.is_file() or not (folder / DATASET).is_file():
         return None
     try:
-        found = kind.model_validate_json(path.read_bytes())
+        found = kind.model_validate_json(read_small(path))
     except (OSError, ValueError) as error:
         raise Internal(f"{path} can't be read: {error}; remove it, and `distillery {command}` makes it again") from error
     with open_dataset(folder / DATASET) as file:

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import glob
 import os
+import re
 import socket
 import stat
 import uuid
@@ -15,11 +16,14 @@ from distillery.errors import InvalidRequest
 
 TEMPORARY = ".tmp"
 """The ending of files that are not finished."""
+_STANDARD_OUTPUT = Path("-")
 _STARTED = uuid.uuid4().hex[:8]
 
 
 def follow(path: Path, wanted: str) -> Path:
-    """Where links lead; InvalidRequest if they lead to each other, in place of the `wanted` file or folder."""
+    """Where links lead; InvalidRequest if they lead to each other, in place of the `wanted` file or folder, and for standard output."""
+    if path == _STANDARD_OUTPUT:
+        raise InvalidRequest(f"--out must be a {wanted}; nothing is written to standard output, which - stands for elsewhere: name one")
     try:
         place = path.resolve()
         if place.is_symlink():  # a circle of links, of which Python says so itself only until 3.12
@@ -27,6 +31,16 @@ def follow(path: Path, wanted: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise InvalidRequest(f"--out must be a {wanted}, {path} leads nowhere ({error}); name another") from error
     return place
+
+
+_NO_TEXT = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines, and what Python makes of bytes that are no UTF-8."""
+
+
+def require_text(path: Path, wanted: str) -> None:
+    """InvalidRequest if a path holds control characters, or bytes that are no UTF-8: scripts, and libraries of formats, can't name it."""
+    if _NO_TEXT.search(str(path)):
+        raise InvalidRequest(f"{wanted} must be a path in UTF-8 without control characters, {str(path)!r} is none; name another")
 
 
 def name_kind(path: Path) -> str:
@@ -51,13 +65,14 @@ def write_whole(target: Path) -> Iterator[Path]:
     """
     temporary = name_temporary(target)
     try:
+        temporary.touch()  # a folder that can't be written to is told as such, whatever a library would say of it
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
         fsync_folder(target.parent)
     except OSError as error:
-        name_target(error, target)
+        name_target(error, target, temporary)
         raise
     finally:
         with suppress(OSError):
@@ -65,9 +80,9 @@ def write_whole(target: Path) -> Iterator[Path]:
                 left.unlink(missing_ok=True)
 
 
-def name_target(error: OSError, target: Path) -> None:
-    """Have an error say what could not be written, where it names nothing: a write to a full disk knows only a number."""
-    if error.filename is None:
+def name_target(error: OSError, target: Path, temporary: Path) -> None:
+    """Have an error say what could not be written, where it names a temporary, or nothing: a write to a full disk knows only a number."""
+    if error.filename in {None, str(temporary)}:
         error.filename = str(target)
 
 
@@ -113,8 +128,18 @@ def _rename_new(temporary: Path, path: Path) -> None:
 
 
 def name_temporary(path: Path) -> Path:
-    """A name beside `path` that no other process uses, on this host or another one."""
-    return path.with_name(f".{path.name}.{_name_process()}-{uuid.uuid4().hex[:8]}{TEMPORARY}")
+    """A name beside `path` that no other process uses, on this host or another one; of a long name only the beginning is in it."""
+    ending = f".{_name_process()}-{uuid.uuid4().hex[:8]}{TEMPORARY}"
+    room, name = _LONGEST_NAME - len(ending) - 1 - _ROOM_BESIDE, path.name
+    while len(os.fsencode(name)) > room:
+        name = name[:-1]
+    return path.with_name(f".{name}{ending}")
+
+
+_LONGEST_NAME = 255
+"""Bytes, on all usual file systems."""
+_ROOM_BESIDE = 16
+"""Bytes of what libraries put behind a temporary's name, as `-journal`."""
 
 
 def is_own_temporary(path: Path) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _DEEPEST = 50
+_LONGEST_INT = 10_000
+"""Bits; Python writes no number of more than 4300 digits, and reads none."""
 _PLAIN = (str, int, float, bool, type(None), list, tuple, dict)
 
 
@@ -15,7 +17,9 @@ def canonical_json(value: Any) -> str:
 
 
 def to_json_safe(value: Any, depth: int = 0) -> Any:
-    """The value as JSON can carry it: numpy's as plain ones, null for what it can't (NaN, infinity, unknown kinds, nested too deep).
+    """The value as JSON can carry it: numpy's as plain ones, null for what it can't.
+
+    Those are NaN, infinity, integers of thousands of digits, unknown kinds, and what is nested too deep.
 
     Halves of surrogate pairs become question marks. TypeError is never raised: what is known of a structure is no reason to lose it.
     """
@@ -23,8 +27,10 @@ def to_json_safe(value: Any, depth: int = 0) -> Any:
         value = _unwrap(value)
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _LONGEST_INT else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth >= _DEEPEST:

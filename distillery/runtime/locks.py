@@ -15,6 +15,7 @@ from typing import Any
 
 from distillery.errors import Conflict
 from distillery.runtime.atomic_files import write_text_whole
+from distillery.runtime.small_files import read_small
 from distillery.runtime.stopping import Stop, Stopped
 
 _POLL_SECONDS = 1.0
@@ -130,7 +131,7 @@ def _beating(path: Path, seconds: float) -> Iterator[None]:
 
 def _read_owner(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        found = json.loads(read_small(folder / OWNER))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

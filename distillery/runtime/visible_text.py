@@ -1,9 +1,15 @@
 """Text for people: characters that a terminal would obey instead of showing are written as Python writes them, such as `\\x1b`."""
 
 import unicodedata
+from pathlib import Path
 
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of control, of format (such as what turns the direction of writing), half characters, ends of lines."""
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether JSON and URLs can have a path: of bytes that are no UTF-8 Python makes halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))
 
 
 def make_visible(text: str, keep: str = "\n\t") -> str:

@@ -9,6 +9,8 @@ from distillery.structures.structure import Structure, Vectors
 
 LARGEST_EXTENT = 1000.0
 """No structure or cell is longer than this, Å: nothing that large is asked for, and neighbour lists of it exhaust memory."""
+_FARTHEST_WRAPPED = 1e8
+"""Å; of a place farther out too few digits are left to tell where in the cell it is."""
 _SHORTEST_VECTOR = 1.0
 """Å."""
 _LEAST_VOLUME = 0.05
@@ -36,6 +38,8 @@ def restate(structure: Structure) -> Structure:
         return structure
     is_skewed = is_flat(structure.cell) or float(np.abs(structure.cell).max()) > LARGEST_EXTENT
     if not is_skewed and find_extent(structure) <= LARGEST_EXTENT:
+        return structure
+    if np.abs(structure.positions).max() > _FARTHEST_WRAPPED:
         return structure
     cell = _reduce(structure) if is_skewed else structure.cell
     if cell is None:

@@ -66,10 +66,34 @@ class Pairs:
 
 
 def find_pairs(structure: Structure, cutoff: float) -> Pairs:
-    """All pairs within `cutoff` Å, each in both directions."""
+    """All pairs within `cutoff` Å, each in both directions; ValueError where looking for them would end the process, or take all memory."""
+    _require_places(structure, cutoff)
     finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
     i, j, distance, vector = finder.compute(structure.positions, structure.cell, np.array(structure.pbc), "ijdD")
     return Pairs(i.view(np.int64), j.view(np.int64), distance, vector)
+
+
+_FARTHEST, _MOST_IMAGES = 1e12, 1e6
+"""Å; images of the cell. What anybody can have made stays far below, and what is read of a damaged file need not."""
+
+
+def _require_places(structure: Structure, cutoff: float) -> None:
+    """The finder divides by what such cells make of its integers, which no Python can catch, or goes through billions of images."""
+    for name, places in (("positions", structure.positions), ("cell", structure.cell)):
+        if places.size and not np.abs(places).max() <= _FARTHEST:  # NaN too
+            raise ValueError(f"its {name} reach to {np.abs(places).max():g} Å, at most {_FARTHEST:g} make sense")
+    if not structure.is_periodic:
+        return
+    try:
+        reciprocal = np.linalg.inv(structure.cell)
+    except np.linalg.LinAlgError:  # flat, or not periodic along all three
+        reciprocal = np.linalg.pinv(structure.cell)
+    periodic = np.array(structure.pbc)
+    reciprocal = reciprocal[:, periodic]
+    if np.einsum("ij,ji->i", structure.cell[periodic], reciprocal).min() < 0.5:  # 1 each where they are independent
+        raise ValueError(f"the cell {structure.cell.tolist()} spans nothing along what is periodic")
+    if (n_images := float(np.prod(2 * cutoff * np.linalg.norm(reciprocal, axis=0) + 1))) > _MOST_IMAGES:
+        raise ValueError(f"{n_images:.0e} images of its cell lie within {cutoff:g} Å: the cell is next to nothing, or far too skewed")
 
 
 class Neighbours:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distillery.dataset.derivation import PIECES, is_derived
 from distillery.dataset.element_energies import FITTED, fit_file
-from distillery.dataset.layout import ALL_COLUMNS, COLUMNS, HESSIAN_SPLITS, HESSIANS, STATE, TEXT, Column, choose_columns
+from distillery.dataset.layout import ALL_COLUMNS, COLUMNS, HESSIAN_SPLITS, HESSIANS, STATE, TEXT, Column, choose_columns, find_hollow
 from distillery.dataset.provenance import MERGED_PARTS
 from distillery.dataset.sealed_file import find_broken_seal
 from distillery.errors import InvalidRequest
@@ -72,6 +72,8 @@ def check_layout(file: h5py.File) -> Check:
 
 
 def _find_layout_faults(file: h5py.File) -> Iterator[str]:
+    if (hollow := find_hollow(file, ALL_COLUMNS)) is not None:
+        yield hollow
     if "metadata" not in file:
         yield "there is no group metadata"
     found: set[str] = set()

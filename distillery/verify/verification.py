@@ -73,7 +73,11 @@ class Verification:
             yield Check("layout", False, "not checked, nor the rest", (f"it can't be read as HDF5: {error}",))
             return
         with file:
-            self.is_derived = is_derived(file)
+            try:
+                self.is_derived = is_derived(file)
+            except UNREADABLE as error:
+                yield Check("layout", False, "not checked, nor the rest", (f"it can't be read as HDF5: {error}",))
+                return
             derived = DerivedVerification(file, self.path, self._progress) if self.is_derived else None
             shape = (check_layout, check_splits, *(() if derived else (self._check_parts, self._check_recipe)))
             for check in shape:

@@ -1,6 +1,7 @@
 """One file of a checkpoint: where it comes from, fetched by one process at a time, checked before it gets its name."""
 
 import logging
+import os
 import shutil
 import tarfile
 import zlib
@@ -13,6 +14,7 @@ import httpx
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from distillery.errors import Unavailable
+from distillery.runtime.atomic_files import name_kind
 from distillery.runtime.locks import hold_alone
 from distillery.runtime.stopping import Stop
 from distillery.schema.base import Message, Sha256
@@ -98,10 +100,20 @@ def ensure_file(source: FileSource, path: Path, fetch: Fetch, advice: str) -> st
         if not fetch.is_allowed:
             raise Unavailable(f"{path} is missing and downloads are off. {by_hand}")
         try:
-            _fetch(source, path, fetch, by_hand)
+            _fetch(source, _find_place(path), fetch, by_hand)
         except OSError as error:
             raise Unavailable(f"{path} is missing and can't be written: {error}. {by_hand}") from error
     return require_known(path, source.sha256)
+
+
+def _find_place(path: Path) -> Path:
+    """Where a missing file is put: where links lead. Unavailable if they lead nowhere, or anything but a file is in its place."""
+    if path.exists():
+        raise Unavailable(f"{path} is {name_kind(path)}, where a file should be; move it away")
+    place = Path(os.path.realpath(path))
+    if place.is_symlink() or (path.is_symlink() and not place.parent.is_dir()):
+        raise Unavailable(f"{path} is a link that leads nowhere ({place}); mend it, or remove it to have the file fetched here")
+    return place
 
 
 def _fetch(source: FileSource, path: Path, fetch: Fetch, by_hand: str) -> None:

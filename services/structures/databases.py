@@ -17,11 +17,14 @@ from distillery.generators.files.lmdb_file import LmdbFile
 from distillery.structures.electrons import STATE_KEYS
 from distillery.structures.structure import Structure
 from services.structures.conversion import attempt, describe_row, read_atoms, refuse
+from services.structures.packed import read_bytes
 from services.structures.pymatgen_json import is_pymatgen, list_pymatgen, read_pymatgen
 
 _LONGEST_ID = 18
-_LARGEST_ROW = 200_000_000
-"""Bytes of one row of an aselmdb, unpacked."""
+_LARGEST_ROW = 50_000_000
+"""Bytes of one row of a database, unpacked; 100,000 atoms with all their labels have half of that."""
+_LARGEST_JSON = 1_000_000_000
+"""Bytes; read, they are ten times that."""
 
 
 class SqliteReader:
@@ -48,6 +51,7 @@ class SqliteReader:
 def _open(path: Path) -> Iterator[Any]:
     try:
         with connect(path, use_lock_file=False) as database:
+            _require_table(database.connection)
             yield database
     except OSError:
         raise
@@ -55,9 +59,19 @@ def _open(path: Path) -> Iterator[Any]:
         raise ValueError(f"it is no database of ASE: {type(error).__name__}: {error}") from error
 
 
+def _require_table(connection: sqlite3.Connection) -> None:
+    """ValueError if the rows are not stored but made by a query, which need not end; values are limited to what a row may have."""
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_ROW)
+    kinds = [kind for (kind,) in connection.execute("SELECT type FROM sqlite_master WHERE name = 'systems'")]
+    if kinds != ["table"]:
+        raise ValueError(f"systems is {kinds[0] if kinds else 'missing'}, a table is wanted")
+
+
 def _read_row(database: Any, id: int) -> Structure | RowRefused:
     try:
         row = database.get(id=id)
+    except sqlite3.DataError as error:  # a value that is too large
+        return refuse(error, f"id {id}")
     except (OSError, sqlite3.Error):
         raise
     except Exception as error:  # numpy, json, ASE: whatever a row of other bytes leads to
@@ -88,7 +102,7 @@ class JsonReader:
 def _read_rows(path: Path) -> dict[int, Any]:
     """What the file has under each id; ASE reads all of it for every row, and none if one makes no sense."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_bytes(path, _LARGEST_JSON))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no database of ASE: {type(error).__name__}: {error}") from error
     if (rows := list_pymatgen(found)) is not None:

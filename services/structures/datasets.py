@@ -11,9 +11,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from distillery.dataset.layout import ALL_COLUMNS, find_hollow
 from distillery.dataset.makers import read_makers
 from distillery.dataset.splits import find_parent, read_joined
 from distillery.generators.files.contents import Contents, ForeignFile, Item, RowRefused, require_atoms
+from distillery.generators.files.frames import MOST_ATOMS
 from distillery.structures.structure import Structure
 from services.structures.conversion import describe_row
 
@@ -50,8 +52,10 @@ def _open(path: Path) -> Iterator[h5py.File]:
             if missing := [name for name in _NEEDED if name not in file]:
                 kind = ForeignFile if len(missing) == len(_NEEDED) else ValueError
                 raise kind(f"it is no dataset: it has no {', '.join(missing)}")
+            if (hollow := find_hollow(file, ALL_COLUMNS)) is not None:
+                raise ValueError(f"it is damaged: {hollow}")
             yield file
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, LookupError) as error:
         raise ValueError(f"it can't be read as HDF5: {error}") from error
 
 
@@ -65,6 +69,8 @@ def _read_licences(path: Path, key: bytes) -> Mapping[str, str]:
 def _read_row(file: h5py.File, row: int, licences: Mapping[str, str]) -> Structure | RowRefused:
     try:
         start, stop = (int(place) for place in file["structures/atomic_numbers_splits"][row : row + 2])
+        if not 0 <= stop - start <= MOST_ATOMS:
+            raise RowRefused("unreadable", f"it claims {stop - start} atoms, at most {MOST_ATOMS} are read")
         numbers = np.asarray(file["structures/atomic_numbers"][start:stop], dtype=np.int64)
         require_atoms(numbers)
         a, b, c = (bool(one) for one in file["structures/pbc"][row])

@@ -14,6 +14,7 @@ from services.structures.whole_files import Found
 
 _UNITS_OF_ANGSTROM = ("metal", "real")
 """Those in which lengths are Å and masses g/mol."""
+_N_ATOMS = re.compile(r"^\s*(\d+)\s+atoms\b", re.MULTILINE)
 _UNITS = re.compile(r"units\s*=?\s*(\w+)")
 _HEAVY_HYDROGENS = (2.0141, 3.0160)
 _SAME_MASS, _SAME_HEAVY_MASS, _HEAVY = 0.006, 0.04, 30.0
@@ -53,6 +54,9 @@ def parse_lammps_data(text: str) -> Sequence[Found]:
         return [RowRefused("unreadable", "it does not say its atom style: write it behind Atoms, as in `Atoms # atomic`")]
     if (fault := _find_unit_fault(_UNITS.search(text.split("\n", 1)[0]))) is not None:
         return [fault]
+    n_atoms, n_lines = _N_ATOMS.search(text), text.count("\n")
+    if n_atoms is not None and int(n_atoms[1][:20]) > n_lines:
+        return [RowRefused("unreadable", f"it claims {n_atoms[1][:20]} atoms in {n_lines} lines")]
     return convert(read_frames(io.StringIO(text), "lammps-data", Z_of_type=_find_elements(text)))
 
 

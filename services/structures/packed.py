@@ -31,12 +31,12 @@ def open_packed(path: Path) -> Iterator[IO[bytes]]:
         raise ValueError(f"it can't be unpacked: {error}") from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole of a file; ValueError if it is too large or can't be unpacked."""
+def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """The whole of a file; ValueError if it has more bytes than `most` or can't be unpacked."""
     with open_packed(path) as file:
-        content = file.read(LARGEST_TEXT + 1)
-    if len(content) > LARGEST_TEXT:
-        raise ValueError(f"it has more than {LARGEST_TEXT} bytes; split it")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most} bytes; split it")
     return content
 
 

@@ -10,6 +10,7 @@ from itertools import takewhile
 from ase.data import atomic_numbers
 from ase.formula import Formula
 
+from distillery.generators.files.contents import RowRefused
 from services.structures.conversion import refuse
 from services.structures.program_files import convert, is_number, name_missing_charge, read_frames
 from services.structures.whole_files import Found
@@ -91,6 +92,8 @@ def _is_named_by(comment: str, n: int) -> bool:
 
 def parse_xdatcar(text: str) -> Sequence[Found]:
     """The steps of VASP's XDATCAR; the last one of a run that was stopped may be cut off, and is then a refused row."""
+    if fault := _find_excess(text):
+        return [RowRefused("unreadable", fault)]
     try:
         _require_last_digits(text)
         return convert(read_frames(io.StringIO(text), "vasp-xdatcar"))
@@ -103,6 +106,13 @@ def parse_xdatcar(text: str) -> Sequence[Found]:
         return [*convert(read_frames(io.StringIO(whole), "vasp-xdatcar")), cut]
     without_head = "\n".join(whole.rstrip("\n").split("\n")[:-_XDATCAR_HEAD]) + "\n"  # where the cell varies each has one
     return [*convert(read_frames(io.StringIO(without_head), "vasp-xdatcar")), cut]
+
+
+def _find_excess(text: str) -> str | None:
+    """What an XDATCAR claims beyond its lines: of each atom ASE makes a symbol before it reads its place."""
+    lines = text.split("\n")
+    n_atoms = sum(int(word[:20]) for line in lines[5:7] for word in line.split() if word.isdecimal())
+    return f"it has {n_atoms} atoms by its lines 6 and 7, and {len(lines)} lines" if n_atoms > len(lines) else None
 
 
 def _require_last_digits(text: str) -> None:

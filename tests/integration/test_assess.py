@@ -19,9 +19,11 @@ from distillery.recipe.reading import parse_recipe
 from distillery.schema.assess import Assessment
 from distillery.schema.label import FinaliseRequest, PartSelection
 from distillery.structures.structure import Structure
-from tests.command import Finished, distillery
+from tests.command import Finished, distillery, distillery_here
 from tests.dataset_folder import write_parts
+from tests.datasets import write_dataset
 from tests.fake_teacher import pair_label
+from tests.labelling import water
 from tests.once import made_once
 
 SMALL = ("CH4", "C2H2", "C2H4", "C2H6", "C3H4_C3v", "C3H6_D3h")
@@ -128,3 +130,15 @@ def test_the_probe_sets_recipe_is_sound_and_named_by_the_teacher(assessed: Finis
     assert make_probe_recipe(other)["name"] != recipe.name
     with open_dataset(dataset) as file:
         assert recipe.teacher == file["metadata"].attrs["teacher_model"]
+
+
+def test_the_probe_is_never_written_over(tmp_path: Path) -> None:
+    """Nor the assessment of another file beside it: each has a name of its own."""
+    write_dataset(tmp_path / "one.h5", [water("t/0000")])
+    write_dataset(tmp_path / "probe.h5", [water("t/0001")])
+    content = (tmp_path / "probe.h5").read_bytes()
+    done = distillery_here("assess", "one.h5", "--probe", "probe.h5", "--out", "probe.h5", "--force", cwd=tmp_path)
+    assert "--out must be another file than probe.h5, which is read" in done.output
+    assert (tmp_path / "probe.h5").read_bytes() == content
+    (tmp_path / "one-assess.json").mkdir()
+    assert "one-assess.json is a folder" in distillery_here("assess", "one.h5", "--probe", "probe.h5", cwd=tmp_path).output

@@ -169,6 +169,12 @@ def test_what_is_no_http_is_a_problem_too(app: tuple[str, str], request_line: by
     assert json.loads(body)["kind"] == "invalid_request"
 
 
+def test_a_whole_url_is_a_target_as_its_path_is(app: tuple[str, str]) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(app[1]).port), 30) as client:
+        client.sendall(b"GET http://elsewhere:80/v1/health/live HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n")
+        assert _read_to_the_end(client).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("path", ["/docs-assets/%00", "/v1/%00", "/v1/health/live%0a"])
 def test_paths_that_are_not_printable_are_not_found(app: tuple[str, str], path: str) -> None:
     answer = httpx.get(app[1] + path)

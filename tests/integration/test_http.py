@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,10 +18,12 @@ from distillery.generators.service import ServiceSettings, create_app
 from distillery.http.client import Client, EmbeddedServers, open_client
 from gateway.app import create_gateway
 from gateway.settings import GatewaySettings
+from gateway.store import Store
 from labeller.app import create_labeller
 from labeller.settings import LabellerSettings
 from tests.fake_service import FakeGenerator
 from tests.fake_teacher import FakeTeacher
+from tests.fuzz import build_app
 from tests.integration.factory import RECIPE, factory, make, settings_for, two_fakes
 from tests.integration.many import multiply
 from tests.serving import serve
@@ -250,11 +253,54 @@ def test_a_range_of_a_file_is_sent_and_one_that_is_not_there_is_a_problem(many: 
     path, size = "/v1/datasets/small/files/dataset.h5", (many / "small" / "dataset.h5").stat().st_size
     part = get(many, path, Range="bytes=1-3")
     assert (part.status_code, part.content) == (206, (many / "small" / "dataset.h5").read_bytes()[1:4])
-    for wanted, status in ((f"bytes={size}-", 416), ("bytes=9-3", 400), ("rows=1-2", 400)):
+    for wanted, status in ((f"bytes={size}-", 416), ("bytes=9-3", 400), (f"bytes={size}-,{size + 9}-", 416)):
         refused = get(many, path, Range=wanted)
         assert (refused.status_code, refused.headers["content-type"]) == (status, "application/problem+json"), wanted
         assert refused.json()["status"] == status
     assert get(many, path, Range=f"bytes={size}-").headers["content-range"] == f"bytes */{size}"
+
+
+def test_of_several_ranges_those_are_sent_that_are_there_and_other_units_are_left_aside(many: Path) -> None:
+    path, content = "/v1/datasets/small/files/dataset.h5", (many / "small" / "dataset.h5").read_bytes()
+    size = len(content)
+    for wanted in (f"bytes=1-3,{size}-", f"bytes={size + 5}-{size + 9},1-3", "bytes=-0,1-3"):
+        part = get(many, path, Range=wanted)
+        assert (part.status_code, part.content) == (206, content[1:4]), wanted
+        assert part.headers["content-range"] == f"bytes 1-3/{size}"
+    several = get(many, path, Range=f"bytes=0-1,4-5,{size}-")
+    assert several.headers["content-type"].startswith("multipart/byteranges")
+    assert several.content.count(b"Content-Range") == 2
+    assert get(many, path, Range="rows=1-2").content == content
+
+
+def test_a_file_that_was_changed_is_not_sent_to_who_wants_it_unchanged(many: Path) -> None:
+    path = "/v1/datasets/small/files/dataset.h5"
+    changed = get(many, path).headers["last-modified"]
+    assert get(many, path, If_Unmodified_Since=changed).status_code == 200
+    assert get(many, path, If_Unmodified_Since="Thu, 01 Jan 2015 00:00:00 GMT").status_code == 412
+
+
+def test_what_only_looks_like_a_dataset_or_a_part_hides_none(tmp_path: Path) -> None:
+    """A recipe that is a pipe was waited for without end, by the list and at the start; a name that is no UTF-8 was a 500."""
+    latin = os.fsdecode(b"caf\xe9")
+    for name in ("pipe", "folder", "sound", latin):
+        (tmp_path / name / "parts").mkdir(parents=True)
+        if name in {"sound", latin}:
+            (tmp_path / name / "recipe.yaml").write_text(RECIPE)
+    os.mkfifo(tmp_path / "pipe" / "recipe.yaml")
+    (tmp_path / "folder" / "recipe.yaml").mkdir()
+    (tmp_path / "sound" / "parts" / f"{latin}.h5").touch()
+    assert Store(tmp_path).list_names() == ["sound"]
+    with serve(build_app("gateway", tmp_path)) as url:
+        assert httpx.get(f"{url}/v1/datasets", timeout=60).status_code == 200
+        assert [file["path"] for file in httpx.get(f"{url}/v1/datasets/sound/files", timeout=60).json()] == ["recipe.yaml"]
+
+
+def test_a_path_without_end_is_refused_in_few_words(many: Path) -> None:
+    for path in ("/v1/datasets/" + 9000 * "a", "/v1/datasets?cursor=" + 9000 * "a"):
+        refused = get(many, path)
+        assert refused.status_code == 414
+        assert len(refused.content) < 1000
 
 
 def test_the_whole_file_is_sent_to_who_has_a_piece_of_another_one(many: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from distillery.dataset.sealed_file import write_atomically
 from distillery.runtime import atomic_files
-from distillery.runtime.atomic_files import is_visible, name_new
+from distillery.runtime.atomic_files import is_own_temporary, is_visible, name_new, name_temporary, write_text_whole
 
 
 @pytest.fixture(params=["hard links", "none"])
@@ -62,3 +63,15 @@ def test_a_folder_is_listed_where_a_file_seems_to_be_missing(tmp_path: Path, mon
     monkeypatch.setattr(Path, "exists", lambda path: bool(listed))
     assert is_visible(tmp_path / "part.h5")
     assert listed == [tmp_path]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ä" * 127])
+def test_the_longest_name_that_a_file_may_have_can_be_written(tmp_path: Path, name: str) -> None:
+    write_text_whole(tmp_path / name, "long")
+    assert os.listdir(tmp_path) == [name]
+    assert is_own_temporary(name_temporary(tmp_path / name))
+
+
+def test_what_can_not_be_written_is_named_as_the_user_did(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=re.escape(f"'{tmp_path}/absent/file'")):
+        write_text_whole(tmp_path / "absent" / "file", "text")

@@ -26,7 +26,7 @@ from distillery.generators.inputs import InputSettings
 from distillery.schema.generate import GenerateRequest
 from distillery.structures.checks import find_fault, find_vacuum
 from distillery.structures.structure import from_ase
-from services.structures import shelf
+from services.structures import databases, shelf
 from services.structures.conversion import guess_system
 from services.structures.generator import StructuresGenerator
 from tests.benchmark_files import write_lmdb
@@ -496,8 +496,8 @@ def test_a_bad_row_of_a_database_is_refused_and_the_rest_is_used(tmp_path: Path)
 def test_a_database_in_json_is_read_once_however_many_rows_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_database(tmp_path / "a.json", molecules()[:6])
     n_read: list[Path] = []
-    read_text = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, **how: n_read.append(path) or read_text(path, **how))
+    read = databases.read_bytes
+    monkeypatch.setattr(databases, "read_bytes", lambda path, most: n_read.append(path) or read(path, most))
     assert len(make(tmp_path, "molecule", 6).structures) == 6
     assert n_read.count(tmp_path / "a.json") in {1, 2}
 

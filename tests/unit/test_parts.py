@@ -219,10 +219,10 @@ def test_a_part_and_its_name_are_on_disk_before_it_counts(tmp_path: Path, monkey
 
 
 def test_a_part_that_may_not_be_read_is_unavailable_not_corrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path) -> bytes:
+    def refuse(self: Path, mode: str) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(Unavailable, match="Permission denied"):
         read_part(path)
 

@@ -1,12 +1,16 @@
 """`distillery slurm --dry-run`: scripts that a person can read, that bash takes, and that ask for what the options say."""
 
+import os
+import re
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.slurm_scripts import Resources, write_scripts
+from distillery.errors import InvalidRequest
 from distillery.recipe.reading import parse_recipe
 from tests.command import Finished, distillery_here
 
@@ -121,3 +125,30 @@ def test_no_script_is_written_over_that_somebody_edited_or_wrote(tmp_path: Path,
         assert not stop.exists()
     assert write_small(tmp_path, "--force").returncode == 0
     assert "my own" not in script.read_text()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda jobs: jobs.write_text("mine"), "--folder must be a folder, and .*jobs is a file"),
+        (lambda jobs: (jobs.mkdir(), (jobs / "submit.sh").symlink_to("../r.yaml")), "should be a script, and is the recipe"),
+        (lambda jobs: (jobs.mkdir(), os.mkfifo(jobs / "key", 0o644)), "should be the key, and is a pipe"),
+    ],
+)
+def test_nothing_of_the_users_is_written_over_or_made_private(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
+    spoil(tmp_path / "jobs")
+    before = [path.lstat().st_mode for path in sorted((tmp_path / "jobs").rglob("*"))]
+    done = write_small(tmp_path, "--force")
+    assert done.returncode == 1
+    assert re.search(says, done.output)
+    assert (tmp_path / "r.yaml").read_text() == RECIPE.partition("  generated")[0]
+    assert [path.lstat().st_mode for path in sorted((tmp_path / "jobs").rglob("*"))] == before
+
+
+@pytest.mark.parametrize("name", ["a\nb", os.fsdecode(b"caf\xe9")])
+def test_a_folder_that_no_script_can_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="--folder must be a path in UTF-8 without control characters"):
+        write_scripts(
+            tmp_path / name, tmp_path / "r.yaml", tmp_path, parse_recipe(RECIPE), {}, Resources("1", None, None, 1, "1G", 0), None
+        )
+    assert os.listdir(tmp_path) == []

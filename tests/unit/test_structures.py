@@ -217,6 +217,7 @@ def test_an_origin_that_could_not_be_written_again_is_refused_by_id(origin: str)
         ("é", "é"),
         (1 + 2j, None),
         (b"bytes", None),
+        pytest.param(10**5000, None, id="5000 digits"),
     ],
 )
 def test_an_origin_is_made_such_that_json_can_carry_it(value: object, kept: object) -> None:

@@ -3,10 +3,11 @@
 import hashlib
 import io
 import logging
+import os
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from filelock import FileLock
 from gdown.exceptions import FileURLRetrievalError
 
 from distillery.errors import InvalidRequest, Unavailable
+from distillery.runtime.atomic_files import name_kind
 from distillery.runtime.stopping import Stopped
 from distillery.weights.catalogue import CheckpointFiles, ensure_checkpoint, read_catalogue, read_weights_file
 from tests.file_server import FileServer, serve_files
@@ -212,6 +214,31 @@ def test_a_digest_that_cannot_be_recorded_is_logged_and_the_file_is_taken(servic
 def test_a_folder_that_cannot_be_written_is_named(service: Path) -> None:
     (service.parent / "weights").write_text("a file in the way")
     assert "can't be written" in refusal(service)
+
+
+def test_a_link_to_where_the_file_is_to_be_is_followed(service: Path) -> None:
+    place, far = service.parent / "weights" / "model" / "base" / "model.ckpt", service.parent / "far"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(far / "model.ckpt")
+    assert "is a link that leads nowhere" in refusal(service)
+    far.mkdir()
+    ensure(service)
+    assert place.is_symlink()
+    assert (far / "model.ckpt").read_bytes() == CONTENT
+
+
+def link_to_device(path: Path) -> None:
+    path.symlink_to("/dev/full")
+
+
+@pytest.mark.parametrize(("make", "what"), [(os.mkfifo, "a pipe"), (Path.mkdir, "a folder"), (link_to_device, "a device")])
+def test_what_is_no_file_stays_what_it_is(server: FileServer, service: Path, make: Callable[[Path], object], what: str) -> None:
+    place = service.parent / "weights" / "model" / "base" / "model.ckpt"
+    place.parent.mkdir(parents=True)
+    make(place)
+    assert f"is {what}, where a file should be" in refusal(service)
+    assert name_kind(place) == what
+    assert server.ranges == []
 
 
 def test_while_another_replica_fetches_a_file_it_waits_and_takes_that(server: FileServer, service: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from distillery.weights.checksums import sha256_of
 _VERSION = 4
 _N_BITS = 120
 _LIST_ROWS = 5
+_BLOCK, _MOST_USELESS, _MOST_ROWS = 10_000, 200_000, 10_000_000
+"""Rows that are in memory as items at once; that may be refused before the first structure; of a file."""
 ANY_SYSTEM = (1 << len(SYSTEMS)) - 1
 """Every system, as bits in the order of SYSTEMS."""
 _log = logging.getLogger("distillery")
@@ -143,21 +146,41 @@ def describe_refused(contents: Contents) -> str:
 
 
 def scan_file(path: Path, reader: Reader, key: NDArray[np.int64]) -> Contents:
-    """The contents by a scan of the whole file; rows that are refused are named in the log. ValueError as of the reader."""
-    items = []
-    for row, item in enumerate(reader.scan(path)):
-        if item.refusal is not None:
-            _log.warning("row %d of %s is left out, %s", row, path, item.refusal)
-        items.append(item)
-    return Contents(
-        sha256=sha256_of(path),
-        n_atoms=np.array([item.n_atoms for item in items], dtype=np.int32),
-        elements=pack([item.numbers for item in items]),
-        at=np.array([item.at for item in items], dtype=np.int64),
-        refused=np.array(["" if item.refusal is None else item.refusal.reason for item in items], dtype="<U24"),
-        systems=np.array([item.systems for item in items], dtype=np.uint8),
-        charged=np.array([item.is_charged for item in items], dtype=np.bool_),
-        key=key,
+    """The contents by a scan of the whole file; rows that are refused are named in the log. ValueError as of the reader.
+
+    And of a file that would take all memory or time: of too many rows, or without a structure in the first 200,000.
+    """
+    columns, n_rows, is_of_use = [_describe(())], 0, False
+    for block in _cut(reader.scan(path)):
+        for row, item in enumerate(block, n_rows):
+            if item.refusal is not None:
+                _log.warning("row %d of %s is left out, %s", row, path, item.refusal)
+        columns.append(_describe(block))
+        n_rows, is_of_use = n_rows + len(block), is_of_use or any(item.refusal is None for item in block)
+        if n_rows > _MOST_ROWS:
+            raise ValueError(f"it has more than {_MOST_ROWS} rows; split it")
+        if n_rows >= _MOST_USELESS and not is_of_use:
+            raise ValueError(f"none of its first {n_rows} rows is a structure; the last of them is {block[-1].refusal}")
+    n_atoms, elements, at, refused, systems, charged = (np.concatenate(own) for own in zip(*columns, strict=True))
+    return Contents(sha256_of(path), n_atoms, elements, at, refused, systems, charged, key)
+
+
+def _cut(items: Iterable[Item]) -> Iterator[Sequence[Item]]:
+    """Blocks of rows: an item takes ten times the memory of its columns, and one that is refused more."""
+    rest = iter(items)
+    while block := tuple(islice(rest, _BLOCK)):
+        yield block
+
+
+def _describe(items: Sequence[Item]) -> tuple[NDArray[Any], ...]:
+    """The columns of `Contents`, from n_atoms to charged."""
+    return (
+        np.array([item.n_atoms for item in items], dtype=np.int32),
+        pack([item.numbers for item in items]),
+        np.array([item.at for item in items], dtype=np.int64),
+        np.array(["" if item.refusal is None else item.refusal.reason for item in items], dtype="<U24"),
+        np.array([item.systems for item in items], dtype=np.uint8),
+        np.array([item.is_charged for item in items], dtype=np.bool_),
     )
 
 

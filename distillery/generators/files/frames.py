@@ -8,6 +8,8 @@ from typing import IO
 LONGEST_LINE = 1_000_000
 MOST_ATOMS = 100_000
 """Of one frame; the largest of Open Catalyst has some 230."""
+MOST_BLANK_LINES = 100_000
+_MOST_HOLLOW = 64 << 20
 _WRITTEN = 6
 """Decimals: as many as programs write, and nobody by hand in every line."""
 
@@ -28,6 +30,7 @@ class _Lines:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._returned: list[tuple[int, bytes]] = []
+        self._hollow = 0
 
     def take(self) -> tuple[int, bytes]:
         """The next line; b"" at the end of the file."""
@@ -35,6 +38,9 @@ class _Lines:
             return self._returned.pop()
         at = self._file.tell()
         line = self._file.readline(LONGEST_LINE)
+        self._hollow = 0 if line.strip(b"\0") else self._hollow + len(line)
+        if self._hollow > _MOST_HOLLOW:
+            raise ValueError(f"{self._hollow} bytes on end before byte {at + len(line)} are 0: it was drawn out, or never wholly written")
         return at, line if at else line.removeprefix(codecs.BOM_UTF8)
 
     def give_back(self, *lines: tuple[int, bytes]) -> None:
@@ -54,9 +60,11 @@ def read_frames(file: IO[bytes]) -> Iterator[Frame]:
 
 def _skip_blank_lines(lines: _Lines) -> tuple[int, bytes]:
     """The next line that is not blank; b"" at the end of the file."""
-    while (line := lines.take())[1] and not line[1].strip():
-        pass
-    return line
+    for _ in range(MOST_BLANK_LINES):
+        line = lines.take()
+        if not line[1] or line[1].strip():
+            return line
+    raise ValueError(f"it has more than {MOST_BLANK_LINES} blank lines on end at byte {line[0]}")
 
 
 def _read_frame(first: tuple[int, bytes], lines: _Lines) -> Frame:

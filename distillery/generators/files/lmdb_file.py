@@ -25,6 +25,8 @@ _NO_PAGE = 2**64 - 1
 _DEEPEST = 32
 """Levels of a tree, as in LMDB itself."""
 _KEPT_PAGES = 256
+_LARGEST_VALUE = 200_000_000
+"""Bytes; a file that was drawn out can hold values of 4 GB that were never written."""
 _SIZES = tuple(2**k for k in range(8, 17))
 """A page may have these many bytes."""
 
@@ -141,6 +143,8 @@ class LmdbFile:
             start = page * self._meta.page_size + _HEADER.size
         elif node.at + node.size > self._meta.page_size:
             raise ValueError(f"the value of key {node.key!r} ends beyond its page: the file is damaged")
+        if node.size > _LARGEST_VALUE:
+            raise ValueError(f"the value of key {node.key!r} has {node.size} bytes, at most {_LARGEST_VALUE} are read")
         return self._read(start, node.size)
 
 
