@@ -42,7 +42,7 @@ def test_the_quickstart_passes_and_a_shard_comes_out_the_same_again(alone: Path)
     done = distillery("verify", str(alone), "--regenerate", "1", "--seed", "4", cwd=alone.parent)
     assert done.returncode == 0, done.output
     assert "✗" not in done.output
-    assert "✓ gates       GO" in done.output
+    assert re.search("^✓ gates +GO", done.output, re.MULTILINE)
     assert "frames of the same proposals" in done.output
     assert "✓ versions" in done.output
 

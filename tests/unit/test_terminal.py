@@ -227,9 +227,9 @@ def test_checks_are_not_written_over_what_is_under_way() -> None:
     assert terminal.end() == 0
     lines = re.split(r"\x1b\[2K|\r|\n", terminal.written)
     assert [line for line in lines if "all is well" in line] == [
-        "✓ bytes       all is well",
-        "✓ layout      all is well",
-        "✓ gates       all is well",
+        "✓ bytes           all is well",
+        "✓ layout          all is well",
+        "✓ gates           all is well",
     ]
 
 
