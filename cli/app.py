@@ -77,7 +77,10 @@ def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], Non
             nonlocal is_stopping
             if abandon is not None and is_stopping:
                 abandon()
-            acknowledge()
+            try:
+                acknowledge()
+            except RuntimeError:  # the signal came in the middle of a line, during which nothing else can be written
+                loop.call_soon_threadsafe(acknowledge)
             if abandon is not None:
                 _call_later(_STOP_SECONDS, abandon)
             is_stopping = True

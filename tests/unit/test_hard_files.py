@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -53,7 +54,7 @@ def write_unwritten_columns(path: Path) -> None:
 def write_endless_view(path: Path) -> None:
     with connect(path, use_lock_file=False) as database:
         database.write(molecule("H2O"))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         columns = [row[1] for row in connection.execute("pragma table_info(systems)")]
         connection.execute("alter table systems rename to own")
         endless = "with recursive n(i) as (select 1 union all select i + 1 from n)"
@@ -63,7 +64,7 @@ def write_endless_view(path: Path) -> None:
 def write_large_value(path: Path) -> None:
     with connect(path, use_lock_file=False) as database:
         database.write(molecule("H2O"))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("update systems set data = zeroblob(60000000)")
 
 

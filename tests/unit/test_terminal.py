@@ -1,10 +1,12 @@
 """Terminals: any encoding will do, what is under way is shown, Ctrl-C is acknowledged; on real pseudo-terminals."""
 
+import asyncio
 import logging
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cli.__main__ import main as begin_command
+from cli.app import run_until_signal
 from cli.live import LiveView
 from cli.main import _end_with
 from cli.terminal import Console
@@ -204,6 +207,24 @@ def test_a_second_ctrl_c_as_the_last_words_are_said_ends_it_with_them() -> None:
     terminal.read_until("Stopped.")
     assert terminal.end() == 130
     assert "Traceback" not in terminal.written
+
+
+def test_a_signal_in_the_middle_of_a_line_is_acknowledged_after_it() -> None:
+    """Python refuses to write while it writes."""
+    tried = list[int]()
+
+    def acknowledge() -> None:
+        tried.append(len(tried))
+        if len(tried) == 1:
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+
+    with pytest.raises(asyncio.CancelledError):
+        run_until_signal(work(), acknowledge)
+    assert tried == [0, 1]
 
 
 VERIFY = """
