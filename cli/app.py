@@ -76,10 +76,11 @@ def run_until_signal(work: Coroutine[Any, Any, T], acknowledge: Callable[[], Non
         def stop(number: int, frame: object) -> None:
             nonlocal is_stopping
             if abandon is not None and is_stopping:
-                abandon()
+                _call_later(0, abandon)  # not here, for the signal may have come in the middle of a line
+                return
             try:
                 acknowledge()
-            except RuntimeError:  # the signal came in the middle of a line, during which nothing else can be written
+            except RuntimeError:  # it did: nothing else can be written before that line is
                 loop.call_soon_threadsafe(acknowledge)
             if abandon is not None:
                 _call_later(_STOP_SECONDS, abandon)
