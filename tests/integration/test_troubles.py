@@ -148,6 +148,14 @@ def fill(folder: Path) -> Path:
     return filler
 
 
+def begin_and_watch(factory: Factory, page: Page) -> None:
+    """A dataset of clusters whose first parts are there, and its page."""
+    factory.start("gateway", "ase", "labeller")
+    factory.begin("ase", "cluster")
+    page.goto(f"{factory.url('gateway')}/datasets/small")
+    wait_until(lambda: factory.n_parts() >= 2)
+
+
 def require_going_on(factory: Factory, page: Page) -> None:
     """Further parts come, where the run gave up meanwhile once it is resumed, and what was in the way is told no more."""
     n_parts = factory.n_parts()
@@ -164,10 +172,7 @@ def require_going_on(factory: Factory, page: Page) -> None:
 
 def test_a_full_disk_is_told_and_once_there_is_room_the_run_goes_on(tmp_path: Path, page: Page) -> None:
     with mounted(tmp_path / "disk", "24m") as disk, running(disk, tmp_path) as factory:
-        factory.start("gateway", "ase", "labeller")
-        factory.begin("ase", "cluster")
-        page.goto(f"{factory.url('gateway')}/datasets/small")
-        wait_until(lambda: factory.n_parts() >= 2)
+        begin_and_watch(factory, page)
         filler, began = fill(disk), time.monotonic()
         factory.require_told(page, "No space left on device; free some space there", began, "is nearly full: ")
         filler.unlink()
@@ -176,10 +181,7 @@ def test_a_full_disk_is_told_and_once_there_is_room_the_run_goes_on(tmp_path: Pa
 
 def test_a_labeller_that_was_killed_is_told_and_once_it_is_back_the_run_goes_on(tmp_path: Path, page: Page) -> None:
     with running(tmp_path / "data", tmp_path) as factory:
-        factory.start("gateway", "ase", "labeller")
-        factory.begin("ase", "cluster")
-        page.goto(f"{factory.url('gateway')}/datasets/small")
-        wait_until(lambda: factory.n_parts() >= 2)
+        begin_and_watch(factory, page)
         assert factory.kill("labeller") == -9
         factory.require_told(page, "labeller can't be reached", time.monotonic())
         expect(page.locator(PROBLEMS)).to_contain_text("If it ended with exit code 137, it ran out of memory")
@@ -189,10 +191,7 @@ def test_a_labeller_that_was_killed_is_told_and_once_it_is_back_the_run_goes_on(
 
 def test_a_service_that_was_killed_is_told_though_nothing_is_asked_of_it(tmp_path: Path, page: Page) -> None:
     with running(tmp_path / "data", tmp_path) as factory:
-        factory.start("gateway", "ase", "labeller")
-        factory.begin("ase", "cluster")
-        page.goto(f"{factory.url('gateway')}/datasets/small")
-        wait_until(lambda: factory.n_parts() >= 2)
+        begin_and_watch(factory, page)
         page.click("#pause")
         wait_until(lambda: not factory.status()["at_work"])
         assert factory.kill("ase") == -9
