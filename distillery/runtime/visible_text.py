@@ -9,7 +9,11 @@ _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def is_utf8(path: Path) -> bool:
     """Whether JSON and URLs can have a path: of bytes that are no UTF-8 Python makes halves of surrogate pairs."""
-    return not any("\ud800" <= character <= "\udfff" for character in str(path))
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_visible(text: str, keep: str = "\n\t") -> str:

@@ -84,14 +84,13 @@ def _require_places(structure: Structure, cutoff: float) -> None:
             raise ValueError(f"its {name} reach to {np.abs(places).max():g} Å, at most {_FARTHEST:g} make sense")
     if not structure.is_periodic:
         return
-    try:
-        reciprocal = np.linalg.inv(structure.cell)
-    except np.linalg.LinAlgError:  # flat, or not periodic along all three
-        reciprocal = np.linalg.pinv(structure.cell)
     periodic = np.array(structure.pbc)
-    reciprocal = reciprocal[:, periodic]
-    if np.einsum("ij,ji->i", structure.cell[periodic], reciprocal).min() < 0.5:  # 1 each where they are independent
-        raise ValueError(f"the cell {structure.cell.tolist()} spans nothing along what is periodic")
+    try:
+        reciprocal = np.linalg.inv(structure.cell)[:, periodic]
+    except np.linalg.LinAlgError:  # flat, or not periodic along all three
+        reciprocal = np.linalg.pinv(structure.cell)[:, periodic]
+        if np.einsum("ij,ji->i", structure.cell[periodic], reciprocal).min() < 0.5:  # 1 each where they are independent
+            raise ValueError(f"the cell {structure.cell.tolist()} spans nothing along what is periodic") from None
     if (n_images := float(np.prod(2 * cutoff * np.linalg.norm(reciprocal, axis=0) + 1))) > _MOST_IMAGES:
         raise ValueError(f"{n_images:.0e} images of its cell lie within {cutoff:g} Å: the cell is next to nothing, or far too skewed")
 
